@@ -1,0 +1,77 @@
+"""shelfmatch on the device: bundles of a shop's products, and the matcher that answers from them.
+
+Importing this loads numpy and Pillow. Runtimes and usearch load when they are first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+from .errors import (
+    BundleDamaged,
+    BundleError,
+    BundleLocked,
+    BundleVersion,
+    CardRequired,
+    CatalogError,
+    EncoderError,
+    ImageError,
+    RuntimeUnavailable,
+    ShelfmatchError,
+    VectorError,
+)
+from .matcher import Candidate, Matcher, MatchResult
+
+if TYPE_CHECKING:
+    from .build import BuildReport, add_to_bundle, build_bundle, remove_from_bundle
+    from .bundle import Bundle
+    from .encoder import Encoder
+    from .index import VectorIndex
+    from .manifest import EncoderCard
+
+_LAZY = {
+    "BuildReport": "build",
+    "add_to_bundle": "build",
+    "build_bundle": "build",
+    "remove_from_bundle": "build",
+    "Bundle": "bundle",
+    "Encoder": "encoder",
+    "EncoderCard": "manifest",
+    "VectorIndex": "index",
+}
+
+__all__ = [
+    "BuildReport",
+    "Bundle",
+    "BundleDamaged",
+    "BundleError",
+    "BundleLocked",
+    "BundleVersion",
+    "Candidate",
+    "CardRequired",
+    "CatalogError",
+    "Encoder",
+    "EncoderCard",
+    "EncoderError",
+    "ImageError",
+    "MatchResult",
+    "Matcher",
+    "RuntimeUnavailable",
+    "ShelfmatchError",
+    "VectorError",
+    "VectorIndex",
+    "__version__",
+    "add_to_bundle",
+    "build_bundle",
+    "remove_from_bundle",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what a device that only matches never needs, when it is asked for (PEP 562)."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_LAZY[name]}", __name__), name)

@@ -1,0 +1,47 @@
+"""LiteRT and its predecessor tflite-runtime: the same Interpreter from two packages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .manifest import Quantization
+from .runtime import Runtime, TensorInfo
+
+
+class LiteRtSession:
+    """One interpreter. The model's bytes stay referenced: the interpreter reads them in place."""
+
+    def __init__(self, interpreter: Any) -> None:
+        self._interpreter = interpreter
+        interpreter.allocate_tensors()
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        self.inputs = tuple(_tensor_info(detail) for detail in inputs)
+        self.outputs = tuple(_tensor_info(detail) for detail in outputs)
+        self._input_index = inputs[0]["index"] if inputs else -1
+        self._output_index = {detail["name"]: detail["index"] for detail in outputs}
+
+    def run(self, value: NDArray[Any], output_name: str) -> NDArray[Any]:
+        """See Session.run."""
+        self._interpreter.set_tensor(self._input_index, value)
+        self._interpreter.invoke()
+        result: NDArray[Any] = self._interpreter.get_tensor(self._output_index[output_name])
+        return result
+
+
+def _tensor_info(detail: Any) -> TensorInfo:
+    shape = detail["shape_signature"] if len(detail["shape_signature"]) else detail["shape"]
+    scales, zero_points = detail["quantization_parameters"]["scales"], detail["quantization_parameters"]["zero_points"]
+    quantization = Quantization(float(scales[0]), int(zero_points[0])) if len(scales) == 1 else None
+    return TensorInfo(detail["name"], tuple(int(n) for n in shape), np.dtype(detail["dtype"]).name, quantization)
+
+
+def open_litert(runtime: Runtime, model: bytes, threads: int) -> LiteRtSession:
+    """An interpreter on the model's bytes, XNNPACK included where the package has it."""
+    if runtime.name == "litert":
+        from ai_edge_litert.interpreter import Interpreter
+    else:
+        from tflite_runtime.interpreter import Interpreter
+    return LiteRtSession(Interpreter(model_content=model, num_threads=threads))

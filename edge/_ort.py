@@ -1,0 +1,44 @@
+"""ONNX Runtime, set up for small boards: no spinning threads, no chatter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from .runtime import Runtime, TensorInfo
+
+_DTYPES = {"tensor(uint8)": "uint8", "tensor(int8)": "int8", "tensor(float)": "float32"}
+_ERRORS_ONLY = 3
+
+
+class OrtSession:
+    """One inference session."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.inputs = tuple(_tensor_info(node) for node in session.get_inputs())
+        self.outputs = tuple(_tensor_info(node) for node in session.get_outputs())
+
+    def run(self, value: NDArray[Any], output_name: str) -> NDArray[Any]:
+        """See Session.run."""
+        result: NDArray[Any] = self._session.run([output_name], {self.inputs[0].name: value})[0]
+        return result
+
+
+def _tensor_info(node: Any) -> TensorInfo:
+    shape = tuple(size if isinstance(size, int) else -1 for size in node.shape)
+    return TensorInfo(node.name, shape, _DTYPES.get(node.type, node.type))
+
+
+def open_ort(runtime: Runtime, model: bytes, threads: int) -> OrtSession:
+    """A CPU session on the model's bytes."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    # Spinning threads starve the neighbours on a small board and win nothing between photos.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return OrtSession(onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]))

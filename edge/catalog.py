@@ -1,0 +1,328 @@
+"""Products and their photos: where they come from (folders, CSV) and where they are kept (SQLite in the bundle)."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import BundleDamaged, CatalogError
+
+PHOTO_BITS = 12
+"""A reference's id is its product's id, then its photo's number in 12 bits: the product of a hit needs no look-up."""
+MAX_PHOTOS = 1 << PHOTO_BITS
+MAX_PRODUCTS = 1 << (32 - PHOTO_BITS)
+
+PHOTO_SUFFIXES = frozenset(
+    {
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".mpo",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".avif",
+        ".heic",
+        ".heif",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePhoto:
+    """One photo of a catalogue source. `label` is how reports call it: its path inside the source."""
+
+    path: Path
+    label: str
+    sku: str
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogSource:
+    """What a folder or a CSV holds: photos in a fixed order, attributes by SKU, and files that are no photos."""
+
+    photos: tuple[SourcePhoto, ...]
+    attributes: Mapping[str, Mapping[str, str]]
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One product of the shop. `attributes` are the CSV's other columns: gtin, price, category, …"""
+
+    sku: str
+    name: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One catalogued photo: the id of its vector, its label and the sha256 of its file."""
+
+    id: int
+    photo: str
+    photo_sha256: bytes
+
+
+def product_of(reference_ids: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Reference ids → product ids."""
+    products: NDArray[np.uint32] = reference_ids >> np.uint32(PHOTO_BITS)
+    return products
+
+
+def read_source(source: str | os.PathLike[str]) -> CatalogSource:
+    """Read a folder of folders named by SKU, or a CSV with the header image,sku. Raises CatalogError."""
+    path = Path(source)
+    if path.is_dir():
+        found = _read_folder(path)
+    elif path.is_file():
+        found = _read_csv(path)
+    else:
+        raise CatalogError(f"{path} does not exist; expected a folder of folders named by SKU, or a CSV")
+    if not found.photos:
+        raise CatalogError(
+            f"{path} holds no photos; expected {path.name}/SKU/photo.jpg, or a CSV with the header image,sku"
+        )
+    return found
+
+
+def _read_folder(root: Path) -> CatalogSource:
+    photos, ignored = [], []
+    for path in sorted(root.rglob("*")):
+        parts = path.relative_to(root).parts
+        if any(part.startswith(".") for part in parts) or path.is_dir():
+            continue
+        label = "/".join(parts)
+        if len(parts) < 2 or path.suffix.lower() not in PHOTO_SUFFIXES:
+            ignored.append(label)
+        else:
+            photos.append(SourcePhoto(path, label, _checked_sku(parts[0], label)))
+    return CatalogSource(tuple(photos), {}, tuple(ignored))
+
+
+def _read_csv(path: Path) -> CatalogSource:
+    photos = []
+    attributes: dict[str, dict[str, str]] = {}
+    for line, row in read_rows(path, ("image", "sku")):
+        image, sku = row.pop("image"), row.pop("sku")
+        if not image:
+            raise CatalogError(f"{path} line {line} names no image; expected a path relative to the CSV")
+        sku = _checked_sku(sku, f"{path} line {line}")
+        photos.append(SourcePhoto(path.parent / image, image, sku))
+        known = attributes.setdefault(sku, {})
+        for key, value in row.items():
+            if value:
+                known.setdefault(key, value)
+    return CatalogSource(tuple(photos), attributes)
+
+
+def read_rows(path: Path, required: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """(line number, row) of a CSV whose header has at least the required columns. Raises CatalogError."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            header = reader.fieldnames or []
+            missing = [column for column in required if column not in header]
+            if missing:
+                raise CatalogError(
+                    f"{path} has the header {','.join(header)[:200]!r}; expected it to include {','.join(required)}"
+                )
+            rows = []
+            for row in reader:
+                if None in row or None in row.values():
+                    raise CatalogError(f"{path} line {reader.line_num} has more or fewer fields than the header")
+                rows.append((reader.line_num, {key: value.strip() for key, value in row.items()}))
+            return rows
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CatalogError(f"{path} can't be read as a CSV in UTF-8: {error}") from error
+
+
+def _checked_sku(sku: str, where: str) -> str:
+    if not sku or len(sku) > 200 or not sku.isprintable():
+        raise CatalogError(f"{where}: SKU {sku[:40]!r} arrived; expected 1 to 200 printable characters")
+    return sku
+
+
+_SCHEMA = """
+CREATE TABLE product (id INTEGER PRIMARY KEY, sku TEXT NOT NULL UNIQUE, name TEXT NOT NULL, attributes TEXT NOT NULL);
+CREATE TABLE reference (id INTEGER PRIMARY KEY, photo TEXT NOT NULL, photo_sha256 BLOB NOT NULL);
+"""
+
+
+class Catalog:
+    """A bundle's catalogue, read-only and safe to share between threads.
+
+    The file is opened as immutable: it is never changed under its name, so SQLite needs neither locks nor a journal.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._products: dict[int, Product] = {}
+        try:
+            uri = f"file:{quote(os.fspath(path.absolute()))}?mode=ro&immutable=1"
+            self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+            # Opens the file now: a later version of the bundle may remove its name.
+            self._connection.execute("SELECT id FROM product LIMIT 1").fetchone()
+        except sqlite3.Error as error:
+            raise BundleDamaged(f"{path} is damaged: {error}; copy or build the bundle again") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    def __del__(self) -> None:
+        # A version that was replaced goes when its last answer is done, wherever that is.
+        if hasattr(self, "_connection"):
+            self._connection.close()
+
+    def _query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._connection.execute(sql, values).fetchall()
+
+    def product(self, product_id: int) -> Product:
+        """A product by its id; kept, since the same few are asked for all day."""
+        product = self._products.get(product_id)
+        if product is None:
+            rows = self._query("SELECT sku, name, attributes FROM product WHERE id = ?", (product_id,))
+            if not rows:
+                raise BundleDamaged(f"{self._path} has no product {product_id}, which the index knows; build it again")
+            product = _product(*rows[0])
+            self._products[product_id] = product
+        return product
+
+    def products(self) -> list[tuple[int, Product]]:
+        """All products by id."""
+        rows = self._query("SELECT id, sku, name, attributes FROM product ORDER BY id")
+        return [(row[0], _product(*row[1:])) for row in rows]
+
+    def product_id(self, sku: str) -> int | None:
+        """The id of a SKU, None where the shop doesn't have it."""
+        rows = self._query("SELECT id FROM product WHERE sku = ?", (sku,))
+        return int(rows[0][0]) if rows else None
+
+    def references(self, product_id: int) -> list[Reference]:
+        """A product's photos by number."""
+        first = product_id << PHOTO_BITS
+        rows = self._query("SELECT * FROM reference WHERE id >= ? AND id < ? ORDER BY id", (first, first + MAX_PHOTOS))
+        return [Reference(*row) for row in rows]
+
+    def where(self, conditions: Mapping[str, str]) -> NDArray[np.uint32]:
+        """Ids of the products whose sku, name or attributes equal all the given values. Raises CatalogError if no product
+        has such an attribute at all."""
+        matching = []
+        seen: set[str] = set()
+        for product_id, product in self.products():
+            values = {"sku": product.sku, "name": product.name, **product.attributes}
+            seen |= values.keys()
+            if all(values.get(key) == value for key, value in conditions.items()):
+                matching.append(product_id)
+        unknown = sorted(set(conditions) - seen)
+        if unknown:
+            raise CatalogError(
+                f"no product has the attribute {unknown[0]!r}; the catalogue has {', '.join(sorted(seen))}"
+            )
+        return np.array(matching, np.uint32)
+
+
+def _product(sku: str, name: str, attributes: str) -> Product:
+    return Product(sku, name, MappingProxyType(json.loads(attributes)))
+
+
+class CatalogEditor:
+    """A catalogue file while it is being written. Nothing else has the file open."""
+
+    def __init__(self, path: Path) -> None:
+        fresh = not path.exists()
+        self._connection = sqlite3.connect(path, isolation_level=None)
+        self._connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")
+        if fresh:
+            self._connection.executescript(_SCHEMA)
+        self._connection.execute("BEGIN")
+
+    def put_product(self, sku: str, attributes: Mapping[str, str]) -> int:
+        """Add a product, or give the one there new attributes where there are any; its id. Raises CatalogError when full."""
+        execute = self._connection.execute
+        name = attributes.get("name", "")
+        rest = json.dumps(
+            {key: value for key, value in sorted(attributes.items()) if key != "name"}, ensure_ascii=False
+        )
+        row = execute("SELECT id FROM product WHERE sku = ?", (sku,)).fetchone()
+        if row is not None:
+            if attributes:
+                execute("UPDATE product SET name = ?, attributes = ? WHERE id = ?", (name, rest, row[0]))
+            return int(row[0])
+        last = execute("SELECT max(id) FROM product").fetchone()[0]
+        product_id = 0 if last is None else int(last) + 1
+        if product_id >= MAX_PRODUCTS:
+            raise CatalogError(f"a bundle holds at most {MAX_PRODUCTS:,} products")
+        execute("INSERT INTO product VALUES (?, ?, ?, ?)", (product_id, sku, name, rest))
+        return product_id
+
+    def add_reference(self, product_id: int, photo: str, photo_sha256: bytes) -> int:
+        """Add a photo to a product; the id of its vector. Raises CatalogError when the product is full."""
+        first = product_id << PHOTO_BITS
+        last = self._connection.execute(
+            "SELECT max(id) FROM reference WHERE id >= ? AND id < ?", (first, first + MAX_PHOTOS)
+        ).fetchone()[0]
+        reference_id = first if last is None else int(last) + 1
+        if reference_id >= first + MAX_PHOTOS:
+            raise CatalogError(f"a product holds at most {MAX_PHOTOS:,} photos")
+        self._connection.execute("INSERT INTO reference VALUES (?, ?, ?)", (reference_id, photo, photo_sha256))
+        return reference_id
+
+    def references(self, product_id: int) -> list[Reference]:
+        """A product's photos by number."""
+        first = product_id << PHOTO_BITS
+        rows = self._connection.execute(
+            "SELECT * FROM reference WHERE id >= ? AND id < ? ORDER BY id", (first, first + MAX_PHOTOS)
+        )
+        return [Reference(*row) for row in rows]
+
+    def product_id(self, sku: str) -> int | None:
+        """The id of a SKU, None where there is no such product."""
+        row = self._connection.execute("SELECT id FROM product WHERE sku = ?", (sku,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def remove_references(self, reference_ids: Iterable[int]) -> None:
+        """Forget photos."""
+        self._connection.executemany("DELETE FROM reference WHERE id = ?", ((i,) for i in reference_ids))
+
+    def remove_product(self, product_id: int) -> list[int]:
+        """Forget a product and its photos; the ids of their vectors."""
+        ids = [reference.id for reference in self.references(product_id)]
+        self.remove_references(ids)
+        self._connection.execute("DELETE FROM product WHERE id = ?", (product_id,))
+        return ids
+
+    def count(self) -> int:
+        """Number of products."""
+        return int(self._connection.execute("SELECT count(*) FROM product").fetchone()[0])
+
+    def finish(self) -> None:
+        """Write everything and close."""
+        self._connection.execute("COMMIT")
+        self._connection.execute("VACUUM")
+        self._connection.close()
+
+    def close(self) -> None:
+        """Close without caring for the contents."""
+        self._connection.close()

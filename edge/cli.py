@@ -1,0 +1,429 @@
+"""The command line. Results go to stdout; one line on stderr when something is wrong, never a traceback."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ._version import __version__
+from .errors import BundleDamaged, CatalogError, ImageError, ShelfmatchError
+
+if TYPE_CHECKING:
+    from .build import BuildReport, Progress
+    from .matcher import Matcher, MatchResult
+
+DONE, NO, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with its complaint on one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(WRONG_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code: 0 done, 1 the answer is no, 2 wrong input or usage, 130 interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+        sys.stdout.flush()
+        return code
+    except ShelfmatchError as error:
+        _complain(str(error))
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # `shelfmatch match … | head` is no mistake
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return DONE
+        _complain(f"{error.filename or 'a file'} can't be used: {error.strerror or error}")
+    except KeyboardInterrupt:
+        _complain("interrupted; nothing is half-written, run the same command again to go on")
+        return INTERRUPTED
+    return WRONG_INPUT
+
+
+def _complain(message: str) -> None:
+    print(f"shelfmatch: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="shelfmatch", description="Visual product search that runs on the device.")
+    parser.add_argument("--version", action="version", version=f"shelfmatch {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run: Any, summary: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=summary, description=summary)
+        sub.set_defaults(run=run)
+        sub.add_argument("--json", action="store_true", help="print JSON instead of text for people")
+        return sub
+
+    demo = command("demo", _demo, "make a small rendered shop, match unseen photos, write a page with the pictures")
+    demo.add_argument("--out", default="demo", metavar="DIR", help="where to write (default: demo)")
+    demo.add_argument("--seed", type=int, default=0, help="another shop (default: 0)")
+
+    build = command("build", _build, "catalogue → bundle")
+    build.add_argument(
+        "source", metavar="SOURCE", help="folder of folders named by SKU, or CSV with the header image,sku"
+    )
+    build.add_argument("-o", "--output-bundle", required=True, metavar="SHOP.bundle", help="the bundle to write")
+    build.add_argument("--encoder", metavar="NAME|FILE|CARD", help="default: the embedded one; see shelfmatch encoders")
+    build.add_argument(
+        "--output", metavar="NAME", help="tensor to use as embedding; an inner one cuts the network there"
+    )
+    build.add_argument("--runtime", default="auto", choices=("auto", "litert", "onnx", "tflite-runtime"))
+    build.add_argument("--index", default="auto", choices=("auto", "exact", "hnsw"))
+    build.add_argument("--vectors", default="i8", choices=("i8", "f16", "f32"))
+    build.add_argument("--false-accept", type=float, default=0.05, metavar="RATE", help="default: 0.05")
+    build.add_argument("--resizer", default="auto", choices=("auto", "pillow", "opencv"))
+    build.add_argument("--workers", type=_whole, default=0, metavar="N", help="threads (default: one a core)")
+    build.add_argument("--report", metavar="OUT.html", help="write a page about the build")
+
+    match = command("match", _match, "photos → products")
+    match.add_argument("bundle", metavar="SHOP.bundle")
+    match.add_argument("images", metavar="IMAGE", nargs="+")
+    match.add_argument(
+        "--top-k", type=_positive, default=None, metavar="N", help="list the N best products (default: 5 in JSON)"
+    )
+    match.add_argument(
+        "--where", action="append", default=[], metavar="KEY=VALUE", help="only such products; repeatable"
+    )
+    match.add_argument("--workers", type=_whole, default=0, metavar="N", help="threads (default: one a core)")
+
+    add = command("add", _add, "add photos to a bundle, in place")
+    add.add_argument("bundle", metavar="SHOP.bundle")
+    add.add_argument("source", metavar="SOURCE", help="as for build")
+    add.add_argument("--replace", action="store_true", help="the source's products lose the photos they had")
+    add.add_argument("--workers", type=_whole, default=0, metavar="N", help="threads (default: one a core)")
+
+    remove = command("remove", _remove, "remove products from a bundle, in place")
+    remove.add_argument("bundle", metavar="SHOP.bundle")
+    remove.add_argument("skus", metavar="SKU", nargs="+")
+
+    info = command("info", _info, "what is inside a bundle")
+    info.add_argument("bundle", metavar="SHOP.bundle")
+    info.add_argument("--products", action="store_true", help="list the products")
+
+    verify = command("verify", _verify, "check that every byte of a bundle is as built")
+    verify.add_argument("bundle", metavar="SHOP.bundle")
+
+    evaluate = command("eval", _eval, "measure recall and unknowns on labelled photos")
+    evaluate.add_argument("bundle", metavar="SHOP.bundle")
+    evaluate.add_argument(
+        "queries", metavar="QUERIES.csv", help="header image,sku; empty sku: a product the shop doesn't sell"
+    )
+    evaluate.add_argument("--workers", type=_whole, default=0, metavar="N", help="threads (default: one a core)")
+
+    command("encoders", _encoders, "the encoders that came with the package")
+    return parser
+
+
+def _whole(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} arrived, expected a whole number")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} arrived, expected a whole number from 1")
+    return int(text)
+
+
+@contextlib.contextmanager
+def quiet_native() -> Iterator[None]:
+    """Hide what native libraries print on stderr while they load; LiteRT announces its delegate there.
+
+    Only while no other thread runs: it exchanges the process's stderr.
+    """
+    sys.stderr.flush()
+    kept, hole = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(hole, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(hole)
+
+
+def _open_matcher(path: str, workers: int = 0) -> Matcher:
+    from .matcher import Matcher
+
+    matcher = Matcher.open(path, sessions=workers or None, follow=False)
+    with quiet_native():
+        matcher.encoder.prepare()
+    return matcher
+
+
+def _print_json(record: Any) -> None:
+    print(json.dumps(record, ensure_ascii=False), flush=True)
+
+
+def progress_bar(description: str, unit: str = "photo") -> Progress:
+    """A bar on a terminal, nothing in a pipe."""
+    if not sys.stderr.isatty():
+        return lambda stream, total: stream
+    from tqdm import tqdm
+
+    return lambda stream, total: tqdm(stream, total=total, desc=description, unit=unit, dynamic_ncols=True)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from .demo import run_demo
+
+    result = run_demo(Path(options.out), seed=options.seed, progress=progress_bar)
+    if options.json:
+        _print_json(result.to_dict())
+    else:
+        print(result.table())
+    return DONE
+
+
+def _build(options: argparse.Namespace) -> int:
+    from .build import build_bundle
+    from .encoder import DEFAULT_ENCODER
+
+    encoder = options.encoder or DEFAULT_ENCODER
+    with contextlib.ExitStack() as stack:
+        if options.output is not None:
+            from shelfmatch.export import cut_if_inner  # only here: the device never needs it
+
+            encoder, options.output = stack.enter_context(cut_if_inner(encoder, options.output))
+        report = build_bundle(
+            options.source,
+            options.output_bundle,
+            encoder=encoder,
+            output=options.output,
+            runtime=options.runtime,
+            index=options.index,
+            vectors=options.vectors,
+            false_accept=options.false_accept,
+            workers=options.workers,
+            resizer=options.resizer,
+            progress=progress_bar("catalogue"),
+        )
+    if options.report:
+        from .report import write_build_page
+
+        write_build_page(Path(options.report), report, options.output_bundle)
+    return _print_report(options, report, f"built {options.output_bundle}")
+
+
+def _add(options: argparse.Namespace) -> int:
+    from .build import add_to_bundle
+
+    report = add_to_bundle(
+        options.bundle,
+        options.source,
+        replace=options.replace,
+        workers=options.workers,
+        progress=progress_bar("catalogue"),
+    )
+    return _print_report(options, report, f"changed {options.bundle}")
+
+
+def _remove(options: argparse.Namespace) -> int:
+    from .build import remove_from_bundle
+
+    return _print_report(options, remove_from_bundle(options.bundle, options.skus), f"changed {options.bundle}")
+
+
+def _print_report(options: argparse.Namespace, report: BuildReport, headline: str) -> int:
+    if options.json:
+        _print_json(report.to_dict())
+        return DONE
+    print(
+        f"{headline}: {report.products:,} products, {report.size_bytes / 1e6:.1f} MB"
+        + (f", {report.references:,} of {report.photos:,} photos added" if report.photos else "")
+        + (f", {report.removed:,} removed" if report.removed else "")
+        + f" in {report.seconds:.1f} s"
+    )
+    for title, rows in (("unreadable", report.unreadable), ("duplicate", report.duplicates)):
+        for label, reason in rows[:20]:
+            print(f"  {title}: {label}: {reason}" if label not in reason else f"  {title}: {reason}")
+        if len(rows) > 20:
+            print(f"  … and {len(rows) - 20} more; --json lists all")
+    if report.ignored:
+        print(f"  not photos: {len(report.ignored)} files, for example {report.ignored[0]}")
+    if report.without_photos:
+        print(f"  left out for want of a readable photo: {', '.join(report.without_photos[:10])}")
+    if report.decision is not None:
+        print(f"  {describe_decision(report.decision.to_dict())}")
+    return DONE
+
+
+def describe_decision(decision: dict[str, Any]) -> str:
+    """The decision's record as a sentence."""
+    target = f"{decision['target_false_accept_rate']:.0%} false accepts"
+    if decision["method"] == "default":
+        return f"threshold: a default, since the shop is too small to calibrate (target {target})"
+    how = {"leave-one-out": "leaving photos out", "synthetic-views": "synthetic views"}[decision["method"]]
+    return (
+        f"threshold {decision['threshold']:.3f} for {target}, from {how}: "
+        f"{decision['correct_accept_rate']:.0%} of the shop's own photos accepted and right"
+    )
+
+
+def _match(options: argparse.Namespace) -> int:
+    where = dict(_key_value(text) for text in options.where)
+    workers = options.workers or min(os.cpu_count() or 1, len(options.images))
+    failed = False
+    with _open_matcher(options.bundle, workers) as matcher:
+        answers = matcher.match_many(options.images, top_k=options.top_k or 5, where=where, workers=workers)
+        for image, answer in zip(options.images, answers, strict=True):
+            if isinstance(answer, ImageError):
+                failed = True
+                if options.json:
+                    _print_json({"image": image, "error": {"type": "ImageError", "message": str(answer)}})
+                else:
+                    _complain(str(answer))
+            elif options.json:
+                _print_json(answer.to_dict())
+            else:
+                _print_match(answer, options.top_k)
+    return WRONG_INPUT if failed else DONE
+
+
+def _key_value(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise CatalogError(f"--where {text!r} arrived; expected KEY=VALUE, like category=tea")
+    return key, value
+
+
+def _print_match(answer: MatchResult, top_k: int | None) -> None:
+    total = f"{answer.latency_ms['total']:.0f} ms"
+    best = answer.candidates[0] if answer.candidates else None
+    if best is None:
+        print(f"{answer.image}: unknown (the shop has no such products), {total}")
+    elif answer.sku is not None:
+        print(f"{answer.image}: {_titled(best.sku, best.name)}, {best.confidence:.0%} sure, {total}")
+    else:
+        print(f"{answer.image}: unknown (nearest: {_titled(best.sku, best.name)}, {best.confidence:.0%} sure), {total}")
+    for place, candidate in enumerate(answer.candidates[: top_k or 0], start=1):
+        print(
+            f"  {place}. {_titled(candidate.sku, candidate.name)}  score {candidate.score:.3f}  {candidate.confidence:.0%}"
+        )
+
+
+def _titled(sku: str, name: str) -> str:
+    return f"{sku} {name}" if name else sku
+
+
+def _info(options: argparse.Namespace) -> int:
+    from .bundle import Bundle
+    from .catalog import Catalog
+
+    bundle = Bundle.open(options.bundle)
+    manifest = bundle.manifest
+    record: dict[str, Any] = {
+        "bundle": options.bundle,
+        "generation": manifest.generation,
+        "created_by": manifest.created_by,
+        "products": manifest.products,
+        "references": manifest.index.references,
+        "index": {"kind": manifest.index.kind, "dtype": manifest.index.dtype, "dimension": manifest.index.dimension},
+        "resizer": manifest.resizer,
+        "decision": dict(manifest.decision),
+        "encoder": manifest.encoder.to_dict(),
+        "files": {role: {"name": e.name, "size_bytes": e.size_bytes} for role, e in manifest.files.items()},
+    }
+    products = []
+    if options.products:
+        catalog = Catalog(bundle.check("catalog"))
+        for product_id, product in catalog.products():
+            photos = len(catalog.references(product_id))
+            products.append({"sku": product.sku, "name": product.name, **product.attributes, "photos": photos})
+        catalog.close()
+        record["product_list"] = products
+    if options.json:
+        _print_json(record)
+        return DONE
+    card, index = manifest.encoder, manifest.index
+    print(
+        f"{options.bundle}: {manifest.products:,} products, {index.references:,} references, version {manifest.generation}"
+    )
+    print(
+        f"  encoder  {card.name}, {card.width}x{card.height} {card.input_dtype} → {card.dimension}, {card.size_bytes / 1e6:.1f} MB"
+    )
+    print(f"  index    {index.kind}, {index.dtype}, {manifest.files['vectors'].size_bytes / 1e6:.1f} MB")
+    print(f"  {describe_decision(dict(manifest.decision))}")
+    for product_record in products:
+        print(
+            "  "
+            + ", ".join(
+                f"{key} {value}" if key != "sku" else str(value) for key, value in product_record.items() if value
+            )
+        )
+    return DONE
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from .bundle import Bundle
+
+    try:
+        bundle = Bundle.open(options.bundle)
+        problems = bundle.verify()
+    except BundleDamaged as error:
+        problems = [str(error)]
+    if options.json:
+        _print_json({"bundle": options.bundle, "ok": not problems, "problems": problems})
+    else:
+        for problem in problems:
+            _complain(problem)
+        if not problems:
+            print(f"{options.bundle}: every byte is as built")
+    return NO if problems else DONE
+
+
+def _eval(options: argparse.Namespace) -> int:
+    from .evaluation import evaluate
+
+    with _open_matcher(options.bundle, options.workers) as matcher:
+        result = evaluate(matcher, options.queries, workers=options.workers, progress=progress_bar("eval"))
+    if options.json:
+        _print_json(result.to_dict())
+    else:
+        print(result.table())
+    for label, problem in result.unreadable:
+        _complain(f"{label}: {problem}" if label not in problem else problem)
+    return WRONG_INPUT if result.unreadable else DONE
+
+
+def _encoders(options: argparse.Namespace) -> int:
+    from .encoder import DEFAULT_ENCODER, known_encoders, read_card
+
+    rows: list[dict[str, Any]] = []
+    for name, path in known_encoders().items():
+        card, file = read_card(path)
+        rows.append(
+            {
+                "name": name,
+                "default": name == DEFAULT_ENCODER,
+                "size_bytes": file.stat().st_size,
+                "dimension": card.dimension,
+                "input": f"{card.width}x{card.height} {card.input_dtype}",
+                "license": card.license,
+                "provenance": card.provenance,
+            }
+        )
+    if options.json:
+        _print_json(rows)
+        return DONE
+    for row in rows:
+        mark = " (default)" if row["default"] else ""
+        print(
+            f"{row['name']}{mark}: {row['size_bytes'] / 1e6:.1f} MB, {row['input']} → {row['dimension']}, {row['license']}"
+        )
+        print(f"  {row['provenance']}")
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

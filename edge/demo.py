@@ -1,0 +1,200 @@
+"""The main job with nothing at hand: a rendered shop, its bundle, and photos it has never seen."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from . import rendered, report
+from .build import BuildReport, Progress, build_bundle
+from .errors import CatalogError
+from .evaluation import Evaluation, Query, evaluate
+from .files import write_atomic
+from .matcher import Matcher, MatchResult
+
+PRODUCTS, PHOTOS, KNOWN_QUERIES, UNKNOWN_QUERIES = 60, 4, 160, 40
+CATALOGUE_DIFFICULTY, QUERY_DIFFICULTY = 0.25, 0.5
+"""Catalogue photos are taken with care, queries by whoever stands before the kiosk (0 square on … 1 half hidden)."""
+
+_MARK = "shelfmatch-demo"
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """What the demo measured, and where its page is."""
+
+    build: BuildReport
+    evaluation: Evaluation
+    page: Path
+    bundle: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of `demo --json`."""
+        return {
+            "build": self.build.to_dict(),
+            "eval": self.evaluation.to_dict(),
+            "page": str(self.page),
+            "bundle": str(self.bundle),
+        }
+
+    def table(self) -> str:
+        """For people."""
+        return "\n".join(
+            [
+                f"shop        {self.build.products} rendered products, {self.build.references} photos, "
+                f"{self.build.size_bytes / 1e6:.1f} MB bundle built in {self.build.seconds:.1f} s with {self.build.encoder}",
+                self.evaluation.table(),
+                f"pictures    {self.page}",
+                f"try it      shelfmatch match {self.bundle} {self.page.parent / 'queries' / 'known-000.jpg'}",
+            ]
+        )
+
+
+def run_demo(out: Path, *, seed: int = 0, progress: Callable[[str, str], Progress] | None = None) -> DemoResult:
+    """Render, build, match, write `out`/index.html. Raises CatalogError if `out` holds somebody's files."""
+    _claim(out)
+    bar: Callable[[str, str], Any] = progress or (lambda description, unit: lambda stream, total: stream)
+    sold = rendered.make_shop(PRODUCTS, seed=2 * seed)
+    strangers = rendered.make_shop(UNKNOWN_QUERIES, seed=2 * seed + 1)
+    catalogue = _write_catalogue(out, sold, bar("render catalogue", "photo"))
+    queries = _write_queries(out, sold, strangers, bar("render queries", "photo"))
+    bundle = out / "shop.bundle"
+    built = build_bundle(catalogue, bundle, progress=bar("catalogue", "photo"))
+    with Matcher.open(bundle) as matcher:
+        evaluation = evaluate(matcher, queries, progress=bar("match", "photo"))
+        names = {product.sku: product.name for product in [*sold, *strangers]}
+        page_path = out / "index.html"
+        write_atomic(page_path, report.page("shelfmatch demo", _page_body(out, built, evaluation, matcher, names)))
+    return DemoResult(built, evaluation, page_path, bundle)
+
+
+def _claim(out: Path) -> None:
+    """Use an empty or new folder, or one of an earlier demo, which is cleared."""
+    if out.is_dir() and any(out.iterdir()):
+        if not (out / _MARK).is_file():
+            raise CatalogError(f"{out} holds files that are no demo; choose another folder with --out")
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / _MARK).write_text("made by shelfmatch demo; cleared by the next one\n")
+
+
+def _write_catalogue(out: Path, sold: Sequence[rendered.Product], progress: Any) -> Path:
+    def jobs() -> Iterable[tuple[rendered.Product, int]]:
+        return ((product, photo) for product in sold for photo in range(PHOTOS))
+
+    rows = []
+    for product, photo in progress(jobs(), len(sold) * PHOTOS):
+        name = f"photos/{product.sku}/{photo}.jpg"
+        plain = photo == 0
+        image = (
+            rendered.render_plain(product)
+            if plain
+            else rendered.render_view(product, photo, difficulty=CATALOGUE_DIFFICULTY)
+        )
+        _save(image, out / name)
+        rows.append((name, product.sku, product.name, product.gtin, product.price, product.category, product.brand))
+    path = out / "catalogue.csv"
+    _write_csv(path, ("image", "sku", "name", "gtin", "price", "category", "brand"), rows)
+    return path
+
+
+def _write_queries(
+    out: Path, sold: Sequence[rendered.Product], strangers: Sequence[rendered.Product], progress: Any
+) -> list[Query]:
+    jobs = [("known", number, sold[number % len(sold)]) for number in range(KNOWN_QUERIES)]
+    jobs += [("unknown", number, strangers[number % len(strangers)]) for number in range(UNKNOWN_QUERIES)]
+    queries = []
+    for kind, number, product in progress(jobs, len(jobs)):
+        name = f"queries/{kind}-{number:03d}.jpg"
+        # Views 1 to 3 are in the catalogue.
+        view = 100 + number
+        _save(rendered.render_view(product, view, difficulty=QUERY_DIFFICULTY), out / name)
+        queries.append(Query(out / name, name, product.sku if kind == "known" else ""))
+    _write_csv(out / "queries.csv", ("image", "sku"), [(query.label, query.sku) for query in queries])
+    return queries
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, "JPEG", quality=90)
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    text = io.StringIO()
+    csv.writer(text).writerows([header, *rows])
+    write_atomic(path, text.getvalue().encode())
+
+
+def _page_body(
+    out: Path, built: BuildReport, evaluation: Evaluation, matcher: Matcher, names: dict[str, str]
+) -> list[str]:
+    known = [answer.confidence for query, answer in evaluation.answers if query.sku]
+    unknown = [answer.confidence for query, answer in evaluation.answers if not query.sku]
+    threshold = float(matcher.bundle.manifest.decision["threshold"])
+    groups = _sorted_answers(evaluation)
+    return [
+        "<h1>shelfmatch demo</h1>",
+        f"<p>{built.products} rendered products with {built.references} photos; {evaluation.known} photos of them that the shop "
+        f"has never seen, and {evaluation.unknown} of products it doesn't sell. Encoder: {built.encoder}.</p>",
+        report.figures(
+            {
+                "right at first place": _percent(evaluation.recall_at_1),
+                "right among five": _percent(evaluation.recall_at_5),
+                "accepted and right": _percent(evaluation.correct_accept_rate),
+                "unknown, accepted all the same": _percent(evaluation.false_accept_rate),
+                "photo → product, median": f"{evaluation.latency_ms['p50']:.1f} ms",
+            }
+        ),
+        report.section(
+            "Where the time goes",
+            report.bars(evaluation.stages_ms, "ms"),
+            note="Median of each stage, from a JPEG on disk to the answer.",
+        ),
+        report.section(
+            "How sure it is",
+            report.histogram({"sold here": known, "not sold here": unknown}, threshold, "confidence"),
+            note="Left of the line the answer is “unknown”. The line was set on the shop's own photos alone.",
+        ),
+        *(
+            f"<h2>{heading}</h2>"
+            + report.gallery(_cell(out, query, answer, matcher, names) for query, answer in chosen)
+            for heading, chosen in groups
+            if chosen
+        ),
+    ]
+
+
+def _sorted_answers(evaluation: Evaluation) -> list[tuple[str, list[tuple[Query, MatchResult]]]]:
+    right = [(q, a) for q, a in evaluation.answers if q.sku and a.sku == q.sku]
+    wrong = [(q, a) for q, a in evaluation.answers if a.sku is not None and a.sku != q.sku]
+    refused = [(q, a) for q, a in evaluation.answers if not q.sku and a.sku is None]
+    missed = [(q, a) for q, a in evaluation.answers if q.sku and a.sku is None]
+    return [
+        (f"Recognised ({len(right)})", right[:16]),
+        (f"Rightly unknown ({len(refused)})", refused[:12]),
+        (f"Sold here, but not sure enough ({len(missed)})", missed[:12]),
+        (f"Wrong ({len(wrong)})", wrong[:16]),
+    ]
+
+
+def _cell(out: Path, query: Query, answer: MatchResult, matcher: Matcher, names: dict[str, str]) -> str:
+    best = answer.candidates[0]
+    truth = names.get(query.sku, "") or "not sold here"
+    product_id = matcher.catalog.product_id(best.sku)
+    photo = matcher.catalog.references(product_id)[0].photo if product_id is not None else ""
+    right = answer.sku == (query.sku or None)
+    kind = "good" if right else ("bad" if answer.sku is not None else "open")
+    headline = best.name if answer.sku is not None else f"unknown (nearest: {best.name})"
+    detail = f"{best.confidence:.0%} sure" + ("" if right and query.sku else f"; in truth: {truth}")
+    return report.pair(kind, query.path, out / photo, headline, detail)
+
+
+def _percent(rate: float | None) -> str:
+    return "–" if rate is None else f"{100 * rate:.0f} %"

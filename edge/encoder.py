@@ -1,0 +1,251 @@
+"""Photo → unit vector: an encoder file, its card, and the preprocessing that belongs to it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import EncoderError, VectorError
+from .image import DEFAULT_LIMITS, ImageSource, Limits, Pixels, Resizer, decode, fit, resizer_in_use
+from .manifest import EncoderCard
+from .runtime import Session, SessionPool, choose_runtime, open_session
+
+Vector: TypeAlias = NDArray[np.float32]
+
+DEFAULT_ENCODER = "shelfmatch-first-cnn"
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """One photo's embedding, (D,) float32 of unit norm, and what its stages took in milliseconds."""
+
+    vector: Vector
+    decode_ms: float
+    preprocess_ms: float
+    encode_ms: float
+
+
+class Encoder:
+    """Turns photos into unit vectors. Safe to share between threads: each call borrows an interpreter of the pool.
+
+    `threads` is per interpreter, `sessions` how many interpreters there may be. Raises EncoderError if the file is not the
+    card's, RuntimeUnavailable if nothing here runs it.
+    """
+
+    def __init__(
+        self,
+        card: EncoderCard,
+        model: bytes,
+        *,
+        threads: int = 1,
+        sessions: int = 1,
+        runtime: str = "auto",
+        resizer: str = "auto",
+    ) -> None:
+        digest = hashlib.sha256(model).hexdigest()
+        if digest != card.sha256:
+            raise EncoderError(
+                f"encoder {card.file} has sha256 {digest[:12]}…, its card says {card.sha256[:12]}…; they don't belong together"
+            )
+        self.card = card
+        self.model = model
+        self.resizer: Resizer = resizer_in_use(resizer)
+        self.runtime = choose_runtime(card.format, runtime)
+        self._tables = _lookup_tables(card)
+        self._pool = SessionPool(lambda: _checked_session(open_session(self.runtime, model, threads), card), sessions)
+
+    @classmethod
+    def load(cls, source: str | os.PathLike[str], **settings: Any) -> Encoder:
+        """By name ("shelfmatch-first-cnn"), by file (.tflite, .onnx) or by card (.json). `settings` as for the class.
+
+        A bare file gets its card from the file of the same name ending in .json, or by inspection where that is certain;
+        otherwise CardRequired shows the card to write.
+        """
+        card, path = find_encoder(source)
+        return cls(card, path.read_bytes(), **settings)
+
+    def prepare(self) -> None:
+        """Open the first session now rather than with the first photo."""
+        with self._pool.borrow():
+            pass
+
+    def warm_up(self) -> None:
+        """Open a session and run it once on grey, so that the first photo doesn't pay for it."""
+        self.embed_pixels(np.full((self.card.height, self.card.width, 3), 128, np.uint8), check=False)
+
+    def embed(self, *sources: ImageSource, limits: Limits = DEFAULT_LIMITS) -> Vector:
+        """Photos as (N, D) float32 unit vectors. Raises ImageError for the first that can't be read."""
+        rows = [self.embed_timed(source, limits).vector for source in sources]
+        return np.stack(rows) if rows else np.empty((0, self.card.dimension), np.float32)
+
+    def embed_timed(self, source: ImageSource, limits: Limits = DEFAULT_LIMITS) -> Embedding:
+        """One photo, stage by stage."""
+        start = time.perf_counter()
+        decoded = decode(source, self.card, limits)
+        after_decode = time.perf_counter()
+        pixels = fit(decoded, self.card, self.resizer)
+        after_fit = time.perf_counter()
+        vector = self.embed_pixels(pixels)
+        end = time.perf_counter()
+        return Embedding(
+            vector, (after_decode - start) * 1e3, (after_fit - after_decode) * 1e3, (end - after_fit) * 1e3
+        )
+
+    def embed_pixels(self, pixels: Pixels, *, check: bool = True) -> Vector:
+        """(H, W, 3) uint8 RGB of exactly the card's size as a (D,) float32 unit vector.
+
+        Raises VectorError when the network's output has no direction (all zero, NaN or infinite).
+        """
+        value = self._input(pixels)
+        with self._pool.borrow() as session:
+            raw = session.run(value, self.card.output_name)
+        vector = raw.reshape(-1).astype(np.float32)
+        quantization = self.card.output_quantization
+        if quantization is not None:
+            vector -= np.float32(quantization.zero_point)
+            vector *= np.float32(quantization.scale)
+        norm = float(np.sqrt(vector.dot(vector)))
+        if not (norm > 0 and np.isfinite(norm)):
+            if not check:
+                return vector
+            raise VectorError(
+                f"encoder {self.card.name} gave an embedding of norm {norm} for this photo; it says nothing"
+            )
+        vector /= np.float32(norm)
+        return vector
+
+    def _input(self, pixels: Pixels) -> NDArray[Any]:
+        """Pixels as the network's input tensor, batch of one."""
+        card = self.card
+        if pixels.shape != (card.height, card.width, 3) or pixels.dtype != np.uint8:
+            raise EncoderError(
+                f"pixels {pixels.shape} {pixels.dtype} arrived; expected ({card.height}, {card.width}, 3) uint8"
+            )
+        if card.color_order == "BGR":
+            pixels = pixels[:, :, ::-1]
+        value: NDArray[Any] = pixels
+        if self._tables is not None:
+            value = np.empty(pixels.shape, self._tables.dtype)
+            for channel in range(3):
+                value[:, :, channel] = self._tables[channel][pixels[:, :, channel]]
+        if card.layout == "NCHW":
+            value = value.transpose(2, 0, 1)
+        return np.ascontiguousarray(value)[np.newaxis]
+
+
+def _lookup_tables(card: EncoderCard) -> NDArray[Any] | None:
+    """(3, 256) input values for each pixel value and channel; None where the pixels go in as they are.
+
+    256 values a channel make every normalization and quantization exact and one look-up a pixel.
+    """
+    levels = np.arange(256, dtype=np.float64)
+    if card.mean is None or card.std is None:
+        if card.input_dtype == "uint8":
+            return None
+        real = np.tile(levels - (128 if card.input_dtype == "int8" else 0), (3, 1))
+        return real.astype(card.input_dtype)
+    real = (levels[np.newaxis] - np.array(card.mean)[:, np.newaxis]) / np.array(card.std)[:, np.newaxis]
+    if card.color_order == "BGR":
+        real = real[::-1]
+    if card.input_dtype == "float32" or card.input_quantization is None:
+        return np.asarray(real, np.float32)
+    stored = np.rint(real / card.input_quantization.scale) + card.input_quantization.zero_point
+    limits = np.iinfo(card.input_dtype)
+    table: NDArray[Any] = stored.clip(limits.min, limits.max).astype(card.input_dtype)
+    identity = card.input_dtype == "uint8" and bool((table == levels.astype(np.uint8)).all())
+    return None if identity else table
+
+
+def _checked_session(session: Session, card: EncoderCard) -> Session:
+    """Hold the loaded file against its card. Raises EncoderError that names the first difference."""
+    tensor = session.inputs[0] if session.inputs else None
+    size = (card.height, card.width, 3) if card.layout == "NHWC" else (3, card.height, card.width)
+    if (
+        len(session.inputs) != 1
+        or tensor is None
+        or not _fits(tensor.shape, (1, *size))
+        or tensor.dtype != card.input_dtype
+    ):
+        found = ", ".join(f"{info.dtype} {list(info.shape)}" for info in session.inputs) or "none"
+        raise EncoderError(
+            f"encoder {card.file} takes {found}; its card says one input of {card.input_dtype} {[1, *size]}"
+        )
+    for output in session.outputs:
+        if output.name == card.output_name:
+            break
+    else:
+        names = ", ".join(info.name for info in session.outputs)
+        raise EncoderError(f"encoder {card.file} has no output {card.output_name!r}; it has {names}")
+    elements = int(np.prod([n for n in output.shape if n > 0]))
+    if elements != card.dimension or output.dtype != card.output_dtype:
+        raise EncoderError(
+            f"encoder {card.file} gives {output.dtype} {list(output.shape)}; "
+            f"its card says {card.output_dtype} with {card.dimension} elements"
+        )
+    return session
+
+
+def _fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    return len(shape) == len(expected) and all(a in (-1, b) for a, b in zip(shape, expected, strict=True))
+
+
+def known_encoders() -> dict[str, Path]:
+    """Name → card of the encoders that came with the package."""
+    # Found as a folder, not imported: edge doesn't depend on models.
+    spec = importlib.util.find_spec("shelfmatch.models")
+    folders = spec.submodule_search_locations if spec is not None else None
+    cards = [path for folder in folders or [] for path in sorted(Path(folder).glob("*.json"))]
+    return {path.stem: path for path in cards}
+
+
+def find_encoder(source: str | os.PathLike[str], output: str | None = None) -> tuple[EncoderCard, Path]:
+    """The card and the file that a name, a file or a card stands for. Raises EncoderError or CardRequired."""
+    path = Path(source)
+    if path.suffix == ".json":
+        return read_card(path)
+    if path.suffix in (".tflite", ".onnx"):
+        if not path.is_file():
+            raise EncoderError(
+                f"encoder {path} does not exist; expected a .tflite or .onnx file, a card (.json) or a name"
+            )
+        for card_path in (Path(f"{path}.json"), path.with_suffix(".json")):
+            if card_path.is_file() and output is None:
+                card, model_path = read_card(card_path)
+                if model_path.resolve() == path.resolve():
+                    return card, path
+        from .inspection import inspect_encoder
+
+        return inspect_encoder(path, output), path
+    known = known_encoders()
+    if str(source) in known:
+        return read_card(known[str(source)])
+    raise EncoderError(
+        f"unknown encoder {str(source)!r}; expected {', '.join(known)}, a .tflite or .onnx file, or a card"
+    )
+
+
+def read_card(path: Path) -> tuple[EncoderCard, Path]:
+    """A card and the encoder file beside it. Raises EncoderError."""
+    try:
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise EncoderError(f"card {path} can't be read ({error}); expected a JSON file") from error
+    card = EncoderCard.from_dict(record)
+    model_path = path.parent / card.file
+    if not model_path.is_file():
+        raise EncoderError(f"card {path} names the file {card.file}, which is not beside it")
+    return card, model_path
+
+
+def renamed(card: EncoderCard, file: str) -> EncoderCard:
+    """The same card for a copy of the file under another name."""
+    return replace(card, file=file)

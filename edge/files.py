@@ -1,0 +1,55 @@
+"""Files that survive a kill at any moment, and the hashes that prove it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+_CHUNK = 1 << 20
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write beside, sync, rename: after a kill or a power cut, `path` has the old bytes or the new ones, whole."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Push a finished file's bytes to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Push a folder's names to the disk, so that a rename outlives a power cut."""
+    sync_file(folder)
+
+
+def chunks(path: Path, size: int = _CHUNK) -> Iterator[bytes]:
+    """A file's bytes, piece by piece: read, not mapped, so that they don't stay in this process's memory."""
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(size):
+            yield piece
+
+
+def sha256_of(path: Path) -> str:
+    """The file's sha256, hexadecimal."""
+    digest = hashlib.sha256()
+    for piece in chunks(path):
+        digest.update(piece)
+    return digest.hexdigest()

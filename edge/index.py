@@ -1,0 +1,493 @@
+"""The nearest stored vectors of a query. The only module that knows usearch.
+
+Two kinds: "exact" scans everything and is the default at shop size; "hnsw" walks a usearch graph and is for hundreds of
+thousands of references. Both answer the same calls, and additions and removals are right in both: a graph never removes
+anything itself, its slots are marked as gone here and filtered, and it is rebuilt when too many are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+import mmap
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._codes import NUMPY_DTYPES, Codes, Dtype, encode, largest_angle, scaled_to_127
+from ._scan import Scan, at_least_kth
+from .errors import BundleDamaged, BundleVersion, VectorError
+from .files import chunks
+
+Ids: TypeAlias = NDArray[np.uint32]
+Kind: TypeAlias = Literal["exact", "hnsw"]
+
+MAX_ID = 2**32 - 2
+_GONE = 2**32 - 1
+"""Id of a graph slot whose vector was removed."""
+
+HNSW_FROM_ELEMENTS = 200_000 * 128
+"""Where "auto" changes to the graph: an exact scan of so many components takes about 3 ms on the machine of
+benchmarks/search.py, comparable to a small encoder; below, the graph's build time and size buy nothing one can feel."""
+
+CONNECTIVITY = 16
+EXPANSION_ADD = 128
+EXPANSION_SEARCH = 24
+"""usearch's names for HNSW's M, efConstruction and efSearch (Malkov & Yashunin 2016, arXiv:1603.09320). The last is the
+smallest that keeps recall@10 above 0.98 at 100,000 x 128 in benchmarks/search.py."""
+
+_MOST_GONE = 0.2
+_ROUNDING = 1e-5
+"""More than float32 rounding can move a cosine, also through arccos and back."""
+
+_HEADER = struct.Struct("<8sIIQBBBxf32x")
+_MAGIC = b"SHELFVEC"
+_FILE_VERSION = 1
+_DTYPES: tuple[Dtype, ...] = ("i8", "f16", "f32")
+_KINDS: tuple[Kind, ...] = ("exact", "hnsw")
+
+
+class VectorIndex:
+    """Unit vectors under 32-bit ids, and their nearest neighbours by cosine.
+
+    Not for use from several threads while it is being changed; searching from many threads is safe.
+    """
+
+    def __init__(self, dimension: int, *, kind: Kind = "exact", dtype: Dtype = "i8") -> None:
+        if kind not in _KINDS or dtype not in _DTYPES:
+            raise VectorError(f"index kind {kind!r} of {dtype!r} arrived; expected exact or hnsw of i8, f16 or f32")
+        if not 1 <= dimension <= 65536:
+            raise VectorError(f"dimension {dimension} arrived; expected 1 to 65536")
+        self.dimension = dimension
+        self.kind: Kind = kind
+        self.dtype: Dtype = dtype
+        self._slots = np.empty(0, np.uint32)  # row or graph slot → id; _GONE only in graphs
+        self._codes: Codes | None = encode(np.empty((0, dimension), np.float32), dtype) if kind == "exact" else None
+        self._angle = 0.0
+        self._scan: Scan | None = None
+        self._graph: _Graph | None = _Graph(dimension, dtype) if kind == "hnsw" else None
+
+    @classmethod
+    def build(
+        cls,
+        vectors: NDArray[np.float32],
+        ids: NDArray[Any] | None = None,
+        *,
+        kind: str = "auto",
+        dtype: Dtype = "i8",
+        threads: int = 0,
+    ) -> VectorIndex:
+        """An index of (N, D) float32 vectors, normalized here; `ids` default to 0 … N-1. `threads` 0: all cores.
+
+        Raises VectorError for wrong shapes, NaN, infinite or zero vectors, ids twice or out of range.
+        """
+        if not isinstance(vectors, np.ndarray) or vectors.ndim != 2:
+            raise VectorError(f"vectors of shape {np.shape(vectors)} arrived; expected (N, D) float32")
+        index = cls(vectors.shape[1], kind=choose_kind(vectors.shape, kind), dtype=dtype)
+        index.add(np.arange(len(vectors), dtype=np.uint32) if ids is None else ids, vectors, threads=threads)
+        return index
+
+    def __len__(self) -> int:
+        return len(self._slots) if self._graph is None else int((self._slots != _GONE).sum())
+
+    @property
+    def ids(self) -> Ids:
+        """(N,) uint32, in the order of `vectors()`."""
+        live: Ids = self._slots[self._slots != _GONE]
+        return live
+
+    def vectors(self) -> NDArray[np.float32]:
+        """(N, D) float32 unit vectors as stored, in the order of `ids`."""
+        return self._live_codes().vectors()
+
+    def add(self, ids: NDArray[Any], vectors: NDArray[np.float32], *, threads: int = 0) -> None:
+        """Add (N, D) vectors under new ids. Raises VectorError if an id is there already or comes twice."""
+        checked_ids, unit = _checked_ids(ids), _checked_vectors(vectors, self.dimension)
+        if len(checked_ids) != len(unit):
+            raise VectorError(f"{len(checked_ids)} ids and {len(unit)} vectors arrived; expected as many of each")
+        taken = np.intersect1d(checked_ids, self.ids)
+        if len(taken):
+            raise VectorError(f"id {taken[0]} is in the index already; remove it first, or use replace")
+        codes = encode(unit, self.dtype)
+        self._angle = max(self._angle, largest_angle(codes))
+        if self._graph is not None:
+            self._graph = self._graph.with_added(len(self._slots), codes.coarse, threads)
+        else:
+            self._codes = Codes.joined([self._live_codes(), codes])
+            self._scan = None
+        self._slots = np.concatenate([self._slots, checked_ids])
+
+    def extend(self, rows: Iterable[tuple[int, NDArray[np.float32]]], *, batch: int = 1024, threads: int = 0) -> None:
+        """Add (id, vector) pairs from a stream, `batch` at a time: floats of one batch are in memory at once, not of all."""
+        if self._graph is not None:
+            for ids, vectors in _batches(rows, batch):
+                self.add(ids, vectors, threads=threads)
+            return
+        grown = [self._live_codes()]
+        slots = [self._slots]
+        for ids, vectors in _batches(rows, batch):
+            part = VectorIndex(self.dimension, dtype=self.dtype)
+            part.add(ids, vectors)
+            grown.append(part._live_codes())
+            slots.append(part._slots)
+            self._angle = max(self._angle, part._angle)
+        joined = np.concatenate(slots)
+        if len(np.unique(joined)) != len(joined):
+            raise VectorError("the same id arrived twice; expected each once")
+        self._codes, self._slots, self._scan = Codes.joined(grown), joined, None
+
+    def remove(self, ids: NDArray[Any], *, threads: int = 0) -> None:
+        """Remove ids. Raises VectorError, changing nothing, if one is not in the index."""
+        checked_ids = _checked_ids(ids)
+        absent = np.setdiff1d(checked_ids, self.ids)
+        if len(absent):
+            raise VectorError(f"id {absent[0]} is not in the index")
+        gone = np.isin(self._slots, checked_ids)
+        if self._graph is None:
+            self._codes, self._scan = self._live_codes().take(~gone), None
+            self._slots = self._slots[~gone]
+            return
+        self._slots = np.where(gone, np.uint32(_GONE), self._slots)
+        if (self._slots == _GONE).sum() > _MOST_GONE * len(self._slots):
+            codes = self._live_codes()
+            self._slots = self.ids
+            self._graph = _Graph(self.dimension, self.dtype).with_added(0, codes.coarse, threads)
+
+    def replace(self, ids: NDArray[Any], vectors: NDArray[np.float32]) -> None:
+        """Give ids new vectors; those that aren't there yet are added."""
+        checked_ids = _checked_ids(ids)
+        _checked_vectors(vectors, self.dimension)
+        self.remove(np.intersect1d(checked_ids, self.ids))
+        self.add(checked_ids, vectors)
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, *, allowed: NDArray[Any] | None = None
+    ) -> tuple[Ids, NDArray[np.float32]]:
+        """The k nearest of each query, best first: ids (Q, K) uint32 and cosines (Q, K) float32; K = min(k, size).
+
+        `queries`: (Q, D) or (D,) float32, normalized here. `allowed`: only these ids count, and K is the smaller for it.
+        Equal scores come in the order of their ids. "exact" finds exactly the best of the vectors as stored.
+        Raises VectorError for k < 1, wrong shapes, NaN, infinite or zero queries.
+        """
+        if k < 1:
+            raise VectorError(f"k is {k}; expected at least 1")
+        unit = _checked_vectors(queries if np.ndim(queries) == 2 else np.reshape(queries, (1, -1)), self.dimension)
+        rows_allowed = None if allowed is None else np.isin(self._slots, _checked_ids(allowed))
+        count = min(k, len(self) if rows_allowed is None else int(rows_allowed.sum()))
+        ids = np.empty((len(unit), count), np.uint32)
+        scores = np.empty((len(unit), count), np.float32)
+        if count == 0 or len(unit) == 0:
+            return ids, scores
+        if self._graph is not None and rows_allowed is None:
+            for row, query in enumerate(unit):
+                ids[row], scores[row] = self._search_graph(self._graph, query, count)
+            return ids, scores
+        coarse, angles = _coarse_queries(unit, self.dtype)
+        for row, candidate_scores in enumerate(self._scan_scores(coarse)):
+            if rows_allowed is not None:
+                candidate_scores = np.where(rows_allowed, candidate_scores, np.float32(-2))
+            ids[row], scores[row] = self._best(unit[row], candidate_scores, count, angles[row])
+        return ids, scores
+
+    def _scan_scores(self, coarse_queries: NDArray[Any]) -> NDArray[np.float32]:
+        if self._graph is not None:  # filtered searches of a graph: exact, over a scan made for the occasion
+            return Scan([self._graph.coarse(len(self._slots))]).scores(coarse_queries)
+        if self._scan is None:
+            self._scan = Scan([self._live_codes().coarse])
+        return self._scan.scores(coarse_queries)
+
+    def _best(
+        self, query: NDArray[np.float32], scores: NDArray[np.float32], count: int, angle: float
+    ) -> tuple[Ids, NDArray[np.float32]]:
+        """Rank by the stored vectors those that the scan can't rule out.
+
+        Angles between directions obey the triangle inequality: a vector that is among the k best, as stored, can't be scanned
+        at more than the k-th best angle found so far plus the angles by which quantization turned it and the query.
+        """
+        rows = at_least_kth(scores, count)
+        exact = self._cosines(rows, query)
+        kth = float(np.partition(exact, len(exact) - count)[len(exact) - count])
+        reach = math.acos(max(-1.0, min(1.0, kth))) + self._angle + angle
+        bound = (math.cos(reach) if reach < math.pi else -1.0) - _ROUNDING
+        more = np.flatnonzero(scores >= np.float32(bound))
+        if len(more) > len(rows):
+            rows = more
+            exact = self._cosines(rows, query)
+        ids = self._slots[rows]
+        order = np.lexsort((ids, -exact))[:count]
+        return ids[order], exact[order]
+
+    def _cosines(self, rows: NDArray[np.intp], query: NDArray[np.float32]) -> NDArray[np.float32]:
+        codes = self._codes.take(rows) if self._codes is not None else self._graph_codes(rows)
+        return codes.cosines(query)
+
+    def _search_graph(self, graph: _Graph, query: NDArray[np.float32], count: int) -> tuple[Ids, NDArray[np.float32]]:
+        coarse = _coarse_queries(query[np.newaxis], self.dtype)[0]
+        fetch = count
+        while True:
+            slots, scores = graph.search(coarse, min(fetch, len(self._slots)))
+            ids = self._slots[slots]
+            if len(ids) == len(self._slots) or int((ids != _GONE).sum()) >= count:
+                break
+            fetch *= 2
+            if fetch > len(self._slots):  # what is left may be out of the graph's reach: look at everything
+                return self._best(
+                    query,
+                    self._graph_scores(graph, coarse),
+                    count,
+                    _coarse_queries(query[np.newaxis], self.dtype)[1][0],
+                )
+        live = ids != _GONE
+        ids, scores = ids[live], scores[live]
+        order = np.lexsort((ids, -scores))[:count]
+        return ids[order], scores[order]
+
+    def _graph_scores(self, graph: _Graph, coarse: NDArray[Any]) -> NDArray[np.float32]:
+        scores = Scan([graph.coarse(len(self._slots))]).scores(coarse)[0]
+        return np.where(self._slots != _GONE, scores, np.float32(-2))
+
+    def _graph_codes(self, rows: NDArray[np.intp]) -> Codes:
+        assert self._graph is not None
+        return Codes(self._graph.coarse_of(rows), None)
+
+    def _live_codes(self) -> Codes:
+        if self._codes is not None:
+            return self._codes
+        assert self._graph is not None
+        return Codes(self._graph.coarse(len(self._slots))[self._slots != _GONE], None)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one file: a 64-byte header, the ids, then the codes (exact) or usearch's own format (hnsw). Not synced."""
+        fine = self._codes is not None and self._codes.fine is not None
+        header = _HEADER.pack(
+            _MAGIC, _FILE_VERSION, self.dimension, len(self._slots), _DTYPES.index(self.dtype), _KINDS.index(self.kind),
+            fine, self._angle,
+        )  # fmt: skip
+        with Path(path).open("wb") as file:
+            file.write(header)
+            file.write(self._slots.astype("<u4").tobytes())
+            if self._graph is not None:
+                file.write(self._graph.to_bytes())
+            elif self._codes is not None:
+                file.write(np.ascontiguousarray(self._codes.coarse).data)
+                if self._codes.fine is not None:
+                    file.write(np.ascontiguousarray(self._codes.fine).data)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, sha256: str | None = None, writable: bool = False) -> VectorIndex:
+        """Read a saved index, packing it for the scan as it streams by; what ranks stays in the file, mapped.
+
+        With `sha256` the whole file is hashed in the same pass. `writable` loads a graph so that it can be added to.
+        Raises BundleDamaged if the file is not what was saved, BundleVersion if a later version saved it.
+        """
+        path = Path(path)
+        reader = _Reader(path)
+        index, rows, fine = cls._from_header(path, reader.take(_HEADER.size))
+        index._slots = np.frombuffer(reader.take(4 * rows), "<u4").astype(np.uint32)
+        if index.kind == "exact":
+            index._map_codes(path, rows, fine)
+            width = index.dimension * NUMPY_DTYPES[index.dtype].itemsize
+            index._scan = Scan(
+                np.frombuffer(block, NUMPY_DTYPES[index.dtype]).reshape(-1, index.dimension)
+                for block in reader.blocks(rows * width, 4096 * width)
+            )
+        digest = reader.finish()
+        if sha256 is not None and digest != sha256:
+            raise BundleDamaged(
+                f"{path} is damaged: its sha256 differs from the manifest's; copy or build the bundle again"
+            )
+        if index.kind == "hnsw":
+            index._graph = _Graph.load(path, _HEADER.size + 4 * rows, index.dimension, index.dtype, rows, writable)
+        return index
+
+    @classmethod
+    def _from_header(cls, path: Path, header: bytes) -> tuple[VectorIndex, int, bool]:
+        magic, version, dimension, rows, dtype, kind, fine, angle = _HEADER.unpack(header)
+        if magic != _MAGIC or dtype >= len(_DTYPES) or kind >= len(_KINDS) or not 1 <= dimension <= 65536:
+            raise BundleDamaged(f"{path} is damaged: it is not a vectors file; copy or build the bundle again")
+        if version != _FILE_VERSION:
+            raise BundleVersion(f"{path} has vectors format {version}; this shelfmatch reads format {_FILE_VERSION}")
+        index = cls(dimension, kind=_KINDS[kind], dtype=_DTYPES[dtype])
+        index._angle = float(angle)
+        fine_bytes = (dimension + 1) // 2 if fine else 0
+        expected = _HEADER.size + rows * (4 + dimension * NUMPY_DTYPES[index.dtype].itemsize + fine_bytes)
+        size = path.stat().st_size
+        if (index.kind == "exact" and size != expected) or size < _HEADER.size + 4 * rows:
+            raise BundleDamaged(f"{path} is damaged: {size} bytes, expected {expected}; copy or build the bundle again")
+        return index, rows, bool(fine)
+
+    def _map_codes(self, path: Path, rows: int, fine: bool) -> None:
+        start = _HEADER.size + 4 * rows
+        numpy_dtype, fine_width = NUMPY_DTYPES[self.dtype], (self.dimension + 1) // 2
+        if rows == 0:
+            return
+        data = np.memmap(path, np.uint8, "r")
+        end = start + rows * self.dimension * numpy_dtype.itemsize
+        coarse = np.frombuffer(data[start:end], numpy_dtype).reshape(rows, self.dimension)
+        self._codes = Codes(coarse, np.asarray(data[end:]).reshape(rows, fine_width) if fine else None)
+
+
+def choose_kind(shape: tuple[int, ...], wanted: str = "auto") -> Kind:
+    """What "auto", "exact" or "hnsw" means for (N, D) vectors. Raises VectorError for another word."""
+    for kind in _KINDS:
+        if wanted == kind:
+            return kind
+    if wanted != "auto":
+        raise VectorError(f"unknown index {wanted!r}; expected auto, exact or hnsw")
+    return "hnsw" if shape[0] * shape[1] >= HNSW_FROM_ELEMENTS else "exact"
+
+
+def _batches(
+    rows: Iterable[tuple[int, NDArray[np.float32]]], size: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    iterator = iter(rows)
+    while part := list(itertools.islice(iterator, size)):
+        yield np.array([row[0] for row in part], np.int64), np.stack([row[1] for row in part])
+
+
+def _checked_ids(ids: NDArray[Any]) -> Ids:
+    array = np.asarray(ids).reshape(-1)
+    if array.size == 0:
+        return np.empty(0, np.uint32)
+    if array.dtype.kind not in "iu" or array.min() < 0 or array.max() > MAX_ID:
+        raise VectorError(f"ids of {array.dtype} arrived; expected whole numbers from 0 to {MAX_ID}")
+    if len(np.unique(array)) != len(array):
+        raise VectorError("the same id arrived twice; expected each once")
+    return array.astype(np.uint32)
+
+
+def _checked_vectors(vectors: NDArray[Any], dimension: int) -> NDArray[np.float32]:
+    """(N, dimension) float32 of unit norm, or VectorError."""
+    array = np.asarray(vectors)
+    if array.ndim != 2 or array.shape[1] != dimension or array.dtype.kind != "f":
+        raise VectorError(f"vectors {array.shape} {array.dtype} arrived; expected (N, {dimension}) float32")
+    array = array.astype(np.float32, copy=False)
+    norms = np.sqrt(np.einsum("nd,nd->n", array, array))
+    if not np.isfinite(norms).all() or (norms == 0).any():
+        bad = int(np.flatnonzero(~np.isfinite(norms) | (norms == 0))[0])
+        raise VectorError(f"vector {bad} is zero or holds NaN or infinity; expected a direction")
+    unit: NDArray[np.float32] = array / norms[:, np.newaxis]
+    return unit
+
+
+def _coarse_queries(unit: NDArray[np.float32], dtype: Dtype) -> tuple[NDArray[Any], list[float]]:
+    """Queries as the scan takes them, and the angle (radians) by which each was turned on the way."""
+    if dtype != "i8":
+        coarse: NDArray[Any] = unit.astype(NUMPY_DTYPES[dtype])
+    else:
+        coarse = np.rint(scaled_to_127(unit)).astype(np.int8)
+    values = coarse.astype(np.float32)
+    cosines = np.einsum("nd,nd->n", values, unit) / np.sqrt(np.einsum("nd,nd->n", values, values))
+    return coarse, [math.acos(max(-1.0, min(1.0, float(cosine) - 1e-6))) for cosine in cosines]
+
+
+class _Reader:
+    """A file read front to back once, in pieces, hashed on the way."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pieces = chunks(path)
+        self._rest = b""
+        self._digest = hashlib.sha256()
+
+    def take(self, size: int) -> bytes:
+        parts, missing = [self._rest], size - len(self._rest)
+        while missing > 0:
+            piece = next(self._pieces, b"")
+            if not piece:
+                raise BundleDamaged(f"{self._path} is damaged: it ends too early; copy or build the bundle again")
+            self._digest.update(piece)
+            parts.append(piece)
+            missing -= len(piece)
+        data = b"".join(parts)
+        self._rest = data[size:]
+        return data[:size]
+
+    def blocks(self, total: int, size: int) -> Any:
+        while total > 0:
+            yield self.take(min(size, total))
+            total -= size
+
+    def finish(self) -> str:
+        for piece in self._pieces:
+            self._digest.update(piece)
+        return self._digest.hexdigest()
+
+
+class _Graph:
+    """usearch's HNSW over slots 0, 1, 2, …; it only ever grows."""
+
+    def __init__(self, dimension: int, dtype: Dtype) -> None:
+        from usearch.compiled import Index, MetricKind, ScalarKind
+
+        self._dtype = dtype
+        self._scalar = {"i8": ScalarKind.I8, "f16": ScalarKind.F16, "f32": ScalarKind.F32}[dtype]
+        self._index = Index(
+            ndim=dimension,
+            dtype=self._scalar,
+            metric_kind=MetricKind.Cos,
+            connectivity=CONNECTIVITY,
+            expansion_add=EXPANSION_ADD,
+            expansion_search=EXPANSION_SEARCH,
+        )
+        self._viewed: Any = None
+
+    def with_added(self, first_slot: int, coarse: NDArray[Any], threads: int) -> _Graph:
+        """This graph with more vectors in the next slots (a copy where this one is mapped from a file)."""
+        graph = (
+            self if self._viewed is None else _Graph._read(self._viewed, self._index.ndim, self._dtype, writable=True)
+        )
+        keys = np.arange(first_slot, first_slot + len(coarse), dtype=np.uint64)
+        if len(keys):
+            graph._index.add_many(keys, np.ascontiguousarray(coarse), copy=True, threads=threads, dtype=self._scalar)
+        return graph
+
+    def search(self, coarse_query: NDArray[Any], count: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """Slots and cosines of about the `count` nearest, gone ones included."""
+        keys, distances, counts, _, _ = self._index.search_many(coarse_query, count, threads=1, dtype=self._scalar)
+        found = int(counts[0])
+        return keys[0, :found].astype(np.intp), np.float32(1) - distances[0, :found].astype(np.float32, copy=False)
+
+    def coarse(self, slots: int) -> NDArray[Any]:
+        """(slots, D): all vectors as stored."""
+        return self.coarse_of(np.arange(slots))
+
+    def coarse_of(self, slots: NDArray[np.intp]) -> NDArray[Any]:
+        if len(slots) == 0:
+            return np.empty((0, self._index.ndim), NUMPY_DTYPES[self._dtype])
+        rows: Any = self._index.get_many(slots.astype(np.uint64), self._scalar)
+        return np.stack(rows).reshape(len(slots), -1).view(NUMPY_DTYPES[self._dtype])
+
+    def to_bytes(self) -> bytes:
+        """usearch's serialization."""
+        return bytes(self._index.save_index_to_buffer())
+
+    @classmethod
+    def load(cls, path: Path, offset: int, dimension: int, dtype: Dtype, slots: int, writable: bool) -> _Graph:
+        """The graph that stands at `offset` of a file, mapped unless it is to be added to."""
+        with path.open("rb") as file:
+            whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        graph = cls._read(memoryview(whole)[offset:], dimension, dtype, writable)
+        if len(graph._index) != slots or graph._index.ndim != dimension:
+            raise BundleDamaged(f"{path} is damaged: its graph has {len(graph._index)} slots, expected {slots}")
+        return graph
+
+    @classmethod
+    def _read(cls, data: memoryview, dimension: int, dtype: Dtype, writable: bool) -> _Graph:
+        graph = cls(dimension, dtype)
+        try:
+            if writable:
+                graph._index.load_index_from_buffer(data)
+            else:
+                graph._index.view_index_from_buffer(data)
+                graph._viewed = data
+        except RuntimeError as error:
+            raise BundleDamaged(f"the graph is damaged: {error}; copy or build the bundle again") from error
+        graph._index.expansion_search = EXPANSION_SEARCH
+        return graph

@@ -1,0 +1,344 @@
+"""Photo → product, or "unknown": the pipeline, short enough to read in one look."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .bundle import Bundle, Stamp, read_stamp
+from .catalog import PHOTO_BITS, Catalog, Product
+from .decision import Decision, best_products, margin_of
+from .encoder import Encoder, Vector
+from .errors import BundleDamaged, BundleError, ImageError, ShelfmatchError, VectorError
+from .image import DEFAULT_LIMITS, ImageSource, Limits, source_name
+from .index import VectorIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A product that the photo may show: cosine of its best reference, and the probability that it is right."""
+
+    product: Product
+    score: float
+    confidence: float
+
+    @property
+    def sku(self) -> str:
+        return self.product.sku
+
+    @property
+    def name(self) -> str:
+        return self.product.name
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in `match --json`; attributes only where there are any."""
+        record: dict[str, Any] = {
+            "sku": self.sku,
+            "name": self.name,
+            "score": self.score,
+            "confidence": self.confidence,
+        }
+        if self.product.attributes:
+            record["attributes"] = dict(self.product.attributes)
+        return record
+
+
+@dataclass(frozen=True, slots=True)
+class MatchResult:
+    """The answer to one photo. `sku` is None for "unknown"; `candidates` are distinct products, best first, in both cases."""
+
+    image: str
+    decision: Literal["match", "unknown"]
+    sku: str | None
+    confidence: float
+    candidates: tuple[Candidate, ...]
+    latency_ms: Mapping[str, float] = field(default_factory=dict)
+    generation: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of `match --json`."""
+        return {
+            "image": self.image,
+            "decision": self.decision,
+            "sku": self.sku,
+            "confidence": round(self.confidence, 6),
+            "candidates": [candidate.to_dict() for candidate in self.candidates],
+            "latency_ms": {stage: round(value, 3) for stage, value in self.latency_ms.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """One whole version of a bundle, loaded and hashed. Answers use one from start to end."""
+
+    bundle: Bundle
+    encoder: Encoder
+    index: VectorIndex
+    catalog: Catalog
+    decision: Decision
+
+
+class Matcher:
+    """Names the products on photos. Safe to share between threads; follows the bundle when it is changed.
+
+    with Matcher.open("shop.bundle") as matcher:
+        print(matcher.match("query.jpg").sku)
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any], limits: Limits, follow: bool) -> None:
+        self._path = path
+        self._settings = settings
+        self._limits = limits
+        self._follow = follow
+        self._reload_lock = threading.Lock()
+        self._refused: Stamp | None = None
+        self._version: _Version | None = self._load(None)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        threads: int = 1,
+        sessions: int | None = None,
+        runtime: str = "auto",
+        resizer: str = "auto",
+        limits: Limits = DEFAULT_LIMITS,
+        follow: bool = True,
+    ) -> Matcher:
+        """Load a bundle and check every byte that answers will rest on.
+
+        `threads` per interpreter; `sessions` how many interpreters there may be (default: one a core, opened as threads ask
+        for them). `resizer` "auto" takes what the catalogue was made with where it is installed. `follow`: look for a new
+        version before each answer (2 µs). Raises BundleError and its kin, RuntimeUnavailable, EncoderError.
+        """
+        settings = {
+            "threads": threads,
+            "sessions": sessions or os.cpu_count() or 1,
+            "runtime": runtime,
+            "resizer": resizer,
+        }
+        return cls(Path(path), settings, limits, follow)
+
+    def __enter__(self) -> Matcher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the bundle; later calls raise BundleError."""
+        version, self._version = self._version, None
+        if version is not None:
+            version.catalog.close()
+
+    @property
+    def bundle(self) -> Bundle:
+        """The version that the next answer uses."""
+        return self._current().bundle
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder in use."""
+        return self._current().encoder
+
+    @property
+    def catalog(self) -> Catalog:
+        """The products."""
+        return self._current().catalog
+
+    @property
+    def index(self) -> VectorIndex:
+        """The references' vectors. Don't change it: answers come from it."""
+        return self._current().index
+
+    def match(self, image: ImageSource, *, top_k: int = 5, where: Mapping[str, str] | None = None) -> MatchResult:
+        """Name the product on a photo: a path, bytes, a PIL image, or an (H, W, 3) uint8 RGB array.
+
+        `where` keeps only products with these attributes. Raises ImageError if the photo can't be read.
+        """
+        start = time.perf_counter()
+        version = self._fresh()
+        embedding = version.encoder.embed_timed(image, self._limits)
+        before_search = time.perf_counter()
+        ranked = _rank(version, embedding.vector, max(2, top_k), _allowed(version, where))
+        candidates = _candidates(version, ranked)
+        best = candidates[0] if candidates else None
+        accepted = best is not None and best.confidence >= version.decision.threshold
+        end = time.perf_counter()
+        return MatchResult(
+            image=source_name(image),
+            decision="match" if accepted else "unknown",
+            sku=best.sku if best is not None and accepted else None,
+            confidence=best.confidence if best is not None else 0.0,
+            candidates=candidates[:top_k],
+            latency_ms={
+                "decode": embedding.decode_ms,
+                "preprocess": embedding.preprocess_ms,
+                "encode": embedding.encode_ms,
+                "search": (end - before_search) * 1e3,
+                "total": (end - start) * 1e3,
+            },
+            generation=version.bundle.manifest.generation,
+        )
+
+    def match_many(
+        self, images: Iterable[ImageSource], *, top_k: int = 5, where: Mapping[str, str] | None = None, workers: int = 0
+    ) -> Iterator[MatchResult | ImageError]:
+        """Answers in the order of the images, computed by several threads (default: one a core).
+
+        An image that can't be read yields its ImageError in its place; the others go on.
+        """
+
+        def one(image: ImageSource) -> MatchResult | ImageError:
+            try:
+                return self.match(image, top_k=top_k, where=where)
+            except (ImageError, VectorError) as error:
+                return error if isinstance(error, ImageError) else ImageError(str(error))
+
+        count = workers or int(self._settings["sessions"])
+        if count == 1:
+            yield from map(one, images)
+            return
+        with ThreadPoolExecutor(count, thread_name_prefix="shelfmatch") as pool:
+            yield from ordered(pool, one, images, ahead=4 * count)
+
+    def reload(self) -> bool:
+        """Load the bundle's current version now; False if it is the one in use. Raises BundleError and its kin, and the
+        version in use stays."""
+        with self._reload_lock:
+            current = self._current()
+            if read_stamp_or_none(self._path) == current.bundle.stamp:
+                return False
+            self._version = self._load(current)
+            return True
+
+    def _current(self) -> _Version:
+        version = self._version
+        if version is None:
+            raise BundleError(f"{self._path}: this matcher is closed; open it again")
+        return version
+
+    def _fresh(self) -> _Version:
+        """The version in use, after taking over a new one if the bundle changed.
+
+        A new version that can't be used (half copied, damaged) is left alone until it changes again: a kiosk goes on with
+        the one it has.
+        """
+        version = self._current()
+        if not self._follow:
+            return version
+        stamp = read_stamp_or_none(self._path)
+        if stamp is None or stamp in (version.bundle.stamp, self._refused):
+            return version
+        if self._reload_lock.acquire(blocking=False):  # one thread loads, the others go on with what there is
+            try:
+                self._version = self._load(version)
+            except ShelfmatchError:
+                self._refused = stamp
+            finally:
+                self._reload_lock.release()
+        return self._current()
+
+    def _load(self, previous: _Version | None) -> _Version:
+        """Load a version, again if a writer replaced it meanwhile."""
+        while True:
+            bundle = Bundle.open(self._path)
+            try:
+                return self._load_version(bundle, previous)
+            except (BundleDamaged, FileNotFoundError) as error:
+                if read_stamp_or_none(self._path) not in (None, bundle.stamp):
+                    continue
+                if isinstance(error, FileNotFoundError):
+                    raise BundleDamaged(f"{error.filename} is missing; copy or build the bundle again") from error
+                raise
+
+    def _load_version(self, bundle: Bundle, previous: _Version | None) -> _Version:
+        manifest = bundle.manifest
+        if previous is not None and previous.encoder.card == manifest.encoder:
+            encoder = previous.encoder
+        else:
+            settings = dict(self._settings)
+            if settings["resizer"] == "auto":
+                settings["resizer"] = _same_resizer(manifest.resizer)
+            encoder = Encoder(manifest.encoder, bundle.read("encoder"), **settings)
+        index = VectorIndex.load(bundle.file("vectors"), sha256=bundle.entry("vectors").sha256)
+        if index.dimension != manifest.encoder.dimension or len(index) != manifest.index.references:
+            raise BundleError(f"{bundle.path}: vectors and manifest disagree; build the bundle again")
+        catalog = Catalog(bundle.check("catalog"))
+        return _Version(bundle, encoder, index, catalog, Decision.from_dict(manifest.decision))
+
+
+def _same_resizer(made_with: str) -> str:
+    """The catalogue's resizer where it is installed, else Pillow, which always is."""
+    from importlib.util import find_spec
+
+    return made_with if made_with == "pillow" or find_spec("cv2") is not None else "pillow"
+
+
+def read_stamp_or_none(path: Path) -> Stamp | None:
+    """None while there is no manifest, for instance in the middle of somebody's copying."""
+    try:
+        return read_stamp(path)
+    except OSError:
+        return None
+
+
+def _allowed(version: _Version, where: Mapping[str, str] | None) -> NDArray[np.uint32] | None:
+    """Ids of the references that a filter lets pass; None without a filter."""
+    if not where:
+        return None
+    ids = version.index.ids
+    return ids[np.isin(ids >> np.uint32(PHOTO_BITS), version.catalog.where(where))]
+
+
+def _rank(version: _Version, vector: Vector, count: int, allowed: NDArray[np.uint32] | None) -> list[tuple[int, float]]:
+    """(product id, score) of the `count` best distinct products, each by its best reference."""
+    size = len(version.index) if allowed is None else len(allowed)
+    k = max(32, 4 * count)
+    while True:
+        ids, scores = version.index.search(vector, k, allowed=allowed)
+        products = best_products(ids[0], scores[0])
+        if len(products) >= count or k >= size:
+            return products[:count]
+        k *= 4
+
+
+def _candidates(version: _Version, ranked: list[tuple[int, float]]) -> tuple[Candidate, ...]:
+    decision, catalog = version.decision, version.catalog
+    candidates = []
+    for place, (product_id, score) in enumerate(ranked):
+        rival = ranked[1 if place == 0 else 0][1] if len(ranked) > 1 else None
+        candidates.append(
+            Candidate(catalog.product(product_id), score, decision.confidence(score, margin_of(score, rival)))
+        )
+    return tuple(candidates)
+
+
+def ordered(pool: ThreadPoolExecutor, function: Any, items: Iterable[Any], ahead: int) -> Iterator[Any]:
+    """Like pool.map, but with at most `ahead` items begun and not yet taken: memory stays flat over 100,000 photos."""
+    from collections import deque
+
+    waiting: deque[Any] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()

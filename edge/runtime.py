@@ -1,0 +1,179 @@
+"""Running an encoder file: one small protocol, the table of runtimes behind it, and a pool that makes them thread-safe."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from .errors import EncoderError, RuntimeUnavailable
+from .manifest import Format, Quantization
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One input or output of a network: shape with -1 for free sizes, numpy dtype name, quantization or None."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    quantization: Quantization | None = None
+
+
+class Session(Protocol):
+    """One loaded network. `run` is not thread-safe; `SessionPool` is."""
+
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+
+    def run(self, value: NDArray[Any], output_name: str) -> NDArray[Any]:
+        """Feed the only input (stored dtype, batch of one) and return one output (stored dtype) as a copy."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A row of the table of runtimes: to add one, write an opener and a row (CONTRIBUTING.md)."""
+
+    name: str
+    module: str
+    format: Format
+    install: str
+
+    def is_installed(self) -> bool:
+        """Whether its package can be found; nothing is imported."""
+        return importlib.util.find_spec(self.module) is not None
+
+
+RUNTIMES: dict[str, Runtime] = {
+    "litert": Runtime("litert", "ai_edge_litert", "tflite", "pip install 'shelfmatch[litert]'"),
+    "tflite-runtime": Runtime("tflite-runtime", "tflite_runtime", "tflite", "pip install tflite-runtime 'numpy<2'"),
+    "onnx": Runtime("onnx", "onnxruntime", "onnx", "pip install 'shelfmatch[onnx]'"),
+}
+"""In order of preference for a file they both take."""
+
+
+def choose_runtime(file_format: Format, wanted: str = "auto") -> Runtime:
+    """The runtime for a file: the one asked for, or the first installed one that takes the format.
+
+    Raises RuntimeUnavailable that names what to install, EncoderError if the runtime doesn't take such files.
+    """
+    if wanted != "auto":
+        if wanted not in RUNTIMES:
+            raise RuntimeUnavailable(f"unknown runtime {wanted!r}; expected auto, {', '.join(RUNTIMES)}")
+        runtime = RUNTIMES[wanted]
+        if runtime.format != file_format:
+            raise EncoderError(f"runtime {wanted!r} runs .{runtime.format} files; the encoder is a .{file_format} file")
+        candidates = [runtime]
+    else:
+        candidates = [runtime for runtime in RUNTIMES.values() if runtime.format == file_format]
+    for runtime in candidates:
+        if runtime.is_installed():
+            return runtime
+    raise RuntimeUnavailable(f"no runtime for .{file_format} files is installed; {candidates[0].install}")
+
+
+def open_session(runtime: Runtime, model: bytes, threads: int) -> Session:
+    """Load a network from its bytes. Raises EncoderError if the file is damaged or uses what the runtime lacks."""
+    if threads < 1:
+        raise EncoderError(f"threads is {threads}; expected at least 1")
+    opener: Callable[[Runtime, bytes, int], Session]
+    if runtime.format == "onnx":
+        from ._ort import open_ort as opener
+    else:
+        from ._litert import open_litert as opener
+    try:
+        return opener(runtime, model, threads)
+    except ImportError as error:
+        raise RuntimeUnavailable(f"{runtime.name} can't be imported ({error}); {runtime.install}") from error
+    except SystemError as error:
+        # tflite-runtime was built for numpy 1 and fails so on its first model under numpy 2.
+        raise RuntimeUnavailable(f"{runtime.name} doesn't work with this numpy ({error}); {runtime.install}") from error
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise EncoderError(
+            f"{runtime.name} can't load the encoder: {reason}; is it a whole .{runtime.format} file?"
+        ) from error
+    except Exception as error:  # onnxruntime raises classes of its own that share no base but Exception
+        if type(error).__module__.startswith("onnxruntime"):
+            reason = " ".join(str(error).split())[:200]
+            raise EncoderError(f"{runtime.name} can't load the encoder: {reason}; is it a whole .onnx file?") from error
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a runtime did when imported in a process of its own."""
+
+    runtime: str
+    ok: bool
+    version: str = ""
+    problem: str = ""
+
+
+def probe(runtime: Runtime, timeout_s: float = 60.0) -> Probe:
+    """Import a runtime in a subprocess, so that one that dies takes nothing with it (onnxruntime#23957: SIGILL on a Pi 4)."""
+    if not runtime.is_installed():
+        return Probe(runtime.name, False, problem=f"not installed; {runtime.install}")
+    module = "ai_edge_litert.interpreter" if runtime.name == "litert" else runtime.module
+    code = (
+        f"import importlib, importlib.metadata as m; importlib.import_module({module!r}); "
+        f"print(m.version({runtime.module.replace('_', '-')!r}))"
+    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL
+        )
+    except subprocess.TimeoutExpired:
+        return Probe(runtime.name, False, problem=f"did not import within {timeout_s:.0f} s")
+    if done.returncode < 0:
+        return Probe(
+            runtime.name, False, problem=f"dies on import with signal {-done.returncode}; install another version"
+        )
+    if done.returncode:
+        return Probe(runtime.name, False, problem=(done.stderr.strip().splitlines() or ["failed to import"])[-1])
+    return Probe(runtime.name, True, version=done.stdout.strip())
+
+
+class SessionPool:
+    """Up to `size` sessions of one network, opened as threads ask for them; a thread waits when all are lent."""
+
+    def __init__(self, open_one: Callable[[], Session], size: int) -> None:
+        self._open_one = open_one
+        self._size = size
+        self._free: list[Session] = []
+        self._opened = 0
+        self._condition = threading.Condition()
+
+    @contextmanager
+    def borrow(self) -> Iterator[Session]:
+        """A session for this thread alone; the most recently used first, whose weights are in the cache."""
+        session = self._take()
+        try:
+            yield session
+        finally:
+            with self._condition:
+                self._free.append(session)
+                self._condition.notify()
+
+    def _take(self) -> Session:
+        with self._condition:
+            while not self._free and self._opened >= self._size:
+                self._condition.wait()
+            if self._free:
+                return self._free.pop()
+            self._opened += 1
+        try:
+            return self._open_one()
+        except BaseException:
+            with self._condition:
+                self._opened -= 1
+                self._condition.notify()
+            raise

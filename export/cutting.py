@@ -1,0 +1,150 @@
+"""Cut a network at an inner tensor: the classifier comes off, its pooled feature becomes the output."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..edge.encoder import known_encoders
+from ..edge.errors import EncoderError, RuntimeUnavailable
+from ..edge.files import write_atomic
+
+
+@dataclass(frozen=True, slots=True)
+class InnerTensor:
+    """A tensor that could be an embedding: one vector a photo, computed before the output."""
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+
+
+def cut(model: str | os.PathLike[str], output: str, destination: str | os.PathLike[str]) -> Path:
+    """Write `model` cut at the tensor called `output` (its name, or its number in a .tflite file) to `destination`.
+
+    What comes after the tensor is removed, weights included. Raises EncoderError if there is no such tensor; the message
+    lists the tensors that look like pooled features.
+    """
+    source, target = Path(model), Path(destination)
+    try:
+        data = source.read_bytes()
+    except OSError as error:
+        raise EncoderError(
+            f"encoder {source} can't be read: {error.strerror}; expected a .tflite or .onnx file"
+        ) from error
+    result = _cut_onnx(source, data, output) if source.suffix == ".onnx" else _cut_tflite(source, data, output)
+    write_atomic(target, result)
+    return target
+
+
+@contextmanager
+def cut_if_inner(encoder: str | os.PathLike[str], output: str) -> Iterator[tuple[Path | str, str | None]]:
+    """The encoder and output to use for `--output`: the file itself where `output` is one of its outputs, else a cut copy
+    that is gone when the block ends."""
+    path = Path(encoder)
+    if str(encoder) in known_encoders() or path.suffix not in (".tflite", ".onnx"):
+        raise EncoderError(f"--output goes with a .tflite or .onnx file; {encoder} has a card that names its output")
+    if path.is_file() and output in _output_names(path):
+        yield path, output
+        return
+    with tempfile.TemporaryDirectory(prefix="shelfmatch-cut-") as folder:
+        yield cut(path, output, Path(folder) / path.name), None
+
+
+def inner_tensors(model: str | os.PathLike[str]) -> list[InnerTensor]:
+    """The tensors of a .tflite file that are one vector a photo, in the order they are computed."""
+    path = Path(model)
+    graph = _parse_tflite(path, path.read_bytes()).subgraphs[0]
+    found = []
+    for operator in graph.operators:
+        for index in operator.outputs:
+            shape = graph.tensors[index].shape
+            if shape is not None and len(shape) in (2, 4) and shape[0] == 1 and np.prod(shape) == np.max(shape) >= 16:
+                name = graph.tensors[index].name
+                found.append(InnerTensor(int(index), name.decode() if name else "", tuple(int(n) for n in shape)))
+    return found
+
+
+def _output_names(path: Path) -> set[str]:
+    from ..edge.runtime import choose_runtime, open_session
+
+    session = open_session(choose_runtime("onnx" if path.suffix == ".onnx" else "tflite"), path.read_bytes(), threads=1)
+    return {info.name for info in session.outputs}
+
+
+def _parse_tflite(path: Path, data: bytes) -> Any:
+    try:
+        from ai_edge_litert import schema_py_generated as schema
+    except ImportError as error:
+        raise RuntimeUnavailable(
+            "cutting a .tflite file needs LiteRT's schema; pip install 'shelfmatch[litert]'"
+        ) from error
+    if data[4:8] != b"TFL3":
+        raise EncoderError(f"encoder {path} is not a .tflite file (it lacks the identifier TFL3)")
+    try:
+        return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(data, 0))
+    except Exception as error:  # a damaged flatbuffer raises whatever its offsets lead to
+        raise EncoderError(f"encoder {path} is damaged: {error}; download or convert it again") from error
+
+
+def _cut_tflite(path: Path, data: bytes, output: str) -> bytes:
+    import flatbuffers
+
+    model = _parse_tflite(path, data)
+    graph = model.subgraphs[0]
+    names = {(tensor.name or b"").decode(): index for index, tensor in enumerate(graph.tensors)}
+    index = int(output) if output.isdigit() else names.get(output, -1)
+    producers = {int(out): place for place, op in enumerate(graph.operators) for out in op.outputs}
+    if index not in producers:
+        listed = ", ".join(f"{t.index} ({t.name} {list(t.shape)})" for t in inner_tensors(path)[-4:])
+        raise EncoderError(
+            f"encoder {path.name} computes no tensor {output!r}; pooled features it has: {listed or 'none'}"
+        )
+    needed, wanted = set(), [index]
+    while wanted:
+        place = producers.get(wanted.pop())
+        if place is not None and place not in needed:
+            needed.add(place)
+            wanted += [int(i) for i in graph.operators[place].inputs]
+    graph.operators = [op for place, op in enumerate(graph.operators) if place in needed]
+    graph.outputs = np.array([index], np.int32)
+    used = {int(i) for op in graph.operators for i in (*op.inputs, *op.outputs)} | {int(i) for i in graph.inputs}
+    kept_buffers = {graph.tensors[i].buffer for i in used if i >= 0} | {0}
+    for number, buffer in enumerate(model.buffers):
+        if number not in kept_buffers:
+            buffer.data = None
+    # Signatures and metadata describe the old output.
+    model.signatureDefs, model.metadata = None, None
+    builder = flatbuffers.Builder(len(data))
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+def _cut_onnx(path: Path, data: bytes, output: str) -> bytes:
+    try:
+        import onnx
+        from onnx.utils import Extractor
+    except ImportError as error:
+        raise RuntimeUnavailable(
+            "cutting an .onnx file needs the onnx package; pip install 'shelfmatch[export]'"
+        ) from error
+    try:
+        model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(data))
+    except Exception as error:  # protobuf raises classes of its own
+        raise EncoderError(f"encoder {path} is not a whole .onnx file: {error}") from error
+    tensors = {name for node in model.graph.node for name in node.output}
+    if output not in tensors:
+        raise EncoderError(
+            f"encoder {path.name} computes no tensor {output!r}; the last ones are {sorted(tensors)[-4:]}"
+        )
+    weights = {initializer.name for initializer in model.graph.initializer}
+    inputs = [node.name for node in model.graph.input if node.name not in weights]
+    extracted: bytes = Extractor(model).extract_model(inputs, [output]).SerializeToString()
+    return extracted
