@@ -12,15 +12,17 @@ from typing import Any, Literal
 import numpy as np
 
 from .bundle import Bundle, BundleWriter
-from .catalog import CatalogEditor, CatalogSource, Product, SourcePhoto, product_of, read_source
+from .calibration import MIN_SAMPLES, Samples, calibrate, leave_one_out
+from .catalog import CatalogEditor, Product, product_of
 from .cataloguing import EmbeddedPhoto, EmbeddingCache, embed_photos, synthetic_view
-from .decision import MIN_SAMPLES, Decision, Samples, best_products, calibrate, leave_one_out, margin_of
+from .decision import Decision, best_products, margin_of
 from .encoder import DEFAULT_ENCODER, Encoder, find_encoder
 from .errors import BundleError, CatalogError, RuntimeUnavailable
 from .image import Resizer, decode, fit
 from .index import VectorIndex, choose_kind
 from .manifest import EncoderCard, IndexRecord
 from .runtime import choose_runtime, probe
+from .source import CatalogSource, SourcePhoto, read_source
 
 Progress = Callable[[Iterator[EmbeddedPhoto], int], Iterable[EmbeddedPhoto]]
 """Wraps the stream of embedded photos, told how many will come: a progress bar, or nothing."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -250,4 +249,6 @@ class BundleWriter:
         for entry in self.path.iterdir():
             if entry.name.partition("-")[0] in keep.files and entry.name not in named:
                 entry.unlink(missing_ok=True)
+        import shutil  # only writers need it, and it loads three compressors
+
         shutil.rmtree(self.path / WORK_FOLDER, ignore_errors=True)

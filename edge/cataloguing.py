@@ -7,17 +7,16 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from .catalog import SourcePhoto
 from .encoder import Encoder, Vector
 from .errors import CatalogError, ImageError, VectorError
 from .image import read_photo
-from .matcher import ordered
+from .source import SourcePhoto
+from .threads import in_order
 
 _COMMIT_EVERY_S = 2.0
 
@@ -100,11 +99,10 @@ def embed_photos(
             return EmbeddedPhoto(photo, problem=str(error).replace(str(photo.path), photo.label))
         return EmbeddedPhoto(photo, digest, vector)
 
-    with ThreadPoolExecutor(workers, thread_name_prefix="catalogue") as pool:
-        for embedded in ordered(pool, one, photos, ahead=8 * workers):
-            if embedded.vector is not None:
-                cache.put(embedded.sha256, embedded.vector)
-            yield embedded
+    for embedded in in_order(one, photos, workers, ahead=8 * workers):
+        if embedded.vector is not None:
+            cache.put(embedded.sha256, embedded.vector)
+        yield embedded
 
 
 def synthetic_view(

@@ -155,10 +155,8 @@ def quiet_native() -> Iterator[None]:
 def _open_matcher(path: str, workers: int = 0) -> Matcher:
     from .matcher import Matcher
 
-    matcher = Matcher.open(path, sessions=workers or None, follow=False)
     with quiet_native():
-        matcher.encoder.prepare()
-    return matcher
+        return Matcher.open(path, sessions=workers or None, follow=False)
 
 
 def _print_json(record: Any) -> None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .catalog import read_rows
 from .errors import CatalogError, ImageError
 from .matcher import Matcher, MatchResult
+from .source import read_rows
 
 if TYPE_CHECKING:
     from .build import Progress

@@ -20,10 +20,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ._codes import NUMPY_DTYPES, Codes, Dtype, encode, largest_angle, scaled_to_127
+from ._codes import NUMPY_DTYPES, Codes, Dtype, RowFile, encode, largest_angle, row_bytes, scaled_to_127
 from ._scan import Scan, at_least_kth
 from .errors import BundleDamaged, BundleVersion, VectorError
-from .files import chunks
 
 Ids: TypeAlias = NDArray[np.uint32]
 Kind: TypeAlias = Literal["exact", "hnsw"]
@@ -43,10 +42,14 @@ EXPANSION_SEARCH = 24
 smallest that keeps recall@10 above 0.98 at 100,000 x 128 in benchmarks/search.py."""
 
 _MOST_GONE = 0.2
+_BLOCK_BYTES = 1 << 20
+_SMALL_BYTES = 4 << 20
+"""Up to here the stored vectors are kept in memory; larger ones are fetched from the file row by row."""
+_BLOCK_ROWS = 4096
 _ROUNDING = 1e-5
 """More than float32 rounding can move a cosine, also through arccos and back."""
 
-_HEADER = struct.Struct("<8sIIQBBBxf32x")
+_HEADER = struct.Struct("<8sIIQBB2xf32x")
 _MAGIC = b"SHELFVEC"
 _FILE_VERSION = 1
 _DTYPES: tuple[Dtype, ...] = ("i8", "f16", "f32")
@@ -68,7 +71,9 @@ class VectorIndex:
         self.kind: Kind = kind
         self.dtype: Dtype = dtype
         self._slots = np.empty(0, np.uint32)  # row or graph slot → id; _GONE only in graphs
-        self._codes: Codes | None = encode(np.empty((0, dimension), np.float32), dtype) if kind == "exact" else None
+        self._codes: Codes | RowFile | None = (
+            encode(np.empty((0, dimension), np.float32), dtype) if kind == "exact" else None
+        )
         self._angle = 0.0
         self._scan: Scan | None = None
         self._graph: _Graph | None = _Graph(dimension, dtype) if kind == "hnsw" else None
@@ -257,6 +262,8 @@ class VectorIndex:
         return Codes(self._graph.coarse_of(rows), None)
 
     def _live_codes(self) -> Codes:
+        if isinstance(self._codes, RowFile):
+            self._codes = self._codes.read_all()
         if self._codes is not None:
             return self._codes
         assert self._graph is not None
@@ -264,20 +271,19 @@ class VectorIndex:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one file: a 64-byte header, the ids, then the codes (exact) or usearch's own format (hnsw). Not synced."""
-        fine = self._codes is not None and self._codes.fine is not None
         header = _HEADER.pack(
             _MAGIC, _FILE_VERSION, self.dimension, len(self._slots), _DTYPES.index(self.dtype), _KINDS.index(self.kind),
-            fine, self._angle,
+            self._angle,
         )  # fmt: skip
         with Path(path).open("wb") as file:
             file.write(header)
             file.write(self._slots.astype("<u4").tobytes())
             if self._graph is not None:
                 file.write(self._graph.to_bytes())
-            elif self._codes is not None:
-                file.write(np.ascontiguousarray(self._codes.coarse).data)
-                if self._codes.fine is not None:
-                    file.write(np.ascontiguousarray(self._codes.fine).data)
+            else:
+                codes = self._live_codes()
+                for start in range(0, len(codes), _BLOCK_ROWS):
+                    file.write(codes.take(slice(start, start + _BLOCK_ROWS)).to_rows().data)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, sha256: str | None = None, writable: bool = False) -> VectorIndex:
@@ -288,15 +294,18 @@ class VectorIndex:
         """
         path = Path(path)
         reader = _Reader(path)
-        index, rows, fine = cls._from_header(path, reader.take(_HEADER.size))
+        index, rows = cls._from_header(path, reader.take(_HEADER.size))
         index._slots = np.frombuffer(reader.take(4 * rows), "<u4").astype(np.uint32)
         if index.kind == "exact":
-            index._map_codes(path, rows, fine)
-            width = index.dimension * NUMPY_DTYPES[index.dtype].itemsize
+            width = row_bytes(index.dimension, index.dtype)
+            # Blocks of about a megabyte: while they are packed, little more than the result is in memory.
+            block_rows = max(1, _BLOCK_BYTES // width)
             index._scan = Scan(
-                np.frombuffer(block, NUMPY_DTYPES[index.dtype]).reshape(-1, index.dimension)
-                for block in reader.blocks(rows * width, 4096 * width)
+                Codes.from_rows(np.frombuffer(block, np.uint8).reshape(-1, width), index.dimension, index.dtype).coarse
+                for block in reader.blocks(rows * width, block_rows * width)
             )
+            row_file = RowFile(path, _HEADER.size + 4 * rows, rows, index.dimension, index.dtype)
+            index._codes = row_file.read_all() if rows * width <= _SMALL_BYTES else row_file
         digest = reader.finish()
         if sha256 is not None and digest != sha256:
             raise BundleDamaged(
@@ -307,30 +316,19 @@ class VectorIndex:
         return index
 
     @classmethod
-    def _from_header(cls, path: Path, header: bytes) -> tuple[VectorIndex, int, bool]:
-        magic, version, dimension, rows, dtype, kind, fine, angle = _HEADER.unpack(header)
+    def _from_header(cls, path: Path, header: bytearray) -> tuple[VectorIndex, int]:
+        magic, version, dimension, rows, dtype, kind, angle = _HEADER.unpack(header)
         if magic != _MAGIC or dtype >= len(_DTYPES) or kind >= len(_KINDS) or not 1 <= dimension <= 65536:
             raise BundleDamaged(f"{path} is damaged: it is not a vectors file; copy or build the bundle again")
         if version != _FILE_VERSION:
             raise BundleVersion(f"{path} has vectors format {version}; this shelfmatch reads format {_FILE_VERSION}")
         index = cls(dimension, kind=_KINDS[kind], dtype=_DTYPES[dtype])
         index._angle = float(angle)
-        fine_bytes = (dimension + 1) // 2 if fine else 0
-        expected = _HEADER.size + rows * (4 + dimension * NUMPY_DTYPES[index.dtype].itemsize + fine_bytes)
+        expected = _HEADER.size + rows * (4 + row_bytes(dimension, index.dtype))
         size = path.stat().st_size
         if (index.kind == "exact" and size != expected) or size < _HEADER.size + 4 * rows:
             raise BundleDamaged(f"{path} is damaged: {size} bytes, expected {expected}; copy or build the bundle again")
-        return index, rows, bool(fine)
-
-    def _map_codes(self, path: Path, rows: int, fine: bool) -> None:
-        start = _HEADER.size + 4 * rows
-        numpy_dtype, fine_width = NUMPY_DTYPES[self.dtype], (self.dimension + 1) // 2
-        if rows == 0:
-            return
-        data = np.memmap(path, np.uint8, "r")
-        end = start + rows * self.dimension * numpy_dtype.itemsize
-        coarse = np.frombuffer(data[start:end], numpy_dtype).reshape(rows, self.dimension)
-        self._codes = Codes(coarse, np.asarray(data[end:]).reshape(rows, fine_width) if fine else None)
+        return index, rows
 
 
 def choose_kind(shape: tuple[int, ...], wanted: str = "auto") -> Kind:
@@ -388,35 +386,36 @@ def _coarse_queries(unit: NDArray[np.float32], dtype: Dtype) -> tuple[NDArray[An
 
 
 class _Reader:
-    """A file read front to back once, in pieces, hashed on the way."""
+    """A file read front to back once, piece by piece, hashed on the way."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._pieces = chunks(path)
-        self._rest = b""
+        self._file = path.open("rb", buffering=0)
         self._digest = hashlib.sha256()
 
-    def take(self, size: int) -> bytes:
-        parts, missing = [self._rest], size - len(self._rest)
-        while missing > 0:
-            piece = next(self._pieces, b"")
-            if not piece:
+    def take(self, size: int) -> bytearray:
+        """Exactly `size` bytes. Raises BundleDamaged where the file ends before."""
+        data = bytearray(size)
+        view, filled = memoryview(data), 0
+        while filled < size:
+            count = self._file.readinto(view[filled:])
+            if not count:
                 raise BundleDamaged(f"{self._path} is damaged: it ends too early; copy or build the bundle again")
-            self._digest.update(piece)
-            parts.append(piece)
-            missing -= len(piece)
-        data = b"".join(parts)
-        self._rest = data[size:]
-        return data[:size]
+            filled += count
+        self._digest.update(data)
+        return data
 
-    def blocks(self, total: int, size: int) -> Any:
+    def blocks(self, total: int, size: int) -> Iterator[bytearray]:
+        """`total` bytes in pieces of `size`."""
         while total > 0:
             yield self.take(min(size, total))
             total -= size
 
     def finish(self) -> str:
-        for piece in self._pieces:
+        """Read what is left, close, and give the sha256 of it all."""
+        while piece := self._file.read(_BLOCK_BYTES):
             self._digest.update(piece)
+        self._file.close()
         return self._digest.hexdigest()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -120,6 +119,8 @@ class Probe:
 
 def probe(runtime: Runtime, timeout_s: float = 60.0) -> Probe:
     """Import a runtime in a subprocess, so that one that dies takes nothing with it (onnxruntime#23957: SIGILL on a Pi 4)."""
+    import subprocess  # 8 ms of a cold start that never probes
+
     if not runtime.is_installed():
         return Probe(runtime.name, False, problem=f"not installed; {runtime.install}")
     module = "ai_edge_litert.interpreter" if runtime.name == "litert" else runtime.module

@@ -1,0 +1,1 @@
+"""Training and model files of shelfmatch's embedded default encoder."""

@@ -1,0 +1,87 @@
+"""What tests share: tiny encoders, a small shop of coloured tiles, and the real data where it is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from shelfmatch.edge import Encoder, build_bundle
+
+from . import tiny_models
+
+_SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def grocery() -> Path:
+    """The Grocery Store Dataset."""
+    folder = Path(os.environ.get("SHELFMATCH_DATA", _SHARED / "data" / "grocery"))
+    if not (folder / "train.txt").is_file():
+        pytest.skip(
+            f"no Grocery Store Dataset at {folder}; get github.com/marcusklasson/GroceryStoreDataset and set SHELFMATCH_DATA"
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def coral_models() -> Path:
+    """Trained MobileNets of Google's Coral test data."""
+    folder = Path(os.environ.get("SHELFMATCH_MODELS", _SHARED / "models"))
+    if not (folder / "mobilenet_v1_1.0_224_quant_embedding_extractor.tflite").is_file():
+        pytest.skip(f"no Coral models at {folder}; get github.com/google-coral/test_data and set SHELFMATCH_MODELS")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_tflite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoder that averages 4x4 cells, as a .tflite file."""
+    path = tmp_path_factory.mktemp("encoder") / "tiny.tflite"
+    path.write_bytes(tiny_models.average_tflite())
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as an .onnx file."""
+    path = tmp_path_factory.mktemp("encoder") / "tiny.onnx"
+    path.write_bytes(tiny_models.average_onnx())
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tiny_tflite: Path) -> Encoder:
+    return Encoder.load(tiny_tflite, sessions=8, resizer="pillow")
+
+
+def tile_photo(product: int, photo: int, side: int = 48) -> Image.Image:
+    """A photo of an invented product: a coarse random pattern of its own, with some noise of the photo."""
+    pattern = np.random.default_rng(product).integers(0, 256, (4, 4, 3))
+    noise = np.random.default_rng([product, photo, 1]).normal(0, 12, (side, side, 3))
+    pixels = np.kron(pattern, np.ones((side // 4, side // 4, 1))) + noise
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def write_tiles(folder: Path, products: range, photos: int = 3, first_photo: int = 0) -> Path:
+    """A folder of folders named by SKU."""
+    for product in products:
+        (folder / f"sku-{product:03d}").mkdir(parents=True, exist_ok=True)
+        for photo in range(first_photo, first_photo + photos):
+            tile_photo(product, photo).save(folder / f"sku-{product:03d}" / f"{photo}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tile_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 products with 3 photos each."""
+    return write_tiles(tmp_path_factory.mktemp("tiles"), range(12))
+
+
+@pytest.fixture
+def tile_bundle(tmp_path: Path, tile_folder: Path, tiny_tflite: Path) -> Path:
+    """A bundle of the 12 products, of this test alone."""
+    build_bundle(tile_folder, tmp_path / "tiles.bundle", encoder=tiny_tflite, resizer="pillow", workers=1)
+    return tmp_path / "tiles.bundle"

@@ -1,0 +1,126 @@
+"""Photo → product, in the ways people call it."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shelfmatch.edge import (
+    BundleError,
+    CatalogError,
+    ImageError,
+    Matcher,
+    add_to_bundle,
+    build_bundle,
+    remove_from_bundle,
+)
+
+from .conftest import tile_photo, write_tiles
+
+
+def test_names_the_product_on_an_unseen_photo(tile_bundle: Path) -> None:
+    with Matcher.open(tile_bundle) as matcher:
+        for product in range(12):
+            result = matcher.match(tile_photo(product, 99))
+            assert result.candidates[0].sku == f"sku-{product:03d}"
+            assert result.decision == "match" and result.sku == f"sku-{product:03d}"
+
+
+def test_says_unknown_to_what_the_shop_does_not_sell(tile_bundle: Path) -> None:
+    with Matcher.open(tile_bundle) as matcher:
+        answers = [matcher.match(tile_photo(product, 0)) for product in range(100, 140)]
+    assert sum(answer.sku is not None for answer in answers) <= 6  # the target is 5 % of 40
+    assert all(answer.candidates for answer in answers)
+
+
+def test_takes_paths_bytes_pictures_and_arrays_alike(tile_bundle: Path, tmp_path: Path) -> None:
+    image = tile_photo(3, 7)
+    image.save(tmp_path / "query.png")
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    with Matcher.open(tile_bundle) as matcher:
+        sources = [tmp_path / "query.png", str(tmp_path / "query.png"), buffer.getvalue(), image, np.asarray(image)]
+        scores = {matcher.match(source).candidates[0].score for source in sources}
+    assert len(scores) == 1
+
+
+def test_candidates_are_distinct_products_best_first(tile_bundle: Path) -> None:
+    with Matcher.open(tile_bundle) as matcher:
+        result = matcher.match(tile_photo(0, 50), top_k=100)
+    skus = [candidate.sku for candidate in result.candidates]
+    assert len(skus) == len(set(skus)) == 12
+    assert [c.score for c in result.candidates] == sorted((c.score for c in result.candidates), reverse=True)
+
+
+def test_top_1_decides_like_top_5(tile_bundle: Path) -> None:
+    with Matcher.open(tile_bundle) as matcher:
+        one, five = matcher.match(tile_photo(0, 50), top_k=1), matcher.match(tile_photo(0, 50), top_k=5)
+    assert len(one.candidates) == 1
+    assert (one.decision, one.confidence) == (five.decision, five.confidence)
+
+
+def test_stages_add_up_to_the_total(tile_bundle: Path) -> None:
+    with Matcher.open(tile_bundle) as matcher:
+        latency = matcher.match(tile_photo(0, 50)).latency_ms
+    assert set(latency) == {"decode", "preprocess", "encode", "search", "total"}
+    assert sum(latency.values()) - latency["total"] <= latency["total"]
+
+
+def test_many_go_on_past_a_bad_one(tile_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("not a photo")
+    with Matcher.open(tile_bundle) as matcher:
+        answers = list(matcher.match_many([tile_photo(1, 9), tmp_path / "text.jpg", tile_photo(2, 9)], workers=2))
+    assert isinstance(answers[1], ImageError)
+    assert [answer.sku for answer in (answers[0], answers[2]) if not isinstance(answer, ImageError)] == ["sku-001", "sku-002"]
+
+
+def test_follows_the_bundle(tile_bundle: Path, tmp_path: Path) -> None:
+    with Matcher.open(tile_bundle) as matcher, Matcher.open(tile_bundle, follow=False) as still:
+        add_to_bundle(tile_bundle, write_tiles(tmp_path / "more", range(50, 51)))
+        assert matcher.match(tile_photo(50, 9)).sku == "sku-050"
+        assert still.match(tile_photo(50, 9)).sku != "sku-050"
+        assert still.reload() and not still.reload()
+        assert still.match(tile_photo(50, 9)).sku == "sku-050"
+        remove_from_bundle(tile_bundle, ["sku-050"])
+        result = matcher.match(tile_photo(50, 9))
+        assert "sku-050" not in [candidate.sku for candidate in result.candidates]
+        assert result.generation == 3
+
+
+def test_keeps_its_version_when_the_new_one_is_damaged(tile_bundle: Path) -> None:
+    with Matcher.open(tile_bundle) as matcher:
+        manifest = tile_bundle / "manifest.json"
+        manifest.write_bytes(manifest.read_bytes()[:-40])
+        assert matcher.match(tile_photo(1, 9)).sku == "sku-001"
+        with pytest.raises(BundleError, match="damaged"):
+            matcher.reload()
+
+
+def test_where_keeps_only_what_passes(tmp_path: Path, tile_folder: Path, tiny_tflite: Path) -> None:
+    rows = ["image,sku,name,category"]
+    rows += [f"{p},{p.parent.name},,{'even' if int(p.parent.name[-3:]) % 2 == 0 else 'odd'}" for p in tile_folder.rglob("*.png")]
+    (tmp_path / "shop.csv").write_text("\n".join(rows))
+    build_bundle(tmp_path / "shop.csv", tmp_path / "s.bundle", encoder=tiny_tflite, resizer="pillow")
+    with Matcher.open(tmp_path / "s.bundle") as matcher:
+        result = matcher.match(tile_photo(1, 9), where={"category": "even"}, top_k=20)
+        assert sorted(c.sku for c in result.candidates) == [f"sku-{n:03d}" for n in range(0, 12, 2)]
+        with pytest.raises(CatalogError, match="colour"):
+            matcher.match(tile_photo(1, 9), where={"colour": "red"})
+
+
+def test_a_closed_matcher_says_so(tile_bundle: Path) -> None:
+    matcher = Matcher.open(tile_bundle)
+    matcher.close()
+    with pytest.raises(BundleError, match="closed"):
+        matcher.match(tile_photo(0, 0))
+
+
+def test_a_shop_of_one_product(tmp_path: Path, tiny_tflite: Path) -> None:
+    build_bundle(write_tiles(tmp_path / "one", range(1)), tmp_path / "one.bundle", encoder=tiny_tflite)
+    with Matcher.open(tmp_path / "one.bundle") as matcher:
+        result = matcher.match(tile_photo(0, 9))
+        assert [candidate.sku for candidate in result.candidates] == ["sku-000"]
+        assert matcher.bundle.manifest.decision["method"] == "default"
