@@ -17,12 +17,12 @@ from .catalog import CatalogEditor, Product, product_of
 from .cataloguing import EmbeddedPhoto, EmbeddingCache, embed_photos, synthetic_view
 from .decision import Decision, best_products, margin_of
 from .encoder import DEFAULT_ENCODER, Encoder, find_encoder
-from .errors import BundleError, CatalogError, RuntimeUnavailable
+from .errors import CatalogError, ImageError, RuntimeUnavailable, VectorError
 from .image import Resizer, decode, fit
 from .index import VectorIndex, choose_kind
 from .manifest import EncoderCard, IndexRecord
 from .runtime import choose_runtime, probe
-from .source import CatalogSource, SourcePhoto, read_source
+from .source import CatalogSource, read_source
 
 Progress = Callable[[Iterator[EmbeddedPhoto], int], Iterable[EmbeddedPhoto]]
 """Wraps the stream of embedded photos, told how many will come: a progress bar, or nothing."""
@@ -129,8 +129,8 @@ def add_to_bundle(
     start = time.perf_counter()
     catalogue = read_source(source)
     report = BuildReport(photos=len(catalogue.photos), ignored=list(catalogue.ignored))
-    with BundleWriter(bundle) as writer:
-        current = _existing(writer)
+    with BundleWriter(bundle, existing=True) as writer:
+        current = writer.opened()
         workers = workers or os.cpu_count() or 1
         encoder = _bundled_encoder(current, workers)
         changed = _load_index(current)
@@ -147,7 +147,7 @@ def add_to_bundle(
                     f"none of the {report.photos} photos in {source} can be used; {report.unreadable[0][1]}"
                 )
             if replace:
-                report.without_photos += [sku for sku in _skus(catalogue) if not _reference_ids(editor, sku)]
+                report.without_photos = [sku for sku in _skus(catalogue) if not _reference_ids(editor, sku)]
                 for sku in report.without_photos:
                     _forget(editor, sku)
             decision = _recalibrate(changed, current)
@@ -162,8 +162,8 @@ def remove_from_bundle(bundle: str | os.PathLike[str], skus: Sequence[str]) -> B
     """Remove products. Raises CatalogError, changing nothing, if the shop doesn't have one of them; BundleLocked."""
     start = time.perf_counter()
     report = BuildReport()
-    with BundleWriter(bundle) as writer:
-        current = _existing(writer)
+    with BundleWriter(bundle, existing=True) as writer:
+        current = writer.opened()
         changed = _load_index(current)
         editor = _copied_catalog(writer, current)
         try:
@@ -193,8 +193,16 @@ def write_bundle(
     false_accept: float = 0.05,
 ) -> BuildReport:
     """Make a bundle from embeddings that exist already: `vectors` (N, D), `references` (N,) the product each shows, as its
-    position in `products`."""
+    position in `products`. Raises VectorError, CatalogError or BundleError."""
     start = time.perf_counter()
+    if np.shape(vectors)[1:] != (encoder.card.dimension,) or len(references) != len(vectors):
+        raise VectorError(
+            f"vectors {np.shape(vectors)} for {len(references)} references arrived; "
+            f"expected ({len(references)}, {encoder.card.dimension}), as encoder {encoder.card.name} makes them"
+        )
+    strays = [place for place in references if not 0 <= place < len(products)]
+    if strays:
+        raise CatalogError(f"reference to product {strays[0]} arrived; expected positions in {len(products)} products")
     report = BuildReport(photos=len(vectors), references=len(vectors), encoder=encoder.card.name)
     with BundleWriter(bundle) as writer:
         writer.stage("encoder").write_bytes(encoder.model)
@@ -219,13 +227,6 @@ def _probe(card: EncoderCard, runtime: str) -> None:
     result = probe(chosen)
     if not result.ok:
         raise RuntimeUnavailable(f"{chosen.name} can't be used here: {result.problem}")
-
-
-def _existing(writer: BundleWriter) -> Bundle:
-    if writer.current is None:
-        writer.path.rmdir()  # made by taking the lock
-        raise BundleError(f"{writer.path} does not exist; expected a bundle made by shelfmatch build")
-    return writer.current
 
 
 def _bundled_encoder(bundle: Bundle, workers: int) -> Encoder:
@@ -272,11 +273,10 @@ def _enroll(
     """Embed a source's photos and put them into catalogue and index, in the source's order."""
     cache = EmbeddingCache(writer.work_folder() / "embeddings.sqlite", encoder)
     seen: dict[tuple[str, bytes], str] = {}
-    owner: dict[bytes, SourcePhoto] = {}
-    for sku in _skus(catalogue):
-        product_id = editor.product_id(sku)
-        for reference in [] if product_id is None else editor.references(product_id):
-            seen[sku, reference.photo_sha256] = reference.photo
+    owner: dict[bytes, tuple[str, str]] = {}
+    for sku, label, digest in editor.photos():
+        seen[sku, digest] = label
+        owner.setdefault(digest, (sku, label))
 
     def rows() -> Iterator[tuple[int, Any]]:
         stream = embed_photos(catalogue.photos, encoder, cache, workers)
@@ -285,20 +285,16 @@ def _enroll(
             if embedded.vector is None:
                 report.unreadable.append((photo.label, embedded.problem))
                 continue
+            product_id = editor.put_product(photo.sku, catalogue.attributes.get(photo.sku, {}))
             twin = seen.get((photo.sku, embedded.sha256))
             if twin is not None:
                 report.duplicates.append((photo.label, f"the same file as {twin}"))
                 continue
-            other = owner.setdefault(embedded.sha256, photo)
-            if other.sku != photo.sku:
-                report.duplicates.append(
-                    (
-                        photo.label,
-                        f"the same file as {other.label} of another product; kept for both, they can't be told apart",
-                    )
-                )
+            other_sku, other = owner.setdefault(embedded.sha256, (photo.sku, photo.label))
+            if other_sku != photo.sku:
+                reason = f"the same file as {other} of {other_sku}; kept for both, they can't be told apart"
+                report.duplicates.append((photo.label, reason))
             seen[photo.sku, embedded.sha256] = photo.label
-            product_id = editor.put_product(photo.sku, catalogue.attributes.get(photo.sku, {}))
             report.references += 1
             yield editor.add_reference(product_id, photo.label, embedded.sha256), embedded.vector
 
@@ -328,7 +324,7 @@ def _synthetic_samples(
             pixels = fit(decode(photo.path, encoder.card), encoder.card, encoder.resizer)
             own = int(product_of(index.search(encoder.embed_pixels(pixels), 1)[0][0])[0])
             view = encoder.embed_pixels(synthetic_view(pixels, seed=number))
-        except Exception:
+        except (ImageError, VectorError):
             continue
         ids, scores = index.search(view, 64)
         ranked = best_products(ids[0], scores[0])

@@ -10,9 +10,11 @@ a lock on the directory, which the system drops when the process dies.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +29,7 @@ from .manifest import EncoderCard, FileEntry, IndexRecord, Manifest
 MANIFEST = "manifest.json"
 WORK_FOLDER = ".work"
 _STAGING = ".staging-"
+_ROLES = ("encoder", "vectors", "catalog")
 _SUFFIXES = {"vectors": ".vec", "catalog": ".sqlite"}
 
 Stamp = tuple[int, int, int]
@@ -51,7 +54,7 @@ class Bundle:
         except OSError as error:
             raise BundleError(_not_a_bundle(folder)) from error
         bundle = cls(folder, Manifest.from_bytes(data, str(manifest_path)), stamp)
-        for role in ("encoder", "vectors", "catalog"):
+        for role in _ROLES:
             if role not in bundle.manifest.files:
                 raise BundleError(f"{manifest_path} names no {role} file; build the bundle again")
         if bundle.manifest.files["encoder"].sha256 != bundle.manifest.encoder.sha256:
@@ -122,11 +125,13 @@ def _size_problem(folder: Path, entry: FileEntry) -> str | None:
     if Path(entry.name).name != entry.name:
         return f"{folder / MANIFEST} names {entry.name!r}, which lies elsewhere; build the bundle again"
     try:
-        size = path.stat().st_size
+        info = path.stat()
     except OSError:
         return f"{path} is missing; copy or build the bundle again"
-    if size != entry.size_bytes:
-        return f"{path} is damaged: {size} bytes, expected {entry.size_bytes}; copy or build the bundle again"
+    if not stat.S_ISREG(info.st_mode):
+        return f"{path} is damaged: it is not a file; copy or build the bundle again"
+    if info.st_size != entry.size_bytes:
+        return f"{path} is damaged: {info.st_size} bytes, expected {entry.size_bytes}; copy or build the bundle again"
     return None
 
 
@@ -141,28 +146,25 @@ class BundleWriter:
         …write to writer.stage("vectors") and writer.stage("catalog")…
         writer.commit(…)
 
-    Leaving without commit, or dying at any point, leaves the bundle as it was.
+    Leaving without commit, or dying at any point, leaves the bundle as it was. `existing`: only a whole bundle can be
+    changed; without, one is made, and one that is there is replaced even if it is damaged.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, existing: bool = False) -> None:
         self.path = Path(path)
         self.current: Bundle | None = None
+        self._existing = existing
+        self._generation = 0
         self._lock = -1
 
     def __enter__(self) -> BundleWriter:
+        if self._existing and not (self.path / MANIFEST).exists():
+            raise BundleError(_not_a_bundle(self.path))
         self._refuse_foreign_folder()
+        self._take_lock()
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(self._lock)
-            raise BundleLocked(f"{self.path} is being changed by another process; wait for it to finish") from error
-        except OSError as error:
-            raise BundleError(f"{self.path} can't be written: {error.strerror or error}") from error
-        try:
-            self._sweep(keep=None)
-            self.current = Bundle.open(self.path) if (self.path / MANIFEST).exists() else None
+            self._open_current()
+            self._sweep()
         except BaseException:
             os.close(self._lock)
             raise
@@ -171,8 +173,55 @@ class BundleWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._sweep(keep=None)
-        os.close(self._lock)  # drops the lock
+        try:
+            with contextlib.suppress(FileNotFoundError):  # somebody removed the whole folder
+                self._sweep()
+            with contextlib.suppress(OSError):  # a work folder with something in it stays
+                (self.path / WORK_FOLDER).rmdir()
+            if self.current is None and not (self.path / MANIFEST).exists():
+                with contextlib.suppress(OSError):  # a build that came to nothing leaves nothing
+                    self.path.rmdir()
+        finally:
+            os.close(self._lock)  # drops the lock
+
+    def _take_lock(self) -> None:
+        while True:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+            except OSError as error:
+                raise BundleError(f"{self.path} can't be written: {error.strerror or error}") from error
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                os.close(lock)
+                if isinstance(error, BlockingIOError):
+                    raise BundleLocked(
+                        f"{self.path} is being changed by another process; wait for it to finish"
+                    ) from error
+                raise BundleError(f"{self.path} can't be locked: {error.strerror or error}") from error
+            try:
+                if os.path.samestat(os.fstat(lock), self.path.stat()):
+                    self._lock = lock
+                    return
+            except FileNotFoundError:
+                pass
+            os.close(lock)  # a build that came to nothing removed the folder in between
+
+    def _open_current(self) -> None:
+        manifest_path = self.path / MANIFEST
+        if not manifest_path.exists():
+            return
+        try:
+            self.current = Bundle.open(self.path)
+            self._generation = self.current.manifest.generation
+        except BundleDamaged:
+            names = {entry.name for entry in self.path.iterdir()} - {MANIFEST, WORK_FOLDER}
+            # Somebody else's manifest.json, or something of theirs beside ours, is not for a build to replace.
+            if self._existing or not any(map(_is_ours, names)) or not all(_is_ours(n) or _is_staged(n) for n in names):
+                raise
+            with contextlib.suppress(BundleError, OSError):
+                self._generation = Manifest.from_bytes(manifest_path.read_bytes(), str(manifest_path)).generation
 
     def _refuse_foreign_folder(self) -> None:
         """Never write into somebody's folder of photos."""
@@ -181,14 +230,17 @@ class BundleWriter:
                 f"{self.path} is a file; expected the name of a bundle, or of a folder that doesn't exist yet"
             )
         if self.path.is_dir() and not (self.path / MANIFEST).exists():
-            foreign = [
-                entry.name for entry in self.path.iterdir() if not entry.name.startswith((WORK_FOLDER, _STAGING))
-            ]
-            ours = [name for name in foreign if name.endswith((*_SUFFIXES.values(), ".tflite", ".onnx", ".tmp"))]
-            if set(foreign) - set(ours):
-                raise BundleError(
-                    f"{self.path} exists and is not a bundle (it holds {foreign[0]}); choose another name"
-                )
+            for entry in self.path.iterdir():
+                if entry.name != WORK_FOLDER and not _is_staged(entry.name) and not _is_ours(entry.name):
+                    raise BundleError(
+                        f"{self.path} exists and is not a bundle (it holds {entry.name}); choose another name"
+                    )
+
+    def opened(self) -> Bundle:
+        """The bundle that is being changed."""
+        if self.current is None:
+            raise BundleError(_not_a_bundle(self.path))
+        return self.current
 
     def work_folder(self) -> Path:
         """A place for what an interrupted build can use again; gone after commit."""
@@ -220,12 +272,14 @@ class BundleWriter:
             digest = sha256_of(staged)
             name = f"{role}-{digest[:12]}{suffix}"
             files[role] = FileEntry(name, staged.stat().st_size, digest)
+            if (self.path / name).is_dir():
+                _remove(self.path / name)
             staged.replace(self.path / name)
         sync_folder(self.path)
         manifest = Manifest(
-            generation=1 if self.current is None else self.current.manifest.generation + 1,
+            generation=self._generation + 1,
             created_by=f"shelfmatch {__version__}",
-            files={role: files[role] for role in ("encoder", "vectors", "catalog")},
+            files={role: files[role] for role in _ROLES},
             encoder=renamed(encoder, files["encoder"].name),
             index=index,
             products=products,
@@ -234,21 +288,41 @@ class BundleWriter:
         )
         write_atomic(self.path / MANIFEST, manifest.to_bytes())
         sync_folder(self.path.absolute().parent)
-        self._sweep(keep=manifest)
         self.current = Bundle.open(self.path)
+        self._generation = manifest.generation
+        self._sweep()
+        _remove(self.path / WORK_FOLDER)
         return self.current
 
-    def _sweep(self, keep: Manifest | None) -> None:
-        """Remove what a killed writer staged; after a commit also the last version's files and the work folder."""
+    def _sweep(self) -> None:
+        """Remove what a killed writer staged, and files of versions before the current one."""
+        named = None if self.current is None else {file.name for file in self.current.manifest.files.values()}
         for entry in self.path.iterdir():
-            if entry.name.startswith(_STAGING) or entry.name.endswith(".tmp"):
-                entry.unlink(missing_ok=True)
-        if keep is None:
-            return
-        named = {file.name for file in keep.files.values()}
-        for entry in self.path.iterdir():
-            if entry.name.partition("-")[0] in keep.files and entry.name not in named:
-                entry.unlink(missing_ok=True)
+            if _is_staged(entry.name) or (named is not None and _is_ours(entry.name) and entry.name not in named):
+                _remove(entry)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
         import shutil  # only writers need it, and it loads three compressors
 
-        shutil.rmtree(self.path / WORK_FOLDER, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a file bears a name that commit gives."""
+    role, _, rest = name.partition("-")
+    digest, dot, suffix = rest.partition(".")
+    return (
+        role in _ROLES
+        and len(digest) == 12
+        and not set(digest) - set("0123456789abcdef")
+        and dot + suffix in (*_SUFFIXES.values(), ".tflite", ".onnx")
+    )
+
+
+def _is_staged(name: str) -> bool:
+    """Whether a file is one that a writer was writing."""
+    return name.startswith(_STAGING) or (name.endswith(".tmp") and name.startswith((f".{MANIFEST}.", f".{_STAGING}")))

@@ -48,7 +48,7 @@ def leave_one_out(index: VectorIndex, limit: int = MAX_SAMPLES) -> tuple[Samples
         else np.empty(0, np.intp)
     )
     own_ids = ids[picks]
-    vectors = index.vectors()[picks] if len(picks) else np.empty((0, index.dimension), np.float32)
+    vectors = index.vectors(picks) if len(picks) else np.empty((0, index.dimension), np.float32)
     products, counts = np.unique(product_of(ids), return_counts=True)
     photos_of = dict(zip(products.tolist(), counts.tolist(), strict=True))
     known: list[tuple[float, float, bool]] = []

@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +20,8 @@ from .errors import BundleDamaged, CatalogError
 PHOTO_BITS = 12
 """A reference's id is its product's id, then its photo's number in 12 bits: the product of a hit needs no look-up."""
 MAX_PHOTOS = 1 << PHOTO_BITS
-MAX_PRODUCTS = 1 << (32 - PHOTO_BITS)
+MAX_PRODUCTS = (1 << (32 - PHOTO_BITS)) - 1
+"""One fewer than fit, since the index keeps the last id for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,16 +149,16 @@ class CatalogEditor:
         self._connection.execute("BEGIN")
 
     def put_product(self, sku: str, attributes: Mapping[str, str]) -> int:
-        """Add a product, or give the one there new attributes where there are any; its id. Raises CatalogError when full."""
+        """Add a product, or update the given attributes of the one there; its id. Raises CatalogError when full."""
         execute = self._connection.execute
-        name = attributes.get("name", "")
-        rest = json.dumps(
-            {key: value for key, value in sorted(attributes.items()) if key != "name"}, ensure_ascii=False
-        )
-        row = execute("SELECT id FROM product WHERE sku = ?", (sku,)).fetchone()
+        row = execute("SELECT id, name, attributes FROM product WHERE sku = ?", (sku,)).fetchone()
+        if row is not None and not attributes:
+            return int(row[0])
+        merged = {**attributes} if row is None else {"name": row[1], **json.loads(row[2]), **attributes}
+        name = merged.pop("name", "")
+        rest = json.dumps(dict(sorted(merged.items())), ensure_ascii=False)
         if row is not None:
-            if attributes:
-                execute("UPDATE product SET name = ?, attributes = ? WHERE id = ?", (name, rest, row[0]))
+            execute("UPDATE product SET name = ?, attributes = ? WHERE id = ?", (name, rest, row[0]))
             return int(row[0])
         last = execute("SELECT max(id) FROM product").fetchone()[0]
         product_id = 0 if last is None else int(last) + 1
@@ -185,6 +186,14 @@ class CatalogEditor:
             "SELECT * FROM reference WHERE id >= ? AND id < ? ORDER BY id", (first, first + MAX_PHOTOS)
         )
         return [Reference(*row) for row in rows]
+
+    def photos(self) -> Iterator[tuple[str, str, bytes]]:
+        """(SKU, label, sha256) of all photos whose file is known, by number."""
+        yield from self._connection.execute(
+            "SELECT sku, photo, photo_sha256 FROM reference JOIN product ON product.id = reference.id >> ? "
+            "WHERE photo_sha256 != x'' ORDER BY reference.id",
+            (PHOTO_BITS,),
+        )
 
     def product_id(self, sku: str) -> int | None:
         """The id of a SKU, None where there is no such product."""

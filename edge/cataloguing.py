@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ class EmbeddingCache:
     """
 
     def __init__(self, path: Path, encoder: Encoder) -> None:
+        self._path = path
+        self._lock = threading.Lock()
         self._connection = sqlite3.connect(path, check_same_thread=False)
         try:
             self._open(encoder)
@@ -59,27 +62,33 @@ class EmbeddingCache:
 
     def get(self, photo_sha256: bytes) -> Vector | None:
         """The embedding of a photo's content, None if there is none yet. From any thread."""
-        row = self._connection.execute(
-            "SELECT vector FROM embedding WHERE key = ? AND photo_sha256 = ?", (self._key, photo_sha256)
-        ).fetchone()
+        with self._lock:
+            row = self._connection.execute(
+                "SELECT vector FROM embedding WHERE key = ? AND photo_sha256 = ?", (self._key, photo_sha256)
+            ).fetchone()
         if row is None or len(row[0]) != 4 * self._dimension:
             return None
         return np.frombuffer(row[0], "<f4").astype(np.float32)
 
     def put(self, photo_sha256: bytes, vector: Vector) -> None:
         """Keep an embedding."""
-        self._connection.execute(
-            "INSERT OR REPLACE INTO embedding VALUES (?, ?, ?)",
-            (self._key, photo_sha256, vector.astype("<f4").tobytes()),
-        )
-        if time.monotonic() - self._committed > _COMMIT_EVERY_S:
-            self._connection.commit()
-            self._committed = time.monotonic()
+        with self._lock:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO embedding VALUES (?, ?, ?)",
+                (self._key, photo_sha256, vector.astype("<f4").tobytes()),
+            )
+            if time.monotonic() - self._committed > _COMMIT_EVERY_S:
+                self._connection.commit()
+                self._committed = time.monotonic()
 
     def close(self) -> None:
-        """Commit and close."""
-        self._connection.commit()
-        self._connection.close()
+        """Commit and close; a file without an embedding goes."""
+        with self._lock:
+            self._connection.commit()
+            empty = self._connection.execute("SELECT 1 FROM embedding LIMIT 1").fetchone() is None
+            self._connection.close()
+        if empty:
+            self._path.unlink(missing_ok=True)
 
 
 def embed_photos(

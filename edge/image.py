@@ -11,10 +11,8 @@ import importlib.util
 import io
 import os
 import stat
-import threading
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -22,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
+from . import _pillow
 from .errors import ImageError
 
 if TYPE_CHECKING:
@@ -47,6 +46,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _EXIF_ORIENTATION = 0x0112
+_SMALL_JPEG = 256 * 1024
+"""Up to this size no header can keep Pillow busy for long; most photos of a camera at 640x480 are below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +79,6 @@ class Decoded:
         if isinstance(self.pixels, np.ndarray):
             return self.pixels.shape[1], self.pixels.shape[0]
         return self.pixels.size
-
-
-# Pillow warns about odd metadata and about its own pixel limit. Ours come as ImageError; a user's log is not the place.
-# The lock keeps two threads from restoring each other's filters.
-_warnings_lock = threading.Lock()
-
-
-@contextmanager
-def _no_warnings() -> Iterator[None]:
-    with _warnings_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def resizer_in_use(wanted: str = "auto") -> Resizer:
@@ -158,10 +147,10 @@ def decode(source: ImageSource, card: EncoderCard | None = None, limits: Limits 
         return Decoded(_checked_array(source, limits))
     name = source_name(source)
     if isinstance(source, Image.Image):
-        with _as_image_error(name):
+        with _as_image_error(name), _pillow.no_warnings if source.info else nullcontext():
             _check_pixels(name, source.size, limits)
-            orientation = _orientation(source)
-            return Decoded(_to_rgb(source), orientation)
+            source.load()
+            return Decoded(_to_rgb(source), _orientation(source))
     if isinstance(source, (str, os.PathLike)):
         data = read_photo(source, limits)
     elif isinstance(source, (bytes, bytearray, memoryview)):
@@ -191,6 +180,8 @@ def _as_image_error(name: str) -> Iterator[None]:
         yield
     except ImageError:
         raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name} has too many pixels ({error}); make it smaller") from error
     except MemoryError as error:
         raise ImageError(f"{name} needs more memory than there is; make it smaller") from error
     except Exception as error:
@@ -208,12 +199,12 @@ def _check_pixels(name: str, size: tuple[int, int], limits: Limits) -> None:
 
 def _decode_jpeg(name: str, data: bytes, card: EncoderCard | None, limits: Limits) -> Decoded:
     # The plug-in's class directly: Image.open would load four more plug-ins, a third of a cold start.
-    image: Image.Image
-    with _no_warnings():
-        image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+    file = io.BytesIO(data) if len(data) <= _SMALL_JPEG else _pillow.Doled(name, data)
+    with _pillow.no_warnings:
+        image = JpegImagePlugin.JpegImageFile(file)
         _check_pixels(name, image.size, limits)
         orientation = _orientation(image)
-    scans = data.count(b"\xff\xda") if image.info.get("progressive") else 1
+    scans = _scans(data, image, file.tell())
     if scans > limits.scans:
         raise ImageError(f"{name} is a JPEG with {scans} scans; at most {limits.scans} are decoded, save it again")
     if card is not None:
@@ -224,22 +215,35 @@ def _decode_jpeg(name: str, data: bytes, card: EncoderCard | None, limits: Limit
     return Decoded(_to_rgb(image), orientation)
 
 
+def _scans(data: bytes, image: JpegImagePlugin.JpegImageFile, header_end: int) -> int:
+    """How often libjpeg would walk the picture: once where the first scan of a sequential JPEG holds all its components."""
+    components = data[data.rfind(b"\xff\xda", 0, header_end) + 4]
+    if components == image.layers and "progressive" not in image.info:
+        return 1
+    return data.count(b"\xff\xda\x00")  # the length that follows is 8 to 14
+
+
 def _decode_other(name: str, data: bytes, limits: Limits) -> Decoded:
-    with _no_warnings():
+    if data[:4] in _pillow.TIFF_MARKS:
+        _pillow.check_tiff(name, data, limits.pixels)
+        _pillow.silence_libtiff()
+    with _pillow.no_warnings:
         try:
-            image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+            image: Image.Image = Image.open(_pillow.Doled(name, data), formats=FORMATS)
         except UnidentifiedImageError as error:
             image = _open_heif(name, data, error)
         _check_pixels(name, image.size, limits)
-        orientation = _orientation(image)
+        _pillow.check_codec(name, data, image)
         image.load()
+        # Only now: Pillow turns TIFFs upright as it loads them, and a PNG may tell its orientation after its pixels.
+        orientation = _orientation(image)
     return Decoded(_to_rgb(image), orientation)
 
 
 def _open_heif(name: str, data: bytes, error: UnidentifiedImageError) -> Image.Image:
     if data[4:8] != b"ftyp" or data[8:12] not in _HEIF_BRANDS:
         raise ImageError(
-            f"{name} is not a photo of a known format (it begins with {data[:12]!r}); "
+            f"{name} is damaged or not a photo of a known format (it begins with {data[:12]!r}); "
             f"expected one of {', '.join(FORMATS)}"
         ) from error
     try:
@@ -267,6 +271,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return image
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(_to_8_bit(np.asarray(image))).convert("RGB")
+    if image.mode == "La":
+        image = image.convert("LA")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGB", rgba.size, (255, 255, 255))
@@ -306,7 +312,9 @@ def _source_box(size: tuple[int, int], card: EncoderCard, orientation: int) -> t
     wide, high = _stored_size(card, orientation)
     scale = min(size[0] / wide, size[1] / high) * card.crop_fraction
     half_w, half_h = wide * scale / 2, high * scale / 2
-    return (size[0] / 2 - half_w, size[1] / 2 - half_h, size[0] / 2 + half_w, size[1] / 2 + half_h)
+    # Rounding can put an edge 1e-14 outside, which Pillow refuses.
+    left, top = max(0.0, size[0] / 2 - half_w), max(0.0, size[1] / 2 - half_h)
+    return (left, top, min(float(size[0]), size[0] / 2 + half_w), min(float(size[1]), size[1] / 2 + half_h))
 
 
 def halvings(size: tuple[int, int], card: EncoderCard, orientation: int) -> int:
@@ -327,15 +335,14 @@ def fit(decoded: Decoded, card: EncoderCard, resizer: Resizer = "pillow") -> Pix
     wide, high = _stored_size(card, decoded.orientation)
     if card.resize == "pad":
         ratio = max(decoded.size[0] / wide, decoded.size[1] / high)
-        inner = (max(1, round(decoded.size[0] / ratio)), max(1, round(decoded.size[1] / ratio)))
-        canvas = np.full((high, wide, 3), 255, np.uint8)
-        left, top = (wide - inner[0]) // 2, (high - inner[1]) // 2
-        canvas[top : top + inner[1], left : left + inner[0]] = _resize(decoded, card, inner, factor, resizer)
-        result = canvas
-    else:
-        result = _resize(decoded, card, (wide, high), factor, resizer)
+        wide, high = max(1, round(decoded.size[0] / ratio)), max(1, round(decoded.size[1] / ratio))
+    result = _resize(decoded, card, (wide, high), factor, resizer)
     if decoded.orientation in _UPRIGHT:
         result = np.asarray(Image.fromarray(result).transpose(_UPRIGHT[decoded.orientation]))
+    if card.resize == "pad":
+        inner, result = result, np.full((card.height, card.width, 3), 255, np.uint8)
+        top, left = (card.height - inner.shape[0]) // 2, (card.width - inner.shape[1]) // 2
+        result[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
     return result
 
 
@@ -345,10 +352,8 @@ def _resize(decoded: Decoded, card: EncoderCard, size: tuple[int, int], factor: 
         return _resize_opencv(np.asarray(decoded.pixels), box, size, factor)
     image = Image.fromarray(decoded.pixels) if isinstance(decoded.pixels, np.ndarray) else decoded.pixels
     if factor > 1:
-        whole = image.size
-        image = image.reduce(factor)
-        shrink = (image.width / whole[0], image.height / whole[1])
-        box = (box[0] * shrink[0], box[1] * shrink[1], box[2] * shrink[0], box[3] * shrink[1])
+        image = image.reduce(factor)  # the last column and row may average less than a whole block
+        box = (box[0] / factor, box[1] / factor, box[2] / factor, box[3] / factor)
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box))
 
 
@@ -359,9 +364,13 @@ def _resize_opencv(array: Pixels, box: tuple[float, float, float, float], size: 
     left, top, right, bottom = (round(edge) for edge in box)
     array = np.ascontiguousarray(array[top : max(bottom, top + 1), left : max(right, left + 1)])
     if factor > 1:
-        high, wide = array.shape[0] // factor, array.shape[1] // factor
+        # A padded sliver may be thinner than the factor.
+        down, across = min(factor, array.shape[0]), min(factor, array.shape[1])
+        high, wide = array.shape[0] // down, array.shape[1] // across
         # Whole blocks only: OpenCV averages exact multiples with vector instructions and others far slower.
-        array = cv2.resize(array[: high * factor, : wide * factor], (wide, high), interpolation=cv2.INTER_AREA)
+        top, left = (array.shape[0] - high * down) // 2, (array.shape[1] - wide * across) // 2
+        array = array[top : top + high * down, left : left + wide * across]
+        array = cv2.resize(array, (wide, high), interpolation=cv2.INTER_AREA)
     if (array.shape[1], array.shape[0]) != size:
         array = cv2.resize(array, size, interpolation=cv2.INTER_LINEAR)
     return array

@@ -8,6 +8,7 @@ anything itself, its slots are marked as gone here and filtered, and it is rebui
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 import math
 import mmap
@@ -21,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._codes import NUMPY_DTYPES, Codes, Dtype, RowFile, encode, largest_angle, row_bytes, scaled_to_127
-from ._scan import Scan, at_least_kth
+from ._scan import Scan, kth_bound
 from .errors import BundleDamaged, BundleVersion, VectorError
+from .files import replacing
 
 Ids: TypeAlias = NDArray[np.uint32]
 Kind: TypeAlias = Literal["exact", "hnsw"]
@@ -41,6 +43,9 @@ EXPANSION_SEARCH = 24
 """usearch's names for HNSW's M, efConstruction and efSearch (Malkov & Yashunin 2016, arXiv:1603.09320). The last is the
 smallest that keeps recall@10 above 0.98 at 100,000 x 128 in benchmarks/search.py."""
 
+_SMALL_GRAPH = 512
+"""Up to so many slots a graph's vectors are scanned: usearch missed a neighbour in 3 of 400 random graphs of up to 120 int8
+vectors (tests/test_index.py's kinds of data), and a scan of so few takes no longer."""
 _MOST_GONE = 0.2
 _BLOCK_BYTES = 1 << 20
 _SMALL_BYTES = 4 << 20
@@ -52,6 +57,9 @@ _ROUNDING = 1e-5
 _HEADER = struct.Struct("<8sIIQBB2xf32x")
 _MAGIC = b"SHELFVEC"
 _FILE_VERSION = 1
+_NOT_ELIGIBLE = np.float32(-2)
+_Groups: TypeAlias = tuple[NDArray[np.intp] | None, NDArray[np.intp], NDArray[np.int32]]
+
 _DTYPES: tuple[Dtype, ...] = ("i8", "f16", "f32")
 _KINDS: tuple[Kind, ...] = ("exact", "hnsw")
 
@@ -71,11 +79,13 @@ class VectorIndex:
         self.kind: Kind = kind
         self.dtype: Dtype = dtype
         self._slots = np.empty(0, np.uint32)  # row or graph slot → id; _GONE only in graphs
+        self._gone = 0
         self._codes: Codes | RowFile | None = (
             encode(np.empty((0, dimension), np.float32), dtype) if kind == "exact" else None
         )
         self._angle = 0.0
         self._scan: Scan | None = None
+        self._groups: tuple[Ids, int, _Groups] | None = None  # of these very slots and bits
         self._graph: _Graph | None = _Graph(dimension, dtype) if kind == "hnsw" else None
 
     @classmethod
@@ -99,7 +109,7 @@ class VectorIndex:
         return index
 
     def __len__(self) -> int:
-        return len(self._slots) if self._graph is None else int((self._slots != _GONE).sum())
+        return len(self._slots) - self._gone
 
     @property
     def ids(self) -> Ids:
@@ -107,9 +117,13 @@ class VectorIndex:
         live: Ids = self._slots[self._slots != _GONE]
         return live
 
-    def vectors(self) -> NDArray[np.float32]:
-        """(N, D) float32 unit vectors as stored, in the order of `ids`."""
-        return self._live_codes().vectors()
+    def vectors(self, rows: NDArray[np.intp] | None = None) -> NDArray[np.float32]:
+        """(N, D) float32 unit vectors as stored, in the order of `ids`; `rows` chooses some by their positions there."""
+        if rows is None:
+            return self._live_codes().vectors()
+        if self._codes is not None:
+            return self._codes.take(rows).vectors()
+        return self._graph_codes(np.flatnonzero(self._slots != _GONE)[rows]).vectors()
 
     def add(self, ids: NDArray[Any], vectors: NDArray[np.float32], *, threads: int = 0) -> None:
         """Add (N, D) vectors under new ids. Raises VectorError if an id is there already or comes twice."""
@@ -120,19 +134,28 @@ class VectorIndex:
         if len(taken):
             raise VectorError(f"id {taken[0]} is in the index already; remove it first, or use replace")
         codes = encode(unit, self.dtype)
-        self._angle = max(self._angle, largest_angle(codes))
         if self._graph is not None:
             self._graph = self._graph.with_added(len(self._slots), codes.coarse, threads)
         else:
+            self._angle = max(self._angle, largest_angle(codes))
             self._codes = Codes.joined([self._live_codes(), codes])
-            self._scan = None
+        self._scan = None
         self._slots = np.concatenate([self._slots, checked_ids])
 
     def extend(self, rows: Iterable[tuple[int, NDArray[np.float32]]], *, batch: int = 1024, threads: int = 0) -> None:
-        """Add (id, vector) pairs from a stream, `batch` at a time: floats of one batch are in memory at once, not of all."""
+        """Add (id, vector) pairs from a stream, `batch` at a time: floats of one batch are in memory at once, not of all.
+
+        Raises VectorError as `add` does; then, or when the stream itself raises, none of them are in the index.
+        """
         if self._graph is not None:
-            for ids, vectors in _batches(rows, batch):
-                self.add(ids, vectors, threads=threads)
+            before = len(self._slots)
+            try:
+                for ids, vectors in _batches(rows, batch):
+                    self.add(ids, vectors, threads=threads)
+            except BaseException:
+                self._gone += len(self._slots) - before
+                self._slots[before:] = _GONE
+                raise
             return
         grown = [self._live_codes()]
         slots = [self._slots]
@@ -159,15 +182,17 @@ class VectorIndex:
             self._slots = self._slots[~gone]
             return
         self._slots = np.where(gone, np.uint32(_GONE), self._slots)
-        if (self._slots == _GONE).sum() > _MOST_GONE * len(self._slots):
+        self._gone += len(checked_ids)
+        if self._gone > _MOST_GONE * len(self._slots):
             codes = self._live_codes()
-            self._slots = self.ids
+            self._slots, self._gone, self._scan = self.ids, 0, None
             self._graph = _Graph(self.dimension, self.dtype).with_added(0, codes.coarse, threads)
 
     def replace(self, ids: NDArray[Any], vectors: NDArray[np.float32]) -> None:
-        """Give ids new vectors; those that aren't there yet are added."""
-        checked_ids = _checked_ids(ids)
-        _checked_vectors(vectors, self.dimension)
+        """Give ids new vectors; those that aren't there yet are added. Raises VectorError, changing nothing, like `add`."""
+        checked_ids, unit = _checked_ids(ids), _checked_vectors(vectors, self.dimension)
+        if len(checked_ids) != len(unit):
+            raise VectorError(f"{len(checked_ids)} ids and {len(unit)} vectors arrived; expected as many of each")
         self.remove(np.intersect1d(checked_ids, self.ids))
         self.add(checked_ids, vectors)
 
@@ -183,79 +208,137 @@ class VectorIndex:
         if k < 1:
             raise VectorError(f"k is {k}; expected at least 1")
         unit = _checked_vectors(queries if np.ndim(queries) == 2 else np.reshape(queries, (1, -1)), self.dimension)
-        rows_allowed = None if allowed is None else np.isin(self._slots, _checked_ids(allowed))
-        count = min(k, len(self) if rows_allowed is None else int(rows_allowed.sum()))
+        by_graph = self._graph is not None and allowed is None and len(self._slots) > _SMALL_GRAPH
+        eligible = None if by_graph else self._eligible(allowed)
+        count = min(k, len(self) if eligible is None else int(eligible.sum()))
         ids = np.empty((len(unit), count), np.uint32)
         scores = np.empty((len(unit), count), np.float32)
         if count == 0 or len(unit) == 0:
             return ids, scores
-        if self._graph is not None and rows_allowed is None:
-            for row, query in enumerate(unit):
-                ids[row], scores[row] = self._search_graph(self._graph, query, count)
-            return ids, scores
         coarse, angles = _coarse_queries(unit, self.dtype)
-        for row, candidate_scores in enumerate(self._scan_scores(coarse)):
-            if rows_allowed is not None:
-                candidate_scores = np.where(rows_allowed, candidate_scores, np.float32(-2))
-            ids[row], scores[row] = self._best(unit[row], candidate_scores, count, angles[row])
+        if by_graph:
+            for row in range(len(unit)):
+                found = self._search_graph(coarse[row : row + 1], count)
+                if found is None:  # what is left is out of the graph's reach: look at everything
+                    scanned = self._scan_scores(coarse[row : row + 1])[0]
+                    found = self._best(unit[row], scanned, count, angles[row], self._eligible(None))
+                ids[row], scores[row] = found
+            return ids, scores
+        for row, scanned in enumerate(self._scan_scores(coarse)):
+            ids[row], scores[row] = self._best(unit[row], scanned, count, angles[row], eligible)
         return ids, scores
 
+    def _eligible(self, allowed: NDArray[Any] | None) -> NDArray[np.bool_] | None:
+        """Which rows may be found; None for all."""
+        if allowed is not None:
+            return np.isin(self._slots, _checked_ids(allowed))
+        return self._slots != _GONE if self._gone else None
+
     def _scan_scores(self, coarse_queries: NDArray[Any]) -> NDArray[np.float32]:
-        if self._graph is not None:  # filtered searches of a graph: exact, over a scan made for the occasion
-            return Scan([self._graph.coarse(len(self._slots))]).scores(coarse_queries)
+        """Graphs are scanned where they are small, or filtered, or most of what they find is gone."""
         if self._scan is None:
-            self._scan = Scan([self._live_codes().coarse])
+            coarse = self._live_codes().coarse if self._graph is None else self._graph.coarse(len(self._slots))
+            self._scan = Scan([coarse])
         return self._scan.scores(coarse_queries)
 
     def _best(
-        self, query: NDArray[np.float32], scores: NDArray[np.float32], count: int, angle: float
+        self,
+        query: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        count: int,
+        angle: float,
+        eligible: NDArray[np.bool_] | None,
     ) -> tuple[Ids, NDArray[np.float32]]:
-        """Rank by the stored vectors those that the scan can't rule out.
+        """Rank by the stored vectors those that the scan can't rule out."""
+        if eligible is not None:
+            scores = np.where(eligible, scores, _NOT_ELIGIBLE)
+        slack = 2 * (self._angle + angle)
+        rows = np.flatnonzero(scores >= _out_of_reach(kth_bound(scores, count), slack))
+        if eligible is not None:
+            rows = rows[eligible[rows]]
+        ids, exact = self._ranked(rows, query)
+        return ids[:count], exact[:count]
 
-        Angles between directions obey the triangle inequality: a vector that is among the k best, as stored, can't be scanned
-        at more than the k-th best angle found so far plus the angles by which quantization turned it and the query.
-        """
-        rows = at_least_kth(scores, count)
-        exact = self._cosines(rows, query)
-        kth = float(np.partition(exact, len(exact) - count)[len(exact) - count])
-        reach = math.acos(max(-1.0, min(1.0, kth))) + self._angle + angle
-        bound = (math.cos(reach) if reach < math.pi else -1.0) - _ROUNDING
-        more = np.flatnonzero(scores >= np.float32(bound))
-        if len(more) > len(rows):
-            rows = more
-            exact = self._cosines(rows, query)
+    def _ranked(self, rows: NDArray[np.intp], query: NDArray[np.float32]) -> tuple[Ids, NDArray[np.float32]]:
+        """Ids and cosines of rows by the vectors as stored, best first, equal ones by id."""
+        codes = self._codes.take(rows) if self._codes is not None else self._graph_codes(rows)
+        exact = codes.cosines(query)
         ids = self._slots[rows]
-        order = np.lexsort((ids, -exact))[:count]
+        order = np.lexsort((ids, -exact))
         return ids[order], exact[order]
 
-    def _cosines(self, rows: NDArray[np.intp], query: NDArray[np.float32]) -> NDArray[np.float32]:
-        codes = self._codes.take(rows) if self._codes is not None else self._graph_codes(rows)
-        return codes.cosines(query)
+    def search_groups(
+        self, query: NDArray[np.float32], count: int, *, bits: int, allowed: NDArray[Any] | None = None
+    ) -> tuple[Ids, NDArray[np.float32]]:
+        """References of the `count` best groups, best first: ids (M,) and cosines (M,).
 
-    def _search_graph(self, graph: _Graph, query: NDArray[np.float32], count: int) -> tuple[Ids, NDArray[np.float32]]:
-        coarse = _coarse_queries(query[np.newaxis], self.dtype)[0]
+        A group is the ids that agree in all but their last `bits` (a product and its photos); it is as good as its best
+        reference, which is among the answers for each of the `count` best groups; others may be, too. `query`: (D,) float32.
+        Raises VectorError like `search`.
+        """
+        if count < 1:
+            raise VectorError(f"count is {count}; expected at least 1")
+        unit = _checked_vectors(np.reshape(query, (1, -1)), self.dimension)
+        if self._graph is not None and allowed is None:
+            return self._search_graph_groups(unit, count, bits)
+        eligible = self._eligible(allowed)
+        if not len(self._slots) or (eligible is not None and not eligible.any()):
+            return np.empty(0, np.uint32), np.empty(0, np.float32)
+        coarse, angles = _coarse_queries(unit, self.dtype)
+        scores = self._scan_scores(coarse)[0]
+        if eligible is not None:
+            scores = np.where(eligible, scores, _NOT_ELIGIBLE)
+        order, starts, group_of = self._groups_of(bits)
+        peaks = np.maximum.reduceat(scores if order is None else scores[order], starts)
+        slack = 2 * (self._angle + angles[0])
+        rows = np.flatnonzero(scores >= _out_of_reach(kth_bound(peaks, min(count, len(peaks))), slack))
+        # Of each group, only those that could be its best one.
+        own_peaks = np.arccos(np.minimum(peaks[group_of[rows]], 1))
+        rows = rows[scores[rows] >= np.cos(np.minimum(own_peaks + np.float32(slack), np.pi)) - np.float32(_ROUNDING)]
+        if eligible is not None:
+            rows = rows[eligible[rows]]
+        return self._ranked(rows, unit[0])
+
+    def _groups_of(self, bits: int) -> _Groups:
+        """Rows by group: an order that brings groups together (None where they are), where each starts, each row's group."""
+        if self._groups is None or self._groups[0] is not self._slots or self._groups[1] != bits:
+            keys = self._slots >> np.uint32(bits)
+            order = None if (keys[1:] >= keys[:-1]).all() else np.argsort(keys, kind="stable")
+            ordered = keys if order is None else keys[order]
+            changes = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+            numbers = (np.cumsum(changes) - 1).astype(np.int32)
+            group_of = numbers
+            if order is not None:
+                group_of = np.empty_like(numbers)
+                group_of[order] = numbers
+            self._groups = self._slots, bits, (order, np.flatnonzero(changes), group_of)
+        return self._groups[2]
+
+    def _search_graph_groups(self, unit: NDArray[np.float32], count: int, bits: int) -> tuple[Ids, NDArray[np.float32]]:
+        """More and more references until they are of enough groups."""
+        k = max(32, 4 * count)
+        while True:
+            ids, scores = self.search(unit, k)
+            if k >= len(self) or len(np.unique(ids >> np.uint32(bits))) >= count:
+                return ids[0], scores[0]
+            k *= 4
+
+    def _search_graph(self, coarse_query: NDArray[Any], count: int) -> tuple[Ids, NDArray[np.float32]] | None:
+        """The graph's answer; None where it reaches fewer than `count` that are still there."""
+        assert self._graph is not None
         fetch = count
         while True:
-            slots, scores = graph.search(coarse, min(fetch, len(self._slots)))
+            slots, scores = self._graph.search(coarse_query, min(fetch, len(self._slots)))
             ids = self._slots[slots]
-            if len(ids) == len(self._slots) or int((ids != _GONE).sum()) >= count:
+            live = ids != _GONE
+            if int(live.sum()) >= count:
                 break
+            if fetch >= len(self._slots):
+                return None
             fetch *= 2
-            if fetch > len(self._slots):  # what is left may be out of the graph's reach: look at everything
-                return self._best(
-                    query,
-                    self._graph_scores(graph, coarse),
-                    count,
-                    _coarse_queries(query[np.newaxis], self.dtype)[1][0],
-                )
-        live = ids != _GONE
         ids, scores = ids[live], scores[live]
         order = np.lexsort((ids, -scores))[:count]
         return ids[order], scores[order]
-
-    def _graph_scores(self, graph: _Graph, coarse: NDArray[Any]) -> NDArray[np.float32]:
-        scores = Scan([graph.coarse(len(self._slots))]).scores(coarse)[0]
-        return np.where(self._slots != _GONE, scores, np.float32(-2))
 
     def _graph_codes(self, rows: NDArray[np.intp]) -> Codes:
         assert self._graph is not None
@@ -270,12 +353,15 @@ class VectorIndex:
         return Codes(self._graph.coarse(len(self._slots))[self._slots != _GONE], None)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one file: a 64-byte header, the ids, then the codes (exact) or usearch's own format (hnsw). Not synced."""
+        """Write one file: a 64-byte header, the ids, then the codes (exact) or usearch's own format (hnsw). Not synced.
+
+        Written beside and renamed, so that an index can be saved over the file that it still reads from.
+        """
         header = _HEADER.pack(
             _MAGIC, _FILE_VERSION, self.dimension, len(self._slots), _DTYPES.index(self.dtype), _KINDS.index(self.kind),
             self._angle,
         )  # fmt: skip
-        with Path(path).open("wb") as file:
+        with replacing(Path(path)) as file:
             file.write(header)
             file.write(self._slots.astype("<u4").tobytes())
             if self._graph is not None:
@@ -287,26 +373,20 @@ class VectorIndex:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, sha256: str | None = None, writable: bool = False) -> VectorIndex:
-        """Read a saved index, packing it for the scan as it streams by; what ranks stays in the file, mapped.
+        """Read a saved index, packing it for the scan as it streams by; what ranks stays in the file where it is large.
 
         With `sha256` the whole file is hashed in the same pass. `writable` loads a graph so that it can be added to.
         Raises BundleDamaged if the file is not what was saved, BundleVersion if a later version saved it.
         """
         path = Path(path)
-        reader = _Reader(path)
-        index, rows = cls._from_header(path, reader.take(_HEADER.size))
-        index._slots = np.frombuffer(reader.take(4 * rows), "<u4").astype(np.uint32)
-        if index.kind == "exact":
-            width = row_bytes(index.dimension, index.dtype)
-            # Blocks of about a megabyte: while they are packed, little more than the result is in memory.
-            block_rows = max(1, _BLOCK_BYTES // width)
-            index._scan = Scan(
-                Codes.from_rows(np.frombuffer(block, np.uint8).reshape(-1, width), index.dimension, index.dtype).coarse
-                for block in reader.blocks(rows * width, block_rows * width)
-            )
-            row_file = RowFile(path, _HEADER.size + 4 * rows, rows, index.dimension, index.dtype)
-            index._codes = row_file.read_all() if rows * width <= _SMALL_BYTES else row_file
-        digest = reader.finish()
+        with path.open("rb", buffering=0) as file:
+            reader = _Reader(path, file)
+            index, rows = cls._from_header(path, reader.take(_HEADER.size))
+            index._slots = np.frombuffer(reader.take(4 * rows), "<u4").astype(np.uint32)
+            index._gone = int((index._slots == _GONE).sum())
+            if index.kind == "exact":
+                index._load_exact(path, reader, rows)
+            digest = reader.finish()
         if sha256 is not None and digest != sha256:
             raise BundleDamaged(
                 f"{path} is damaged: its sha256 differs from the manifest's; copy or build the bundle again"
@@ -314,6 +394,17 @@ class VectorIndex:
         if index.kind == "hnsw":
             index._graph = _Graph.load(path, _HEADER.size + 4 * rows, index.dimension, index.dtype, rows, writable)
         return index
+
+    def _load_exact(self, path: Path, reader: _Reader, rows: int) -> None:
+        width = row_bytes(self.dimension, self.dtype)
+        # Blocks of about a megabyte: while they are packed, little more than the result is in memory.
+        block_rows = max(1, _BLOCK_BYTES // width)
+        self._scan = Scan(
+            Codes.from_rows(np.frombuffer(block, np.uint8).reshape(-1, width), self.dimension, self.dtype).coarse
+            for block in reader.blocks(rows * width, block_rows * width)
+        )
+        row_file = RowFile(path, _HEADER.size + 4 * rows, rows, self.dimension, self.dtype)
+        self._codes = row_file.read_all() if rows * width <= _SMALL_BYTES else row_file
 
     @classmethod
     def _from_header(cls, path: Path, header: bytearray) -> tuple[VectorIndex, int]:
@@ -329,6 +420,17 @@ class VectorIndex:
         if (index.kind == "exact" and size != expected) or size < _HEADER.size + 4 * rows:
             raise BundleDamaged(f"{path} is damaged: {size} bytes, expected {expected}; copy or build the bundle again")
         return index, rows
+
+
+def _out_of_reach(kth: float, slack: float) -> np.float32:
+    """The scanned cosine below which nothing can be among the k best, if k are scanned at `kth` or better.
+
+    Angles between directions obey the triangle inequality (Schubert 2021, arXiv:2107.04071). With `slack` twice the angles by
+    which quantization turned the query and the vectors: k are truly within acos(kth) + slack / 2, and who is that near is
+    scanned within acos(kth) + slack.
+    """
+    reach = math.acos(max(-1.0, min(1.0, kth - _ROUNDING))) + slack
+    return np.float32((math.cos(reach) if reach < math.pi else -1.0) - _ROUNDING)
 
 
 def choose_kind(shape: tuple[int, ...], wanted: str = "auto") -> Kind:
@@ -365,11 +467,18 @@ def _checked_vectors(vectors: NDArray[Any], dimension: int) -> NDArray[np.float3
     array = np.asarray(vectors)
     if array.ndim != 2 or array.shape[1] != dimension or array.dtype.kind != "f":
         raise VectorError(f"vectors {array.shape} {array.dtype} arrived; expected (N, {dimension}) float32")
-    array = array.astype(np.float32, copy=False)
+    if array.dtype != np.float32:
+        with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as that
+            array = array.astype(np.float32)
     norms = np.sqrt(np.einsum("nd,nd->n", array, array))
-    if not np.isfinite(norms).all() or (norms == 0).any():
-        bad = int(np.flatnonzero(~np.isfinite(norms) | (norms == 0))[0])
-        raise VectorError(f"vector {bad} is zero or holds NaN or infinity; expected a direction")
+    in_range = (norms > 1e-15) & (norms < 1e15)
+    if not in_range.all():  # wrong, or squares beyond float32's range
+        peaks = np.where(in_range, np.float32(1), np.abs(array).max(axis=1))
+        bad = np.flatnonzero(~np.isfinite(peaks) | (peaks == 0))
+        if len(bad):
+            raise VectorError(f"vector {bad[0]} is zero or holds NaN or infinity; expected a direction")
+        array = array / peaks[:, np.newaxis]
+        norms = np.sqrt(np.einsum("nd,nd->n", array, array))
     unit: NDArray[np.float32] = array / norms[:, np.newaxis]
     return unit
 
@@ -388,9 +497,9 @@ def _coarse_queries(unit: NDArray[np.float32], dtype: Dtype) -> tuple[NDArray[An
 class _Reader:
     """A file read front to back once, piece by piece, hashed on the way."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, file: io.FileIO) -> None:
         self._path = path
-        self._file = path.open("rb", buffering=0)
+        self._file = file
         self._digest = hashlib.sha256()
 
     def take(self, size: int) -> bytearray:
@@ -412,10 +521,9 @@ class _Reader:
             total -= size
 
     def finish(self) -> str:
-        """Read what is left, close, and give the sha256 of it all."""
+        """Read what is left, and give the sha256 of it all."""
         while piece := self._file.read(_BLOCK_BYTES):
             self._digest.update(piece)
-        self._file.close()
         return self._digest.hexdigest()
 
 

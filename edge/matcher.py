@@ -342,14 +342,8 @@ def _allowed(version: _Version, where: Mapping[str, str] | None) -> NDArray[np.u
 
 def _rank(version: _Version, vector: Vector, count: int, allowed: NDArray[np.uint32] | None) -> list[tuple[int, float]]:
     """(product id, score) of the `count` best distinct products, each by its best reference."""
-    size = len(version.index) if allowed is None else len(allowed)
-    k = max(32, 4 * count)
-    while True:
-        ids, scores = version.index.search(vector, k, allowed=allowed)
-        products = best_products(ids[0], scores[0])
-        if len(products) >= count or k >= size:
-            return products[:count]
-        k *= 4
+    ids, scores = version.index.search_groups(vector, count, bits=PHOTO_BITS, allowed=allowed)
+    return best_products(ids, scores)[:count]
 
 
 def _candidates(version: _Version, ranked: list[tuple[int, float]]) -> tuple[Candidate, ...]:

@@ -55,7 +55,7 @@ def make_product(seed: int) -> Product:
 
 
 def make_shop(count: int, seed: int = 0) -> list[Product]:
-    """`count` products with distinct names and SKUs; about a third are siblings of another one in the shop.
+    """`count` products with distinct names and SKUs; about seven in ten have a sibling (same brand and layout) in it.
 
     Shops of different `seed` (0 to 999) share no product.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 from collections.abc import Mapping, Sequence
@@ -71,7 +72,7 @@ def _read_folder(root: Path) -> CatalogSource:
         parts = path.relative_to(root).parts
         if any(part.startswith(".") for part in parts) or path.is_dir():
             continue
-        label = "/".join(parts)
+        label = "/".join(parts).encode(errors="replace").decode()  # names that aren't UTF-8 get question marks
         if len(parts) < 2 or path.suffix.lower() not in PHOTO_SUFFIXES:
             ignored.append(label)
         else:
@@ -80,6 +81,7 @@ def _read_folder(root: Path) -> CatalogSource:
 
 
 def _read_csv(path: Path) -> CatalogSource:
+    """Where rows of one SKU differ in an attribute, the first that has it counts."""
     photos = []
     attributes: dict[str, dict[str, str]] = {}
     for line, row in read_rows(path, ("image", "sku")):
@@ -87,7 +89,7 @@ def _read_csv(path: Path) -> CatalogSource:
         if not image:
             raise CatalogError(f"{path} line {line} names no image; expected a path relative to the CSV")
         sku = _checked_sku(sku, f"{path} line {line}")
-        photos.append(SourcePhoto(path.parent / image, image, sku))
+        photos.append(SourcePhoto(path.parent / image, _label(image, path.parent), sku))
         known = attributes.setdefault(sku, {})
         for key, value in row.items():
             if value:
@@ -95,22 +97,38 @@ def _read_csv(path: Path) -> CatalogSource:
     return CatalogSource(tuple(photos), attributes)
 
 
+def _label(image: str, folder: Path) -> str:
+    """What a bundle may know of a photo's place: nothing above the source."""
+    if not Path(image).is_absolute():
+        return image
+    with contextlib.suppress(ValueError):
+        return Path(image).relative_to(folder.absolute()).as_posix()
+    return "/".join(Path(image).parts[-2:])
+
+
 def read_rows(path: Path, required: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
-    """(line number, row) of a CSV whose header has at least the required columns. Raises CatalogError."""
+    """(line number, row) of a CSV whose header has at least the required columns; empty rows and columns without a name
+    are left out. Raises CatalogError."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
-            header = reader.fieldnames or []
+            header = [name.strip() for name in reader.fieldnames or []]
+            reader.fieldnames = header
             missing = [column for column in required if column not in header]
             if missing:
                 raise CatalogError(
                     f"{path} has the header {','.join(header)[:200]!r}; expected it to include {','.join(required)}"
                 )
+            twice = [name for place, name in enumerate(header) if name and name in header[:place]]
+            if twice:
+                raise CatalogError(f"{path} has the column {twice[0]} twice; expected each once")
             rows = []
             for row in reader:
                 if None in row or None in row.values():
                     raise CatalogError(f"{path} line {reader.line_num} has more or fewer fields than the header")
-                rows.append((reader.line_num, {key: value.strip() for key, value in row.items()}))
+                values = {key: value.strip() for key, value in row.items() if key}
+                if any(values.values()):
+                    rows.append((reader.line_num, values))
             return rows
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CatalogError(f"{path} can't be read as a CSV in UTF-8: {error}") from error

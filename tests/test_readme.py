@@ -1,0 +1,61 @@
+"""What the README shows is what happens."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from shelfmatch.edge.cli import _parser
+
+from .conftest import tile_photo, write_tiles
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """The code blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_python_example_runs_as_written(tmp_path: Path) -> None:
+    write_tiles(tmp_path / "photos", range(8))
+    tile_photo(3, 50).save(tmp_path / "query.jpg", quality=95)
+    (example,) = blocks("python")
+    done = subprocess.run([sys.executable, "-W", "error", "-c", example], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"(match sku-003|unknown None) 0\.\d+\n", done.stdout)
+
+
+def test_the_shell_examples_run_as_written(tmp_path: Path, tiny_tflite: Path) -> None:
+    write_tiles(tmp_path / "photos", range(8))
+    tile_photo(3, 50).save(tmp_path / "query.jpg", quality=95)
+    (tmp_path / "mobilenet_v2.tflite").write_bytes(tiny_tflite.read_bytes())
+    commands = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("shelfmatch ")]
+    assert len(commands) == 3
+    for command in commands:
+        # The tiny network's pooled tensor is number 1, MobileNetV2's 172.
+        words = command.replace("--output 172", "--output 1").split()[1:]
+        done = subprocess.run([sys.executable, "-m", "shelfmatch.edge.cli", *words], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_install_and_a_match_stand_in_the_first_30_lines() -> None:
+    start = "\n".join(README.splitlines()[:30])
+    assert "pip install" in start and "shelfmatch match" in start
+
+
+def test_every_command_is_in_the_table() -> None:
+    actions = [action for action in _parser()._actions if action.choices]
+    commands = list(actions[0].choices or {})
+    assert len(commands) >= 9
+    for command in commands:
+        assert f"`shelfmatch {command}" in README or f"`{command} " in README, command
+
+
+def test_pictures_and_links_exist() -> None:
+    root = Path(__file__).resolve().parents[1]
+    targets = [t for t in re.findall(r"\]\(([^)]+)\)", README) if not t.startswith("http")]
+    assert targets
+    assert [target for target in targets if not (root / target).exists()] == []
