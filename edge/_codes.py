@@ -20,10 +20,13 @@ NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
 }
 
 
-_FINE_STEPS: NDArray[np.float32] = (
-    np.stack([np.arange(256) & 15, np.arange(256) >> 4], axis=1).astype(np.float32) / np.float32(16) - np.float32(15 / 32)
+_FINE_STEPS = (
+    (np.stack([np.arange(256) & 15, np.arange(256) >> 4], axis=1) / 16 - 15 / 32)
+    .astype(np.float32)
+    .view(np.float64)[:, 0]
 )
-"""(256, 2) float32: what a byte of fine bits adds to an even component and the odd one after it."""
+"""(256,) pairs of float32, each held as one 64-bit number so that looking one up is one copy: what a byte of fine bits adds
+to an even component and to the odd one after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,8 @@ class Codes:
         """(N, D) float32 in the stored direction, of any length. i8: coarse + (fine + 0.5) / 16 - 0.5."""
         if self.fine is None:
             return self.coarse.astype(np.float32)
-        values: NDArray[np.float32] = _FINE_STEPS[self.fine].reshape(len(self.fine), 2 * self.fine.shape[1])[:, : self.coarse.shape[1]]
+        pairs: NDArray[np.float64] = _FINE_STEPS.take(self.fine, mode="clip")
+        values = pairs.view(np.float32)[:, : self.coarse.shape[1]]
         values += self.coarse
         return values
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import EncoderError
 from .manifest import Quantization
 from .runtime import Runtime, TensorInfo
 
@@ -25,9 +26,12 @@ class LiteRtSession:
 
     def run(self, value: NDArray[Any], output_name: str) -> NDArray[Any]:
         """See Session.run."""
-        self._interpreter.set_tensor(self._input_index, value)
-        self._interpreter.invoke()
-        result: NDArray[Any] = self._interpreter.get_tensor(self._output_index[output_name])
+        try:
+            self._interpreter.set_tensor(self._input_index, value)
+            self._interpreter.invoke()
+            result: NDArray[Any] = self._interpreter.get_tensor(self._output_index[output_name])
+        except (RuntimeError, ValueError) as error:
+            raise EncoderError(f"the encoder can't be run: {' '.join(str(error).split())[:200]}") from error
         return result
 
 

@@ -6,10 +6,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from .errors import EncoderError
 from .runtime import Runtime, TensorInfo
 
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(int8)": "int8", "tensor(float)": "float32"}
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4
+"""Errors come as exceptions; the log would repeat them on stderr."""
 
 
 class OrtSession:
@@ -22,7 +24,10 @@ class OrtSession:
 
     def run(self, value: NDArray[Any], output_name: str) -> NDArray[Any]:
         """See Session.run."""
-        result: NDArray[Any] = self._session.run([output_name], {self.inputs[0].name: value})[0]
+        try:
+            result: NDArray[Any] = self._session.run([output_name], {self.inputs[0].name: value})[0]
+        except Exception as error:  # onnxruntime's classes share no base but Exception
+            raise EncoderError(f"onnx can't run the encoder: {' '.join(str(error).split())[:200]}") from error
         return result
 
 
@@ -38,7 +43,9 @@ def open_ort(runtime: Runtime, model: bytes, threads: int) -> OrtSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     # Spinning threads starve the neighbours on a small board and win nothing between photos.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return OrtSession(onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]))
+    # Falling back would try the same again, and say so on stdout.
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+    return OrtSession(session)

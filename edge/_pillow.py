@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import logging
 import struct
 import threading
 import warnings
@@ -27,8 +28,6 @@ _PYTHON_PIXELS = 640 * 480
 """Pixels that are decoded in Python: 1 to 5 µs each, where C takes 10 ns."""
 _COMMENTS = 1000
 """Comments in a text PPM: for each, Pillow copies the megabyte around it."""
-_MOST_SAMPLES = 6
-"""Pillow's own limit, which it tells the log, and with none set up stderr."""
 _STRIPS = 200_000
 """Strips or tiles of a TIFF: more than three planes of 65,535 lines, each by itself."""
 
@@ -36,7 +35,6 @@ TIFF_MARKS = {b"II*\0": "<", b"MM\0*": ">", b"II\0*": "<", b"MM*\0": ">", b"II+\
 """Byte order by the first four bytes; two are wrong and read all the same."""
 _TIFF_INTEGERS = {1: "B", 3: "H", 4: "L", 16: "Q"}
 _WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 322, 323
-_SAMPLES = 277
 _OFFSETS = {273, 324}
 
 
@@ -72,14 +70,15 @@ no_warnings = _NoWarnings()
 
 
 @functools.cache
-def silence_libtiff() -> None:
-    """libtiff writes what it finds damaged to stderr, where the ImageError says it already. Pillow has no switch for that."""
+def silence_tiff() -> None:
+    """libtiff, and Pillow's log where none is set up, write to stderr what the ImageError says already."""
     import ctypes
 
     from PIL import _imaging
 
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
+        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)  # Pillow has no switch for it
+    logging.getLogger("PIL.TiffImagePlugin").addHandler(logging.NullHandler())
 
 
 class Doled(io.BytesIO):
@@ -120,8 +119,6 @@ def check_tiff(name: str, data: bytes, pixels: int) -> None:
     for tag, count, value in _tiff_entries(data):
         if tag in _OFFSETS and count > _STRIPS:
             raise ImageError(f"{name} is a TIFF of {count:,} parts; at most {_STRIPS:,} are read, save it again")
-        if tag == _SAMPLES and value > _MOST_SAMPLES:
-            raise ImageError(f"{name} is a TIFF of {value} values a pixel; at most {_MOST_SAMPLES} are read")
         if tag in sizes:
             sizes[tag] = max(sizes[tag], value)
     wide, high, tile_wide, tile_high = sizes.values()

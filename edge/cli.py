@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ._terminal import complain, print_json, progress_bar, quiet_native, ready_streams
 from ._version import __version__
 from .errors import BundleDamaged, CatalogError, ImageError, ShelfmatchError
 
@@ -30,26 +30,27 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0 done, 1 the answer is no, 2 wrong input or usage, 130 interrupted."""
+    ready_streams()
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(options)
         sys.stdout.flush()
         return code
     except ShelfmatchError as error:
-        _complain(str(error))
+        complain(str(error))
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # `shelfmatch match … | head` is no mistake
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return DONE
-        _complain(f"{error.filename or 'a file'} can't be used: {error.strerror or error}")
+        complain(f"{error.filename or 'a file'} can't be used: {error.strerror or error}")
+    except Exception as error:
+        if type(error).__module__ != "sqlite3":  # not imported by every command
+            raise
+        complain(f"the catalogue's file can't be used: {error}; is the disk full?")
     except KeyboardInterrupt:
-        _complain("interrupted; nothing is half-written, run the same command again to go on")
+        complain("interrupted; nothing is half-written, run the same command again to go on")
         return INTERRUPTED
     return WRONG_INPUT
-
-
-def _complain(message: str) -> None:
-    print(f"shelfmatch: {' '.join(message.split())}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -79,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--runtime", default="auto", choices=("auto", "litert", "onnx", "tflite-runtime"))
     build.add_argument("--index", default="auto", choices=("auto", "exact", "hnsw"))
     build.add_argument("--vectors", default="i8", choices=("i8", "f16", "f32"))
-    build.add_argument("--false-accept", type=float, default=0.05, metavar="RATE", help="default: 0.05")
+    build.add_argument("--false-accept", type=_rate, default=0.05, metavar="RATE", help="default: 0.05")
     build.add_argument("--resizer", default="auto", choices=("auto", "pillow", "opencv"))
     build.add_argument("--workers", type=_whole, default=0, metavar="N", help="threads (default: one a core)")
     build.add_argument("--report", metavar="OUT.html", help="write a page about the build")
@@ -124,32 +125,25 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _whole(text: str) -> int:
-    if not text.isdigit():
+    if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} arrived, expected a whole number")
     return int(text)
 
 
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
+    if not 0 < rate < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} arrived, expected a number between 0 and 1, like 0.05")
+    return rate
+
+
 def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} arrived, expected a whole number from 1")
     return int(text)
-
-
-@contextlib.contextmanager
-def quiet_native() -> Iterator[None]:
-    """Hide what native libraries print on stderr while they load; LiteRT announces its delegate there.
-
-    Only while no other thread runs: it exchanges the process's stderr.
-    """
-    sys.stderr.flush()
-    kept, hole = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(hole, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(hole)
 
 
 def _open_matcher(path: str, workers: int = 0) -> Matcher:
@@ -159,17 +153,17 @@ def _open_matcher(path: str, workers: int = 0) -> Matcher:
         return Matcher.open(path, sessions=workers or None, follow=False)
 
 
-def _print_json(record: Any) -> None:
-    print(json.dumps(record, ensure_ascii=False), flush=True)
+def _catalogue(run: Callable[[Progress], BuildReport]) -> BuildReport:
+    """Build or add with a bar, and without what native libraries say until the first photo and its threads begin."""
+    bar = progress_bar("catalogue")
+    with contextlib.ExitStack() as hush:
+        hush.enter_context(quiet_native())
 
+        def begin(stream: Any, total: int) -> Any:
+            hush.close()
+            return bar(stream, total)
 
-def progress_bar(description: str, unit: str = "photo") -> Progress:
-    """A bar on a terminal, nothing in a pipe."""
-    if not sys.stderr.isatty():
-        return lambda stream, total: stream
-    from tqdm import tqdm
-
-    return lambda stream, total: tqdm(stream, total=total, desc=description, unit=unit, dynamic_ncols=True)
+        return run(begin)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -177,7 +171,7 @@ def _demo(options: argparse.Namespace) -> int:
 
     result = run_demo(Path(options.out), seed=options.seed, progress=progress_bar)
     if options.json:
-        _print_json(result.to_dict())
+        print_json(result.to_dict())
     else:
         print(result.table())
     return DONE
@@ -192,19 +186,22 @@ def _build(options: argparse.Namespace) -> int:
         if options.output is not None:
             from shelfmatch.export import cut_if_inner  # only here: the device never needs it
 
-            encoder, options.output = stack.enter_context(cut_if_inner(encoder, options.output))
-        report = build_bundle(
-            options.source,
-            options.output_bundle,
-            encoder=encoder,
-            output=options.output,
-            runtime=options.runtime,
-            index=options.index,
-            vectors=options.vectors,
-            false_accept=options.false_accept,
-            workers=options.workers,
-            resizer=options.resizer,
-            progress=progress_bar("catalogue"),
+            with quiet_native():
+                encoder, options.output = stack.enter_context(cut_if_inner(encoder, options.output))
+        report = _catalogue(
+            lambda progress: build_bundle(
+                options.source,
+                options.output_bundle,
+                encoder=encoder,
+                output=options.output,
+                runtime=options.runtime,
+                index=options.index,
+                vectors=options.vectors,
+                false_accept=options.false_accept,
+                workers=options.workers,
+                resizer=options.resizer,
+                progress=progress,
+            )
         )
     if options.report:
         from .report import write_build_page
@@ -216,12 +213,10 @@ def _build(options: argparse.Namespace) -> int:
 def _add(options: argparse.Namespace) -> int:
     from .build import add_to_bundle
 
-    report = add_to_bundle(
-        options.bundle,
-        options.source,
-        replace=options.replace,
-        workers=options.workers,
-        progress=progress_bar("catalogue"),
+    report = _catalogue(
+        lambda progress: add_to_bundle(
+            options.bundle, options.source, replace=options.replace, workers=options.workers, progress=progress
+        )
     )
     return _print_report(options, report, f"changed {options.bundle}")
 
@@ -234,7 +229,7 @@ def _remove(options: argparse.Namespace) -> int:
 
 def _print_report(options: argparse.Namespace, report: BuildReport, headline: str) -> int:
     if options.json:
-        _print_json(report.to_dict())
+        print_json(report.to_dict())
         return DONE
     print(
         f"{headline}: {report.products:,} products, {report.size_bytes / 1e6:.1f} MB"
@@ -278,11 +273,11 @@ def _match(options: argparse.Namespace) -> int:
             if isinstance(answer, ImageError):
                 failed = True
                 if options.json:
-                    _print_json({"image": image, "error": {"type": "ImageError", "message": str(answer)}})
+                    print_json({"image": image, "error": {"type": "ImageError", "message": str(answer)}})
                 else:
-                    _complain(str(answer))
+                    complain(str(answer))
             elif options.json:
-                _print_json(answer.to_dict())
+                print_json(answer.to_dict())
             else:
                 _print_match(answer, options.top_k)
     return WRONG_INPUT if failed else DONE
@@ -341,7 +336,7 @@ def _info(options: argparse.Namespace) -> int:
         catalog.close()
         record["product_list"] = products
     if options.json:
-        _print_json(record)
+        print_json(record)
         return DONE
     card, index = manifest.encoder, manifest.index
     print(
@@ -371,10 +366,10 @@ def _verify(options: argparse.Namespace) -> int:
     except BundleDamaged as error:
         problems = [str(error)]
     if options.json:
-        _print_json({"bundle": options.bundle, "ok": not problems, "problems": problems})
+        print_json({"bundle": options.bundle, "ok": not problems, "problems": problems})
     else:
         for problem in problems:
-            _complain(problem)
+            complain(problem)
         if not problems:
             print(f"{options.bundle}: every byte is as built")
     return NO if problems else DONE
@@ -386,11 +381,11 @@ def _eval(options: argparse.Namespace) -> int:
     with _open_matcher(options.bundle, options.workers) as matcher:
         result = evaluate(matcher, options.queries, workers=options.workers, progress=progress_bar("eval"))
     if options.json:
-        _print_json(result.to_dict())
+        print_json(result.to_dict())
     else:
         print(result.table())
     for label, problem in result.unreadable:
-        _complain(f"{label}: {problem}" if label not in problem else problem)
+        complain(f"{label}: {problem}" if label not in problem else problem)
     return WRONG_INPUT if result.unreadable else DONE
 
 
@@ -412,7 +407,7 @@ def _encoders(options: argparse.Namespace) -> int:
             }
         )
     if options.json:
-        _print_json(rows)
+        print_json(rows)
         return DONE
     for row in rows:
         mark = " (default)" if row["default"] else ""

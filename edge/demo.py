@@ -20,7 +20,7 @@ from .files import write_atomic
 from .matcher import Matcher, MatchResult
 
 PRODUCTS, PHOTOS, KNOWN_QUERIES, UNKNOWN_QUERIES = 60, 4, 160, 40
-CATALOGUE_DIFFICULTY, QUERY_DIFFICULTY = 0.25, 0.5
+CATALOGUE_DIFFICULTY, QUERY_DIFFICULTY = 0.35, 0.4
 """Catalogue photos are taken with care, queries by whoever stands before the kiosk (0 square on … 1 half hidden)."""
 
 _MARK = "shelfmatch-demo"

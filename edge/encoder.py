@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .errors import EncoderError, VectorError
 from .image import DEFAULT_LIMITS, ImageSource, Limits, Pixels, Resizer, decode, fit, resizer_in_use
-from .manifest import EncoderCard
+from .manifest import EncoderCard, Quantization
 from .runtime import Session, SessionPool, choose_runtime, open_session
 
 Vector: TypeAlias = NDArray[np.float32]
@@ -191,7 +191,21 @@ def _checked_session(session: Session, card: EncoderCard) -> Session:
             f"encoder {card.file} gives {output.dtype} {list(output.shape)}; "
             f"its card says {card.output_dtype} with {card.dimension} elements"
         )
+    for name, info, said in (
+        ("input", tensor, card.input_quantization),
+        ("output", output, card.output_quantization),
+    ):
+        found_in_file = info.quantization
+        if found_in_file is not None and said is not None and not _same_quantization(found_in_file, said):
+            raise EncoderError(
+                f"encoder {card.file} has {name} scale {found_in_file.scale!r} and zero point {found_in_file.zero_point}; "
+                f"its card says {said.scale!r} and {said.zero_point}"
+            )
     return session
+
+
+def _same_quantization(a: Quantization, b: Quantization) -> bool:
+    return a.zero_point == b.zero_point and abs(a.scale - b.scale) <= 1e-5 * a.scale  # cards are also written by hand
 
 
 def _fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
@@ -237,9 +251,12 @@ def read_card(path: Path) -> tuple[EncoderCard, Path]:
     """A card and the encoder file beside it. Raises EncoderError."""
     try:
         record = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EncoderError(f"card {path} can't be read ({error}); expected a JSON file") from error
-    card = EncoderCard.from_dict(record)
+    try:
+        card = EncoderCard.from_dict(record)
+    except EncoderError as error:
+        raise EncoderError(f"{path}: {error}") from error
     model_path = path.parent / card.file
     if not model_path.is_file():
         raise EncoderError(f"card {path} names the file {card.file}, which is not beside it")

@@ -226,7 +226,7 @@ def _scans(data: bytes, image: JpegImagePlugin.JpegImageFile, header_end: int) -
 def _decode_other(name: str, data: bytes, limits: Limits) -> Decoded:
     if data[:4] in _pillow.TIFF_MARKS:
         _pillow.check_tiff(name, data, limits.pixels)
-        _pillow.silence_libtiff()
+        _pillow.silence_tiff()
     with _pillow.no_warnings:
         try:
             image: Image.Image = Image.open(_pillow.Doled(name, data), formats=FORMATS)

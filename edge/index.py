@@ -38,8 +38,8 @@ HNSW_FROM_ELEMENTS = 200_000 * 128
 benchmarks/search.py, comparable to a small encoder; below, the graph's build time and size buy nothing one can feel."""
 
 CONNECTIVITY = 16
-EXPANSION_ADD = 128
-EXPANSION_SEARCH = 24
+EXPANSION_ADD = 400
+EXPANSION_SEARCH = 20
 """usearch's names for HNSW's M, efConstruction and efSearch (Malkov & Yashunin 2016, arXiv:1603.09320). The last is the
 smallest that keeps recall@10 above 0.98 at 100,000 x 128 in benchmarks/search.py."""
 
@@ -47,7 +47,7 @@ _SMALL_GRAPH = 512
 """Up to so many slots a graph's vectors are scanned: usearch missed a neighbour in 3 of 400 random graphs of up to 120 int8
 vectors (tests/test_index.py's kinds of data), and a scan of so few takes no longer."""
 _MOST_GONE = 0.2
-_BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = 2 << 20
 _SMALL_BYTES = 4 << 20
 """Up to here the stored vectors are kept in memory; larger ones are fetched from the file row by row."""
 _BLOCK_ROWS = 4096
@@ -207,7 +207,7 @@ class VectorIndex:
         """
         if k < 1:
             raise VectorError(f"k is {k}; expected at least 1")
-        unit = _checked_vectors(queries if np.ndim(queries) == 2 else np.reshape(queries, (1, -1)), self.dimension)
+        unit = _unit_query(queries, self.dimension)
         by_graph = self._graph is not None and allowed is None and len(self._slots) > _SMALL_GRAPH
         eligible = None if by_graph else self._eligible(allowed)
         count = min(k, len(self) if eligible is None else int(eligible.sum()))
@@ -238,8 +238,11 @@ class VectorIndex:
         """Graphs are scanned where they are small, or filtered, or most of what they find is gone."""
         if self._scan is None:
             coarse = self._live_codes().coarse if self._graph is None else self._graph.coarse(len(self._slots))
-            self._scan = Scan([coarse])
+            self._scan = self._scan_of([coarse], len(coarse))
         return self._scan.scores(coarse_queries)
+
+    def _scan_of(self, blocks: Iterable[NDArray[Any]], count: int) -> Scan:
+        return Scan(blocks, count, self.dimension, NUMPY_DTYPES[self.dtype])
 
     def _best(
         self,
@@ -278,7 +281,7 @@ class VectorIndex:
         """
         if count < 1:
             raise VectorError(f"count is {count}; expected at least 1")
-        unit = _checked_vectors(np.reshape(query, (1, -1)), self.dimension)
+        unit = _unit_query(query, self.dimension)
         if self._graph is not None and allowed is None:
             return self._search_graph_groups(unit, count, bits)
         eligible = self._eligible(allowed)
@@ -293,7 +296,7 @@ class VectorIndex:
         slack = 2 * (self._angle + angles[0])
         rows = np.flatnonzero(scores >= _out_of_reach(kth_bound(peaks, min(count, len(peaks))), slack))
         # Of each group, only those that could be its best one.
-        own_peaks = np.arccos(np.minimum(peaks[group_of[rows]], 1))
+        own_peaks = np.arccos(np.clip(peaks[group_of[rows]], -1, 1))
         rows = rows[scores[rows] >= np.cos(np.minimum(own_peaks + np.float32(slack), np.pi)) - np.float32(_ROUNDING)]
         if eligible is not None:
             rows = rows[eligible[rows]]
@@ -399,10 +402,11 @@ class VectorIndex:
         width = row_bytes(self.dimension, self.dtype)
         # Blocks of about a megabyte: while they are packed, little more than the result is in memory.
         block_rows = max(1, _BLOCK_BYTES // width)
-        self._scan = Scan(
+        coarse = (
             Codes.from_rows(np.frombuffer(block, np.uint8).reshape(-1, width), self.dimension, self.dtype).coarse
             for block in reader.blocks(rows * width, block_rows * width)
         )
+        self._scan = self._scan_of(coarse, rows)
         row_file = RowFile(path, _HEADER.size + 4 * rows, rows, self.dimension, self.dtype)
         self._codes = row_file.read_all() if rows * width <= _SMALL_BYTES else row_file
 
@@ -483,15 +487,29 @@ def _checked_vectors(vectors: NDArray[Any], dimension: int) -> NDArray[np.float3
     return unit
 
 
+def _unit_query(query: NDArray[Any], dimension: int) -> NDArray[np.float32]:
+    """(Q, dimension) of unit norm; a single one from an encoder is that already, which costs one product to see."""
+    array = np.asarray(query)
+    if array.ndim != 2:
+        array = array.reshape(1, -1)
+    if array.shape == (1, dimension) and array.dtype == np.float32:
+        row = array[0]
+        if abs(float(row.dot(row)) - 1) < 1e-6:
+            return array
+    return _checked_vectors(array, dimension)
+
+
 def _coarse_queries(unit: NDArray[np.float32], dtype: Dtype) -> tuple[NDArray[Any], list[float]]:
     """Queries as the scan takes them, and the angle (radians) by which each was turned on the way."""
-    if dtype != "i8":
-        coarse: NDArray[Any] = unit.astype(NUMPY_DTYPES[dtype])
-    else:
-        coarse = np.rint(scaled_to_127(unit)).astype(np.int8)
-    values = coarse.astype(np.float32)
+    if len(unit) == 1 and dtype == "i8":  # what a camera asks, one photo at a time: half the calls of the general case
+        query = unit[0]
+        whole = np.rint(query * np.float32(127 / float(np.abs(query).max())))
+        cosine = float(whole.dot(query)) / math.sqrt(float(whole.dot(whole)))
+        return whole.astype(np.int8)[np.newaxis], [math.acos(max(-1.0, min(1.0, cosine - 1e-6)))]
+    values = np.rint(scaled_to_127(unit)) if dtype == "i8" else unit.astype(NUMPY_DTYPES[dtype]).astype(np.float32)
+    coarse: NDArray[Any] = values.astype(NUMPY_DTYPES[dtype])
     cosines = np.einsum("nd,nd->n", values, unit) / np.sqrt(np.einsum("nd,nd->n", values, values))
-    return coarse, [math.acos(max(-1.0, min(1.0, float(cosine) - 1e-6))) for cosine in cosines]
+    return coarse, [math.acos(max(-1.0, min(1.0, cosine - 1e-6))) for cosine in cosines.tolist()]
 
 
 class _Reader:

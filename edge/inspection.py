@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from .errors import CardRequired, EncoderError
-from .manifest import EncoderCard, Quantization
+from .manifest import CARD_VERSION, EncoderCard, Quantization
 from .runtime import Session, TensorInfo, choose_runtime, open_session
 
 _CLASSIFIER_SIZES = {1000, 1001, 21841, 21843}
@@ -48,23 +48,23 @@ def inspect_encoder(path: Path, output: str | None = None) -> EncoderCard:
         "output_quantization": _as_dict(embedding.quantization),
         "provenance": "inspected",
     }
+    unsaid = []
     if embedding.dtype in ("uint8", "int8") and embedding.quantization is None:
-        _require_card(path, card, f"output {embedding.name} is {embedding.dtype} without scale and zero point")
+        card["output_quantization"] = {"scale": 1.0, "zero_point": 0}
+        unsaid.append(f"output_quantization ({embedding.name} is {embedding.dtype} without scale and zero point)")
     if tensor.dtype == "float32":
         normalization = _tflite_normalization(model) if file_format == "tflite" else None
+        card["mean"], card["std"] = normalization or ([127.5] * 3, [127.5] * 3)
         if normalization is None:
-            card["mean"], card["std"] = [127.5] * 3, [127.5] * 3
-            _require_card(path, card, "its float32 input doesn't say how pixels are normalized")
-        card["mean"], card["std"] = normalization
+            unsaid.append(
+                'mean and std (its float32 input doesn\'t say how pixels are normalized; "in the graph" if there)'
+            )
+    if unsaid:
+        raise CardRequired(
+            f"encoder {path.name} needs a card: write {path.with_suffix('.json')} with the right {' and '.join(unsaid)}, "
+            f"for example {json.dumps({'card_version': CARD_VERSION, **card})}"
+        )
     return EncoderCard.from_dict(card)
-
-
-def _require_card(path: Path, card: dict[str, Any], reason: str) -> NoReturn:
-    target = path.with_suffix(".json")
-    raise CardRequired(
-        f"encoder {path.name} needs a card: {reason}; write {target} with the right mean and std "
-        f'(or "in the graph"), for example {json.dumps({"card_version": 1, **card})}'
-    )
 
 
 def _as_dict(quantization: Quantization | None) -> dict[str, Any] | None:
@@ -75,10 +75,10 @@ def _image_input(path: Path, session: Session) -> tuple[TensorInfo, str, tuple[i
     described = ", ".join(f"{info.dtype} {list(info.shape)}" for info in session.inputs) or "none"
     if len(session.inputs) == 1 and len(session.inputs[0].shape) == 4:
         tensor = session.inputs[0]
-        _, first, second, third = tensor.shape
-        if third == 3 and min(first, second) > 0:
+        batch, first, second, third = tensor.shape
+        if batch in (1, -1) and third == 3 and min(first, second) > 0:
             return tensor, "NHWC", (first, second)
-        if first == 3 and min(second, third) > 0:
+        if batch in (1, -1) and first == 3 and min(second, third) > 0:
             return tensor, "NCHW", (second, third)
     raise EncoderError(
         f"encoder {path.name} takes {described}; expected one image input of fixed size, [1, H, W, 3] or [1, 3, H, W]"
@@ -120,13 +120,18 @@ def _embedding_output(path: Path, session: Session, wanted: str | None) -> tuple
 def _tflite_normalization(model: bytes) -> tuple[list[float], list[float]] | None:
     """Mean and std from TFLite metadata (https://ai.google.dev/edge/litert/models/metadata), None where there are none.
 
-    Field numbers are those of metadata_schema.fbs: ModelMetadata.subgraph_metadata is 4, SubGraphMetadata.
-    input_tensor_metadata 2, TensorMetadata.process_units 5, ProcessUnit.options_type 0 and options 1 (its union's member 1
+    Field numbers are those of metadata_schema.fbs: ModelMetadata.subgraph_metadata is 3, SubGraphMetadata.
+    input_tensor_metadata 2, TensorMetadata.process_units 4, ProcessUnit.options_type 0 and options 1 (its union's member 1
     is NormalizationOptions), NormalizationOptions.mean 0 and std 1.
     """
-    buffer = _metadata_buffer(model)
-    if buffer is None:
+    try:
+        buffer = _metadata_buffer(model)
+        return None if buffer is None else _normalization_in(buffer)
+    except Exception:  # metadata that is damaged, which raises whatever its offsets lead to, says nothing
         return None
+
+
+def _normalization_in(buffer: bytes) -> tuple[list[float], list[float]] | None:
     import flatbuffers
     from flatbuffers.table import Table
 
@@ -148,9 +153,9 @@ def _tflite_normalization(model: bytes) -> tuple[list[float], list[float]] | Non
         return [float(v) for v in np.frombuffer(buffer, "<f4", count, start)]
 
     root = Table(buffer, flatbuffers.encode.Get(flatbuffers.packer.uoffset, buffer, 0))
-    for subgraph in tables(root, 4)[:1]:
+    for subgraph in tables(root, 3)[:1]:
         for tensor in tables(subgraph, 2)[:1]:
-            for unit in tables(tensor, 5):
+            for unit in tables(tensor, 4):
                 kind, options = field(unit, 0), field(unit, 1)
                 if not kind or not options or buffer[unit.Pos + kind] != 1:
                     continue

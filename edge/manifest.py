@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, Literal, NoReturn, TypeVar
 
 from .errors import BundleDamaged, BundleError, BundleVersion, EncoderError
@@ -16,6 +16,9 @@ CARD_VERSION = 1
 BUNDLE_VERSION = 1
 BUNDLE_FORMAT = "shelfmatch-bundle"
 IN_THE_GRAPH = "in the graph"
+
+_HUGE = 1e9
+_STORED = {"uint8": (0, 255), "int8": (-128, 127)}
 
 Format = Literal["tflite", "onnx"]
 _Record = TypeVar("_Record")
@@ -29,8 +32,8 @@ class Quantization:
     zero_point: int
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.scale) and self.scale > 0):
-            raise EncoderError(f"quantization scale {self.scale!r} arrived; expected a positive number")
+        if not 0 < self.scale < _HUGE:
+            _bad_card(f"quantization scale is {self.scale!r}", "a positive number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,10 @@ class EncoderCard:
         _one_of("layout", self.layout, ("NHWC", "NCHW"))
         _one_of("color_order", self.color_order, ("RGB", "BGR"))
         _one_of("resize", self.resize, ("squash", "crop", "pad"))
+        if PurePath(self.file).name != self.file or self.file in ("", ".."):
+            _bad_card(f"file is {self.file!r}", "the name of a file beside the card")
+        if self.size_bytes < 1:
+            _bad_card(f"size_bytes is {self.size_bytes!r}", "the file's size")
         for field in ("width", "height", "dimension"):
             value = getattr(self, field)
             if not 1 <= value <= 65536:
@@ -82,14 +89,29 @@ class EncoderCard:
             _bad_card("only one of mean and std is given", "both, or 'in the graph' for both")
         for field in ("mean", "std"):
             values = getattr(self, field)
-            if values is not None and (len(values) != 3 or not all(math.isfinite(v) for v in values)):
-                _bad_card(f"{field} is {values!r}", "three finite numbers in units of 0 to 255")
+            if values is not None and not (
+                isinstance(values, tuple) and len(values) == 3 and all(map(_finite, values))
+            ):
+                _bad_card(f"{field} is {values!r}", f"three finite numbers in units of 0 to 255, or {IN_THE_GRAPH!r}")
         if self.std is not None and min(self.std) <= 0:
             _bad_card(f"std is {self.std!r}", "three positive numbers")
         if self.mean is not None and self.input_dtype != "float32" and self.input_quantization is None:
             _bad_card(f"mean and std are given for a {self.input_dtype} input", "input_quantization as well")
+        if self.output_dtype != "float32" and self.output_quantization is None:
+            _bad_card(f"output_dtype is {self.output_dtype!r}", "output_quantization as well")
+        self._check_quantization("input_quantization", self.input_quantization, self.input_dtype)
+        self._check_quantization("output_quantization", self.output_quantization, self.output_dtype)
         if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
             _bad_card(f"sha256 is {self.sha256!r}", "64 hexadecimal digits")
+
+    def _check_quantization(self, field: str, value: object, dtype: str) -> None:
+        if value is None:
+            return
+        if not isinstance(value, Quantization):
+            _bad_card(f"{field} is {value!r}", "an object of scale and zero_point, or null")
+        lowest, highest = _STORED.get(dtype, (0, -1))
+        if not lowest <= value.zero_point <= highest:
+            _bad_card(f"{field} has zero_point {value.zero_point!r}", f"one that {dtype} can store (float32: null)")
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON: `mean` and `std` read "in the graph" where the graph normalizes."""
@@ -177,7 +199,7 @@ class Manifest:
         sealed = bool(seal) and rest == hashlib.sha256(body).hexdigest().encode() + _SEAL_END
         try:
             record = json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BundleDamaged(
                 f"{where} is damaged: it is not JSON; build the bundle again or copy it again"
             ) from error
@@ -203,7 +225,7 @@ class Manifest:
                 decision=record["decision"],
                 resizer=record["resizer"],
             )
-        except (KeyError, AttributeError, EncoderError) as error:
+        except (KeyError, AttributeError, TypeError, EncoderError) as error:
             raise BundleError(f"{where} lacks or misstates {error}; build the bundle again") from error
 
 
@@ -228,6 +250,10 @@ def _build(record_type: type[_Record], values: Mapping[str, Any], where: str) ->
 
 
 _PLAIN_TYPES: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "Literal": str, "Format": str}
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -_HUGE < value < _HUGE
 
 
 def _one_of(field: str, value: object, allowed: tuple[str, ...]) -> None:

@@ -33,7 +33,10 @@ class Session(Protocol):
     outputs: tuple[TensorInfo, ...]
 
     def run(self, value: NDArray[Any], output_name: str) -> NDArray[Any]:
-        """Feed the only input (stored dtype, batch of one) and return one output (stored dtype) as a copy."""
+        """Feed the only input (stored dtype, batch of one) and return one output (stored dtype) as a copy.
+
+        Raises EncoderError if the network can't be computed.
+        """
         ...
 
 
@@ -107,6 +110,18 @@ def open_session(runtime: Runtime, model: bytes, threads: int) -> Session:
         raise
 
 
+_PROBE = """
+import importlib, importlib.metadata, sys
+importlib.import_module(sys.argv[1])
+try:
+    version = importlib.metadata.version(sys.argv[2].replace("_", "-"))
+except importlib.metadata.PackageNotFoundError:  # onnxruntime-gpu and its like
+    version = getattr(sys.modules[sys.argv[2]], "__version__", "")
+print()
+print(version)
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Probe:
     """What a runtime did when imported in a process of its own."""
@@ -124,29 +139,32 @@ def probe(runtime: Runtime, timeout_s: float = 60.0) -> Probe:
     if not runtime.is_installed():
         return Probe(runtime.name, False, problem=f"not installed; {runtime.install}")
     module = "ai_edge_litert.interpreter" if runtime.name == "litert" else runtime.module
-    code = (
-        f"import importlib, importlib.metadata as m; importlib.import_module({module!r}); "
-        f"print(m.version({runtime.module.replace('_', '-')!r}))"
-    )
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL
+            [sys.executable, "-c", _PROBE, module, runtime.module],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
-        return Probe(runtime.name, False, problem=f"did not import within {timeout_s:.0f} s")
+        return Probe(runtime.name, False, problem=f"did not import within {timeout_s:.0f} s; install another version")
     if done.returncode < 0:
         return Probe(
             runtime.name, False, problem=f"dies on import with signal {-done.returncode}; install another version"
         )
     if done.returncode:
         return Probe(runtime.name, False, problem=(done.stderr.strip().splitlines() or ["failed to import"])[-1])
-    return Probe(runtime.name, True, version=done.stdout.strip())
+    return Probe(runtime.name, True, version=done.stdout.splitlines()[-1])
 
 
 class SessionPool:
     """Up to `size` sessions of one network, opened as threads ask for them; a thread waits when all are lent."""
 
     def __init__(self, open_one: Callable[[], Session], size: int) -> None:
+        if size < 1:
+            raise EncoderError(f"sessions is {size}; expected at least 1")
         self._open_one = open_one
         self._size = size
         self._free: list[Session] = []

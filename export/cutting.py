@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..edge.encoder import known_encoders
-from ..edge.errors import EncoderError, RuntimeUnavailable
+from ..edge.errors import EncoderError, RuntimeUnavailable, ShelfmatchError
 from ..edge.files import write_atomic
 
 
@@ -39,7 +39,8 @@ def cut(model: str | os.PathLike[str], output: str, destination: str | os.PathLi
         raise EncoderError(
             f"encoder {source} can't be read: {error.strerror}; expected a .tflite or .onnx file"
         ) from error
-    result = _cut_onnx(source, data, output) if source.suffix == ".onnx" else _cut_tflite(source, data, output)
+    with _damage_as_encoder_error(source):
+        result = _cut_onnx(source, data, output) if source.suffix == ".onnx" else _cut_tflite(source, data, output)
     write_atomic(target, result)
     return target
 
@@ -61,15 +62,34 @@ def cut_if_inner(encoder: str | os.PathLike[str], output: str) -> Iterator[tuple
 def inner_tensors(model: str | os.PathLike[str]) -> list[InnerTensor]:
     """The tensors of a .tflite file that are one vector a photo, in the order they are computed."""
     path = Path(model)
-    graph = _parse_tflite(path, path.read_bytes()).subgraphs[0]
+    with _damage_as_encoder_error(path):
+        return _vectors(_parse_tflite(path, path.read_bytes()).subgraphs[0])
+
+
+def _vectors(graph: Any) -> list[InnerTensor]:
     found = []
     for operator in graph.operators:
         for index in operator.outputs:
             shape = graph.tensors[index].shape
             if shape is not None and len(shape) in (2, 4) and shape[0] == 1 and np.prod(shape) == np.max(shape) >= 16:
-                name = graph.tensors[index].name
-                found.append(InnerTensor(int(index), name.decode() if name else "", tuple(int(n) for n in shape)))
+                found.append(InnerTensor(int(index), _name(graph.tensors[index]), tuple(int(n) for n in shape)))
     return found
+
+
+def _name(tensor: Any) -> str:
+    return (tensor.name or b"").decode(errors="replace")
+
+
+@contextmanager
+def _damage_as_encoder_error(path: Path) -> Iterator[None]:
+    """A damaged flatbuffer or protobuf raises whatever its offsets lead to."""
+    try:
+        yield
+    except ShelfmatchError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise EncoderError(f"encoder {path} is damaged: {reason}; download or convert it again") from error
 
 
 def _output_names(path: Path) -> set[str]:
@@ -88,10 +108,7 @@ def _parse_tflite(path: Path, data: bytes) -> Any:
         ) from error
     if data[4:8] != b"TFL3":
         raise EncoderError(f"encoder {path} is not a .tflite file (it lacks the identifier TFL3)")
-    try:
-        return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(data, 0))
-    except Exception as error:  # a damaged flatbuffer raises whatever its offsets lead to
-        raise EncoderError(f"encoder {path} is damaged: {error}; download or convert it again") from error
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(data, 0))
 
 
 def _cut_tflite(path: Path, data: bytes, output: str) -> bytes:
@@ -99,11 +116,11 @@ def _cut_tflite(path: Path, data: bytes, output: str) -> bytes:
 
     model = _parse_tflite(path, data)
     graph = model.subgraphs[0]
-    names = {(tensor.name or b"").decode(): index for index, tensor in enumerate(graph.tensors)}
-    index = int(output) if output.isdigit() else names.get(output, -1)
+    names = {_name(tensor): index for index, tensor in enumerate(graph.tensors)}
+    index = int(output) if output.isdecimal() else names.get(output, -1)
     producers = {int(out): place for place, op in enumerate(graph.operators) for out in op.outputs}
     if index not in producers:
-        listed = ", ".join(f"{t.index} ({t.name} {list(t.shape)})" for t in inner_tensors(path)[-4:])
+        listed = ", ".join(f"{t.index} ({t.name!r} {list(t.shape)})" for t in _vectors(graph)[-4:])
         raise EncoderError(
             f"encoder {path.name} computes no tensor {output!r}; pooled features it has: {listed or 'none'}"
         )
@@ -135,15 +152,10 @@ def _cut_onnx(path: Path, data: bytes, output: str) -> bytes:
         raise RuntimeUnavailable(
             "cutting an .onnx file needs the onnx package; pip install 'shelfmatch[export]'"
         ) from error
-    try:
-        model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(data))
-    except Exception as error:  # protobuf raises classes of its own
-        raise EncoderError(f"encoder {path} is not a whole .onnx file: {error}") from error
-    tensors = {name for node in model.graph.node for name in node.output}
+    model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(data))
+    tensors = [name for node in model.graph.node for name in node.output]
     if output not in tensors:
-        raise EncoderError(
-            f"encoder {path.name} computes no tensor {output!r}; the last ones are {sorted(tensors)[-4:]}"
-        )
+        raise EncoderError(f"encoder {path.name} computes no tensor {output!r}; the last ones are {tensors[-4:]}")
     weights = {initializer.name for initializer in model.graph.initializer}
     inputs = [node.name for node in model.graph.input if node.name not in weights]
     extracted: bytes = Extractor(model).extract_model(inputs, [output]).SerializeToString()

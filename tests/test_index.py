@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from shelfmatch.edge import BundleDamaged, BundleVersion, VectorError
 from shelfmatch.edge._codes import RowFile
-from shelfmatch.edge._scan import Scan, _NumKongBlock, _NumpyBlock, kth_bound
+from shelfmatch.edge._scan import Scan, _NumpyBlock, _PackedBlock, _StreamedBlock, kth_bound
 from shelfmatch.edge.index import HNSW_FROM_ELEMENTS, MAX_ID, VectorIndex, choose_kind
 
 KINDS = ("exact", "hnsw")
@@ -196,6 +196,28 @@ class Program:
             alone = self.index.search(query, k, allowed=allowed)
             assert (alone[0][0] == ids[row]).all() and (alone[1][0] == scores[row]).all()
 
+    def search_groups(self, random: np.random.Generator) -> None:
+        """Products and their photos are ids that agree in all but some last bits."""
+        query = (
+            self.vectors(random, 1)[0] if random.random() < 0.7 or not self.model else -next(iter(self.model.values()))
+        )
+        bits, count = int(random.choice([0, 2, 12])), int(random.integers(1, 40))
+        allowed = self.ids(random, int(random.integers(0, len(self.model) + 1)), 2) if random.random() < 0.3 else None
+        ids, scores = self.index.search_groups(query, count, bits=bits, allowed=allowed)
+        stored_ids, stored = held_by(self.index)
+        truth = dict(zip(stored_ids.tolist(), np.einsum("nd,d->n", stored, unit(query)).tolist(), strict=True))
+        best: dict[int, float] = {}
+        for one, cosine in truth.items():
+            if allowed is None or one in allowed:
+                best[one >> bits] = max(best.get(one >> bits, -2), cosine)
+        found: dict[int, float] = {}
+        for one, score in zip(ids.tolist(), scores.tolist(), strict=True):
+            assert abs(score - truth[one]) < SAME_SCORE and (allowed is None or one in allowed)
+            found.setdefault(one >> bits, score)
+        expected = sorted(best.values(), reverse=True)[:count]
+        assert np.abs(np.array(list(found.values())[:count]) - expected).max(initial=0) < SAME_SCORE
+        assert all(abs(score - best[group]) < SAME_SCORE for group, score in list(found.items())[:count])
+
     def reload(self, random: np.random.Generator) -> None:
         path = self.folder / "program.vec"
         self.index.save(path)
@@ -236,13 +258,22 @@ def refusals(program: Program, random: np.random.Generator) -> list[tuple[str, C
         ("an id twice to replace", lambda: index.replace(np.append(present, new)[[0, 0]], good)),
         ("a NaN query", lambda: index.search(bad, 3)),
         ("k of 0", lambda: index.search(good, 0)),
+        ("a NaN query for groups", lambda: index.search_groups(bad[1], 3, bits=2)),
     ]
     if len(present):
         calls.append(("an id that is there", lambda: index.add(np.append(new[:1], present), good)))
     return calls
 
 
-STEPS = (Program.add, Program.remove, Program.replace, Program.search, Program.search, Program.reload, Program.refuse)
+STEPS = (
+    Program.add,
+    Program.remove,
+    Program.replace,
+    Program.search,
+    Program.search_groups,
+    Program.reload,
+    Program.refuse,
+)
 
 
 @pytest.mark.slow
@@ -263,6 +294,7 @@ def test_programs_of_changes_and_searches_equal_brute_force(kind: str, dtype: st
             step(program, np.random.default_rng(seed))
         check_stored(program.index, program.model)
         program.search(np.random.default_rng(dimension))
+        program.search_groups(np.random.default_rng(dimension))
 
     run()
 
@@ -385,9 +417,10 @@ def test_numpy_scans_like_numkong(dtype: str, dimension: int) -> None:
     stored[~stored.any(axis=1), 0] = 1
     queries = stored[[0, 5, 119]]
     truth = unit(queries) @ unit(stored).T
-    for block in (_NumKongBlock(stored), _NumpyBlock(stored)):
-        assert np.abs(1 - block.distances(queries) - truth).max() < 2e-6  # float32 sums of 1,000 products
-    assert _NumKongBlock(stored).distances(queries).shape == (3, 120)
+    streamed = [_StreamedBlock([stored], *stored.shape)] if stored.dtype == np.int8 else []
+    for block in (_PackedBlock(stored), *streamed, _NumpyBlock(stored)):
+        assert np.abs(block.cosines(queries) - truth).max() < 2e-6  # float32 sums of 1,000 products
+    assert _PackedBlock(stored).cosines(queries).shape == (3, 120)
 
 
 def test_without_numkong_the_answers_are_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -402,12 +435,14 @@ def test_without_numkong_the_answers_are_the_same(monkeypatch: pytest.MonkeyPatc
     assert (plain_ids == ids).all() and (plain_scores == scores).all()
 
 
-def test_a_scan_of_many_blocks_keeps_the_rows_order() -> None:
-    rows = np.random.default_rng(5).integers(-127, 128, (9000, 24)).astype(np.int8)
-    whole = Scan([rows]).scores(rows[:2])
+@pytest.mark.parametrize("dimension", [24, 200])
+def test_a_scan_of_many_blocks_keeps_the_rows_order(dimension: int) -> None:
+    rows = np.random.default_rng(5).integers(-127, 128, (9000, dimension)).astype(np.int8)
+    whole = Scan([rows], *rows.shape, rows.dtype).scores(rows[:2])
     assert whole.shape == (2, 9000)
     assert np.abs(whole - unit(rows[:2]) @ unit(rows).T).max() < SAME_SCORE
-    assert (Scan([rows[:10], rows[10:5000], rows[5000:]]).scores(rows[:2]) == whole).all()
+    blocks = [rows[:10], rows[10:5000], rows[5000:]]
+    assert (Scan(blocks, *rows.shape, rows.dtype).scores(rows[:2]) == whole).all()
 
 
 @settings(fixed, max_examples=500)
@@ -571,3 +606,16 @@ def test_a_file_that_is_not_as_saved_is_refused(kind: str, dtype: Any, tmp_path:
     path.unlink()
     with pytest.raises(FileNotFoundError):
         VectorIndex.load(path)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_lies_opposite_is_found_last(dtype: Any) -> None:
+    """Scanned cosines may be a rounding below -1."""
+    random = np.random.default_rng(14)
+    for dimension in (*range(1, 40), *range(100, 200)):
+        row = gaussian(random, 1, dimension)
+        index = VectorIndex.build(np.concatenate([row, -row]), kind="exact", dtype=dtype)
+        for query in (row[0], index.vectors()[0]):
+            for ids, scores in (index.search(query, 2), index.search_groups(query, 2, bits=0)):
+                assert ids.ravel().tolist() == [0, 1]
+                assert np.abs(scores.ravel() - [1, -1]).max() < 1e-3

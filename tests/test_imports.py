@@ -1,0 +1,108 @@
+"""What importing shelfmatch.edge loads, what it offers, and which way imports may point."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from shelfmatch import edge
+
+HEAVY = {
+    "onnxruntime", "ai_edge_litert", "tflite_runtime", "usearch", "numkong", "tqdm", "cv2", "torch", "onnx", "simplejpeg",
+    "flatbuffers", "pillow_heif", "litert_torch", "ai_edge_quantizer", "tensorflow",
+}  # fmt: skip
+SOURCES = sorted(Path(edge.__path__[0]).glob("*.py"))
+
+
+def loaded_by(code: str) -> set[str]:
+    """Top-level modules that a fresh interpreter has after running code."""
+    script = f"{code}\nimport json, sys\nprint(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout))
+
+
+def test_importing_loads_numpy_and_pillow_and_nothing_heavier() -> None:
+    loaded = loaded_by("import shelfmatch.edge")
+    assert {"numpy", "PIL"} <= loaded
+    assert loaded & HEAVY == set()
+    third_party = loaded - loaded_by("") - set(sys.stdlib_module_names)
+    assert {name for name in third_party if not name.startswith("_")} <= {"numpy", "PIL", "shelfmatch"}
+
+
+def test_the_command_line_starts_without_them_too() -> None:
+    help_text = "import contextlib, io, shelfmatch.edge.cli as c\nwith contextlib.suppress(SystemExit), "
+    help_text += "contextlib.redirect_stdout(io.StringIO()):\n    c.main(['build', '--help'])"
+    assert loaded_by(help_text) & HEAVY == set()
+
+
+@pytest.mark.parametrize("name", edge.__all__)
+def test_every_name_resolves(name: str) -> None:
+    value = getattr(edge, name)
+    assert name == "__version__" or (value.__name__ == name and value.__module__.startswith("shelfmatch.edge."))
+    assert name == "__version__" or value.__doc__
+
+
+def test_the_public_names_are_these() -> None:
+    for name in edge.__all__:  # the lazy ones become attributes nowhere; this shows that they leave nothing else behind
+        getattr(edge, name)
+    helpers = {"annotations", "Any", "TYPE_CHECKING"}
+    defined = {
+        name for name, value in vars(edge).items() if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+    assert defined - helpers <= set(edge.__all__)
+    assert set(edge._LAZY) <= set(edge.__all__)
+    assert sorted(set(edge.__all__)) == sorted(edge.__all__)
+    assert {"Matcher", "build_bundle", "add_to_bundle", "remove_from_bundle", "ShelfmatchError"} <= set(edge.__all__)
+    namespace: dict[str, object] = {}
+    exec("from shelfmatch.edge import *", namespace)
+    assert set(namespace) - {"__builtins__"} == set(edge.__all__)
+
+
+def test_a_misspelled_name_lists_the_right_ones() -> None:
+    with pytest.raises(AttributeError, match=r"no attribute 'Macher'; it has .*Matcher"):
+        _ = edge.Macher  # type: ignore[attr-defined]
+    assert not hasattr(edge, "numpy_")
+
+
+def imports_of(path: Path) -> list[tuple[str, bool]]:
+    """(dotted name, at module level) of a file's imports; relative ones resolved, those for type checkers left out."""
+    found: list[tuple[str, bool]] = []
+
+    def walk(node: ast.AST, top: bool) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
+                continue
+            if isinstance(child, ast.Import):
+                found.extend((alias.name, top) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                package = ["", "shelfmatch.edge", "shelfmatch"][child.level]
+                module = ".".join(part for part in (package, child.module) if part)
+                found.extend((f"{module}.{alias.name}", top) for alias in child.names)
+            walk(child, top and not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
+
+    walk(ast.parse(path.read_text()), True)
+    return found
+
+
+def test_the_walk_sees_imports() -> None:
+    index = dict(imports_of(Path(edge.__path__[0]) / "index.py"))
+    assert index["numpy"] and index["shelfmatch.edge._scan.Scan"] and not index["usearch.compiled.Index"]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_imports_point_one_way(path: Path) -> None:
+    for name, top in imports_of(path):
+        root = name.partition(".")[0]
+        if name.startswith(("shelfmatch.export", "shelfmatch.models")):
+            assert path.name == "cli.py" and not top, f"{path.name} imports {name}; edge must not need it"
+        if root == "usearch":
+            assert path.name == "index.py" and not top, f"{path.name} imports usearch; only index knows it"
+        if top:
+            allowed = {"numpy", "PIL", "shelfmatch"} | set(sys.stdlib_module_names)
+            assert root in allowed, f"{path.name} imports {name} before it is needed"
