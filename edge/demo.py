@@ -13,13 +13,14 @@ from typing import Any
 from PIL import Image
 
 from . import rendered, report
+from ._render_design import VARIANTS
 from .build import BuildReport, Progress, build_bundle
 from .errors import CatalogError
 from .evaluation import Evaluation, Query, evaluate
 from .files import write_atomic
 from .matcher import Matcher, MatchResult
 
-PRODUCTS, PHOTOS, KNOWN_QUERIES, UNKNOWN_QUERIES = 60, 4, 160, 40
+PRODUCTS, SIBLINGS, PHOTOS, KNOWN_QUERIES, UNKNOWN_QUERIES = 60, 8, 4, 160, 40
 CATALOGUE_DIFFICULTY, QUERY_DIFFICULTY = 0.35, 0.4
 """Catalogue photos are taken with care, queries by whoever stands before the kiosk (0 square on … 1 half hidden)."""
 
@@ -61,7 +62,7 @@ def run_demo(out: Path, *, seed: int = 0, progress: Callable[[str, str], Progres
     """Render, build, match, write `out`/index.html. Raises CatalogError if `out` holds somebody's files."""
     _claim(out)
     bar: Callable[[str, str], Any] = progress or (lambda description, unit: lambda stream, total: stream)
-    sold = rendered.make_shop(PRODUCTS, seed=2 * seed)
+    sold = _mostly_distinct(rendered.make_shop(3 * PRODUCTS, seed=2 * seed))
     strangers = rendered.make_shop(UNKNOWN_QUERIES, seed=2 * seed + 1)
     catalogue = _write_catalogue(out, sold, bar("render catalogue", "photo"))
     queries = _write_queries(out, sold, strangers, bar("render queries", "photo"))
@@ -73,6 +74,16 @@ def run_demo(out: Path, *, seed: int = 0, progress: Callable[[str, str], Progres
         page_path = out / "index.html"
         write_atomic(page_path, report.page("shelfmatch demo", _page_body(out, built, evaluation, matcher, names)))
     return DemoResult(built, evaluation, page_path, bundle)
+
+
+def _mostly_distinct(products: Sequence[rendered.Product]) -> list[rendered.Product]:
+    """PRODUCTS of them: one of each product line, and SIBLINGS more that differ from one of those in flavour and colour."""
+    lines: dict[int, list[rendered.Product]] = {}
+    for product in products:
+        lines.setdefault(product.seed // VARIANTS, []).append(product)
+    first = [line[0] for line in lines.values()]
+    siblings = [line[1] for line in lines.values() if len(line) > 1]
+    return [*first[: PRODUCTS - SIBLINGS], *siblings[:SIBLINGS]]
 
 
 def _claim(out: Path) -> None:
@@ -192,7 +203,7 @@ def _cell(out: Path, query: Query, answer: MatchResult, matcher: Matcher, names:
     right = answer.sku == (query.sku or None)
     kind = "good" if right else ("bad" if answer.sku is not None else "open")
     headline = best.name if answer.sku is not None else f"unknown (nearest: {best.name})"
-    detail = f"{best.confidence:.0%} sure" + ("" if right and query.sku else f"; in truth: {truth}")
+    detail = f"{best.confidence:.0%} sure" + ("" if right else f"; in truth: {truth}")
     return report.pair(kind, query.path, out / photo, headline, detail)
 
 

@@ -494,7 +494,9 @@ def _unit_query(query: NDArray[Any], dimension: int) -> NDArray[np.float32]:
         array = array.reshape(1, -1)
     if array.shape == (1, dimension) and array.dtype == np.float32:
         row = array[0]
-        if abs(float(row.dot(row)) - 1) < 1e-6:
+        with np.errstate(over="ignore", invalid="ignore"):  # wrong ones are named below
+            square = float(row.dot(row))
+        if abs(square - 1) < 1e-6:
             return array
     return _checked_vectors(array, dimension)
 

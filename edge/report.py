@@ -90,16 +90,13 @@ def histogram(groups: Mapping[str, Sequence[float]], threshold: float, caption: 
     """Values from 0 to 1 of up to two groups as shares per bin, and a line at the threshold."""
     bins, wide, high = 25, 760, 200
     parts = []
+    tallest = max((max(_shares(values, bins)) for values in groups.values()), default=0.0) or 1.0
     for place, (name, values) in enumerate(groups.items()):
         color = ("#12b76a", "#f04438")[place % 2]
-        counts = [0] * bins
-        for value in values:
-            counts[min(bins - 1, int(value * bins))] += 1
-        total = max(1, len(values))
         bar = wide / bins / 2
-        for number, count in enumerate(counts):
-            tall, x = high * count / total, number * wide / bins + place * bar
-            if count:
+        for number, share in enumerate(_shares(values, bins)):
+            tall, x = high * share / tallest, number * wide / bins + place * bar
+            if share:
                 box = f'x="{x:.1f}" y="{high - tall:.1f}" width="{bar - 1:.1f}" height="{tall:.1f}"'
                 parts.append(f'<rect {box} fill="{color}"/>')
         parts.append(
@@ -115,6 +112,14 @@ def histogram(groups: Mapping[str, Sequence[float]], threshold: float, caption: 
         f'<text x="0" y="{high + 17}">0</text><text x="{wide - 8}" y="{high + 17}">1</text>'
         f'<text x="{wide / 2 - 60}" y="{high + 17}">{escape(caption)}</text></svg>'
     )
+
+
+def _shares(values: Sequence[float], bins: int) -> list[float]:
+    """What part of the values, from 0 to 1 each, falls into each bin."""
+    counts = [0] * bins
+    for value in values:
+        counts[min(bins - 1, int(value * bins))] += 1
+    return [count / max(1, len(values)) for count in counts]
 
 
 def pair(kind: str, query: ImageSource, reference: ImageSource | None, headline: str, detail: str) -> str:

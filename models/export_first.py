@@ -31,7 +31,7 @@ PROVENANCE = (
 )
 
 
-class ChannelsLast(torch.nn.Module):
+class ChannelsLast(torch.nn.Module):  # type: ignore[misc,unused-ignore]  # torch is untyped where it is not installed
     """The network for (1, 96, 96, 3) pixels."""
 
     def __init__(self, net: FirstNet) -> None:

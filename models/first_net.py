@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import torch
 from torch import Tensor, nn
 
 INPUT_SIDE: Final = 96
@@ -33,7 +32,7 @@ def _unit(inside: int, outside: int, kernel: int, stride: int, groups: int = 1, 
     return nn.Sequential(*layers, nn.ReLU6()) if active else nn.Sequential(*layers)
 
 
-class Block(nn.Module):
+class Block(nn.Module):  # type: ignore[misc,unused-ignore]  # torch is untyped where it is not installed
     """An inverted residual: widen, filter each channel, project back; added to its input where the shapes agree."""
 
     def __init__(self, inside: int, outside: int, expansion: int, stride: int, kernel: int) -> None:
@@ -50,7 +49,7 @@ class Block(nn.Module):
         return x + y if self.residual else y
 
 
-class FirstNet(nn.Module):
+class FirstNet(nn.Module):  # type: ignore[misc,unused-ignore]  # torch is untyped where it is not installed
     """Photos (N, 3, 96, 96) with values 0 to 255 → embeddings (N, 256), not normalized."""
 
     def __init__(self) -> None:

@@ -5,9 +5,10 @@
 Needs shelfmatch, its `litert` extra and PyTorch 2.13. What it makes is kept in `--work` and used again: the pictures, the
 teachers' features, the weights after every epoch. `models/export_first.py` turns the weights into the device file.
 
-What it learns from, in every batch: rendered products as instances to tell apart (plain picture and hard views, by
-contrast within the batch: van den Oord et al. 2018, and a proxy for each), the grocery dataset's train photos and iconic pictures by label (cosine softmax; iconic pictures are pasted before
-photos), and the features of two trained MobileNets on the unchanged picture (cosine, through a projection that is thrown away).
+What it learns from, in every batch: rendered products as instances to tell apart (plain picture and hard views, by contrast
+within the batch: van den Oord et al. 2018, and a proxy for each), the grocery dataset's train photos and iconic pictures by
+label (cosine softmax; iconic pictures are pasted before photos), and the features of two trained MobileNets on the unchanged
+picture (cosine, through a projection that is thrown away).
 The dataset's val photos and the 16 products of HELD_OUT are never trained on.
 """
 
@@ -136,7 +137,7 @@ def reduced(features: NDArray[np.float16]) -> Tensor:
     return functional.normalize(values @ directions[:TEACHER_DIM].T * scale, dim=1)
 
 
-class CosineHead(nn.Module):
+class CosineHead(nn.Module):  # type: ignore[misc,unused-ignore]  # torch is untyped where it is not installed
     """Cosine classifier: a proxy for each class."""
 
     def __init__(self, classes: int, scale: float) -> None:
@@ -303,7 +304,8 @@ class Training:
         epoch, progress = 0, 0.0
         while progress < 1:
             self.net.train()
-            found, began = [], time.monotonic()
+            found: list[list[float]] = []
+            began = time.monotonic()
             while len(found) < steps_an_epoch and progress < 1:
                 found.append(self.step(progress, peak))
                 progress = min(1.0, (time.monotonic() - started) / (60 * minutes))

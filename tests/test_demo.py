@@ -41,7 +41,9 @@ def test_the_page_holds_its_pictures_and_fetches_nothing(demo: tuple[Path, dict[
 def test_the_shop_answers_from_the_command_line(demo: tuple[Path, dict[str, object]]) -> None:
     out, _ = demo
     photo = next((out / "photos").rglob("0.jpg"))
-    done = subprocess.run([*_COMMAND, "match", str(out / "shop.bundle"), str(photo), "--json"], capture_output=True, text=True)
+    done = subprocess.run(
+        [*_COMMAND, "match", str(out / "shop.bundle"), str(photo), "--json"], capture_output=True, text=True
+    )
     assert json.loads(done.stdout)["sku"] == photo.parent.name
 
 

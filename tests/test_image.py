@@ -18,6 +18,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from shelfmatch.edge import Encoder, ImageError
+from shelfmatch.edge._pillow import no_warnings
 from shelfmatch.edge.image import (
     Decoded,
     Limits,
@@ -204,6 +205,7 @@ MODES: dict[str, tuple[Image.Image, list[tuple[int, int, int]]]] = {
     "I of 8 bits": (in_mode("I", 0, 100, 255), [(0, 0, 0), (100, 100, 100), WHITE]),
     "I beyond 16 bits": (in_mode("I", -5, 32768, 2**31 - 1), [(0, 0, 0), (128, 128, 128), WHITE]),
     "I;16": (in_mode("I;16", 0, 255, 25600, 65535), [(0, 0, 0), (0, 0, 0), (100, 100, 100), WHITE]),
+    "I;16 in the dark": (in_mode("I;16", 0, 200, 255), [(0, 0, 0)] * 3),
     "I;16B": (Image.frombytes("I;16B", (2, 1), b"\x64\x00\xff\xff"), [(100, 100, 100), WHITE]),
     "I;16L": (Image.frombytes("I;16L", (2, 1), b"\x00\x64\xff\xff"), [(100, 100, 100), WHITE]),
     "F from 0 to 1": (in_mode("F", 0.0, 0.5, 1.0), [(0, 0, 0), (128, 128, 128), WHITE]),
@@ -335,6 +337,8 @@ def test_crop_takes_the_centre() -> None:
 def test_pad_keeps_the_shape_and_fills_with_white() -> None:
     result = fit(decode(np.zeros((20, 80, 3), np.uint8)), plain_card(40, 40, resize="pad"))
     assert (result[15:25] == 0).all() and (result[:15] == 255).all() and (result[25:] == 255).all()
+    odd = fit(decode(np.zeros((20, 80, 3), np.uint8)), plain_card(40, 33, resize="pad"))
+    assert (odd[:, 0] == 0).all(axis=1).nonzero()[0].tolist() == list(range(11, 21))
 
 
 @pytest.mark.parametrize("resizer", ["pillow", "opencv"])
@@ -623,15 +627,28 @@ def test_a_jpeg_of_many_scans_is_refused(progressive: bool) -> None:
 
 
 def test_odd_metadata_warns_nobody() -> None:
-    """The run turns warnings into errors, so decoding alone is the test; that Pillow would warn is shown first."""
     exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0" + b"\x0f\x01\x02\0\xff\0\0\0\x10\0\0\0" + b"\0\0\0\0"
     data = saved(corners(), "JPEG", exif=exif)
-    with pytest.warns(UserWarning, match="larger than file"), Image.open(io.BytesIO(data)) as image:
-        copy = image.copy()
-    with pytest.warns(UserWarning, match="larger than file"):
-        copy.getexif()
-    copy = copy.copy()
-    assert decode(data).size == decode(copy).size == (64, 48)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        picture = Image.open(io.BytesIO(data)).copy()
+        picture.getexif()
+        assert len(caught) == 2  # Pillow does warn
+        caught.clear()
+        for source in (data, picture.copy()):
+            assert decode(source).size == (64, 48)
+        assert caught == []
+
+
+def test_silence_lasts_until_the_last_thread_leaves() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with no_warnings:
+            with no_warnings:
+                warnings.warn("both inside", stacklevel=1)
+            warnings.warn("one inside", stacklevel=1)
+        warnings.warn("none inside", stacklevel=1)
+    assert [str(warning.message) for warning in caught] == ["none inside"]
 
 
 def test_the_filters_of_warnings_are_as_before() -> None:

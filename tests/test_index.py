@@ -316,6 +316,7 @@ def test_an_empty_index_answers_nothing(kind: str, dtype: Any, tmp_path: Path) -
         (np.zeros(8, np.float32), "zero"),
         (np.full(8, np.nan, np.float32), "NaN"),
         (np.full(8, np.inf, np.float32), "infinity"),
+        (np.array([np.inf, 0, 0, 0, 0, 0, 0, 1], np.float32), "infinity"),
         (np.full((2, 8), 1e300), "infinity"),
         (np.ones(9, np.float32), r"\(1, 9\).*expected \(N, 8\)"),
         (np.ones((1, 2, 8), np.float32), "expected"),

@@ -23,7 +23,9 @@ def shop(random: np.random.Generator, products: int, photos: int, dimension: int
     return vectors.astype(np.float32), (of.astype(np.uint32) << BITS) + numbers.astype(np.uint32)
 
 
-def best_by_brute_force(index: VectorIndex, query: NDArray[Any], allowed: NDArray[Any] | None = None) -> list[tuple[int, float]]:
+def best_by_brute_force(
+    index: VectorIndex, query: NDArray[Any], allowed: NDArray[Any] | None = None
+) -> list[tuple[int, float]]:
     """(product, cosine of its best reference) of all products, best first."""
     cosines = index.vectors() @ (query / np.linalg.norm(query))
     best: dict[int, float] = {}

@@ -74,7 +74,10 @@ def test_many_go_on_past_a_bad_one(tile_bundle: Path, tmp_path: Path) -> None:
     with Matcher.open(tile_bundle) as matcher:
         answers = list(matcher.match_many([tile_photo(1, 9), tmp_path / "text.jpg", tile_photo(2, 9)], workers=2))
     assert isinstance(answers[1], ImageError)
-    assert [answer.sku for answer in (answers[0], answers[2]) if not isinstance(answer, ImageError)] == ["sku-001", "sku-002"]
+    assert [answer.sku for answer in (answers[0], answers[2]) if not isinstance(answer, ImageError)] == [
+        "sku-001",
+        "sku-002",
+    ]
 
 
 def test_follows_the_bundle(tile_bundle: Path, tmp_path: Path) -> None:
@@ -101,7 +104,10 @@ def test_keeps_its_version_when_the_new_one_is_damaged(tile_bundle: Path) -> Non
 
 def test_where_keeps_only_what_passes(tmp_path: Path, tile_folder: Path, tiny_tflite: Path) -> None:
     rows = ["image,sku,name,category"]
-    rows += [f"{p},{p.parent.name},,{'even' if int(p.parent.name[-3:]) % 2 == 0 else 'odd'}" for p in tile_folder.rglob("*.png")]
+    rows += [
+        f"{p},{p.parent.name},,{'even' if int(p.parent.name[-3:]) % 2 == 0 else 'odd'}"
+        for p in tile_folder.rglob("*.png")
+    ]
     (tmp_path / "shop.csv").write_text("\n".join(rows))
     build_bundle(tmp_path / "shop.csv", tmp_path / "s.bundle", encoder=tiny_tflite, resizer="pillow")
     with Matcher.open(tmp_path / "s.bundle") as matcher:

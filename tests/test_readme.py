@@ -37,7 +37,9 @@ def test_the_shell_examples_run_as_written(tmp_path: Path, tiny_tflite: Path) ->
     for command in commands:
         # The tiny network's pooled tensor is number 1, MobileNetV2's 172.
         words = command.replace("--output 172", "--output 1").split()[1:]
-        done = subprocess.run([sys.executable, "-m", "shelfmatch.edge.cli", *words], cwd=tmp_path, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "shelfmatch.edge.cli", *words], cwd=tmp_path, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
 
 
