@@ -168,7 +168,10 @@ def _catalogue(run: Callable[[Progress], BuildReport]) -> BuildReport:
 
 def _demo(options: argparse.Namespace) -> int:
     from .demo import run_demo
+    from .encoder import DEFAULT_ENCODER, Encoder
 
+    with quiet_native():  # LiteRT announces its delegate once a process: here, before the bars
+        Encoder.load(DEFAULT_ENCODER).prepare()
     result = run_demo(Path(options.out), seed=options.seed, progress=progress_bar)
     if options.json:
         print_json(result.to_dict())

@@ -139,9 +139,8 @@ class Matcher:
 
     def close(self) -> None:
         """Let go of the bundle; later calls raise BundleError."""
-        version, self._version = self._version, None
-        if version is not None:
-            version.catalog.close()
+        with self._reload_lock:  # a version that is being loaded would open it again
+            self._version = None  # the last answer that uses it closes its files
 
     @property
     def bundle(self) -> Bundle:
@@ -245,7 +244,8 @@ class Matcher:
             return version
         if self._reload_lock.acquire(blocking=False):  # one thread loads, the others go on with what there is
             try:
-                self._version = self._load(version)
+                if self._version is not None:
+                    self._version = self._load(version)
             except ShelfmatchError:
                 self._refused = stamp
             finally:
@@ -258,11 +258,11 @@ class Matcher:
             bundle = Bundle.open(self._path)
             try:
                 return self._load_version(bundle, previous)
-            except (BundleDamaged, FileNotFoundError) as error:
+            except (BundleDamaged, OSError) as error:
                 if read_stamp_or_none(self._path) not in (None, bundle.stamp):
                     continue
-                if isinstance(error, FileNotFoundError):
-                    raise BundleDamaged(f"{error.filename} is missing; copy or build the bundle again") from error
+                if isinstance(error, OSError):
+                    raise BundleDamaged(f"{error.filename} can't be read: {error.strerror}") from error
                 raise
 
     def _load_version(self, bundle: Bundle, previous: _Version | None) -> _Version:

@@ -124,11 +124,11 @@ def read_rows(path: Path, required: Sequence[str]) -> list[tuple[int, dict[str, 
                 raise CatalogError(f"{path} has the column {twice[0]} twice; expected each once")
             rows = []
             for row in reader:
+                if None not in row and not any(value and value.strip() for value in row.values()):
+                    continue
                 if None in row or None in row.values():
                     raise CatalogError(f"{path} line {reader.line_num} has more or fewer fields than the header")
-                values = {key: value.strip() for key, value in row.items() if key}
-                if any(values.values()):
-                    rows.append((reader.line_num, values))
+                rows.append((reader.line_num, {key: value.strip() for key, value in row.items() if key}))
             return rows
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CatalogError(f"{path} can't be read as a CSV in UTF-8: {error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -301,3 +302,24 @@ def test_an_open_matcher_goes_on_from_what_it_checked(bundle: Path) -> None:
         assert matcher.match(tile_photo(1, 9)).candidates == expected.candidates
         with pytest.raises(BundleDamaged):
             matcher.reload()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts on how descriptors are numbered")
+def test_a_version_that_cannot_be_read_just_now_stops_no_device(bundle: Path) -> None:
+    """Too many open files, no permission, a lost network drive: it goes on with the version it has."""
+    import resource
+
+    with Matcher.open(bundle) as matcher:
+        assert matcher.match(tile_photo(1, 9)).sku == "sku-001"
+        (bundle / "manifest.json").touch()
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest = os.open(bundle, os.O_RDONLY)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 1, limits[1]))  # one file at a time; vectors take two
+        try:
+            assert matcher.match(tile_photo(1, 9)).sku == "sku-001"
+            with pytest.raises(BundleDamaged, match=r"vectors-.*can't be read: Too many open files"):
+                matcher.reload()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert matcher.reload()

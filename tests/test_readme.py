@@ -35,8 +35,8 @@ def test_the_shell_examples_run_as_written(tmp_path: Path, tiny_tflite: Path) ->
     commands = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("shelfmatch ")]
     assert len(commands) == 3
     for command in commands:
-        # The tiny network's pooled tensor is number 1, MobileNetV2's 172.
-        words = command.replace("--output 172", "--output 1").split()[1:]
+        # The tiny network's embedding is tensor 3, MobileNetV2's pooled feature 172.
+        words = command.replace("--output 172", "--output 3").split()[1:]
         done = subprocess.run(
             [sys.executable, "-m", "shelfmatch.edge.cli", *words], cwd=tmp_path, capture_output=True, text=True
         )

@@ -301,8 +301,9 @@ def in_threads(count: int, work: Callable[[], None]) -> list[BaseException]:
     threads = [threading.Thread(target=guarded, daemon=True) for _ in range(count)]
     for thread in threads:
         thread.start()
+    deadline = time.monotonic() + 30
     for thread in threads:
-        thread.join(60)
+        thread.join(max(0, deadline - time.monotonic()))
     assert not any(thread.is_alive() for thread in threads), "a thread waits for ever"
     return problems
 

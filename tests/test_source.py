@@ -119,7 +119,7 @@ def test_the_first_of_differing_attributes_counts(tmp_path: Path) -> None:
         "image, sku , name\na.png , A, Tea",
         '"image","sku","name"\n"a.png","A","Tea"\n',
         "image,sku,name\n\na.png,A,Tea\n\n\n",
-        "image,sku,name\na.png,A,Tea\n,,\n , ,\n",  # rows that were emptied, not deleted
+        "image,sku,name\n   \na.png,A,Tea\n,,\n , ,\n",  # rows that were emptied, not deleted
         "image,sku,name,,\na.png,A,Tea,,\n",  # columns likewise
         "image,sku,name,\na.png,A,Tea,scribbled\n",
     ],

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shelfmatch.edge import Matcher, add_to_bundle, build_bundle, remove_from_bundle
+from shelfmatch.edge import BundleError, Matcher, add_to_bundle, build_bundle, remove_from_bundle
 
 from .conftest import tile_photo, write_tiles
 
@@ -108,3 +108,37 @@ def test_every_answer_comes_from_one_whole_version(
     middle, last = used[len(used) // 2 :][:10], used[-10:]
     assert min(files for files, _ in last) <= max(files for files, _ in middle)
     assert min(memory for _, memory in last) <= max(memory for _, memory in middle) + 10
+
+
+def test_closing_lets_answers_finish(tile_bundle: Path) -> None:
+    """Those who ask while a matcher is being closed get an answer or are told that it is closed."""
+    queries = [np.asarray(tile_photo(product, 9)) for product in range(12)]
+    problems: list[BaseException] = []
+
+    def ask(matcher: Matcher) -> None:
+        for number in range(10_000):
+            try:
+                matcher.match(queries[number % 12], top_k=1 + number % 12)
+            except BundleError as error:
+                if "closed" not in str(error):
+                    problems.append(error)
+                return
+            except BaseException as error:
+                problems.append(error)
+                return
+
+    before = open_files()
+    for _ in range(30):
+        matcher = Matcher.open(tile_bundle, sessions=4)
+        threads = [threading.Thread(target=ask, args=(matcher,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        (tile_bundle / "manifest.json").touch()  # they are just about to load a new version
+        time.sleep(0.002)
+        matcher.close()
+        for thread in threads:
+            thread.join()
+        with pytest.raises(BundleError, match="closed"):
+            matcher.match(queries[0])
+    assert problems == []
+    assert open_files() <= before
