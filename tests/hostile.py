@@ -166,7 +166,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "PNG of 500,000 empty pixel chunks": lambda: png(8, 8, pixels=png_chunk(b"IDAT", b"") * 500_000),
     "PNG of 2 GB packed": lambda: png(30000, 60000, pixels=png_chunk(b"IDAT", zlib_bomb(10_000_000)[3:])),
     "GIF of a comment in 100,000 pieces is answered": lambda: inside_gif(b"!\xfe" + b"\1a" * 100_000 + b"\0"),
-    "PPM of 200,000 comments": lambda: b"P3\n64 64\n255\n" + b"#\n" * 400_000,
+    "PPM of 400,000 comments": lambda: b"P3\n64 64\n255\n" + b"#\n" * 400_000,
     "PPM with a comment of 20 MB": lambda: b"P6\n#" + b"x" * 20_000_000 + b"\n8 8\n255\n" + bytes(192),
     "PPM of 4 million numbers": lambda: b"P3\n1200 1200\n255\n" + b"1 " * (1200 * 1200 * 3),
     "PPM of an odd range": lambda: b"P6\n1200 1200\n100\n" + b"1" * (1200 * 1200 * 3),

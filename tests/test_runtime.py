@@ -227,6 +227,18 @@ def test_damaged_networks_raise_nothing_else(tmp_path: Path, file_format: str) -
     assert [line for line in done.stderr.splitlines() if "XNNPACK delegate" not in line] == []
 
 
+def test_a_network_that_can_t_be_set_up(capfd: pytest.CaptureFixture[str]) -> None:
+    """ONNX Runtime writes such errors to its log, and tries again aloud, unless told not to."""
+    import onnx
+
+    model = onnx.load_model_from_string(tiny_models.average_onnx())
+    next(node for node in model.graph.node if node.op_type == "Transpose").attribute[0].ints[3] = 0
+    model.graph.input[0].type.tensor_type.ClearField("shape")  # with it, the mistake is found before there is a log
+    with pytest.raises(EncoderError, match="can't load the encoder"):
+        open_session(choose_runtime("onnx"), model.SerializeToString(), 1)
+    assert capfd.readouterr() == ("", "")
+
+
 # Equal embeddings
 
 
