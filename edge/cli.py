@@ -10,15 +10,25 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ._terminal import complain, print_json, progress_bar, quiet_native, ready_streams
+from . import _cli_around
+from ._terminal import (
+    DONE,
+    INTERRUPTED,
+    NO,
+    WRONG_INPUT,
+    complain,
+    print_json,
+    progress_bar,
+    quiet_native,
+    ready_streams,
+    titled,
+)
 from ._version import __version__
-from .errors import BundleDamaged, CatalogError, ImageError, ShelfmatchError
+from .errors import BundleDamaged, ImageError, ShelfmatchError
 
 if TYPE_CHECKING:
     from .build import BuildReport, Progress
     from .matcher import Matcher, MatchResult
-
-DONE, NO, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 class _Parser(argparse.ArgumentParser):
@@ -91,9 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     match.add_argument(
         "--top-k", type=_positive, default=None, metavar="N", help="list the N best products (default: 5 in JSON)"
     )
-    match.add_argument(
-        "--where", action="append", default=[], metavar="KEY=VALUE", help="only such products; repeatable"
-    )
+    _cli_around.add_where(match)
+    _cli_around.add_labels(match)
     match.add_argument("--workers", type=_whole, default=0, metavar="N", help="threads (default: one a core)")
 
     add = command("add", _add, "add photos to a bundle, in place")
@@ -118,8 +127,10 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "queries", metavar="QUERIES.csv", help="header image,sku; empty sku: a product the shop doesn't sell"
     )
+    _cli_around.add_eval_options(evaluate)
     evaluate.add_argument("--workers", type=_whole, default=0, metavar="N", help="threads (default: one a core)")
 
+    _cli_around.register(command, _positive)
     command("encoders", _encoders, "the encoders that came with the package")
     return parser
 
@@ -267,11 +278,13 @@ def describe_decision(decision: dict[str, Any]) -> str:
 
 
 def _match(options: argparse.Namespace) -> int:
-    where = dict(_key_value(text) for text in options.where)
+    where = _cli_around.where_of(options.where)
     workers = options.workers or min(os.cpu_count() or 1, len(options.images))
     failed = False
     with _open_matcher(options.bundle, workers) as matcher:
-        answers = matcher.match_many(options.images, top_k=options.top_k or 5, where=where, workers=workers)
+        answers = matcher.match_many(
+            options.images, top_k=options.top_k or 5, where=where, labels=options.labels, workers=workers
+        )
         for image, answer in zip(options.images, answers, strict=True):
             if isinstance(answer, ImageError):
                 failed = True
@@ -286,30 +299,21 @@ def _match(options: argparse.Namespace) -> int:
     return WRONG_INPUT if failed else DONE
 
 
-def _key_value(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise CatalogError(f"--where {text!r} arrived; expected KEY=VALUE, like category=tea")
-    return key, value
-
-
 def _print_match(answer: MatchResult, top_k: int | None) -> None:
     total = f"{answer.latency_ms['total']:.0f} ms"
     best = answer.candidates[0] if answer.candidates else None
     if best is None:
         print(f"{answer.image}: unknown (the shop has no such products), {total}")
     elif answer.sku is not None:
-        print(f"{answer.image}: {_titled(best.sku, best.name)}, {best.confidence:.0%} sure, {total}")
+        print(f"{answer.image}: {titled(best.sku, best.name)}, {best.confidence:.0%} sure, {total}")
     else:
-        print(f"{answer.image}: unknown (nearest: {_titled(best.sku, best.name)}, {best.confidence:.0%} sure), {total}")
+        print(f"{answer.image}: unknown (nearest: {titled(best.sku, best.name)}, {best.confidence:.0%} sure), {total}")
+    for attribute, label in answer.labels.items():
+        print(f"  {attribute}: {label.value}, {label.confidence:.0%} sure")
     for place, candidate in enumerate(answer.candidates[: top_k or 0], start=1):
         print(
-            f"  {place}. {_titled(candidate.sku, candidate.name)}  score {candidate.score:.3f}  {candidate.confidence:.0%}"
+            f"  {place}. {titled(candidate.sku, candidate.name)}  score {candidate.score:.3f}  {candidate.confidence:.0%}"
         )
-
-
-def _titled(sku: str, name: str) -> str:
-    return f"{sku} {name}" if name else sku
 
 
 def _info(options: argparse.Namespace) -> int:
@@ -379,17 +383,8 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _eval(options: argparse.Namespace) -> int:
-    from .evaluation import evaluate
-
     with _open_matcher(options.bundle, options.workers) as matcher:
-        result = evaluate(matcher, options.queries, workers=options.workers, progress=progress_bar("eval"))
-    if options.json:
-        print_json(result.to_dict())
-    else:
-        print(result.table())
-    for label, problem in result.unreadable:
-        complain(f"{label}: {problem}" if label not in problem else problem)
-    return WRONG_INPUT if result.unreadable else DONE
+        return _cli_around.run_eval(options, matcher)
 
 
 def _encoders(options: argparse.Namespace) -> int:

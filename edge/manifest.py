@@ -13,7 +13,8 @@ from typing import Any, Literal, NoReturn, TypeVar
 from .errors import BundleDamaged, BundleError, BundleVersion, EncoderError
 
 CARD_VERSION = 1
-BUNDLE_VERSION = 1
+BUNDLE_VERSION = 2
+"""2: the catalogue has tables for filters and words, which a writer of format 1 would let go stale. Format 1 is read as well."""
 BUNDLE_FORMAT = "shelfmatch-bundle"
 IN_THE_GRAPH = "in the graph"
 
