@@ -120,7 +120,7 @@ class _Photos:
     def file(self, reference: Reference) -> Path | None:
         """Where a reference's photo is; None if it is not found, or not the same any more."""
         beside: list[Path] = [folder / reference.photo for folder in self._folders]
-        for path in [*self._listed.get(reference.photo, ()), *beside]:
+        for path in [*self._listed.get(reference.photo, []), *beside]:
             if path not in self._hashes:
                 with contextlib.suppress(OSError):
                     self._hashes[path] = bytes.fromhex(sha256_of(path))
@@ -174,16 +174,16 @@ class _Cells:
             if (one[0].sku, one[1].candidates[0].sku if one[1].candidates else "") == (pair.sku, pair.other)
         ]
         query, answer = _surest(mistakes)[0]
-        times = f"{pair.taken_for_other} times" if pair.taken_for_other > 1 else "once"
-        back = f", {pair.other_taken_for} times the other way round" if pair.other_taken_for else ""
+        back = f", {_times(pair.other_taken_for)} the other way round" if pair.other_taken_for else ""
         return report.shots(
             "bad" if answer.sku is not None else "open",
             [
                 ("query", query.path, query.label),
                 *self._shots(query.path, (pair.other, "taken for"), (pair.sku, "in truth")),
             ],
-            f"{self._title(pair.sku)} taken for {self._title(pair.other)}",
-            f"{times}{back}; here {answer.confidence:.0%} sure, {'accepted' if answer.sku is not None else 'rejected'}",
+            f"{self._title(pair.sku)}, taken for {self._title(pair.other)}",
+            f"{_times(pair.taken_for_other)}{back}; "
+            f"here {answer.confidence:.0%} sure, {'accepted' if answer.sku is not None else 'rejected'}",
         )
 
     def _accepted(self, one: Answer) -> str:
@@ -209,8 +209,11 @@ class _Cells:
         )
 
     def _title(self, sku: str) -> str:
-        product_id = self._matcher.catalog.product_id(sku)
-        return titled(sku, self._matcher.catalog.product(product_id).name) if product_id is not None else sku
+        """A product's name; with its SKU where another product is called the same."""
+        catalog = self._matcher.catalog
+        product_id = catalog.product_id(sku)
+        name = catalog.product(product_id).name if product_id is not None else ""
+        return name if name and len(catalog.where({"name": name})) == 1 else titled(sku, name)
 
     def _shots(self, query: Path, *wanted: tuple[str, str]) -> list[tuple[str, Path | None, str]]:
         """For (SKU, tag): the product's photo most like the query, of those that are found."""
@@ -226,3 +229,7 @@ class _Cells:
 
 def _surest(answers: Iterable[Answer]) -> list[Answer]:
     return sorted(answers, key=lambda one: -one[1].confidence)[:MOST_CELLS]
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"

@@ -125,7 +125,6 @@ class Evaluation(Rates):
 
     def rows(self) -> list[tuple[str, str]]:
         """(what, figure), for people."""
-        target = f"target {self.target_false_accept_rate:.0%}"
         return [
             ("queries", f"{self.queries:,} ({self.known:,} of products the shop sells, {self.unknown:,} of others)"),
             ("recall@1, recall@5", f"{percent(self.recall_at_1)}, {percent(self.recall_at_5)}"),
@@ -134,7 +133,8 @@ class Evaluation(Rates):
             ("known: accepted as another", percent(self.wrong_accept_rate)),
             (
                 "unknown: accepted all the same",
-                f"{percent(self.false_accept_rate)} ({target}{_interval(self.false_accept_interval, ', ')})",
+                f"{percent(self.false_accept_rate)}{_interval(self.false_accept_interval)}, "
+                f"target {self.target_false_accept_rate:.0%}",
             ),
             ("known against unknown, AUROC", _decimal(self.auroc)),
             ("calibration error of confidence", _decimal(self.calibration_error)),
@@ -198,8 +198,8 @@ def _decimal(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _interval(bounds: tuple[float, float] | None, lead: str = "  ") -> str:
-    return "" if bounds is None else f"{lead}95 %: {100 * bounds[0]:.1f} to {100 * bounds[1]:.1f}"
+def _interval(bounds: tuple[float, float] | None) -> str:
+    return "" if bounds is None else f" ({100 * bounds[0]:.1f} to {100 * bounds[1]:.1f})"
 
 
 def read_queries(path: str | os.PathLike[str]) -> list[Query]:

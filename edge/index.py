@@ -241,7 +241,7 @@ class VectorIndex:
 
     def _eligible(self, allowed: NDArray[Any] | None) -> NDArray[np.bool_] | None:
         """Which rows may be found; None for all."""
-        live = self._slots != _GONE if self._gone else None
+        live: NDArray[np.bool_] | None = self._slots != _GONE if self._gone else None
         if allowed is None:
             return live
         given: NDArray[np.bool_] = np.asarray(allowed)

@@ -137,7 +137,7 @@ def histogram(groups: Mapping[str, Sequence[float]], threshold: float, caption: 
 def reliability_plot(rows: Sequence[ReliabilityBin]) -> str:
     """A reliability diagram: what share is right at each confidence. True confidences lie on the diagonal; a dot's area
     grows with the answers in its bin."""
-    side, left = 300, 58
+    side, left = 300, 88
     most = max((row.count for row in rows), default=0) or 1
     parts = [f'<rect x="{left}" y="0" width="{side}" height="{side}" fill="#f9fafb" stroke="#e4e7ec"/>']
     for tick in (0, 25, 50, 75, 100):

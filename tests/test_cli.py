@@ -299,9 +299,10 @@ def test_verify(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
 def test_eval(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     result = document(capfd, "eval", "shop.bundle", "queries.csv")
     contract = {"queries", "recall_at_1", "recall_at_5", "mrr", "open_set", "latency_ms"}
-    assert set(result) == contract | {"stages_ms", "unreadable"}
+    assert set(result) == contract | {"stages_ms", "unreadable", "calibration", "confusions", "by"}
     assert set(result["open_set"]) == {
-        *("known", "unknown", "auroc", "false_accept_rate", "correct_accept_rate", "target_false_accept_rate")
+        *("known", "unknown", "auroc", "false_accept_rate", "correct_accept_rate", "target_false_accept_rate"),
+        *("false_accept_interval", "correct_accept_interval", "wrong_accept_rate"),
     }
     assert set(result["latency_ms"]) == {"p50", "p90", "p99"} and result["unreadable"] == []
     assert (result["queries"], result["recall_at_1"], result["recall_at_5"], result["mrr"]) == (3, 1.0, 1.0, 1.0)
@@ -353,7 +354,7 @@ def test_encoders(shop: Path) -> None:
 
 
 def test_every_command_has_help(capfd: pytest.CaptureFixture[str]) -> None:
-    commands = ("demo", "build", "match", "add", "remove", "info", "verify", "eval", "encoders")
+    commands = ("demo", "build", "match", "add", "remove", "info", "verify", "eval", "similar", "find", "encoders")
     for command in commands:
         assert exit_code_of([command, "--help"]) == 0
         out, err = capfd.readouterr()
@@ -561,7 +562,7 @@ def test_one_writer_at_a_time(shop: Path, arguments: list[str], capfd: pytest.Ca
 
 def test_a_bundle_of_the_future(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     manifest = shop / "shop.bundle" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"format_version": 1', '"format_version": 99'))
+    manifest.write_text(manifest.read_text().replace('"format_version": 2', '"format_version": 99'))
     for arguments in (["match", "shop.bundle", "query.png"], ["info", "shop.bundle"], ["verify", "shop.bundle"]):
         assert main(arguments) == 2
         err = capfd.readouterr().err
