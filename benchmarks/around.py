@@ -81,6 +81,7 @@ def voted(bundle: Path, photos: list[shops.GroceryPhoto]) -> list[tuple[float, b
     for photo, answer in zip(photos, answers, strict=True):
         assert isinstance(answer, MatchResult)
         label = answer.labels["kind"]
+        assert label is not None
         rows.append((label.confidence, label.value == table[photo.label][1]))
     return rows
 

@@ -51,7 +51,7 @@ def prepare(connection: sqlite3.Connection) -> None:
 
 
 def _fill(connection: sqlite3.Connection) -> None:
-    connection.executemany("INSERT INTO attribute VALUES (?, ?, ?)", list(_rows(connection)))
+    connection.executemany("INSERT INTO attribute VALUES (?, ?, ?)", _rows(connection))
 
 
 def _rows(connection: sqlite3.Connection) -> Iterator[tuple[str, str, int]]:

@@ -157,7 +157,7 @@ class Catalog:
         from . import words as word_search  # only a search box needs it
 
         with self._lock:
-            return word_search.find(self._connection, words, limit)
+            return word_search.find(self._connection, words, min(limit, MAX_PRODUCTS))
 
 
 def _product(sku: str, name: str, attributes: str) -> Product:

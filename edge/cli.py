@@ -309,7 +309,7 @@ def _print_match(answer: MatchResult, top_k: int | None) -> None:
     else:
         print(f"{answer.image}: unknown (nearest: {titled(best.sku, best.name)}, {best.confidence:.0%} sure), {total}")
     for attribute, label in answer.labels.items():
-        print(f"  {attribute}: {label.value}, {label.confidence:.0%} sure")
+        print(f"  {attribute}: " + ("unknown" if label is None else f"{label.value}, {label.confidence:.0%} sure"))
     for place, candidate in enumerate(answer.candidates[: top_k or 0], start=1):
         print(
             f"  {place}. {titled(candidate.sku, candidate.name)}  score {candidate.score:.3f}  {candidate.confidence:.0%}"

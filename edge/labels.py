@@ -101,17 +101,15 @@ def labels_of(
     vector: NDArray[np.float32],
     attributes: Sequence[str],
     allowed: NDArray[np.bool_] | None,
-) -> dict[str, Label]:
-    """Attribute → its label for an embedding (D,); `allowed`: which references may vote, all for None. Attributes that no
-    voter has are left out. Raises CatalogError for an attribute that no product has."""
+) -> dict[str, Label | None]:
+    """Attribute → its label for an embedding (D,), None where nobody who may vote has it; `allowed`: which references may
+    vote, all for None. Raises CatalogError for an attribute that no product has."""
     wanted = (attributes,) if isinstance(attributes, str) else attributes
     fitted = {attribute: _fitted(index, catalog, attribute) for attribute in dict.fromkeys(wanted)}
-    found: dict[str, Label] = {}
-    for attribute, (values, voters, vote) in fitted.items():
-        label = vote.label(_nearest(index, vector, voters, allowed), values)
-        if label is not None:
-            found[attribute] = label
-    return found
+    return {
+        attribute: vote.label(_nearest(index, vector, voters, allowed), values)
+        for attribute, (values, voters, vote) in fitted.items()
+    }
 
 
 def _nearest(

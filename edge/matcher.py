@@ -60,7 +60,7 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class MatchResult:
     """The answer to one photo. `sku` is None for "unknown"; `candidates` are distinct products, best first, in both cases.
-    `labels`: attribute → its likely value, for those that were asked for."""
+    `labels`: attribute → its likely value, for those that were asked for; None where no product that may vote has one."""
 
     image: str
     decision: Literal["match", "unknown"]
@@ -69,7 +69,7 @@ class MatchResult:
     candidates: tuple[Candidate, ...]
     latency_ms: Mapping[str, float] = field(default_factory=dict)
     generation: int = 0
-    labels: Mapping[str, Label] = field(default_factory=dict)
+    labels: Mapping[str, Label | None] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The document of `match --json`; labels only where they were asked for."""
@@ -82,7 +82,9 @@ class MatchResult:
             "latency_ms": {stage: round(value, 3) for stage, value in self.latency_ms.items()},
         }
         if self.labels:
-            record["labels"] = {attribute: label.to_dict() for attribute, label in self.labels.items()}
+            record["labels"] = {
+                attribute: None if label is None else label.to_dict() for attribute, label in self.labels.items()
+            }
         return record
 
 
@@ -384,7 +386,7 @@ def read_stamp_or_none(path: Path) -> Stamp | None:
 
 def _labels(
     version: _Version, vector: Vector, attributes: Sequence[str], allowed: NDArray[np.bool_] | None
-) -> Mapping[str, Label]:
+) -> Mapping[str, Label | None]:
     """What the nearest products say of the attributes; nothing is loaded or computed for none."""
     if not attributes:
         return {}

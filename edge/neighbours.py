@@ -53,8 +53,8 @@ def similar(
     Each photo of the product looks for the other's photo most like it; the mean of those cosines is the score. So one odd
     photo (the shelf behind both, the same hand) has a say of its own share, where the best pair alone would let it decide;
     and a product seen from all sides isn't pushed away by the sides that differ, as by the mean of all pairs. On the grocery
-    photos (benchmarks/around.py) the first neighbour is of the same kind for 86 % of products, by best pair 78 %, by
-    the mean of all pairs 70 %.
+    photos (benchmarks/around.py) the first neighbour is of the same kind for 86 % of products, by best pair 76 %, by
+    the mean of all pairs 68 %.
     Raises CatalogError if the shop doesn't have the SKU.
     """
     if top_k < 1:

@@ -108,7 +108,7 @@ def _find_plain(connection: sqlite3.Connection, words: Sequence[str], limit: int
     if not connection.execute("SELECT 1 FROM sqlite_temp_master WHERE name = 'plain_words'").fetchone():
         connection.execute(f"CREATE TEMP TABLE plain_words (product INTEGER PRIMARY KEY, {_COLUMNS})")
         texts = ((product, *(f" {text} " for text in columns)) for product, *columns in _rows(connection))
-        connection.executemany("INSERT INTO plain_words VALUES (?, ?, ?, ?)", list(texts))
+        connection.executemany("INSERT INTO plain_words VALUES (?, ?, ?, ?)", texts)
     columns = list(zip(_COLUMNS.split(", "), _WEIGHTS, strict=True))
     beginnings = [f"% {word}%" for word in words]
     hits = " + ".join(

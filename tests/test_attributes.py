@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shelfmatch.edge import CatalogError, Matcher, add_to_bundle, remove_from_bundle
+from shelfmatch.edge import Bundle, CatalogError, Matcher, add_to_bundle, build_bundle, remove_from_bundle
 from shelfmatch.edge.attributes import Where
 from shelfmatch.edge.build import write_bundle
 from shelfmatch.edge.catalog import Catalog, CatalogEditor, Product, product_of
@@ -93,6 +94,33 @@ def test_a_catalogue_of_format_1_filters_and_is_brought_up_to_date(catalog: Cata
     ]
     assert connection.execute("SELECT rowid FROM words WHERE words MATCH 'salt'").fetchall() == [(3,)]
     connection.close()
+
+
+def test_a_bundle_of_format_1_is_read_and_brought_up_to_date(
+    tile_folder: Path, tmp_path: Path, tiny_tflite: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as before:  # as it was written then
+        before.setattr("shelfmatch.edge.manifest.BUNDLE_VERSION", 1)
+        for module in ("attributes", "words"):
+            before.setattr(f"shelfmatch.edge.{module}.write", lambda connection: None)
+        build_bundle(tile_folder, tmp_path / "s.bundle", encoder=tiny_tflite, resizer="pillow")
+    manifest = tmp_path / "s.bundle" / "manifest.json"
+
+    def tables() -> set[str]:
+        connection = sqlite3.connect(Bundle.open(tmp_path / "s.bundle").file("catalog"))
+        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        connection.close()
+        return names & {"attribute", "words"}
+
+    assert json.loads(manifest.read_text())["format_version"] == 1 and tables() == set()
+    with Matcher.open(tmp_path / "s.bundle") as matcher:
+        for _ in range(2):
+            result = matcher.match(tile_photo(3, 9), where={"sku": ["sku-003", "sku-004"]})
+            assert [candidate.sku for candidate in result.candidates] == ["sku-003", "sku-004"]
+            assert [product.sku for product in matcher.find("sku 003")] == ["sku-003"]
+            remove_from_bundle(tmp_path / "s.bundle", ["sku-000"] if tables() == set() else ["sku-001"])
+            assert tables() == {"attribute", "words"}
+    assert json.loads(manifest.read_text())["format_version"] == 2
 
 
 def made_up_shop(path: Path, encoder: Encoder, kind: str, random: np.random.Generator) -> None:

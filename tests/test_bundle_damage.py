@@ -26,7 +26,7 @@ from shelfmatch.edge import (
     build_bundle,
 )
 from shelfmatch.edge.cli import main
-from shelfmatch.edge.manifest import FileEntry, Manifest
+from shelfmatch.edge.manifest import BUNDLE_VERSION, FileEntry, Manifest
 
 from .conftest import tile_photo
 
@@ -196,7 +196,7 @@ def sealed(record: dict[str, Any]) -> bytes:
     return body + b',\n  "sha256": "' + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
 
 
-@pytest.mark.parametrize("version", [2, 10, 10**30])
+@pytest.mark.parametrize("version", [BUNDLE_VERSION + 1, BUNDLE_VERSION + 10, 10**30])
 def test_a_future_format_asks_for_a_newer_version(
     bundle: Path, version: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -61,6 +61,7 @@ def answers(matcher: Matcher, products: range, count: int) -> list[tuple[float, 
     for number in products:
         for vector in photos_of(number, count, first=10):
             label = labels_of(matcher.index, matcher.catalog, vector, ["kind"], None)["kind"]
+            assert label is not None
             rows.append((label.confidence, label.value == f"K{number % KINDS}"))
     return rows
 
@@ -121,7 +122,7 @@ def test_products_without_the_attribute_have_no_vote(tmp_path: Path, tiny_encode
             label = labels_of(matcher.index, matcher.catalog, photos_of(number, 1)[0], ["code"], None)["code"]
             assert int(label.value) % 3 != 0
         allowed = matcher.catalog.passing(matcher.index.ids, {"sku": ["P000", "P003"]})
-        assert labels_of(matcher.index, matcher.catalog, photos_of(0, 1)[0], ["code"], allowed) == {}
+        assert labels_of(matcher.index, matcher.catalog, photos_of(0, 1)[0], ["code"], allowed) == {"code": None}
 
 
 def test_match_labels_when_asked(tile_folder: Path, tmp_path: Path, tiny_tflite: Path, capfd: Any) -> None:
@@ -157,6 +158,22 @@ def test_match_labels_when_asked(tile_folder: Path, tmp_path: Path, tiny_tflite:
     assert main(["match", bundle, str(photo), "--labels", "parity"]) == 0
     printed = capfd.readouterr().out.splitlines()
     assert len(printed) == 2 and printed[1].startswith("  parity: odd, ") and printed[1].endswith("% sure")
+
+
+def test_nobody_to_vote_is_null_and_unknown(tmp_path: Path, tiny_tflite: Path, tile_folder: Path, capfd: Any) -> None:
+    rows = [
+        f"{path},{path.parent.name},{'b' if path.parent.name == 'sku-003' else ''}"
+        for path in tile_folder.rglob("*.png")
+    ]
+    (tmp_path / "s.csv").write_text("\n".join(["image,sku,brand", *rows]))
+    bundle, photo = str(tmp_path / "s.bundle"), tile_folder / "sku-004" / "0.png"
+    assert main(["build", str(tmp_path / "s.csv"), "-o", bundle, "--encoder", str(tiny_tflite)]) == 0
+    capfd.readouterr()
+    arguments = ["match", bundle, str(photo), "--labels", "brand", "--where", "sku=sku-004"]
+    assert main([*arguments, "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["labels"] == {"brand": None}
+    assert main(arguments) == 0
+    assert capfd.readouterr().out.splitlines()[1] == "  brand: unknown"
 
 
 def test_a_changed_bundle_is_fitted_anew(tmp_path: Path, tiny_encoder: Encoder) -> None:

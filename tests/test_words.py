@@ -161,6 +161,7 @@ def test_stays_right_through_changes(tile_bundle: Path, tmp_path: Path) -> None:
         assert found("juice") == ["N51"]
         record = matcher.find("pear")[0].to_dict()
         assert set(record) == {"sku", "name", "score"} and record["name"] == "Pear juice"
+        assert matcher.find("pear", limit=10**30) == matcher.find("pear")
         with pytest.raises(CatalogError, match="limit is 0"):
             matcher.find("juice", limit=0)
 
