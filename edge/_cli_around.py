@@ -139,15 +139,15 @@ def run_eval(options: argparse.Namespace, matcher: Matcher) -> int:
     if options.photos and not options.report:
         raise CatalogError("--photos came without --report; it is for the pictures on that page, name the page as well")
     result = evaluate(matcher, options.queries, by=options.by, workers=options.workers, progress=progress_bar("eval"))
+    if options.json:
+        print_json(result.to_dict())
+    else:
+        print(result.table())
     if options.report:
         from ._eval_page import write_eval_page
 
         bar: Any = progress_bar("pictures", "cell")
         write_eval_page(Path(options.report), result, matcher, photos=options.photos, progress=bar)
-    if options.json:
-        print_json(result.to_dict())
-    else:
-        print(result.table())
     for label, problem in result.unreadable:
         complain(f"{label}: {problem}" if label not in problem else problem)
     return WRONG_INPUT if result.unreadable else DONE

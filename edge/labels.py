@@ -5,6 +5,7 @@ value, which fades as it falls behind the nearest: exp((score - best score) / te
 becomes a probability by Platt scaling (J. Platt 1999, as in `calibration`), fitted on the shop's own
 photos when an attribute is first asked for. Each photo is a query twice: left out itself (a product that the shop sells),
 and with its whole product left out (one that it doesn't). Both kinds weigh the same, as in the decision of match or unknown.
+The first answer waits for the fit: 0.1 s at 10,000 x 128, 1.5 s at 200,000; those after it take one more search.
 """
 
 from __future__ import annotations
