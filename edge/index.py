@@ -46,6 +46,10 @@ smallest that keeps recall@10 above 0.98 at 100,000 x 128 in benchmarks/search.p
 _SMALL_GRAPH = 512
 """Up to so many slots a graph's vectors are scanned: usearch missed a neighbour in 3 of 400 random graphs of up to 120 int8
 vectors (tests/test_index.py's kinds of data), and a scan of so few takes no longer."""
+_FEW_ROWS = 512
+_FEW_GRAPH_ROWS = 8192
+"""Up to so many rows that a filter lets pass are ranked by their stored vectors at once, for about a µs each; a scan takes
+0.01 µs for each row there is. A graph has no scan until one is made, which takes 2 µs for each row."""
 _MOST_GONE = 0.2
 _BLOCK_BYTES = 2 << 20
 _SMALL_BYTES = 4 << 20
@@ -201,7 +205,8 @@ class VectorIndex:
     ) -> tuple[Ids, NDArray[np.float32]]:
         """The k nearest of each query, best first: ids (Q, K) uint32 and cosines (Q, K) float32; K = min(k, size).
 
-        `queries`: (Q, D) or (D,) float32, normalized here. `allowed`: only these ids count, and K is the smaller for it.
+        `queries`: (Q, D) or (D,) float32, normalized here. `allowed`: only these ids count, and K is the smaller for it; or a
+        bool for each of `ids`, which is quicker.
         Equal scores come in the order of their ids. "exact" finds exactly the best of the vectors as stored.
         Raises VectorError for k < 1, wrong shapes, NaN, infinite or zero queries.
         """
@@ -210,10 +215,16 @@ class VectorIndex:
         unit = _unit_query(queries, self.dimension)
         by_graph = self._graph is not None and allowed is None and len(self._slots) > _SMALL_GRAPH
         eligible = None if by_graph else self._eligible(allowed)
+        few = self._few_rows(eligible)
         count = min(k, len(self) if eligible is None else int(eligible.sum()))
         ids = np.empty((len(unit), count), np.uint32)
         scores = np.empty((len(unit), count), np.float32)
         if count == 0 or len(unit) == 0:
+            return ids, scores
+        if few is not None:
+            for row in range(len(unit)):
+                ranked_ids, ranked_scores = self._ranked(few, unit[row])
+                ids[row], scores[row] = ranked_ids[:count], ranked_scores[:count]
             return ids, scores
         coarse, angles = _coarse_queries(unit, self.dtype)
         if by_graph:
@@ -230,9 +241,25 @@ class VectorIndex:
 
     def _eligible(self, allowed: NDArray[Any] | None) -> NDArray[np.bool_] | None:
         """Which rows may be found; None for all."""
-        if allowed is not None:
-            return np.isin(self._slots, _checked_ids(allowed))
-        return self._slots != _GONE if self._gone else None
+        live: NDArray[np.bool_] | None = self._slots != _GONE if self._gone else None
+        if allowed is None:
+            return live
+        given: NDArray[np.bool_] = np.asarray(allowed)
+        if given.dtype != np.bool_:
+            return np.isin(self._slots, _checked_ids(given))
+        if given.shape != (len(self),):
+            raise VectorError(f"allowed {given.shape} of bools arrived; expected ({len(self)},), one for each id")
+        if live is None:
+            return given
+        live[live] = given
+        return live
+
+    def _few_rows(self, eligible: NDArray[np.bool_] | None) -> NDArray[np.intp] | None:
+        """The rows that may be found, where they are so few that they are ranked without a scan."""
+        if eligible is None:
+            return None
+        most = _FEW_GRAPH_ROWS if self._graph is not None and self._scan is None else _FEW_ROWS
+        return np.flatnonzero(eligible) if np.count_nonzero(eligible) <= most else None
 
     def _scan_scores(self, coarse_queries: NDArray[Any]) -> NDArray[np.float32]:
         """Graphs are scanned where they are small, or filtered, or most of what they find is gone."""
@@ -276,8 +303,8 @@ class VectorIndex:
         """References of the `count` best groups, best first: ids (M,) and cosines (M,).
 
         A group is the ids that agree in all but their last `bits` (a product and its photos); it is as good as its best
-        reference, which is among the answers for each of the `count` best groups; others may be, too. `query`: (D,) float32.
-        Raises VectorError like `search`.
+        reference, which is among the answers for each of the `count` best groups; others may be, too. `query`: (D,) float32;
+        `allowed` as for `search`, exact in both kinds of index. Raises VectorError like `search`.
         """
         if count < 1:
             raise VectorError(f"count is {count}; expected at least 1")
@@ -287,6 +314,9 @@ class VectorIndex:
         eligible = self._eligible(allowed)
         if not len(self._slots) or (eligible is not None and not eligible.any()):
             return np.empty(0, np.uint32), np.empty(0, np.float32)
+        few = self._few_rows(eligible)
+        if few is not None:
+            return _best_of_groups(*self._ranked(few, unit[0]), count, bits)
         coarse, angles = _coarse_queries(unit, self.dtype)
         scores = self._scan_scores(coarse)[0]
         if eligible is not None:
@@ -435,6 +465,13 @@ def _out_of_reach(kth: float, slack: float) -> np.float32:
     """
     reach = math.acos(max(-1.0, min(1.0, kth - _ROUNDING))) + slack
     return np.float32((math.cos(reach) if reach < math.pi else -1.0) - _ROUNDING)
+
+
+def _best_of_groups(ids: Ids, scores: NDArray[np.float32], count: int, bits: int) -> tuple[Ids, NDArray[np.float32]]:
+    """The first of each of the first `count` groups, from references sorted by score."""
+    _, first = np.unique(ids >> np.uint32(bits), return_index=True)
+    first = np.sort(first)[:count]
+    return ids[first], scores[first]
 
 
 def choose_kind(shape: tuple[int, ...], wanted: str = "auto") -> Kind:
