@@ -1,14 +1,16 @@
 """Photos in: decode, turn upright, make RGB, resize. The one preprocessor for cataloguing, calibration and the device.
 
-The resize rule, everywhere: halve while both sides stay at least as large as asked (in the JPEG decoder, which skips the
-work, or by box averaging), then one bilinear step with Pillow's antialiasing. Photos under twice the asked size get exactly
-what a full decode and a bilinear resize give.
+The resize rule, everywhere: halve while both sides stay at least twice as large as asked (in the JPEG decoder, which skips
+the work, or by box averaging), then one step with a triangle filter two pixels of the result wide, which is Pillow's
+bilinear with its antialiasing. Photos under four times the asked size get exactly what a full decode and a bilinear resize
+give. OpenCV has no such filter; `_resize_opencv` builds it of what OpenCV is fast at, of the same width.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import io
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -46,6 +48,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _EXIF_ORIENTATION = 0x0112
+_LINEAR_UP_TO = 6
+"""Beyond this ratio to the input (panoramas), linear interpolation to twice its size would read a third of the pixels."""
 _SMALL_JPEG = 256 * 1024
 """Up to this size no header can keep Pillow busy for long; most photos of a camera at 640x480 are below it."""
 
@@ -318,13 +322,16 @@ def _source_box(size: tuple[int, int], card: EncoderCard, orientation: int) -> t
 
 
 def halvings(size: tuple[int, int], card: EncoderCard, orientation: int) -> int:
-    """The largest power of two by which the picture can shrink and still cover the card's input."""
+    """The largest power of two by which the picture can shrink and still be twice as large as the card's input.
+
+    Stopping at once as large would save 0.4 ms of a photo at 640x480, and move embeddings by 0.003 to 0.006 in cosine.
+    """
     left, top, right, bottom = _source_box(size, card, orientation)
     wide, high = _stored_size(card, orientation)
     ratios = ((right - left) / wide, (bottom - top) / high)
     ratio = max(ratios) if card.resize == "pad" else min(ratios)
     factor = 1
-    while factor * 2 <= ratio:
+    while factor * 4 <= ratio:
         factor *= 2
     return factor
 
@@ -358,7 +365,11 @@ def _resize(decoded: Decoded, card: EncoderCard, size: tuple[int, int], factor: 
 
 
 def _resize_opencv(array: Pixels, box: tuple[float, float, float, float], size: tuple[int, int], factor: int) -> Pixels:
-    """The same rule with OpenCV, whose bilinear step has no antialiasing; under a ratio of two that costs little."""
+    """The same rule with OpenCV, whose own bilinear step has no antialiasing and whose area averaging is a box.
+
+    Linearly to twice the size, then two to one: [a, 1-2a, a] and the mean of each two are [1, 3, 3, 1] / 8 at a = 1/4, the
+    triangle at that ratio. Median cosine with Pillow's embeddings 0.9992 (V1) and 0.997 (V2), a third of its time.
+    """
     import cv2
 
     left, top, right, bottom = (round(edge) for edge in box)
@@ -371,6 +382,27 @@ def _resize_opencv(array: Pixels, box: tuple[float, float, float, float], size: 
         top, left = (array.shape[0] - high * down) // 2, (array.shape[1] - wide * across) // 2
         array = array[top : top + high * down, left : left + wide * across]
         array = cv2.resize(array, (wide, high), interpolation=cv2.INTER_AREA)
-    if (array.shape[1], array.shape[0]) != size:
-        array = cv2.resize(array, size, interpolation=cv2.INTER_LINEAR)
-    return array
+    high, wide = array.shape[:2]
+    if (wide, high) == size:
+        return array
+    if wide <= size[0] and high <= size[1]:  # enlarging, where Pillow's filter is plain interpolation, too
+        return cv2.resize(array, size, interpolation=cv2.INTER_LINEAR)
+    ratios = (wide / size[0], high / size[1])
+    doubled = (2 * size[0], 2 * size[1])
+    if (wide, high) != doubled:
+        skips = max(ratios) > _LINEAR_UP_TO
+        array = cv2.resize(array, doubled, interpolation=cv2.INTER_AREA if skips else cv2.INTER_LINEAR)
+    across_sigma, down_sigma = (_blur_sigma(ratio) for ratio in ratios)
+    array = cv2.GaussianBlur(array, (3, 3), across_sigma, sigmaY=down_sigma, borderType=cv2.BORDER_REPLICATE)
+    return cv2.resize(array, size, interpolation=cv2.INTER_AREA)
+
+
+def _blur_sigma(ratio: float) -> float:
+    """The sigma whose three-tap Gaussian is [a, 1-2a, a], the blur that is missing to Pillow's filter at this ratio.
+
+    Variances add up, in squared pixels of the result. Pillow's triangle has 1/6 and its sampling at whole source pixels
+    1 / (12 ratio^2); linear interpolation to twice the size has 1 / (6 ratio^2) already (none at exactly two to one), the mean
+    of two 1/16, and a is for a/2. At most 1/4: where `ratio` is large, the interpolation skips pixels.
+    """
+    outer = 0.25 if ratio == 2 else min(0.25, max(0.004, 5 / 24 - 1 / (6 * ratio * ratio)))
+    return math.sqrt(-0.5 / math.log(outer / (1 - 2 * outer)))
