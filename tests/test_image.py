@@ -306,6 +306,35 @@ def test_the_jpeg_decoder_skips_what_the_resize_would_throw_away(
     assert difference(fit(scaled, card), fit(decode(data), card)) < 0.35
 
 
+@pytest.mark.parametrize("size", [(61, 47), (640, 480), (1601, 1203)])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+def test_simplejpeg_gives_pillows_pixels(
+    size: tuple[int, int], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("simplejpeg")
+    data = saved(scene(*size), "JPEG", quality=90, **options)
+    faster = decode(data, plain_card(64, 64))
+    monkeypatch.setattr("shelfmatch.edge.image._simplejpeg", lambda: None)
+    plain = decode(data, plain_card(64, 64))
+    assert isinstance(faster.pixels, np.ndarray) and isinstance(plain.pixels, Image.Image)
+    assert np.array_equal(faster.pixels, np.asarray(plain.pixels))
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: data[:-700] + data[-600:]])
+def test_what_libjpeg_warns_about_is_pillows_to_decide(damage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("simplejpeg")
+
+    def outcome() -> Any:
+        try:
+            return np.asarray(decode(damage(saved(scene(300, 200), "JPEG")), plain_card(64, 64)).pixels).tolist()
+        except ImageError as error:
+            return str(error)
+
+    faster = outcome()
+    monkeypatch.setattr("shelfmatch.edge.image._simplejpeg", lambda: None)
+    assert faster == outcome()
+
+
 def test_a_portrait_jpeg_that_lies_on_its_side_is_scaled_by_its_upright_size() -> None:
     picture, exif = stored(scene(300, 1200), 6)
     assert picture.size == (1200, 300)
