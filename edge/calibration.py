@@ -93,7 +93,8 @@ def leave_one_out(index: VectorIndex, limit: int = MAX_SAMPLES) -> tuple[Samples
     for own_id, hits in zip(own_ids.tolist(), _ranked_products(index, vectors, own_ids), strict=True):
         own = own_id >> 12
         if photos_of[own] > 1 and hits:
-            known.append((*_lead(hits), photos_of[hits[0][0]] - (hits[0][0] == own), hits[0][0] == own))
+            # As many as the product has: one fewer would give every known query away.
+            known.append((*_lead(hits), photos_of[hits[0][0]], hits[0][0] == own))
         others = [hit for hit in hits if hit[0] != own]
         if others:
             unknown.append((*_lead(others), photos_of[others[0][0]], False))

@@ -80,6 +80,11 @@ def test_leave_one_out_takes_an_even_part_of_a_large_shop() -> None:
     assert np.allclose(unknown.margins, [margin for _, margin, _ in expected[1]], atol=1e-6)
 
 
+def test_the_number_of_references_gives_no_known_query_away() -> None:
+    known, unknown = leave_one_out(shop(4, [3] * 20))
+    assert set(known.references.tolist()) == set(unknown.references.tolist()) == {3.0}
+
+
 def test_leave_one_out_of_an_empty_shop() -> None:
     known, unknown = leave_one_out(VectorIndex(8))
     assert len(known) == len(unknown) == 0

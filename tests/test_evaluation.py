@@ -58,7 +58,8 @@ def by_hand(matcher: Matcher, queries: list[Query]) -> dict[str, float]:
         cosines = matcher.index.vectors() @ matcher.encoder.embed(query.path)[0]
         best = np.array([cosines[products == product].max() for product in range(len(skus))])
         order = np.argsort(-best)
-        confidence = decision.confidence(best[order[0]], best[order[0]] - best[order[1]])
+        references = int((products == order[0]).sum())
+        confidence = decision.confidence(best[order[0]], best[order[0]] - best[order[1]], references)
         accepted = confidence >= decision.threshold
         if query.sku:
             ranks.append(1 + int(np.flatnonzero(skus[order] == query.sku)[0]))

@@ -51,7 +51,9 @@ def shop(
             del attributes[without]
         listed.append(Product(f"P{number:03d}", f"Product {number}", attributes))
     vectors = np.concatenate([photos_of(number, photos) for number in range(products)])
-    write_bundle(path, encoder, listed, np.repeat(np.arange(products), photos).tolist(), vectors, index=kind, adapt="off")
+    write_bundle(
+        path, encoder, listed, np.repeat(np.arange(products), photos).tolist(), vectors, index=kind, adapt="off"
+    )
     return path
 
 

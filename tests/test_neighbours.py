@@ -79,7 +79,9 @@ def test_one_odd_photo_does_not_decide(tmp_path: Path, tiny_encoder: Encoder) ->
     vectors[3] = vectors[11] = shelf
     unit = np.array(vectors) / np.linalg.norm(vectors, axis=1, keepdims=True)
     products = [Product("asked"), Product("like it"), Product("same shelf")]
-    write_bundle(tmp_path / "s.bundle", tiny_encoder, products, [0] * 4 + [1] * 4 + [2] * 4, unit.astype(np.float32), adapt="off")
+    write_bundle(
+        tmp_path / "s.bundle", tiny_encoder, products, [0] * 4 + [1] * 4 + [2] * 4, unit.astype(np.float32), adapt="off"
+    )
     with Matcher.open(tmp_path / "s.bundle") as matcher:
         assert [neighbour.sku for neighbour in matcher.similar("asked")] == ["like it", "same shelf"]
 
