@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from . import _match_command
 from ._terminal import complain, print_json, progress_bar, quiet_native, ready_streams
 from ._version import __version__
 from .errors import BundleDamaged, CatalogError, ImageError, ShelfmatchError
@@ -95,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         "--where", action="append", default=[], metavar="KEY=VALUE", help="only such products; repeatable"
     )
     match.add_argument("--workers", type=_whole, default=0, metavar="N", help="threads (default: one a core)")
+    _match_command.add_options(match)
 
     add = command("add", _add, "add photos to a bundle, in place")
     add.add_argument("bundle", metavar="SHOP.bundle")
@@ -146,11 +148,11 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _open_matcher(path: str, workers: int = 0) -> Matcher:
+def _open_matcher(path: str, workers: int = 0, *, look_again: bool = True) -> Matcher:
     from .matcher import Matcher
 
     with quiet_native():
-        return Matcher.open(path, sessions=workers or None, follow=False)
+        return Matcher.open(path, sessions=workers or None, follow=False, look_again=look_again)
 
 
 def _catalogue(run: Callable[[Progress], BuildReport]) -> BuildReport:
@@ -270,7 +272,14 @@ def _match(options: argparse.Namespace) -> int:
     where = dict(_key_value(text) for text in options.where)
     workers = options.workers or min(os.cpu_count() or 1, len(options.images))
     failed = False
-    with _open_matcher(options.bundle, workers) as matcher:
+    _match_command.check_options(options)
+    with _open_matcher(options.bundle, workers, look_again=not options.no_look_again) as matcher:
+        if options.frames:
+            return DONE if _match_command.match_frames(matcher, options, where) else WRONG_INPUT
+        if options.explain is not None:
+            explained = _match_command.match_explained(matcher, options, where)
+            print_json(explained.to_dict()) if options.json else _print_match(explained, options.top_k)
+            return DONE
         answers = matcher.match_many(options.images, top_k=options.top_k or 5, where=where, workers=workers)
         for image, answer in zip(options.images, answers, strict=True):
             if isinstance(answer, ImageError):
@@ -294,7 +303,7 @@ def _key_value(text: str) -> tuple[str, str]:
 
 
 def _print_match(answer: MatchResult, top_k: int | None) -> None:
-    total = f"{answer.latency_ms['total']:.0f} ms"
+    total = f"{answer.latency_ms['total']:.0f} ms{_match_command.second_look_told(answer)}"
     best = answer.candidates[0] if answer.candidates else None
     if best is None:
         print(f"{answer.image}: unknown (the shop has no such products), {total}")

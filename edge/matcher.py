@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,12 @@ from .encoder import Encoder, Vector
 from .errors import BundleDamaged, BundleError, ImageError, ShelfmatchError, VectorError
 from .image import DEFAULT_LIMITS, ImageSource, Limits, source_name
 from .index import VectorIndex
+
+if TYPE_CHECKING:
+    from .explanation import Explanation
+    from .fusion import Ranked
+    from .lookagain import LookAgain
+    from .tracking import Tracker
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class MatchResult:
-    """The answer to one photo. `sku` is None for "unknown"; `candidates` are distinct products, best first, in both cases."""
+    """The answer to one photo. `sku` is None for "unknown"; `candidates` are distinct products, best first, in both cases.
+
+    `look_again` says how a rejected photo was mended and looked at again; None where the first look was enough.
+    """
 
     image: str
     decision: Literal["match", "unknown"]
@@ -63,10 +72,11 @@ class MatchResult:
     candidates: tuple[Candidate, ...]
     latency_ms: Mapping[str, float] = field(default_factory=dict)
     generation: int = 0
+    look_again: LookAgain | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The document of `match --json`."""
-        return {
+        """The document of `match --json`; "look_again" only where there was a second look."""
+        record: dict[str, Any] = {
             "image": self.image,
             "decision": self.decision,
             "sku": self.sku,
@@ -74,6 +84,9 @@ class MatchResult:
             "candidates": [candidate.to_dict() for candidate in self.candidates],
             "latency_ms": {stage: round(value, 3) for stage, value in self.latency_ms.items()},
         }
+        if self.look_again is not None:
+            record["look_again"] = self.look_again.to_dict()
+        return record
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +107,12 @@ class Matcher:
         print(matcher.match("query.jpg").sku)
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], limits: Limits, follow: bool) -> None:
+    def __init__(self, path: Path, settings: Mapping[str, Any], limits: Limits, follow: bool, look_again: bool) -> None:
         self._path = path
         self._settings = settings
         self._limits = limits
         self._follow = follow
+        self._looks_again = look_again
         self._reload_lock = threading.Lock()
         self._refused: Stamp | None = None
         self._version: _Version | None = self._load(None)
@@ -114,12 +128,14 @@ class Matcher:
         resizer: str = "auto",
         limits: Limits = DEFAULT_LIMITS,
         follow: bool = True,
+        look_again: bool = True,
     ) -> Matcher:
         """Load a bundle and check every byte that answers will rest on.
 
         `threads` per interpreter; `sessions` how many interpreters there may be (default: one a core, opened as threads ask
         for them). `resizer` "auto" takes what the catalogue was made with where it is installed. `follow`: look for a new
-        version before each answer (2 µs). Raises BundleError and its kin, RuntimeUnavailable, EncoderError.
+        version before each answer (2 µs). `look_again`: mend a rejected photo and look once more. Raises
+        BundleError and its kin, RuntimeUnavailable, EncoderError.
         """
         settings = {
             "threads": threads,
@@ -127,7 +143,7 @@ class Matcher:
             "runtime": runtime,
             "resizer": resizer,
         }
-        return cls(Path(path), settings, limits, follow)
+        return cls(Path(path), settings, limits, follow, look_again)
 
     def __enter__(self) -> Matcher:
         return self
@@ -173,9 +189,17 @@ class Matcher:
         before_search = time.perf_counter()
         ranked = _rank(version, embedding.vector, max(2, top_k), _allowed(version, where))
         candidates = _candidates(version, ranked)
+        after_search = end = time.perf_counter()
+        look = None
+        if self._looks_again and not _accepted(version, candidates):
+            from .looking import look_again  # only rejected photos pay for it
+
+            look, candidates = look_again(
+                version, image, self._limits, candidates, max(2, top_k), _allowed(version, where)
+            )
+            end = time.perf_counter()
         best = candidates[0] if candidates else None
-        accepted = best is not None and best.confidence >= version.decision.threshold
-        end = time.perf_counter()
+        accepted = _accepted(version, candidates)
         return MatchResult(
             image=source_name(image),
             decision="match" if accepted else "unknown",
@@ -186,11 +210,36 @@ class Matcher:
                 "decode": embedding.decode_ms,
                 "preprocess": embedding.preprocess_ms,
                 "encode": embedding.encode_ms,
-                "search": (end - before_search) * 1e3,
+                "search": (after_search - before_search) * 1e3,
+                **({"look_again": (end - after_search) * 1e3} if look is not None else {}),
                 "total": (end - start) * 1e3,
             },
             generation=version.bundle.manifest.generation,
+            look_again=look,
         )
+
+    def track(self, *, top_k: int = 5, where: Mapping[str, str] | None = None) -> Tracker:
+        """Decide over several frames of one product: `tracker.add(frame)` gives the decision so far."""
+        from .looking import tracker_of
+
+        return tracker_of(self, self._limits, top_k, where)
+
+    def explain(
+        self,
+        image: ImageSource,
+        *,
+        photos: str | os.PathLike[str] | None = None,
+        grid: tuple[int, int] = (8, 8),
+        where: Mapping[str, str] | None = None,
+    ) -> Explanation:
+        """What a match rests on: `grid` (rows, columns) parts of the photo are covered one by one, a run of the encoder each.
+
+        `photos`: the folder or CSV that the bundle was built from, to show the reference; bundles hold no pictures. Raises
+        ImageError if the photo can't be read, CatalogError if the folder isn't there.
+        """
+        from .looking import explanation_of
+
+        return explanation_of(self, image, photos, grid, where, self._limits)
 
     def match_many(
         self, images: Iterable[ImageSource], *, top_k: int = 5, where: Mapping[str, str] | None = None, workers: int = 0
@@ -340,7 +389,12 @@ def _allowed(version: _Version, where: Mapping[str, str] | None) -> NDArray[np.u
     return ids[np.isin(ids >> np.uint32(PHOTO_BITS), version.catalog.where(where))]
 
 
-def _rank(version: _Version, vector: Vector, count: int, allowed: NDArray[np.uint32] | None) -> list[tuple[int, float]]:
+def _accepted(version: _Version, candidates: tuple[Candidate, ...]) -> bool:
+    """Whether the best candidate is sure enough to be the answer."""
+    return bool(candidates) and candidates[0].confidence >= version.decision.threshold
+
+
+def _rank(version: _Version, vector: Vector, count: int, allowed: NDArray[np.uint32] | None) -> Ranked:
     """(product id, score) of the `count` best distinct products, each by its best reference."""
     ids, scores = version.index.search_groups(vector, count, bits=PHOTO_BITS, allowed=allowed)
     return best_products(ids, scores)[:count]

@@ -1,0 +1,89 @@
+"""The matcher's slower ways of looking: a second look at rejected photos, several frames, and an explanation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .explanation import Explanation, explain
+from .fusion import DEPTH, Ranked
+from .image import ImageSource, Limits, Pixels, decode
+from .lookagain import LookAgain, second_look
+from .matcher import Candidate, Matcher, _accepted, _allowed, _candidates, _rank, _Version
+from .tracking import Frame, Sameness, Tracker, Verdict
+
+if TYPE_CHECKING:
+    from .encoder import Vector
+
+
+def look_again(
+    version: _Version,
+    image: ImageSource,
+    limits: Limits,
+    candidates: tuple[Candidate, ...],
+    count: int,
+    allowed: NDArray[np.uint32] | None,
+) -> tuple[LookAgain, tuple[Candidate, ...]]:
+    """Mend a rejected photo and rank again; `candidates`, those of the first look, where that says nothing."""
+    encoder = version.encoder
+
+    def rank(pixels: Pixels) -> Ranked:
+        return _rank(version, encoder.embed_pixels(pixels), max(DEPTH, count), allowed)
+
+    look, ranked = second_look(decode(image, encoder.card, limits), encoder.card, encoder.resizer, rank)
+    if ranked:
+        candidates = _candidates(version, ranked[:count])
+    return (replace(look, problem=None) if _accepted(version, candidates) else look), candidates
+
+
+def tracker_of(matcher: Matcher, limits: Limits, top_k: int, where: Mapping[str, str] | None) -> Tracker:
+    """A tracker whose frames this matcher looks at and whose mean scores its decision judges."""
+
+    def look(image: ImageSource) -> Frame:
+        version = matcher._fresh()
+        vector: Vector = version.encoder.embed_timed(image, limits).vector
+        ranked = _rank(version, vector, max(DEPTH, top_k), _allowed(version, where))
+        return Frame(vector, ranked, version)
+
+    return Tracker(look, judge, sameness, top_k=top_k)
+
+
+def judge(version: _Version, ranked: Ranked) -> Verdict:
+    """What scores come to by a version's decision, as if they were one photo's."""
+    decision = version.decision
+    return Verdict(_candidates(version, ranked), decision.threshold, decision.target_false_accept_rate)
+
+
+def sameness(version: _Version) -> Sameness:
+    """How alike photos of one product are in this version."""
+    return Sameness.of(version.index)
+
+
+def explanation_of(
+    matcher: Matcher,
+    image: ImageSource,
+    photos: str | os.PathLike[str] | None,
+    grid: tuple[int, int],
+    where: Mapping[str, str] | None,
+    limits: Limits,
+) -> Explanation:
+    """Match a photo and explain the best candidate, accepted or not."""
+    version = matcher._fresh()
+    result = matcher.match(image, where=where)
+    own = _allowed(version, {"sku": result.candidates[0].sku}) if result.candidates else None
+    nearest: list[int] = []
+
+    def scores_of(pictures: Sequence[Pixels]) -> list[float]:
+        """Of the best product; 0 for a picture that says nothing."""
+        vectors = version.encoder.embed_batch(pictures)
+        if not nearest and own is not None:  # the first picture is the uncovered one
+            found, _ = version.index.search(vectors[:1], len(own), allowed=own)
+            nearest.extend(int(number) for number in found[0])
+        return [_rank(version, vector, 1, own)[0][1] if vector.any() else 0.0 for vector in vectors]
+
+    return explain(result, image, version.encoder, version.catalog, scores_of, nearest, photos, grid, limits)
