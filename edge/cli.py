@@ -81,6 +81,16 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--runtime", default="auto", choices=("auto", "litert", "onnx", "tflite-runtime"))
     build.add_argument("--index", default="auto", choices=("auto", "exact", "hnsw"))
     build.add_argument("--vectors", default="i8", choices=("i8", "f16", "f32"))
+    build.add_argument(
+        "--adapt", default="auto", choices=("auto", "on", "off"), help="tune the embedding to this shop (default: auto)"
+    )
+    build.add_argument(
+        "--max-references",
+        type=_positive,
+        default=0,
+        metavar="N",
+        help="keep at most N photos a product (default: all)",
+    )
     build.add_argument("--false-accept", type=_rate, default=0.05, metavar="RATE", help="default: 0.05")
     build.add_argument("--resizer", default="auto", choices=("auto", "pillow", "opencv"))
     build.add_argument("--workers", type=_whole, default=0, metavar="N", help="threads (default: one a core)")
@@ -202,6 +212,8 @@ def _build(options: argparse.Namespace) -> int:
                 runtime=options.runtime,
                 index=options.index,
                 vectors=options.vectors,
+                adapt=options.adapt,
+                max_references=options.max_references,
                 false_accept=options.false_accept,
                 workers=options.workers,
                 resizer=options.resizer,

@@ -127,7 +127,7 @@ class VectorIndex:
 
     def add(self, ids: NDArray[Any], vectors: NDArray[np.float32], *, threads: int = 0) -> None:
         """Add (N, D) vectors under new ids. Raises VectorError if an id is there already or comes twice."""
-        checked_ids, unit = _checked_ids(ids), _checked_vectors(vectors, self.dimension)
+        checked_ids, unit = _checked_ids(ids), checked_vectors(vectors, self.dimension)
         if len(checked_ids) != len(unit):
             raise VectorError(f"{len(checked_ids)} ids and {len(unit)} vectors arrived; expected as many of each")
         taken = np.intersect1d(checked_ids, self.ids)
@@ -190,7 +190,7 @@ class VectorIndex:
 
     def replace(self, ids: NDArray[Any], vectors: NDArray[np.float32]) -> None:
         """Give ids new vectors; those that aren't there yet are added. Raises VectorError, changing nothing, like `add`."""
-        checked_ids, unit = _checked_ids(ids), _checked_vectors(vectors, self.dimension)
+        checked_ids, unit = _checked_ids(ids), checked_vectors(vectors, self.dimension)
         if len(checked_ids) != len(unit):
             raise VectorError(f"{len(checked_ids)} ids and {len(unit)} vectors arrived; expected as many of each")
         self.remove(np.intersect1d(checked_ids, self.ids))
@@ -466,7 +466,7 @@ def _checked_ids(ids: NDArray[Any]) -> Ids:
     return array.astype(np.uint32)
 
 
-def _checked_vectors(vectors: NDArray[Any], dimension: int) -> NDArray[np.float32]:
+def checked_vectors(vectors: NDArray[Any], dimension: int) -> NDArray[np.float32]:
     """(N, dimension) float32 of unit norm, or VectorError."""
     array = np.asarray(vectors)
     if array.ndim != 2 or array.shape[1] != dimension or array.dtype.kind != "f":
@@ -498,7 +498,7 @@ def _unit_query(query: NDArray[Any], dimension: int) -> NDArray[np.float32]:
             square = float(row.dot(row))
         if abs(square - 1) < 1e-6:
             return array
-    return _checked_vectors(array, dimension)
+    return checked_vectors(array, dimension)
 
 
 def _coarse_queries(unit: NDArray[np.float32], dtype: Dtype) -> tuple[NDArray[Any], list[float]]:

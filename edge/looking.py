@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +13,8 @@ from .explanation import Explanation, explain
 from .fusion import DEPTH, Ranked
 from .image import ImageSource, Limits, Pixels, decode
 from .lookagain import LookAgain, second_look
-from .matcher import Candidate, Matcher, _accepted, _allowed, _candidates, _rank, _Version
+from .matcher import Candidate, Matcher, _accepted, _allowed, _candidates, _Version
 from .tracking import Frame, Sameness, Tracker, Verdict
-
-if TYPE_CHECKING:
-    from .encoder import Vector
 
 
 def look_again(
@@ -33,7 +29,7 @@ def look_again(
     encoder = version.encoder
 
     def rank(pixels: Pixels) -> Ranked:
-        return _rank(version, encoder.embed_pixels(pixels), max(DEPTH, count), allowed)
+        return version.gallery.rank(encoder.embed_pixels(pixels), max(DEPTH, count), allowed)
 
     look, ranked = second_look(decode(image, encoder.card, limits), encoder.card, encoder.resizer, rank)
     if ranked:
@@ -46,9 +42,9 @@ def tracker_of(matcher: Matcher, limits: Limits, top_k: int, where: Mapping[str,
 
     def look(image: ImageSource) -> Frame:
         version = matcher._fresh()
-        vector: Vector = version.encoder.embed_timed(image, limits).vector
-        ranked = _rank(version, vector, max(DEPTH, top_k), _allowed(version, where))
-        return Frame(vector, ranked, version)
+        embedding = version.encoder.embed_timed(image, limits).vector
+        ranked = version.gallery.rank(embedding, max(DEPTH, top_k), _allowed(version, where))
+        return Frame(version.gallery.adapted(embedding), ranked, version)
 
     return Tracker(look, judge, sameness, top_k=top_k)
 
@@ -61,7 +57,7 @@ def judge(version: _Version, ranked: Ranked) -> Verdict:
 
 def sameness(version: _Version) -> Sameness:
     """How alike photos of one product are in this version."""
-    return Sameness.of(version.index)
+    return Sameness.of(version.gallery.index)
 
 
 def explanation_of(
@@ -82,8 +78,8 @@ def explanation_of(
         """Of the best product; 0 for a picture that says nothing."""
         vectors = version.encoder.embed_batch(pictures)
         if not nearest and own is not None:  # the first picture is the uncovered one
-            found, _ = version.index.search(vectors[:1], len(own), allowed=own)
+            found, _ = version.gallery.index.search(version.gallery.adapted(vectors[0]), len(own), allowed=own)
             nearest.extend(int(number) for number in found[0])
-        return [_rank(version, vector, 1, own)[0][1] if vector.any() else 0.0 for vector in vectors]
+        return [version.gallery.rank(vector, 1, own)[0][1] if vector.any() else 0.0 for vector in vectors]
 
     return explain(result, image, version.encoder, version.catalog, scores_of, nearest, photos, grid, limits)

@@ -14,24 +14,26 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .adapter import Adapter
 from .bundle import Bundle, Stamp, read_stamp
 from .catalog import PHOTO_BITS, Catalog, Product
-from .decision import Decision, best_products, margin_of
-from .encoder import Encoder, Vector
+from .decision import Decision, margin_of
+from .encoder import Encoder
 from .errors import BundleDamaged, BundleError, ImageError, ShelfmatchError, VectorError
+from .gallery import Gallery
 from .image import DEFAULT_LIMITS, ImageSource, Limits, source_name
 from .index import VectorIndex
 
 if TYPE_CHECKING:
     from .explanation import Explanation
-    from .fusion import Ranked
     from .lookagain import LookAgain
     from .tracking import Tracker
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A product that the photo may show: cosine of its best reference, and the probability that it is right."""
+    """A product that the photo may show: its cosine (of its best reference or of its prototype, see `adapter.Adaptation`), and
+    the probability that it is right."""
 
     product: Product
     score: float
@@ -95,7 +97,7 @@ class _Version:
 
     bundle: Bundle
     encoder: Encoder
-    index: VectorIndex
+    gallery: Gallery
     catalog: Catalog
     decision: Decision
 
@@ -175,8 +177,13 @@ class Matcher:
 
     @property
     def index(self) -> VectorIndex:
-        """The references' vectors. Don't change it: answers come from it."""
-        return self._current().index
+        """The references' vectors, in the adapter's space. Don't change it: answers come from it."""
+        return self._current().gallery.index
+
+    @property
+    def gallery(self) -> Gallery:
+        """References, prototypes and the adapter."""
+        return self._current().gallery
 
     def match(self, image: ImageSource, *, top_k: int = 5, where: Mapping[str, str] | None = None) -> MatchResult:
         """Name the product on a photo: a path, bytes, a PIL image, or an (H, W, 3) uint8 RGB array.
@@ -187,7 +194,7 @@ class Matcher:
         version = self._fresh()
         embedding = version.encoder.embed_timed(image, self._limits)
         before_search = time.perf_counter()
-        ranked = _rank(version, embedding.vector, max(2, top_k), _allowed(version, where))
+        ranked = version.gallery.rank(embedding.vector, max(2, top_k), _allowed(version, where))
         candidates = _candidates(version, ranked)
         after_search = end = time.perf_counter()
         look = None
@@ -316,6 +323,7 @@ class Matcher:
 
     def _load_version(self, bundle: Bundle, previous: _Version | None) -> _Version:
         manifest = bundle.manifest
+        adaptation = manifest.adaptation
         # Hashing and packing the vectors needs no interpreter lock: it goes on beside the runtime's loading.
         index_loading = _Loading(
             lambda: VectorIndex.load(bundle.file("vectors"), sha256=bundle.entry("vectors").sha256)
@@ -324,10 +332,15 @@ class Matcher:
             encoder = self._encoder_of(bundle, previous)
         finally:
             index = index_loading.result()
-        if index.dimension != manifest.encoder.dimension or len(index) != manifest.index.references:
-            raise BundleError(f"{bundle.path}: vectors and manifest disagree; build the bundle again")
+        adapter = prototypes = None
+        if adaptation.method != "none":
+            adapter = Adapter.from_bytes(bundle.read("adapter"), str(bundle.file("adapter")))
+        if adaptation.scoring == "prototype":
+            prototypes = VectorIndex.load(bundle.file("prototypes"), sha256=bundle.entry("prototypes").sha256)
+        _check_dimensions(bundle, index, adapter, prototypes)
         catalog = Catalog(bundle.check("catalog"))
-        return _Version(bundle, encoder, index, catalog, Decision.from_dict(manifest.decision))
+        gallery = Gallery(index, adapter, prototypes)
+        return _Version(bundle, encoder, gallery, catalog, Decision.from_dict(manifest.decision))
 
     def _encoder_of(self, bundle: Bundle, previous: _Version | None) -> Encoder:
         """The bundle's encoder with one session open; the previous version's where it is the same."""
@@ -340,6 +353,19 @@ class Matcher:
         encoder = Encoder(manifest.encoder, bundle.read("encoder"), **settings)
         encoder.prepare()
         return encoder
+
+
+def _check_dimensions(
+    bundle: Bundle, index: VectorIndex, adapter: Adapter | None, prototypes: VectorIndex | None
+) -> None:
+    """Hold the loaded files against each other and the manifest. Raises BundleError."""
+    manifest = bundle.manifest
+    takes = len(adapter.mean) if adapter is not None else index.dimension
+    gives = adapter.dimension if adapter is not None else manifest.encoder.dimension
+    if takes != manifest.encoder.dimension or index.dimension != gives or len(index) != manifest.index.references:
+        raise BundleError(f"{bundle.path}: vectors and manifest disagree; build the bundle again")
+    if prototypes is not None and prototypes.dimension != gives:
+        raise BundleError(f"{bundle.path}: prototypes and vectors disagree; build the bundle again")
 
 
 class _Loading:
@@ -385,7 +411,7 @@ def _allowed(version: _Version, where: Mapping[str, str] | None) -> NDArray[np.u
     """Ids of the references that a filter lets pass; None without a filter."""
     if not where:
         return None
-    ids = version.index.ids
+    ids = version.gallery.index.ids
     return ids[np.isin(ids >> np.uint32(PHOTO_BITS), version.catalog.where(where))]
 
 
@@ -394,18 +420,12 @@ def _accepted(version: _Version, candidates: tuple[Candidate, ...]) -> bool:
     return bool(candidates) and candidates[0].confidence >= version.decision.threshold
 
 
-def _rank(version: _Version, vector: Vector, count: int, allowed: NDArray[np.uint32] | None) -> Ranked:
-    """(product id, score) of the `count` best distinct products, each by its best reference."""
-    ids, scores = version.index.search_groups(vector, count, bits=PHOTO_BITS, allowed=allowed)
-    return best_products(ids, scores)[:count]
-
-
 def _candidates(version: _Version, ranked: list[tuple[int, float]]) -> tuple[Candidate, ...]:
     decision, catalog = version.decision, version.catalog
     candidates = []
     for place, (product_id, score) in enumerate(ranked):
         rival = ranked[1 if place == 0 else 0][1] if len(ranked) > 1 else None
-        candidates.append(
-            Candidate(catalog.product(product_id), score, decision.confidence(score, margin_of(score, rival)))
-        )
+        references = version.gallery.references(product_id)
+        confidence = decision.confidence(score, margin_of(score, rival), references)
+        candidates.append(Candidate(catalog.product(product_id), score, confidence))
     return tuple(candidates)
