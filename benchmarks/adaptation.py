@@ -125,7 +125,7 @@ def answer(contents: Contents, decision: Decision, queries: NDArray[np.float32],
     gallery = Gallery(contents.index, contents.adapter, contents.prototypes)
     rows = []
     for query, right in zip(queries, truth.tolist(), strict=True):
-        ranked = gallery.rank(query, 5)
+        ranked = gallery.rank(gallery.adapted(query), 5)
         (product, score), rival = ranked[0], ranked[1][1] if len(ranked) > 1 else None
         confidence = decision.confidence(score, margin_of(score, rival), gallery.references(product))
         rows.append((product, score, confidence, right in [one for one, _ in ranked]))
@@ -181,7 +181,6 @@ def pictures_under_a_photo_adapter(data: Data) -> Contents:
     assert contents.adapter is not None
     adapter = centered_on_packshots(contents.adapter, data.iconic)
     labels, rows = prototypes(adapter, data.iconic.pictures())
-    index = VectorIndex.build(data.iconic.vectors, data.iconic.ids)
     index = VectorIndex.build(data.iconic.adapted(adapter), data.iconic.ids)
     means = VectorIndex.build(rows, (labels << PHOTO_BITS).astype(np.uint32))
     return replace(contents, adapter=adapter, index=index, prototypes=means)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from ._terminal import complain, print_json
 from .errors import ImageError
 
 if TYPE_CHECKING:
+    from .attributes import Where
     from .matcher import Matcher, MatchResult
     from .tracking import TrackDecision
 
@@ -37,7 +37,7 @@ def check_options(options: argparse.Namespace) -> None:
     check_ending(Path(options.explain))
 
 
-def match_frames(matcher: Matcher, options: argparse.Namespace, where: Mapping[str, str]) -> bool:
+def match_frames(matcher: Matcher, options: argparse.Namespace, where: Where) -> bool:
     """One answer to all images; whether one of them at least could be read."""
     tracker = matcher.track(top_k=options.top_k or 5, where=where or None)
     for image in options.images:
@@ -69,7 +69,7 @@ def _told(decision: TrackDecision, given: int) -> str:
     return f"{title}, {best.confidence:.0%} sure, {looked}"
 
 
-def match_explained(matcher: Matcher, options: argparse.Namespace, where: Mapping[str, str]) -> MatchResult:
+def match_explained(matcher: Matcher, options: argparse.Namespace, where: Where) -> MatchResult:
     """Match the image and write the picture; the match."""
     explanation = matcher.explain(options.images[0], photos=options.photos, where=where or None)
     explanation.save(options.explain)

@@ -107,6 +107,15 @@ class Adaptation:
         """As it stands in the manifest."""
         return asdict(self)
 
+    def sentence(self) -> str:
+        """For people: what was chosen, and why."""
+        if self.method == "none":
+            return f"none ({self.reason})"
+        scored = "by their best photo" if self.scoring == "max" else "by the mean of their photos"
+        views = f" and {self.views} views of each" if self.views else ""
+        fitted = f"fitted on {self.photos:,} photos{views}"
+        return f"{self.dimension} dimensions, products scored {scored}, {fitted}; {self.reason}"
+
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Adaptation:
         """From the manifest. Raises BundleError."""

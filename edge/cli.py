@@ -10,16 +10,25 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import _match_command
-from ._terminal import complain, print_json, progress_bar, quiet_native, ready_streams
+from . import _cli_around, _match_command
+from ._terminal import (
+    DONE,
+    INTERRUPTED,
+    NO,
+    WRONG_INPUT,
+    complain,
+    print_json,
+    progress_bar,
+    quiet_native,
+    ready_streams,
+    titled,
+)
 from ._version import __version__
-from .errors import BundleDamaged, CatalogError, ImageError, ShelfmatchError
+from .errors import BundleDamaged, ImageError, ShelfmatchError
 
 if TYPE_CHECKING:
     from .build import BuildReport, Progress
     from .matcher import Matcher, MatchResult
-
-DONE, NO, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 class _Parser(argparse.ArgumentParser):
@@ -102,9 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     match.add_argument(
         "--top-k", type=_positive, default=None, metavar="N", help="list the N best products (default: 5 in JSON)"
     )
-    match.add_argument(
-        "--where", action="append", default=[], metavar="KEY=VALUE", help="only such products; repeatable"
-    )
+    _cli_around.add_where(match)
+    _cli_around.add_labels(match)
     match.add_argument("--workers", type=_whole, default=0, metavar="N", help="threads (default: one a core)")
     _match_command.add_options(match)
 
@@ -130,8 +138,10 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "queries", metavar="QUERIES.csv", help="header image,sku; empty sku: a product the shop doesn't sell"
     )
+    _cli_around.add_eval_options(evaluate)
     evaluate.add_argument("--workers", type=_whole, default=0, metavar="N", help="threads (default: one a core)")
 
+    _cli_around.register(command, _positive)
     command("encoders", _encoders, "the encoders that came with the package")
     return parser
 
@@ -263,6 +273,13 @@ def _print_report(options: argparse.Namespace, report: BuildReport, headline: st
         print(f"  not photos: {len(report.ignored)} files, for example {report.ignored[0]}")
     if report.without_photos:
         print(f"  left out for want of a readable photo: {', '.join(report.without_photos[:10])}")
+    if report.pruned is not None:
+        print(
+            f"  {report.pruned.removed:,} photos left out that add little: of those, {report.pruned.recall_before:.1%} find "
+            f"their product among all photos, {report.pruned.recall_after:.1%} among those kept"
+        )
+    if report.adaptation is not None:
+        print(f"  adapter: {report.adaptation.sentence()}")
     if report.decision is not None:
         print(f"  {describe_decision(report.decision.to_dict())}")
     return DONE
@@ -273,15 +290,26 @@ def describe_decision(decision: dict[str, Any]) -> str:
     target = f"{decision['target_false_accept_rate']:.0%} false accepts"
     if decision["method"] == "default":
         return f"threshold: a default, since the shop is too small to calibrate (target {target})"
-    how = {"leave-one-out": "leaving photos out", "synthetic-views": "synthetic views"}[decision["method"]]
+    how = {
+        "held-out": "holding out groups of like photos",
+        "leave-one-out": "leaving photos out",
+        "synthetic-views": "synthetic views",
+    }[decision["method"]]
     return (
         f"threshold {decision['threshold']:.3f} for {target}, from {how}: "
         f"{decision['correct_accept_rate']:.0%} of the shop's own photos accepted and right"
     )
 
 
+def reliability_lines(curve: Sequence[Sequence[float]]) -> str:
+    """The reliability curve for a terminal: at each confidence, the share of held-out photos that was right."""
+    rows = [f"    at {mean:4.0%} sure  {'█' * round(20 * share):<20}  {share:4.0%} right of {count:,}\n"
+            for mean, share, count in curve]  # fmt: skip
+    return "".join(rows)
+
+
 def _match(options: argparse.Namespace) -> int:
-    where = dict(_key_value(text) for text in options.where)
+    where = _cli_around.where_of(options.where)
     workers = options.workers or min(os.cpu_count() or 1, len(options.images))
     failed = False
     _match_command.check_options(options)
@@ -292,7 +320,9 @@ def _match(options: argparse.Namespace) -> int:
             explained = _match_command.match_explained(matcher, options, where)
             print_json(explained.to_dict()) if options.json else _print_match(explained, options.top_k)
             return DONE
-        answers = matcher.match_many(options.images, top_k=options.top_k or 5, where=where, workers=workers)
+        answers = matcher.match_many(
+            options.images, top_k=options.top_k or 5, where=where, labels=options.labels, workers=workers
+        )
         for image, answer in zip(options.images, answers, strict=True):
             if isinstance(answer, ImageError):
                 failed = True
@@ -307,30 +337,21 @@ def _match(options: argparse.Namespace) -> int:
     return WRONG_INPUT if failed else DONE
 
 
-def _key_value(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise CatalogError(f"--where {text!r} arrived; expected KEY=VALUE, like category=tea")
-    return key, value
-
-
 def _print_match(answer: MatchResult, top_k: int | None) -> None:
     total = f"{answer.latency_ms['total']:.0f} ms{_match_command.second_look_told(answer)}"
     best = answer.candidates[0] if answer.candidates else None
     if best is None:
         print(f"{answer.image}: unknown (the shop has no such products), {total}")
     elif answer.sku is not None:
-        print(f"{answer.image}: {_titled(best.sku, best.name)}, {best.confidence:.0%} sure, {total}")
+        print(f"{answer.image}: {titled(best.sku, best.name)}, {best.confidence:.0%} sure, {total}")
     else:
-        print(f"{answer.image}: unknown (nearest: {_titled(best.sku, best.name)}, {best.confidence:.0%} sure), {total}")
+        print(f"{answer.image}: unknown (nearest: {titled(best.sku, best.name)}, {best.confidence:.0%} sure), {total}")
+    for attribute, label in answer.labels.items():
+        print(f"  {attribute}: " + ("unknown" if label is None else f"{label.value}, {label.confidence:.0%} sure"))
     for place, candidate in enumerate(answer.candidates[: top_k or 0], start=1):
         print(
-            f"  {place}. {_titled(candidate.sku, candidate.name)}  score {candidate.score:.3f}  {candidate.confidence:.0%}"
+            f"  {place}. {titled(candidate.sku, candidate.name)}  score {candidate.score:.3f}  {candidate.confidence:.0%}"
         )
-
-
-def _titled(sku: str, name: str) -> str:
-    return f"{sku} {name}" if name else sku
 
 
 def _info(options: argparse.Namespace) -> int:
@@ -348,6 +369,7 @@ def _info(options: argparse.Namespace) -> int:
         "index": {"kind": manifest.index.kind, "dtype": manifest.index.dtype, "dimension": manifest.index.dimension},
         "resizer": manifest.resizer,
         "decision": dict(manifest.decision),
+        "adaptation": manifest.adaptation.to_dict(),
         "encoder": manifest.encoder.to_dict(),
         "files": {role: {"name": e.name, "size_bytes": e.size_bytes} for role, e in manifest.files.items()},
     }
@@ -370,7 +392,9 @@ def _info(options: argparse.Namespace) -> int:
         f"  encoder  {card.name}, {card.width}x{card.height} {card.input_dtype} → {card.dimension}, {card.size_bytes / 1e6:.1f} MB"
     )
     print(f"  index    {index.kind}, {index.dtype}, {manifest.files['vectors'].size_bytes / 1e6:.1f} MB")
+    print(f"  adapter  {manifest.adaptation.sentence()}")
     print(f"  {describe_decision(dict(manifest.decision))}")
+    print(reliability_lines(manifest.decision["reliability"]), end="")
     for product_record in products:
         print(
             "  "
@@ -400,17 +424,8 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _eval(options: argparse.Namespace) -> int:
-    from .evaluation import evaluate
-
     with _open_matcher(options.bundle, options.workers) as matcher:
-        result = evaluate(matcher, options.queries, workers=options.workers, progress=progress_bar("eval"))
-    if options.json:
-        print_json(result.to_dict())
-    else:
-        print(result.table())
-    for label, problem in result.unreadable:
-        complain(f"{label}: {problem}" if label not in problem else problem)
-    return WRONG_INPUT if result.unreadable else DONE
+        return _cli_around.run_eval(options, matcher)
 
 
 def _encoders(options: argparse.Namespace) -> int:

@@ -114,10 +114,10 @@ def fit(pictures: Pictures, *, force: bool = False, views: int = 0) -> Fit:
 
     if products < 3:
         return none(f"a shop of {products} products has nothing to tell apart that the encoder doesn't")
-    if min(len(plain.known), len(plain.unknown)) < MIN_SAMPLES and not force:
-        return none(f"held-out pictures are too few to tell ({len(plain.known)}; at least {MIN_SAMPLES})")
     if len(pictures) <= products:
         return none("each product has one picture and no views; how one product's pictures differ can't be learnt")
+    if min(len(plain.known), len(plain.unknown)) < MIN_SAMPLES and not (force and adapted):
+        return none(f"held-out pictures are too few to tell ({len(plain.known)}; at least {MIN_SAMPLES})")
     best = max(one.recall for one in adapted.values())
     choice = max(
         (choice for choice, one in adapted.items() if one.recall >= best - _NEAR_BEST),

@@ -29,19 +29,18 @@ class Gallery:
         """A photo's (D,) embedding as this gallery's vectors are."""
         return embedding if self.adapter is None else self.adapter.apply(embedding)
 
-    def rank(self, embedding: Floats, count: int, allowed: NDArray[np.uint32] | None = None) -> list[tuple[int, float]]:
-        """(product id, score) of the `count` best distinct products for a (D,) embedding, best first.
+    def rank(self, vector: Floats, count: int, allowed: NDArray[np.bool_] | None = None) -> list[tuple[int, float]]:
+        """(product id, score) of the `count` best distinct products for an adapted (d,) vector, best first.
 
-        `allowed`: only products of these references count.
+        `allowed`: which of the index's references (in the order of its ids) may count, and so which products.
         """
-        vector = self.adapted(embedding)
         if self.prototypes is None:
             ids, scores = self.index.search_groups(vector, count, bits=PHOTO_BITS, allowed=allowed)
             return best_products(ids, scores)[:count]
-        of_products = None if allowed is None else np.unique(product_of(allowed)) << np.uint32(PHOTO_BITS)
-        if of_products is not None:
-            of_products = of_products[np.isin(of_products, self.prototypes.ids)]
-        found, cosines = self.prototypes.search(vector, count, allowed=of_products)
+        passing = None
+        if allowed is not None:
+            passing = np.isin(product_of(self.prototypes.ids), product_of(self.index.ids[allowed]))
+        found, cosines = self.prototypes.search(vector, count, allowed=passing)
         return list(zip(product_of(found[0]).tolist(), cosines[0].tolist(), strict=True))
 
     def references(self, product_id: int) -> int:

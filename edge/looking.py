@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .attributes import Where
 from .explanation import Explanation, explain
 from .fusion import DEPTH, Ranked
 from .image import ImageSource, Limits, Pixels, decode
@@ -23,13 +24,13 @@ def look_again(
     limits: Limits,
     candidates: tuple[Candidate, ...],
     count: int,
-    allowed: NDArray[np.uint32] | None,
+    allowed: NDArray[np.bool_] | None,
 ) -> tuple[LookAgain, tuple[Candidate, ...]]:
     """Mend a rejected photo and rank again; `candidates`, those of the first look, where that says nothing."""
     encoder = version.encoder
 
     def rank(pixels: Pixels) -> Ranked:
-        return version.gallery.rank(encoder.embed_pixels(pixels), max(DEPTH, count), allowed)
+        return version.gallery.rank(version.gallery.adapted(encoder.embed_pixels(pixels)), max(DEPTH, count), allowed)
 
     look, ranked = second_look(decode(image, encoder.card, limits), encoder.card, encoder.resizer, rank)
     if ranked:
@@ -37,14 +38,13 @@ def look_again(
     return (replace(look, problem=None) if _accepted(version, candidates) else look), candidates
 
 
-def tracker_of(matcher: Matcher, limits: Limits, top_k: int, where: Mapping[str, str] | None) -> Tracker:
+def tracker_of(matcher: Matcher, limits: Limits, top_k: int, where: Where | None) -> Tracker:
     """A tracker whose frames this matcher looks at and whose mean scores its decision judges."""
 
     def look(image: ImageSource) -> Frame:
         version = matcher._fresh()
-        embedding = version.encoder.embed_timed(image, limits).vector
-        ranked = version.gallery.rank(embedding, max(DEPTH, top_k), _allowed(version, where))
-        return Frame(version.gallery.adapted(embedding), ranked, version)
+        vector = version.gallery.adapted(version.encoder.embed_timed(image, limits).vector)
+        return Frame(vector, version.gallery.rank(vector, max(DEPTH, top_k), _allowed(version, where)), version)
 
     return Tracker(look, judge, sameness, top_k=top_k)
 
@@ -65,7 +65,7 @@ def explanation_of(
     image: ImageSource,
     photos: str | os.PathLike[str] | None,
     grid: tuple[int, int],
-    where: Mapping[str, str] | None,
+    where: Where | None,
     limits: Limits,
 ) -> Explanation:
     """Match a photo and explain the best candidate, accepted or not."""
@@ -76,10 +76,11 @@ def explanation_of(
 
     def scores_of(pictures: Sequence[Pixels]) -> list[float]:
         """Of the best product; 0 for a picture that says nothing."""
-        vectors = version.encoder.embed_batch(pictures)
-        if not nearest and own is not None:  # the first picture is the uncovered one
-            found, _ = version.gallery.index.search(version.gallery.adapted(vectors[0]), len(own), allowed=own)
+        embeddings = version.encoder.embed_batch(pictures)
+        vectors = [version.gallery.adapted(embedding) if embedding.any() else None for embedding in embeddings]
+        if not nearest and own is not None and vectors[0] is not None:  # the first picture is the uncovered one
+            found, _ = version.gallery.index.search(vectors[0], int(own.sum()), allowed=own)
             nearest.extend(int(number) for number in found[0])
-        return [version.gallery.rank(vector, 1, own)[0][1] if vector.any() else 0.0 for vector in vectors]
+        return [version.gallery.rank(vector, 1, own)[0][1] if vector is not None else 0.0 for vector in vectors]
 
     return explain(result, image, version.encoder, version.catalog, scores_of, nearest, photos, grid, limits)

@@ -15,6 +15,7 @@ from .errors import BundleDamaged, BundleError, BundleVersion, EncoderError
 
 CARD_VERSION = 1
 BUNDLE_VERSION = 2
+"""2: an adapter and prototypes, and tables in the catalogue for filters and words. No release wrote format 1."""
 BUNDLE_FORMAT = "shelfmatch-bundle"
 IN_THE_GRAPH = "in the graph"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .adapter import Adapter
+from .attributes import Where
 from .bundle import Bundle, Stamp, read_stamp
-from .catalog import PHOTO_BITS, Catalog, Product
+from .catalog import Catalog, Product, Reference
 from .decision import Decision, margin_of
-from .encoder import Encoder
+from .encoder import Encoder, Vector
 from .errors import BundleDamaged, BundleError, ImageError, ShelfmatchError, VectorError
 from .gallery import Gallery
 from .image import DEFAULT_LIMITS, ImageSource, Limits, source_name
@@ -26,7 +27,9 @@ from .index import VectorIndex
 
 if TYPE_CHECKING:
     from .explanation import Explanation
+    from .labels import Label
     from .lookagain import LookAgain
+    from .neighbours import Neighbour
     from .tracking import Tracker
 
 
@@ -63,9 +66,8 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class MatchResult:
     """The answer to one photo. `sku` is None for "unknown"; `candidates` are distinct products, best first, in both cases.
-
-    `look_again` says how a rejected photo was mended and looked at again; None where the first look was enough.
-    """
+    `labels`: attribute → its likely value, for those that were asked for; None where no product that may vote has one.
+    `look_again`: how a rejected photo was mended and looked at again; None where the first look was enough."""
 
     image: str
     decision: Literal["match", "unknown"]
@@ -74,10 +76,11 @@ class MatchResult:
     candidates: tuple[Candidate, ...]
     latency_ms: Mapping[str, float] = field(default_factory=dict)
     generation: int = 0
+    labels: Mapping[str, Label | None] = field(default_factory=dict)
     look_again: LookAgain | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The document of `match --json`; "look_again" only where there was a second look."""
+        """The document of `match --json`; labels only where they were asked for, "look_again" only after a second look."""
         record: dict[str, Any] = {
             "image": self.image,
             "decision": self.decision,
@@ -86,6 +89,10 @@ class MatchResult:
             "candidates": [candidate.to_dict() for candidate in self.candidates],
             "latency_ms": {stage: round(value, 3) for stage, value in self.latency_ms.items()},
         }
+        if self.labels:
+            record["labels"] = {
+                attribute: None if label is None else label.to_dict() for attribute, label in self.labels.items()
+            }
         if self.look_again is not None:
             record["look_again"] = self.look_again.to_dict()
         return record
@@ -185,25 +192,30 @@ class Matcher:
         """References, prototypes and the adapter."""
         return self._current().gallery
 
-    def match(self, image: ImageSource, *, top_k: int = 5, where: Mapping[str, str] | None = None) -> MatchResult:
+    def match(
+        self, image: ImageSource, *, top_k: int = 5, where: Where | None = None, labels: Sequence[str] = ()
+    ) -> MatchResult:
         """Name the product on a photo: a path, bytes, a PIL image, or an (H, W, 3) uint8 RGB array.
 
-        `where` keeps only products with these attributes. Raises ImageError if the photo can't be read.
+        `where` keeps only products with these attributes, {"category": "tea"}; of several values, {"category": ["tea",
+        "coffee"]}, either. `labels`: attributes that the nearest products (that pass `where`) vote on, also for products the
+        shop doesn't sell. Raises ImageError if the photo can't be read, CatalogError for an attribute that no product has.
         """
         start = time.perf_counter()
         version = self._fresh()
         embedding = version.encoder.embed_timed(image, self._limits)
         before_search = time.perf_counter()
-        ranked = version.gallery.rank(embedding.vector, max(2, top_k), _allowed(version, where))
+        allowed = _allowed(version, where)
+        vector = version.gallery.adapted(embedding.vector)
+        ranked = version.gallery.rank(vector, max(2, top_k), allowed)
         candidates = _candidates(version, ranked)
+        voted = _labels(version, vector, labels, allowed)
         after_search = end = time.perf_counter()
         look = None
         if self._looks_again and not _accepted(version, candidates):
             from .looking import look_again  # only rejected photos pay for it
 
-            look, candidates = look_again(
-                version, image, self._limits, candidates, max(2, top_k), _allowed(version, where)
-            )
+            look, candidates = look_again(version, image, self._limits, candidates, max(2, top_k), allowed)
             end = time.perf_counter()
         best = candidates[0] if candidates else None
         accepted = _accepted(version, candidates)
@@ -222,10 +234,11 @@ class Matcher:
                 "total": (end - start) * 1e3,
             },
             generation=version.bundle.manifest.generation,
+            labels=voted,
             look_again=look,
         )
 
-    def track(self, *, top_k: int = 5, where: Mapping[str, str] | None = None) -> Tracker:
+    def track(self, *, top_k: int = 5, where: Where | None = None) -> Tracker:
         """Decide over several frames of one product: `tracker.add(frame)` gives the decision so far."""
         from .looking import tracker_of
 
@@ -237,7 +250,7 @@ class Matcher:
         *,
         photos: str | os.PathLike[str] | None = None,
         grid: tuple[int, int] = (8, 8),
-        where: Mapping[str, str] | None = None,
+        where: Where | None = None,
     ) -> Explanation:
         """What a match rests on: `grid` (rows, columns) parts of the photo are covered one by one, a run of the encoder each.
 
@@ -249,7 +262,13 @@ class Matcher:
         return explanation_of(self, image, photos, grid, where, self._limits)
 
     def match_many(
-        self, images: Iterable[ImageSource], *, top_k: int = 5, where: Mapping[str, str] | None = None, workers: int = 0
+        self,
+        images: Iterable[ImageSource],
+        *,
+        top_k: int = 5,
+        where: Where | None = None,
+        labels: Sequence[str] = (),
+        workers: int = 0,
     ) -> Iterator[MatchResult | ImageError]:
         """Answers in the order of the images, computed by several threads (default: one a core).
 
@@ -258,7 +277,7 @@ class Matcher:
 
         def one(image: ImageSource) -> MatchResult | ImageError:
             try:
-                return self.match(image, top_k=top_k, where=where)
+                return self.match(image, top_k=top_k, where=where, labels=labels)
             except (ImageError, VectorError) as error:
                 return error if isinstance(error, ImageError) else ImageError(str(error))
 
@@ -354,6 +373,33 @@ class Matcher:
         encoder.prepare()
         return encoder
 
+    def similar(self, sku: str, *, top_k: int = 5, where: Where | None = None) -> tuple[Neighbour, ...]:
+        """The other products most like this one, best first: see `neighbours.similar`. `where` as for `match`.
+
+        Raises CatalogError if the shop doesn't have the SKU, or no product an attribute of `where`.
+        """
+        from .neighbours import similar
+
+        version = self._fresh()
+        return similar(version.gallery.index, version.catalog, sku, top_k, _allowed(version, where))
+
+    def find(self, words: str, *, limit: int = 10) -> tuple[Neighbour, ...]:
+        """The products that have, for each of the words, one that begins with it, in SKU, name or attributes; best first.
+
+        Made for a search box: upper case, accents and punctuation don't matter, and no text raises. See `words`.
+        """
+        from .neighbours import find
+
+        return find(self._fresh().catalog, words, limit)
+
+    def nearest_photos(self, image: ImageSource, sku: str) -> tuple[Reference, ...]:
+        """A product's catalogued photos, the ones most like this image first. Raises ImageError, CatalogError."""
+        from .neighbours import nearest_photos
+
+        version = self._fresh()
+        vector = version.gallery.adapted(version.encoder.embed_timed(image, self._limits).vector)
+        return nearest_photos(version.gallery.index, version.catalog, vector, sku)
+
 
 def _check_dimensions(
     bundle: Bundle, index: VectorIndex, adapter: Adapter | None, prototypes: VectorIndex | None
@@ -407,12 +453,20 @@ def read_stamp_or_none(path: Path) -> Stamp | None:
         return None
 
 
-def _allowed(version: _Version, where: Mapping[str, str] | None) -> NDArray[np.uint32] | None:
-    """Ids of the references that a filter lets pass; None without a filter."""
-    if not where:
-        return None
-    ids = version.gallery.index.ids
-    return ids[np.isin(ids >> np.uint32(PHOTO_BITS), version.catalog.where(where))]
+def _labels(
+    version: _Version, vector: Vector, attributes: Sequence[str], allowed: NDArray[np.bool_] | None
+) -> Mapping[str, Label | None]:
+    """What the nearest products say of the attributes; nothing is loaded or computed for none."""
+    if not attributes:
+        return {}
+    from .labels import labels_of
+
+    return labels_of(version.gallery.index, version.catalog, vector, attributes, allowed)
+
+
+def _allowed(version: _Version, where: Where | None) -> NDArray[np.bool_] | None:
+    """Which references a filter lets pass; None without a filter."""
+    return version.catalog.passing(version.gallery.index.ids, where) if where else None
 
 
 def _accepted(version: _Version, candidates: tuple[Candidate, ...]) -> bool:
