@@ -19,7 +19,7 @@ import numpy as np
 from . import enhance
 from .errors import VectorError
 from .fusion import Ranked, mean_scores
-from .image import Decoded, Pixels, Resizer, fit, halvings, upright
+from .image import Decoded, Pixels, Resizer, fit, upright
 from .quality import Problem, Quality, detail_box, luma, measure, noise_of
 
 if TYPE_CHECKING:
@@ -134,10 +134,10 @@ def _part(photo: Pixels, box: tuple[float, float, float, float]) -> Pixels:
 def _working_size(decoded: Decoded, card: EncoderCard) -> Pixels:
     """The photo upright, under twice the encoder's size where it was larger: mending costs by the pixel."""
     picture = upright(decoded)
-    factor = halvings(picture.size, card, 1)
-    if factor > 1:
-        picture = picture.reduce(factor)
-    return np.asarray(picture)
+    factor = 1
+    while 2 * factor <= min(picture.width / card.width, picture.height / card.height):
+        factor *= 2
+    return np.asarray(picture.reduce(factor) if factor > 1 else picture)
 
 
 def second_look(

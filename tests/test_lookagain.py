@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shelfmatch.edge import Encoder, Matcher, build_bundle
+from shelfmatch.edge import Encoder, Matcher, build_bundle, rendered
 from shelfmatch.edge.errors import VectorError
 from shelfmatch.edge.fusion import Ranked, mean_scores
 from shelfmatch.edge.image import Decoded, Pixels
@@ -41,9 +41,8 @@ def grocery_shop(grocery: Path, coral_models: Path, tmp_path_factory: pytest.Tem
 
 
 def plain_photo(side: int = 96) -> Pixels:
-    """A sharp photo without faults: random cells all over."""
-    cells = np.random.default_rng(5).integers(0, 256, (16, 16, 3))
-    return np.kron(cells, np.ones((side // 16, side // 16, 1))).astype(np.uint8)
+    """A rendered photo without faults."""
+    return np.asarray(rendered.render_view(rendered.make_product(16), 0, (side, side), difficulty=0.0))
 
 
 def names_of(pixels: Pixels) -> list[str]:
@@ -73,7 +72,7 @@ def test_what_is_mended_is_what_is_wrong() -> None:
     assert names_of((photo * 0.15).astype(np.uint8)) == ["auto-levels", "auto-levels, denoised"]
     assert names_of((photo + noise).clip(0, 255).astype(np.uint8)) == ["denoised", "smoothed"]
     small = np.full((96, 96, 3), 120, np.uint8)
-    small[30:60, 40:70] = plain_photo(36)[:30, :30]
+    small[30:62, 40:72] = plain_photo(32)
     assert "cropped to the product" in names_of(small)
 
 
