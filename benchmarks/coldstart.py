@@ -38,7 +38,7 @@ NUMPY = "import numpy; print('ready', flush=True)"
 OURS = """\
 import sys
 from shelfmatch.edge import Matcher
-matcher = Matcher.open(sys.argv[1], threads=1, resizer=sys.argv[3])
+matcher = Matcher.open(sys.argv[1], threads=1, resizer=sys.argv[3], look_again=False)
 print(matcher.match(sys.argv[2], top_k=5).candidates[0].sku, flush=True)
 """
 TASKLIB = """\

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import _cli_around
+from . import _cli_around, _match_command
 from ._terminal import (
     DONE,
     INTERRUPTED,
@@ -114,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     _cli_around.add_where(match)
     _cli_around.add_labels(match)
     match.add_argument("--workers", type=_whole, default=0, metavar="N", help="threads (default: one a core)")
+    _match_command.add_options(match)
 
     add = command("add", _add, "add photos to a bundle, in place")
     add.add_argument("bundle", metavar="SHOP.bundle")
@@ -167,11 +168,11 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _open_matcher(path: str, workers: int = 0) -> Matcher:
+def _open_matcher(path: str, workers: int = 0, *, look_again: bool = True) -> Matcher:
     from .matcher import Matcher
 
     with quiet_native():
-        return Matcher.open(path, sessions=workers or None, follow=False)
+        return Matcher.open(path, sessions=workers or None, follow=False, look_again=look_again)
 
 
 def _catalogue(run: Callable[[Progress], BuildReport]) -> BuildReport:
@@ -311,7 +312,14 @@ def _match(options: argparse.Namespace) -> int:
     where = _cli_around.where_of(options.where)
     workers = options.workers or min(os.cpu_count() or 1, len(options.images))
     failed = False
-    with _open_matcher(options.bundle, workers) as matcher:
+    _match_command.check_options(options)
+    with _open_matcher(options.bundle, workers, look_again=not options.no_look_again) as matcher:
+        if options.frames:
+            return DONE if _match_command.match_frames(matcher, options, where) else WRONG_INPUT
+        if options.explain is not None:
+            explained = _match_command.match_explained(matcher, options, where)
+            print_json(explained.to_dict()) if options.json else _print_match(explained, options.top_k)
+            return DONE
         answers = matcher.match_many(
             options.images, top_k=options.top_k or 5, where=where, labels=options.labels, workers=workers
         )
@@ -330,7 +338,7 @@ def _match(options: argparse.Namespace) -> int:
 
 
 def _print_match(answer: MatchResult, top_k: int | None) -> None:
-    total = f"{answer.latency_ms['total']:.0f} ms"
+    total = f"{answer.latency_ms['total']:.0f} ms{_match_command.second_look_told(answer)}"
     best = answer.candidates[0] if answer.candidates else None
     if best is None:
         print(f"{answer.image}: unknown (the shop has no such products), {total}")

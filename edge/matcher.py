@@ -26,8 +26,11 @@ from .image import DEFAULT_LIMITS, ImageSource, Limits, source_name
 from .index import VectorIndex
 
 if TYPE_CHECKING:
+    from .explanation import Explanation
     from .labels import Label
+    from .lookagain import LookAgain
     from .neighbours import Neighbour
+    from .tracking import Tracker
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,8 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class MatchResult:
     """The answer to one photo. `sku` is None for "unknown"; `candidates` are distinct products, best first, in both cases.
-    `labels`: attribute → its likely value, for those that were asked for; None where no product that may vote has one."""
+    `labels`: attribute → its likely value, for those that were asked for; None where no product that may vote has one.
+    `look_again`: how a rejected photo was mended and looked at again; None where the first look was enough."""
 
     image: str
     decision: Literal["match", "unknown"]
@@ -73,9 +77,10 @@ class MatchResult:
     latency_ms: Mapping[str, float] = field(default_factory=dict)
     generation: int = 0
     labels: Mapping[str, Label | None] = field(default_factory=dict)
+    look_again: LookAgain | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The document of `match --json`; labels only where they were asked for."""
+        """The document of `match --json`; labels only where they were asked for, "look_again" only after a second look."""
         record: dict[str, Any] = {
             "image": self.image,
             "decision": self.decision,
@@ -88,6 +93,8 @@ class MatchResult:
             record["labels"] = {
                 attribute: None if label is None else label.to_dict() for attribute, label in self.labels.items()
             }
+        if self.look_again is not None:
+            record["look_again"] = self.look_again.to_dict()
         return record
 
 
@@ -109,11 +116,12 @@ class Matcher:
         print(matcher.match("query.jpg").sku)
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], limits: Limits, follow: bool) -> None:
+    def __init__(self, path: Path, settings: Mapping[str, Any], limits: Limits, follow: bool, look_again: bool) -> None:
         self._path = path
         self._settings = settings
         self._limits = limits
         self._follow = follow
+        self._looks_again = look_again
         self._reload_lock = threading.Lock()
         self._refused: Stamp | None = None
         self._version: _Version | None = self._load(None)
@@ -129,12 +137,14 @@ class Matcher:
         resizer: str = "auto",
         limits: Limits = DEFAULT_LIMITS,
         follow: bool = True,
+        look_again: bool = True,
     ) -> Matcher:
         """Load a bundle and check every byte that answers will rest on.
 
         `threads` per interpreter; `sessions` how many interpreters there may be (default: one a core, opened as threads ask
         for them). `resizer` "auto" takes what the catalogue was made with where it is installed. `follow`: look for a new
-        version before each answer (2 µs). Raises BundleError and its kin, RuntimeUnavailable, EncoderError.
+        version before each answer (2 µs). `look_again`: mend a rejected photo and look once more. Raises
+        BundleError and its kin, RuntimeUnavailable, EncoderError.
         """
         settings = {
             "threads": threads,
@@ -142,7 +152,7 @@ class Matcher:
             "runtime": runtime,
             "resizer": resizer,
         }
-        return cls(Path(path), settings, limits, follow)
+        return cls(Path(path), settings, limits, follow, look_again)
 
     def __enter__(self) -> Matcher:
         return self
@@ -200,9 +210,15 @@ class Matcher:
         ranked = version.gallery.rank(vector, max(2, top_k), allowed)
         candidates = _candidates(version, ranked)
         voted = _labels(version, vector, labels, allowed)
+        after_search = end = time.perf_counter()
+        look = None
+        if self._looks_again and not _accepted(version, candidates):
+            from .looking import look_again  # only rejected photos pay for it
+
+            look, candidates = look_again(version, image, self._limits, candidates, max(2, top_k), allowed)
+            end = time.perf_counter()
         best = candidates[0] if candidates else None
-        accepted = best is not None and best.confidence >= version.decision.threshold
-        end = time.perf_counter()
+        accepted = _accepted(version, candidates)
         return MatchResult(
             image=source_name(image),
             decision="match" if accepted else "unknown",
@@ -213,12 +229,37 @@ class Matcher:
                 "decode": embedding.decode_ms,
                 "preprocess": embedding.preprocess_ms,
                 "encode": embedding.encode_ms,
-                "search": (end - before_search) * 1e3,
+                "search": (after_search - before_search) * 1e3,
+                **({"look_again": (end - after_search) * 1e3} if look is not None else {}),
                 "total": (end - start) * 1e3,
             },
             generation=version.bundle.manifest.generation,
             labels=voted,
+            look_again=look,
         )
+
+    def track(self, *, top_k: int = 5, where: Where | None = None) -> Tracker:
+        """Decide over several frames of one product: `tracker.add(frame)` gives the decision so far."""
+        from .looking import tracker_of
+
+        return tracker_of(self, self._limits, top_k, where)
+
+    def explain(
+        self,
+        image: ImageSource,
+        *,
+        photos: str | os.PathLike[str] | None = None,
+        grid: tuple[int, int] = (8, 8),
+        where: Where | None = None,
+    ) -> Explanation:
+        """What a match rests on: `grid` (rows, columns) parts of the photo are covered one by one, a run of the encoder each.
+
+        `photos`: the folder or CSV that the bundle was built from, to show the reference; bundles hold no pictures. Raises
+        ImageError if the photo can't be read, CatalogError if the folder isn't there.
+        """
+        from .looking import explanation_of
+
+        return explanation_of(self, image, photos, grid, where, self._limits)
 
     def match_many(
         self,
@@ -426,6 +467,11 @@ def _labels(
 def _allowed(version: _Version, where: Where | None) -> NDArray[np.bool_] | None:
     """Which references a filter lets pass; None without a filter."""
     return version.catalog.passing(version.gallery.index.ids, where) if where else None
+
+
+def _accepted(version: _Version, candidates: tuple[Candidate, ...]) -> bool:
+    """Whether the best candidate is sure enough to be the answer."""
+    return bool(candidates) and candidates[0].confidence >= version.decision.threshold
 
 
 def _candidates(version: _Version, ranked: list[tuple[int, float]]) -> tuple[Candidate, ...]:
