@@ -1,0 +1,204 @@
+"""ONNX graphs as bytes: tidied, fed with uint8 pixels, normalized, projected, cut, and split into layers."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .encoders import Projection
+from .preprocessing import Preprocessing
+from .tools import need, quiet
+
+_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+def parse(model: bytes) -> Any:
+    """A ModelProto."""
+    return need("onnx", "reading an .onnx file").load_model_from_string(model)
+
+
+def tidy(model: bytes) -> bytes:
+    """Fold, fuse and clean a float graph: onnxslim, then ONNX Runtime's basic optimizations, which hold on every machine.
+
+    They fuse batch norm into convolutions and take away the transposes of channels-last networks. What is left of the
+    machine that made it (stack traces, doc strings) goes.
+    """
+    onnxslim = need("onnxslim", "tidying an .onnx file")
+    onnxruntime = need("onnxruntime", "tidying an .onnx file")
+    onnx = need("onnx", "tidying an .onnx file")
+    with quiet("tidying the ONNX graph"), tempfile.TemporaryDirectory(prefix="shelfmatch-onnx-") as folder:
+        slim = onnxslim.slim(parse(model))
+        target = Path(folder) / "tidy.onnx"
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(target)
+        options.log_severity_level = 4
+        onnxruntime.InferenceSession(slim.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        result = onnx.load_model(target)
+        used = {node.domain for node in result.graph.node} | {""}
+        opsets = [entry for entry in result.opset_import if entry.domain in used]
+        del result.opset_import[:]
+        result.opset_import.extend(opsets)
+        _strip(result)
+        data: bytes = result.SerializeToString(deterministic=True)
+    return data
+
+
+def _strip(model: Any) -> None:
+    model.doc_string = ""
+    model.producer_name, model.producer_version = "shelfmatch", ""
+    del model.metadata_props[:]
+    graph = model.graph
+    graph.doc_string = ""
+    for entry in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        entry.doc_string = ""
+        if hasattr(entry, "metadata_props"):
+            del entry.metadata_props[:]
+
+
+def with_uint8_input(model: bytes) -> bytes:
+    """A float graph that takes its pixels as uint8.
+
+    Where the pixels are quantized first thing with scale 1 and zero point 0 (int8 files), that node goes too: pixels are
+    then stored as they came. Elsewhere a Cast stands in front.
+    """
+    onnx = need("onnx", "giving an .onnx file its uint8 input")
+    graph_model = parse(model)
+    graph = graph_model.graph
+    entry = graph.input[0]
+    if entry.type.tensor_type.elem_type == onnx.TensorProto.UINT8:
+        return model
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    readers = [node for node in graph.node if entry.name in node.input]
+    inside = f"{entry.name}_float"
+    if len(readers) == 1 and readers[0].op_type == "QuantizeLinear" and _is_identity(readers[0], constants):
+        for node in graph.node:
+            for place, name in enumerate(node.input):
+                if name == readers[0].output[0]:
+                    node.input[place] = entry.name
+        graph.node.remove(readers[0])
+    else:
+        for node in readers:
+            for place, name in enumerate(node.input):
+                if name == entry.name:
+                    node.input[place] = inside
+        cast = onnx.helper.make_node("Cast", [entry.name], [inside], name="pixels_to_float", to=onnx.TensorProto.FLOAT)
+        graph.node.insert(0, cast)
+    entry.type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    data: bytes = graph_model.SerializeToString(deterministic=True)
+    return data
+
+
+def _is_identity(node: Any, constants: dict[str, Any]) -> bool:
+    scale, zero_point = constants.get(node.input[1]), constants.get(node.input[2])
+    return (
+        scale is not None
+        and zero_point is not None
+        and zero_point.dtype == np.uint8
+        and float(scale.reshape(())) == 1.0
+        and int(zero_point.reshape(())) == 0
+    )
+
+
+def with_normalization(model: bytes, preprocessing: Preprocessing, layout: str) -> bytes:
+    """A graph that takes normalized photos → one that takes RGB pixels, 0.0 to 255.0."""
+    onnx = need("onnx", "putting normalization into an .onnx file")
+    graph_model = parse(model)
+    graph = graph_model.graph
+    entry = graph.input[0]
+    if preprocessing.mean is None or preprocessing.std is None:
+        return model
+    inside = f"{entry.name}_normalized"
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            if name == entry.name:
+                node.input[place] = inside
+    scale = 1 / np.array(preprocessing.std, np.float64)
+    shape = (3, 1, 1) if layout == "NCHW" else (3,)
+    values = {"scale": scale, "shift": -np.array(preprocessing.mean) * scale}
+    for name, value in values.items():
+        tensor = onnx.numpy_helper.from_array(value.astype(np.float32).reshape(shape), f"{inside}_{name}")
+        graph.initializer.append(tensor)
+    scaled = f"{inside}_scaled"
+    graph.node.insert(0, onnx.helper.make_node("Mul", [entry.name, f"{inside}_scale"], [scaled], name="normalize_mul"))
+    graph.node.insert(1, onnx.helper.make_node("Add", [scaled, f"{inside}_shift"], [inside], name="normalize_add"))
+    data: bytes = graph_model.SerializeToString(deterministic=True)
+    return data
+
+
+def with_projection(model: bytes, projection: Projection, dimension: int) -> bytes:
+    """A graph with a last linear layer behind its only output."""
+    onnx = need("onnx", "putting a projection into an .onnx file")
+    graph_model = parse(model)
+    graph = graph_model.graph
+    (last,) = graph.output
+    weight = onnx.numpy_helper.from_array(np.ascontiguousarray(projection.weight), "projection_weight")
+    bias = onnx.numpy_helper.from_array(projection.bias, "projection_bias")
+    shape = onnx.numpy_helper.from_array(np.array([-1, dimension], np.int64), "projection_shape")
+    graph.initializer.extend([weight, bias, shape])
+    make = onnx.helper.make_node
+    graph.node.append(make("Reshape", [last.name, "projection_shape"], ["projection_in"], name="projection_reshape"))
+    graph.node.append(
+        make(
+            "Gemm",
+            ["projection_in", "projection_weight", "projection_bias"],
+            ["projected"],
+            name="projection",
+            transB=1,
+        )
+    )
+    graph.output.remove(last)
+    graph.output.append(
+        onnx.helper.make_tensor_value_info("projected", onnx.TensorProto.FLOAT, [None, len(projection.bias)])
+    )
+    data: bytes = graph_model.SerializeToString(deterministic=True)
+    return data
+
+
+def is_transformer(model: bytes) -> bool:
+    """Whether most weights are in matrix products between which there is attention: such a network takes dynamic int8."""
+    graph = parse(model).graph
+    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in graph.initializer}
+    share = {"Conv": 0, "MatMul": 0}
+    attention = False
+    for node in graph.node:
+        weights = sum(sizes.get(name, 0) for name in node.input)
+        attention = attention or node.op_type == "Softmax"
+        if node.op_type in ("Conv", "ConvTranspose"):
+            share["Conv"] += weights
+        elif node.op_type in ("MatMul", "Gemm"):
+            share["MatMul"] += weights
+    return attention and share["MatMul"] > share["Conv"]
+
+
+def layers(model: bytes) -> dict[str, tuple[str, ...]]:
+    """The network's layers: each weighted node with the nodes that follow it up to the next one, as node names.
+
+    Attention's products of two activations belong to the layer before them. Nodes without a name can't be told to a
+    quantizer; `named_nodes` gives each one.
+    """
+    graph = parse(model).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    groups: dict[str, list[str]] = {}
+    current = ""
+    for node in graph.node:
+        if node.op_type in _WEIGHTED and any(name in constants for name in node.input):
+            current = node.name
+        groups.setdefault(current or node.name, []).append(node.name)
+        current = current or node.name
+    return {name: tuple(members) for name, members in groups.items()}
+
+
+def named_nodes(model: bytes) -> bytes:
+    """Give every node a name of its own, in graph order."""
+    graph_model = parse(model)
+    seen: set[str] = set()
+    for number, node in enumerate(graph_model.graph.node):
+        if not node.name or node.name in seen:
+            node.name = f"{node.op_type.lower()}_{number}"
+        seen.add(node.name)
+    data: bytes = graph_model.SerializeToString(deterministic=True)
+    return data
