@@ -45,7 +45,8 @@ class SourceEncoder:
 
     `embed` takes (N, H, W, 3) uint8 RGB of the preprocessing's size to (N, D) float32, not normalized: the reference that
     exported files are held against. `writers` has the formats it can be written in; `refused` says why not the others.
-    `finished` is a device file that needs no conversion: a network that is quantized already.
+    `finished` is a device file that needs no conversion: a network that is quantized already. `takes_normalized`: what is
+    written takes normalized floats, since a ready file can't be given its normalization; the card then has mean and std.
     """
 
     name: str
@@ -55,6 +56,7 @@ class SourceEncoder:
     writers: Mapping[Format, Writer]
     refused: Mapping[Format, str] = field(default_factory=dict)
     finished: Mapping[Format, bytes] = field(default_factory=dict)
+    takes_normalized: bool = False
     provenance: str = ""
     license: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -63,7 +65,9 @@ class SourceEncoder:
         """How this format is written. Raises ExportError that says why it can't be."""
         if file_format in self.writers:
             return self.writers[file_format]
-        raise ExportError(f"{self.name} can't become .{file_format}: {self.refused.get(file_format, 'no way is known')}")
+        raise ExportError(
+            f"{self.name} can't become .{file_format}: {self.refused.get(file_format, 'no way is known')}"
+        )
 
 
 def fit_projection(vectors: Vectors, dimension: int) -> Projection:

@@ -202,3 +202,76 @@ def named_nodes(model: bytes) -> bytes:
         seen.add(node.name)
     data: bytes = graph_model.SerializeToString(deterministic=True)
     return data
+
+
+def with_fixed_batch(model: bytes) -> bytes:
+    """A graph of one photo at a time: converters handle it better, and what they make runs twice as fast."""
+    graph_model = parse(model)
+    for entry in (*graph_model.graph.input, *graph_model.graph.output):
+        first = entry.type.tensor_type.shape.dim[0]
+        if not first.dim_value:
+            first.dim_value = 1
+    del graph_model.graph.value_info[:]
+    data: bytes = need("onnx", "fixing a batch").shape_inference.infer_shapes(graph_model).SerializeToString()
+    return data
+
+
+def stripped(model: bytes) -> bytes:
+    """A graph without what tells of the machine or the run that made it, and with equal constants written once.
+
+    A quantized file has scales, zero points and biases for each channel of each layer, and most zero points are equal;
+    names of tensors are a twentieth of a small one.
+    """
+    graph_model = parse(model)
+    _strip(graph_model)
+    del graph_model.graph.value_info[:]
+    _share_constants(graph_model.graph)
+    _shorten_names(graph_model.graph)
+    data: bytes = graph_model.SerializeToString(deterministic=True)
+    return data
+
+
+def pixel_input(model: bytes) -> tuple[str, str]:
+    """The input's name, and NHWC or NCHW by where the three colours are."""
+    entry = parse(model).graph.input[0]
+    last = entry.type.tensor_type.shape.dim[3].dim_value
+    return str(entry.name), "NHWC" if last == 3 else "NCHW"
+
+
+def _share_constants(graph: Any) -> None:
+    outputs = {entry.name for entry in graph.output}
+    first: dict[bytes, str] = {}
+    same: dict[str, str] = {}
+    kept = []
+    for tensor in graph.initializer:
+        nameless = type(tensor)()
+        nameless.CopyFrom(tensor)
+        nameless.ClearField("name")
+        key = nameless.SerializeToString(deterministic=True)
+        if tensor.name in outputs or first.setdefault(key, tensor.name) == tensor.name:
+            kept.append(tensor)
+        else:
+            same[tensor.name] = first[key]
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            if name in same:
+                node.input[place] = same[name]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def _shorten_names(graph: Any) -> None:
+    """Tensors between the input and the output by number; nodes keep their names, by which people speak of layers."""
+    outside = {entry.name for entry in (*graph.input, *graph.output)} | {""}
+    if any(attribute.HasField("g") for node in graph.node for attribute in node.attribute):
+        return  # a subgraph sees the names around it
+    short: dict[str, str] = {}
+
+    def renamed(name: str) -> str:
+        return name if name in outside else short.setdefault(name, f"t{len(short)}")
+
+    for tensor in graph.initializer:
+        tensor.name = renamed(tensor.name)
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [renamed(name) for name in names]

@@ -6,6 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ..edge.image import Pixels
 from ..edge.manifest import EncoderCard
 from .errors import ExportError, SourceError
 
@@ -43,6 +47,13 @@ class Preprocessing:
                 raise ExportError(f"{name} {values!r} arrived; expected three numbers in units of 0 to 255")
         if self.std is not None and min(self.std) <= 0:
             raise ExportError(f"std {self.std!r} arrived; expected three positive numbers")
+
+    def normalized(self, pixels: Pixels) -> NDArray[np.float32]:
+        """(…, H, W, 3) uint8 as the float32 that the network takes."""
+        values = pixels.astype(np.float32)
+        if self.mean is not None and self.std is not None:
+            values = (values - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+        return values
 
     def card(self) -> EncoderCard:
         """A card that carries the geometry alone, for `edge.image`: it belongs to no file."""
@@ -125,7 +136,9 @@ def from_image_processor(config: Mapping[str, Any]) -> Preprocessing:
     size = _sides(config.get("size", 224))
     crop = _sides(config.get("crop_size", size)) if config.get("do_center_crop") else size
     height, width = crop
-    cropped = bool(config.get("do_center_crop")) or isinstance(config.get("size"), int) or "shortest_edge" in str(config)
+    cropped = (
+        bool(config.get("do_center_crop")) or isinstance(config.get("size"), int) or "shortest_edge" in str(config)
+    )
     mean, std = None, None
     if config.get("do_normalize", True) and "image_mean" in config:
         factor = 1 / float(config.get("rescale_factor", 1 / 255)) if config.get("do_rescale", True) else 1.0
