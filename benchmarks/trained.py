@@ -33,7 +33,9 @@ def convolutions(path: Path) -> list[tuple[NDArray[np.float32], NDArray[np.float
 def _real(model: Any, tensor: Any) -> NDArray[np.float32]:
     """A constant tensor's stored numbers as real ones."""
     stored = {0: np.float32, 2: np.int32, 3: np.uint8, 9: np.int8}[tensor.type]
-    values = np.asarray(model.buffers[tensor.buffer].data, np.uint8).view(stored).reshape(tensor.shape).astype(np.float64)
+    values = (
+        np.asarray(model.buffers[tensor.buffer].data, np.uint8).view(stored).reshape(tensor.shape).astype(np.float64)
+    )
     quantization = tensor.quantization
     if quantization is None or quantization.scale is None:
         return values.astype(np.float32)

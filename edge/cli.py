@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ._export_arguments import add_export_arguments
 from ._terminal import complain, print_json, progress_bar, quiet_native, ready_streams
 from ._version import __version__
 from .errors import BundleDamaged, CatalogError, ImageError, ShelfmatchError
@@ -121,6 +122,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--workers", type=_whole, default=0, metavar="N", help="threads (default: one a core)")
 
     command("encoders", _encoders, "the encoders that came with the package")
+
+    add_export_arguments(command("export", _export, "trained encoder → device files that still find the same products"))
     return parser
 
 
@@ -419,6 +422,12 @@ def _encoders(options: argparse.Namespace) -> int:
         )
         print(f"  {row['provenance']}")
     return DONE
+
+
+def _export(options: argparse.Namespace) -> int:
+    from shelfmatch.export.command import run  # only here: the device never needs it
+
+    return run(options)
 
 
 if __name__ == "__main__":

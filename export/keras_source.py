@@ -35,7 +35,7 @@ def keras_file(path: Path, output: str | None, pool: str, overrides: Overrides) 
     """A `.keras` file as a source encoder; `output` names a layer, a classifier comes off at the layer before it."""
     if not path.is_file():
         raise SourceError(f"{path} does not exist; expected a .keras file that Keras 3's model.save wrote")
-    keras = _keras_on_torch()
+    keras = keras_on_torch()
     with quiet(f"reading {path.name}"):
         try:
             model = keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -59,7 +59,7 @@ def keras_file(path: Path, output: str | None, pool: str, overrides: Overrides) 
     )
 
 
-def _keras_on_torch() -> Any:
+def keras_on_torch() -> Any:
     """Keras with its PyTorch backend. Raises SourceError where this process has it on another one."""
     need("torch", "reading a .keras file")
     if "keras" not in sys.modules:

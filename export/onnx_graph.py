@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def tidy(model: bytes) -> bytes:
     onnxruntime = need("onnxruntime", "tidying an .onnx file")
     onnx = need("onnx", "tidying an .onnx file")
     with quiet("tidying the ONNX graph"), tempfile.TemporaryDirectory(prefix="shelfmatch-onnx-") as folder:
-        slim = onnxslim.slim(parse(model))
+        slim = onnxslim.slim(_named_by_module(parse(model)))
         target = Path(folder) / "tidy.onnx"
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -45,6 +46,19 @@ def tidy(model: bytes) -> bytes:
         _strip(result)
         data: bytes = result.SerializeToString(deterministic=True)
     return data
+
+
+def _named_by_module(model: Any) -> Any:
+    """Nodes named by the PyTorch module they came from, which the exporter writes beside them: reports speak of layers."""
+    counts: dict[str, int] = {}
+    for node in model.graph.node:
+        scopes = {entry.key: entry.value for entry in node.metadata_props}.get("pkg.torch.onnx.name_scopes", "")
+        parts = re.findall(r"'([^']*)'", scopes)
+        scope = (parts[-2] if len(parts) > 1 else "").removeprefix("net.")
+        if scope:
+            counts[scope] = counts.get(scope, 0) + 1
+            node.name = f"{scope}/{node.op_type.lower()}{counts[scope]}"
+    return model
 
 
 def _strip(model: Any) -> None:

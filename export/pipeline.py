@@ -252,6 +252,7 @@ class _Format:
         """Float first, as the reference; then what was asked for."""
         exact = Candidate(self.bench.fp32())
         reference, self.exact_encoder = self.export.made(self.format, "fp32", exact)
+        self.reference = reference
         reference.score, reference.verdict = self.export.gate.score(self.exact_encoder), "reference"
         self._check_conversion(reference.score)
         for name in self.export.settings.recipes:
@@ -296,6 +297,7 @@ class _Format:
                     continue
                 pair = latencies_ms([encoder, self.exact_encoder], self.export.photos.pixels)
                 last.latency_ms, last.fp32_latency_ms = pair
+                self.reference.latency_ms = self.reference.fp32_latency_ms = pair[1]
                 if keep:
                     self.export.keep(last, candidate)
                 self.attempts.append(last)

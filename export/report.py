@@ -14,7 +14,7 @@ from .attempts import Attempt, ExportReport
 _WIDE = 780
 _DECADES = 7
 """The plot's range: from 1 - cosine = 1 down to 1e-7, which is float32's rounding."""
-_COLORS = ("#175cd3", "#12b76a", "#f79009", "#f04438", "#7a5af8", "#667085")
+_COLORS = {"onnx": "#528bff", "tflite": "#7a5af8"}
 _LAYERS_SHOWN = 15
 
 
@@ -113,7 +113,7 @@ def _cosine_plot(groups: Mapping[str, Sequence[float]]) -> str:
             distance = max(1.0 - value, 10.0**-_DECADES)
             counts[min(bins - 1, max(0, int(-math.log10(distance) * bins / _DECADES)))] += 1
         tallest = max(counts) or 1
-        color = _COLORS[place % len(_COLORS)]
+        color = _COLORS[name.partition(" ")[0]]
         parts.append(f'<text x="0" y="{base - high / 2 + 5}">{escape(name)}</text>')
         parts.append(f'<line x1="{left}" y1="{base}" x2="{_WIDE}" y2="{base}" stroke="#98a2b3"/>')
         for number, count in enumerate(counts):

@@ -40,7 +40,7 @@ def pack(model: Any) -> bytes:
             super().__init__(1 << 20)
             self._written: dict[tuple[str, bytes], int] = {}
 
-        def CreateNumpyVector(self, x: Any) -> int:  # noqa: N802  (the name it overrides)
+        def CreateNumpyVector(self, x: Any) -> int:
             data = np.ascontiguousarray(x, x.dtype.newbyteorder("<")).tobytes()
             key = (x.dtype.str, data)
             if key not in self._written:
