@@ -55,7 +55,9 @@ def fit_norms(net: Any, photos: Path) -> None:
     from shelfmatch.export.preprocessing import from_timm
 
     preprocessing = from_timm(net.pretrained_cfg)
-    pixels = preprocessing.normalized(read_photos(photos, preprocessing, lambda stream, total: stream).spread(64).copy())
+    pixels = preprocessing.normalized(
+        read_photos(photos, preprocessing, lambda stream, total: stream).spread(64).copy()
+    )
     norms = [module for module in net.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = None  # the mean over all batches
@@ -79,7 +81,9 @@ def prepared(name: str, work: Path, options: argparse.Namespace) -> tuple[Any, d
         torch.manual_seed(0)
         net = need_timm().create_model(name, pretrained=False)
         fit_norms(net, work / "val.csv")
-        safetensors.torch.save_file({k: v.contiguous() for k, v in net.state_dict().items()}, work / f"{name}.safetensors")
+        safetensors.torch.save_file(
+            {k: v.contiguous() for k, v in net.state_dict().items()}, work / f"{name}.safetensors"
+        )
         return f"timm:{name}", {"checkpoint": work / f"{name}.safetensors"}
     if name == DINO:
         return f"hf:{write_dino(work / name)}", {}
@@ -140,7 +144,9 @@ def rows_of(name: str, report: dict[str, Any]) -> list[tuple[str, ...]]:
         attempts = [attempt for attempt in report["attempts"] if attempt["format"] == file_format]
         exact = next(attempt for attempt in attempts if attempt["recipe"] == "fp32")
         kept = next(attempt for attempt in attempts if attempt["verdict"] == "kept")
-        refused = [f"{a['recipe']} {a['verdict']}: {a['reason']}" for a in attempts if a["verdict"] in ("refused", "failed")]
+        refused = [
+            f"{a['recipe']} {a['verdict']}: {a['reason']}" for a in attempts if a["verdict"] in ("refused", "failed")
+        ]
         floats = f" ({len(kept['kept_in_float'])} layers in float)" if kept["kept_in_float"] else ""
         rows.append(
             (
@@ -185,7 +191,8 @@ def markdown(rows: Sequence[Sequence[str]], outcome: Report, failures: dict[str,
         f"{' and '.join(TRAINED)}: there the graph is tested, and int8's cost says little. Latency: pixels to embedding, one "
         "thread, medians taken in turns in the same run, other programs at work on the machine: trust the ratios.",
         "",
-        f"{here['cpu'] or here['architecture']} ({', '.join(here['features'])}), {here['cores']} cores, Python {here['python']}; {packages}.",
+        f"{here['cpu'] or here['architecture']} ({', '.join(here['features'])}), {here['cores']} cores, "
+        f"Python {here['python']}; {packages}.",
         "",
         "| " + " | ".join(HEADER) + " |",
         "|" + " --- |" * len(HEADER),
@@ -221,7 +228,9 @@ def main() -> int:
             finished = work / name / "report.json"
             if not finished.exists():  # --work keeps what is done
                 places = ["--data", str(options.data), "--models", str(options.models), "--work", str(work)]
-                done = subprocess.run([sys.executable, __file__, "--one", name, *places], capture_output=True, text=True)
+                done = subprocess.run(
+                    [sys.executable, __file__, "--one", name, *places], capture_output=True, text=True
+                )
                 if done.returncode:
                     failures[name] = (done.stderr.strip().splitlines() or ["no message"])[-1]
                     print(f"{name}: {failures[name]}", flush=True)

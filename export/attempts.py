@@ -106,7 +106,9 @@ class ExportReport:
                 f"{score.overlap_at_5:>6.1%} {score.cosine_mean:>7.4f} {score.cosine_min:>7.4f} "
                 f"{attempt.latency_ms or 0:>6.2f} {attempt.fp32_latency_ms or 0:>6.2f}"
             )
-        for attempt in self.attempts:
-            if attempt.verdict in ("refused", "failed"):
-                lines.append(f"{attempt.format} {attempt.recipe}: {attempt.verdict}, {attempt.reason}")
+        lines += [
+            f"{attempt.format} {attempt.recipe}: {attempt.verdict}, {attempt.reason}"
+            for attempt in self.attempts
+            if attempt.verdict in ("refused", "failed")
+        ]
         return "\n".join(lines)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import cast
 
 from ..edge._terminal import complain, print_json, progress_bar
 from .errors import GateNotMet
 from .pipeline import ExportSettings, export_model
 from .preprocessing import Overrides
 from .sources import SourceOptions
+from .tools import Progress
 
 _DONE, _NO = 0, 1
+
+
+def _bar(description: str) -> Progress:
+    return cast("Progress", progress_bar(description, "step"))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -32,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
         source=SourceOptions(checkpoint, options.pool, options.output, overrides),
     )
     try:
-        report = export_model(options.model, options.output_folder, settings, progress=progress_bar)
+        report = export_model(options.model, options.output_folder, settings, progress=_bar)
     except GateNotMet as error:
         complain(str(error))
         if options.json:

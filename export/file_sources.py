@@ -38,11 +38,7 @@ def onnx_file(path: Path, output: str | None, overrides: Overrides) -> SourceEnc
     if dtype != "float32":
         raise SourceError(f"{path.name} takes {dtype} pixels; expected the float network it was made from")
     found = from_card(card) if card else None
-    preprocessing = overrides.apply(found, path.name) if overrides.size else _sized(overrides, found, size, path.name)
-    if (preprocessing.height, preprocessing.width) != size:
-        raise SourceError(
-            f"{path.name} takes {size[0]}x{size[1]} photos and {preprocessing.height}x{preprocessing.width} were asked for; they must agree"
-        )
+    preprocessing = _sized(overrides, found, size, path.name)
     with tempfile.TemporaryDirectory(prefix="shelfmatch-cut-") as folder:
         data = _cut_at_feature(path, data, output, session, Path(folder) / path.name)
     float_model = onnx_graph.named_nodes(onnx_graph.with_normalization(onnx_graph.tidy(data), preprocessing, layout))

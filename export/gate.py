@@ -53,7 +53,10 @@ class Score:
         if self.recall_loss_points > gate_points + 1e-9:
             return f"recall@1 fell by {self.recall_loss_points:.2f} points, the gate allows {gate_points:g}"
         if self.overlap_at_5 < MIN_OVERLAP:
-            return f"only {self.overlap_at_5:.0%} of the five nearest photos are the source's, at least {MIN_OVERLAP:.0%} are expected"
+            return (
+                f"only {self.overlap_at_5:.0%} of the five nearest photos are the source's, "
+                f"at least {MIN_OVERLAP:.0%} are expected"
+            )
         return ""
 
 

@@ -13,7 +13,7 @@ from .preprocessing import Overrides, Preprocessing, Triple
 from .tools import need, quiet, reason
 from .torch_encoder import torch_encoder
 
-_CENTRED: tuple[Triple, Triple] = ((127.5,) * 3, (127.5,) * 3)  # type: ignore[assignment]
+_CENTRED: tuple[Triple, Triple] = ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
 _IMAGENET: tuple[Triple, Triple] = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
 _APPLICATIONS: dict[str, tuple[Triple, Triple]] = {
@@ -68,7 +68,8 @@ def keras_on_torch() -> Any:
         keras = need("keras", "reading a .keras file")
     if keras.backend.backend() != "torch":
         raise SourceError(
-            f"Keras runs on {keras.backend.backend()} in this process; an export needs KERAS_BACKEND=torch, set before Keras is imported"
+            f"Keras runs on {keras.backend.backend()} in this process; an export needs KERAS_BACKEND=torch, set before "
+            "Keras is imported"
         )
     return keras
 

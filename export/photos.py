@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,8 @@ def read_photos(source: str | Path, preprocessing: Preprocessing, progress: Prog
     if len(photos) < MIN_PHOTOS:
         unreadable = f", {len(photos.unreadable)} more can't be read" if photos.unreadable else ""
         raise PhotosError(
-            f"{source} has {len(photos)} readable photos{unreadable}; expected at least {MIN_PHOTOS}, better 64 or more, of the shop's products"
+            f"{source} has {len(photos)} readable photos{unreadable}; expected at least {MIN_PHOTOS}, better 64 or more, "
+            "of the shop's products"
         )
     return photos
 
@@ -69,12 +71,13 @@ def read_gate_queries(path: str | Path, preprocessing: Preprocessing, progress: 
     return photos
 
 
-def check_labels(photos: Photos, source: str | Path) -> None:
+def check_labels(photos: Photos, source: str | os.PathLike[str]) -> None:
     """Raises PhotosError where no product has two photos: nothing could then find another photo of its product."""
     counts = np.unique(photos.skus, return_counts=True)[1]
     if (counts < 2).all():
         raise PhotosError(
-            f"{source} has one photo of each of {len(counts)} products; the gate needs two or more of some, or --gate-queries QUERIES.csv"
+            f"{source} has one photo of each of {len(counts)} products; the gate needs two or more of some, "
+            "or --gate-queries QUERIES.csv"
         )
 
 

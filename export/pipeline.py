@@ -201,7 +201,8 @@ class _Export:
         named = [name for name in self.settings.recipes if name != "auto"]
         if named:
             raise ExportError(
-                f"{self.source.name} is quantized already and can't become {named[0]}; leave --recipe out, or give the float network"
+                f"{self.source.name} is quantized already and can't become {named[0]}; leave --recipe out, "
+                "or give the float network"
             )
         attempt, encoder = self.made(file_format, "as-it-is", Candidate(self.source.finished[file_format]))
         attempt.score = self.gate.score(encoder)
@@ -274,10 +275,12 @@ class _Format:
             return
         if self.export.projection is not None:
             raise GateNotMet(
-                f"{self.format}: the projection to {len(self.export.projection.bias)} numbers alone loses too much: {shortfall}; try a larger --dim"
+                f"{self.format}: the projection to {len(self.export.projection.bias)} numbers alone loses too much "
+                f"({shortfall}); try a larger --dim"
             )
         raise GateNotMet(
-            f"{self.format}: the float file is not the source any more ({shortfall}; cosine {score.cosine_mean:.4f}); the converter is at fault, try another format"
+            f"{self.format}: the float file is not the source any more ({shortfall}; cosine {score.cosine_mean:.4f}); "
+            "the converter is at fault, try another format"
         )
 
     def _first_that_passes(self, names: tuple[str, ...], *, keep: bool) -> str:

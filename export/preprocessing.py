@@ -50,9 +50,10 @@ class Preprocessing:
 
     def normalized(self, pixels: Pixels) -> NDArray[np.float32]:
         """(…, H, W, 3) uint8 as the float32 that the network takes."""
-        values = pixels.astype(np.float32)
+        values: NDArray[np.float32] = pixels.astype(np.float32)
         if self.mean is not None and self.std is not None:
-            values = (values - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+            values -= np.array(self.mean, np.float32)
+            values /= np.array(self.std, np.float32)
         return values
 
     def card(self) -> EncoderCard:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,12 +21,12 @@ class Bench(Protocol):
     """A float file of one format on the bench: `onnx_recipes.OnnxBench`, `tflite_recipes.TfliteBench`."""
 
     transformer: bool
-    layers: Mapping[str, tuple[str, ...]]
+    layers: dict[str, tuple[str, ...]]
 
     def fp32(self) -> bytes: ...
     def fp16(self) -> bytes: ...
-    def static(self, keep_float: Sequence[str] = ..., only: Sequence[str] | None = ...) -> bytes: ...
-    def dynamic(self, keep_float: Sequence[str] = ..., only: Sequence[str] | None = ...) -> bytes: ...
+    def static(self, keep_float: Collection[str] = ..., only: Collection[str] | None = ...) -> bytes: ...
+    def dynamic(self, keep_float: Collection[str] = ..., only: Collection[str] | None = ...) -> bytes: ...
     def close(self) -> None: ...
 
 

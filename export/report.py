@@ -25,7 +25,8 @@ def report_page(report: ExportReport) -> bytes:
     worst = max((attempt.score.recall_loss_points for attempt in report.kept if attempt.score), default=0.0)
     overlap = min((attempt.score.overlap_at_5 for attempt in report.kept if attempt.score), default=1.0)
     body = [
-        f"<h1>{escape(str(report.source['name']))}</h1><p>{escape(str(report.source['provenance']))}, exported in {report.seconds:.0f} s.</p>",
+        f"<h1>{escape(str(report.source['name']))}</h1>"
+        f"<p>{escape(str(report.source['provenance']))}, exported in {report.seconds:.0f} s.</p>",
         figures(
             {
                 "recall@1 of the source": f"{gate['source_recall_at_1']:.1%}",
@@ -42,7 +43,10 @@ def report_page(report: ExportReport) -> bytes:
         if attempt.score is not None and not math.isnan(attempt.score.cosine_mean)
     }
     if plotted:
-        note = "Cosine between each photo's embedding by the file and by the source. To the right is better; a step is a tenth of the difference."
+        note = (
+            "Cosine between each photo's embedding by the file and by the source. To the right is better; a step is a tenth "
+            "of the difference."
+        )
         body.append(section("How far embeddings move", _cosine_plot(plotted), note=note))
     for file_format, losses in report.layer_losses.items():
         body.append(_layers(file_format, losses, report.attempts))
@@ -54,8 +58,9 @@ def _gate_note(report: ExportReport) -> str:
     gate = report.gate
     step = 100 / max(1, gate["queries"])
     return (
-        f"Measured by the device's own preprocessing, runtime and index on {gate['queries']} queries: one query is {step:.2f} points. "
-        f"The gate allows {gate['points']:g} points of recall@1. Latency: pixels to embedding, one thread, this machine, beside fp32 in the same run."
+        f"Measured by the device's own preprocessing, runtime and index on {gate['queries']} queries: one query is "
+        f"{step:.2f} points. The gate allows {gate['points']:g} points of recall@1. Latency: pixels to embedding, one thread, "
+        "this machine, beside fp32 in the same run."
     )
 
 
@@ -150,19 +155,19 @@ def _layers(file_format: Format, losses: Mapping[str, float], attempts: Sequence
             f'<text x="{358 + width:.1f}" y="{y + 18}">{loss:.2g}</text>'
         )
     plot = f'<svg viewBox="0 0 {_WIDE} {30 * len(ranked)}" width="100%" role="img">{"".join(parts)}</svg>'
-    note = "What quantizing one layer alone costs: 1 - mean cosine to the float file. The first part of a name is the operation's number."
+    note = "What quantizing one layer alone costs: 1 - mean cosine to the float file."
     if floats:
         note += " Orange layers were kept in float."
     return section(f"Layers that lose most, {file_format}", plot, note=note)
 
 
 def _facts(report: ExportReport) -> list[tuple[str, str]]:
-    source, preprocessing = report.source, report.source["preprocessing"]
+    source, preprocessing, projected = report.source, report.source["preprocessing"], report.source["projected_to"]
     rows = [
         ("preprocessing", f"{preprocessing['size'][1]}x{preprocessing['size'][0]}, {preprocessing['resize']} "
                           f"{preprocessing['crop_fraction']:g}, mean {preprocessing['mean']}, std {preprocessing['std']}"),
         ("read from", str(preprocessing["read_from"])),
-        ("embedding", f"{source['dimension']} numbers" + (f", projected to {source['projected_to']}" if source["projected_to"] else "")),
+        ("embedding", f"{source['dimension']} numbers" + (f", projected to {projected}" if projected else "")),
         ("licence", str(source["license"] or "not said by the source")),
         ("calibration", f"{report.calibration['photos']} photos of {report.calibration['products']} products, "
                         f"{report.calibration['used_for_ranges']} for the ranges; sha256 {report.calibration['sha256'][:16]}…"),

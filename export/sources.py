@@ -83,7 +83,7 @@ def _without_classifier(net: Any, options: SourceOptions) -> Any:
 
     if options.output is not None:
         return Inner(net, options.output, options.pool)
-    if hasattr(net, "reset_classifier") and getattr(net, "num_classes", 0):
+    if hasattr(net, "reset_classifier") and hasattr(net, "num_classes") and net.num_classes:
         net.reset_classifier(0)
     if options.pool == "auto":
         return net
@@ -104,7 +104,8 @@ def _timm(name: str, options: SourceOptions) -> SourceEncoder:
     if not timm.is_model(architecture):
         close = ", ".join(sorted(timm.list_models(f"*{architecture.partition('_')[0]}*"))[:6])
         raise SourceError(
-            f"timm knows no model {architecture!r}; expected one of timm.list_models(), for example {close or 'mobilenetv4_conv_small'}"
+            f"timm knows no model {architecture!r}; expected one of timm.list_models(), "
+            f"for example {close or 'mobilenetv4_conv_small'}"
         )
     with quiet(f"making timm's {wanted}"):
         try:
@@ -193,7 +194,7 @@ def _processor_of(wanted: str) -> Preprocessing | None:
 
 def _fix_positions(net: Any, preprocessing: Preprocessing) -> None:
     """Resize position embeddings once, now: DINOv2's are of 518 pixels, and converters can't resize bicubically."""
-    embeddings = getattr(net, "embeddings", None)
+    embeddings: Any = getattr(net, "embeddings", None)
     if not hasattr(embeddings, "interpolate_pos_encoding") or not hasattr(embeddings, "position_embeddings"):
         return
     import torch

@@ -153,6 +153,7 @@ def _vector(result: Any) -> Tensor:
         result = result.mean(dim=(2, 3))
     if result.ndim < 2 or result[0].numel() != max(result.shape[1:]):
         raise SourceError(
-            f"the network gives {list(result.shape[1:])} a photo, which is no vector; say which module's output is, with --output NAME"
+            f"the network gives {list(result.shape[1:])} a photo, which is no vector; say which module's output is, "
+            "with --output NAME"
         )
     return result.flatten(1)
