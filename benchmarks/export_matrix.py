@@ -100,11 +100,13 @@ def prepared(name: str, work: Path, options: argparse.Namespace) -> tuple[Any, d
 def write_dino(folder: Path) -> Path:
     """DINOv2-small with random weights, as save_pretrained leaves it, with the image processor's configuration of the hub."""
     import torch
-    from transformers import Dinov2Config, Dinov2Model
 
+    from shelfmatch.export.tools import need_transformers
+
+    transformers = need_transformers()
     torch.manual_seed(0)
     shape = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "image_size": 518, "patch_size": 14}
-    Dinov2Model(Dinov2Config(**shape)).save_pretrained(folder)
+    transformers.Dinov2Model(transformers.Dinov2Config(**shape)).save_pretrained(folder)
     processor = {
         "crop_size": {"height": 224, "width": 224}, "do_center_crop": True, "do_normalize": True, "do_rescale": True,
         "do_resize": True, "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], "resample": 3,

@@ -109,6 +109,6 @@ class ExportReport:
         lines += [
             f"{attempt.format} {attempt.recipe}: {attempt.verdict}, {attempt.reason}"
             for attempt in self.attempts
-            if attempt.verdict in ("refused", "failed")
+            if attempt.reason
         ]
         return "\n".join(lines)

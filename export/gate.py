@@ -16,7 +16,7 @@ from .errors import ExportError
 from .photos import Photos
 
 NEIGHBOURS = 5
-MIN_OVERLAP = 0.6
+MIN_OVERLAP = 0.75
 """An encoder whose nearest photos are mostly others is another encoder, whatever its recall: int8 files that were broken by
 per-tensor weights kept 0.34 of the neighbours, sound ones 0.93 and more (measured on MobileNetV2)."""
 
@@ -80,7 +80,8 @@ class Gate:
         return int(self._counting().sum())
 
     def score(self, encoder: Encoder) -> Score:
-        """Embed all photos by the file and its own runtime, and compare. Raises ExportError for a file that can't be run."""
+        """Embed all photos by the file and its own runtime, and compare. Raises NoDirection, or ExportError for a file that
+        can't be run."""
         unit = embed_all(encoder, self.photos.pixels)
         query_unit = None if self.queries is None else embed_all(encoder, self.queries.pixels)
         return self.score_vectors(unit, query_unit)
@@ -125,11 +126,17 @@ class Gate:
         return Retrieval(float(right[self._counting()].mean()), ids)
 
 
+class NoDirection(ExportError):
+    """An exported file gives an embedding of norm zero, or one that isn't finite: the gate refuses it."""
+
+
 def embed_all(encoder: Encoder, pixels: Pixels) -> Vectors:
-    """(N, H, W, 3) → (N, D) unit vectors, by the runtime. Raises ExportError for a file that it can't run."""
+    """(N, H, W, 3) → (N, D) unit vectors, by the runtime. Raises NoDirection, or ExportError for a file that it can't run."""
     try:
         return np.stack([encoder.embed_pixels(one) for one in pixels])
-    except (EncoderError, VectorError) as error:
+    except VectorError as error:
+        raise NoDirection("it gives an embedding without direction for some photo") from error
+    except EncoderError as error:
         raise ExportError(f"the exported file fails: {error}") from error
 
 

@@ -131,14 +131,23 @@ def with_normalization(model: bytes, preprocessing: Preprocessing, layout: str) 
             if name == entry.name:
                 node.input[place] = inside
     scale = 1 / np.array(preprocessing.std, np.float64)
-    shape = (3, 1, 1) if layout == "NCHW" else (3,)
-    values = {"scale": scale, "shift": -np.array(preprocessing.mean) * scale}
+    # The quantizer calls a tensor's scale NAME_scale: these are named otherwise.
+    values = {"weight": scale, "bias": -np.array(preprocessing.mean) * scale}
     for name, value in values.items():
-        tensor = onnx.numpy_helper.from_array(value.astype(np.float32).reshape(shape), f"{inside}_{name}")
+        wide = (3, 1, 1, 1) if layout == "NCHW" and name == "weight" else (3,)
+        tensor = onnx.numpy_helper.from_array(value.astype(np.float32).reshape(wide), f"normalize_{name}")
         graph.initializer.append(tensor)
-    scaled = f"{inside}_scaled"
-    graph.node.insert(0, onnx.helper.make_node("Mul", [entry.name, f"{inside}_scale"], [scaled], name="normalize_mul"))
-    graph.node.insert(1, onnx.helper.make_node("Add", [scaled, f"{inside}_shift"], [inside], name="normalize_add"))
+    make, scaled = onnx.helper.make_node, f"{inside}_scaled"
+    if layout == "NCHW":  # as torch_modules.Device does it: one rounding in an int8 file
+        names = [entry.name, "normalize_weight", "normalize_bias"]
+        nodes = [make("Conv", names, [inside], name="normalize", group=3, kernel_shape=[1, 1])]
+    else:
+        nodes = [
+            make("Mul", [entry.name, "normalize_weight"], [scaled], name="normalize_mul"),
+            make("Add", [scaled, "normalize_bias"], [inside], name="normalize_add"),
+        ]
+    for place, node in enumerate(nodes):
+        graph.node.insert(place, node)
     data: bytes = graph_model.SerializeToString(deterministic=True)
     return data
 

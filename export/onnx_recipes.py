@@ -63,7 +63,8 @@ class OnnxBench:
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
                 nodes_to_quantize=self._nodes(only) if only is not None else None,
-                nodes_to_exclude=self._nodes(keep_float),
+                # A photo has one range for three colours: normalized per colour, it is better left in float.
+                nodes_to_exclude=[*self._nodes(keep_float), "normalize_mul", "normalize_add"],
                 calibration_cache_path=self._ranges,
             )
         return self._finished()

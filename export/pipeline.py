@@ -22,7 +22,7 @@ from .attempts import Attempt, ExportReport
 from .device_files import card_bytes, card_for, encoder_for, latencies_ms
 from .encoders import FORMATS, Projection, SourceEncoder, Vectors, fit_projection
 from .errors import ExportError, GateNotMet
-from .gate import MIN_OVERLAP, Gate, Score, embed_all
+from .gate import MIN_OVERLAP, Gate, NoDirection, Score, embed_all
 from .onnx_recipes import OnnxBench, calibration_input
 from .photos import CALIBRATION_PHOTOS, Photos, check_labels, read_gate_queries, read_photos
 from .recipes import PROBE_PHOTOS, RECIPES, Bench, Candidate, automatic, check_recipes, layer_losses
@@ -293,14 +293,19 @@ class _Format:
         try:
             for candidate in RECIPES[name].make(self.bench, self.losses):
                 last, encoder = self.export.made(self.format, name, candidate)
-                last.score = self.export.gate.score(encoder)
-                last.reason = last.score.shortfall(self.export.settings.gate_points)
+                try:
+                    last.score = self.export.gate.score(encoder)
+                    last.reason = last.score.shortfall(self.export.settings.gate_points)
+                except NoDirection as error:
+                    last.reason = str(error)
                 if last.reason:
                     last.verdict = "refused"
                     continue
                 pair = latencies_ms([encoder, self.exact_encoder], self.export.photos.pixels)
                 last.latency_ms, last.fp32_latency_ms = pair
                 self.reference.latency_ms = self.reference.fp32_latency_ms = pair[1]
+                if last.latency_ms > last.fp32_latency_ms:
+                    last.reason = "slower than fp32 on this machine, and only smaller"
                 if keep:
                     self.export.keep(last, candidate)
                 self.attempts.append(last)

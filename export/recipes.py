@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ExportError
+from .gate import NoDirection
 from .tools import Progress
 
 MIXED_SHARE = 0.5
@@ -134,5 +135,8 @@ def layer_losses(bench: Bench, embed: Callable[[bytes], NDArray[np.float32]], pr
         if len(model) == len(exact_model):
             losses[name] = 0.0
             continue
-        losses[name] = max(0.0, 1.0 - float((exact * embed(model)).sum(axis=1).mean()))
+        try:
+            losses[name] = max(0.0, 1.0 - float((exact * embed(model)).sum(axis=1).mean()))
+        except NoDirection:
+            losses[name] = 1.0
     return losses

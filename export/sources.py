@@ -13,7 +13,7 @@ from .encoders import SourceEncoder
 from .errors import ExportError, SourceError
 from .file_sources import onnx_file, tflite_file
 from .preprocessing import Overrides, Preprocessing, from_image_processor, from_timm
-from .tools import need, need_timm, quiet, reason
+from .tools import need, need_timm, need_transformers, quiet, reason
 from .torch_encoder import load_state, torch_encoder
 
 POOLS = ("auto", "avg", "gem", "cls")
@@ -132,7 +132,7 @@ def _hugging_face(name: str, options: SourceOptions) -> SourceEncoder:
     wanted = name.removeprefix("hf:")
     folder = Path(wanted)
     with quiet("importing transformers"):
-        transformers = need("transformers", "reading a Hugging Face model")
+        transformers = need_transformers()
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise SourceError(f"{folder} has no config.json; expected a folder that transformers' save_pretrained wrote")
     with quiet(f"reading {wanted}"):

@@ -33,22 +33,35 @@ def need(module: str, step: str) -> Any:
 
 
 def need_timm() -> Any:
-    """timm, which imports torchvision for data loading that an export never does.
+    """timm, which imports torchvision for data loading that an export never does."""
+    _ready_torchvision()
+    return need("timm", "reading a timm model")
 
-    A torchvision built for another kind of PyTorch (the CUDA wheel beside the CPU one) can't load its operators and then
-    fails on registering shapes for them; declaring the two names is enough for the import.
+
+def need_transformers() -> Any:
+    """transformers, whose models import torchvision where it is installed."""
+    _ready_torchvision()
+    return need("transformers", "reading a Hugging Face model")
+
+
+def _ready_torchvision() -> None:
+    """Make an installed torchvision importable.
+
+    One built for another kind of PyTorch (the CUDA wheel beside the CPU one) can't load its operators and then fails on
+    registering shapes for them; declaring the two names is enough for the import.
     """
-    torch = need("torch", "reading a timm model")
+    torch = need("torch", "reading a PyTorch model")
     try:
-        return need("timm", "reading a timm model")
+        importlib.import_module("torchvision")
+    except ImportError:
+        return  # whoever needs it will say so
     except RuntimeError as error:
         if "torchvision::" not in str(error):
             raise
-    declared = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        declared.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _KEPT.append(declared)  # the declarations go with the object
-    return need("timm", "reading a timm model")
+        declared = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            declared.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _KEPT.append(declared)  # the declarations go with the object
 
 
 _KEPT: list[Any] = []
