@@ -31,6 +31,9 @@ from .sources import SourceOptions, open_source
 from .tflite_recipes import TfliteBench
 from .tools import Progress, versions
 
+_SLOWER = 1.1
+"""Above this ratio to fp32 a file is called slower; below lies what two runs of the same file differ by."""
+
 Progresses = Callable[[str], Progress]
 
 
@@ -68,7 +71,10 @@ def export_model(
     model: Any,
     destination: str | os.PathLike[str],
     settings: ExportSettings,
-    progress: Progresses = lambda description: lambda stream, total: stream,
+    progress: _SLOWER = 1.1
+"""Above this ratio to fp32 a file is called slower; below lies what two runs of the same file differ by."""
+
+Progresses = lambda description: lambda stream, total: stream,
 ) -> ExportReport:
     """Export a trained encoder to `destination`: device files, their cards, recipes and the report.
 
@@ -304,7 +310,7 @@ class _Format:
                 pair = latencies_ms([encoder, self.exact_encoder], self.export.photos.pixels)
                 last.latency_ms, last.fp32_latency_ms = pair
                 self.reference.latency_ms = self.reference.fp32_latency_ms = pair[1]
-                if last.latency_ms > last.fp32_latency_ms:
+                if name not in ("fp32", "fp16") and pair[0] > _SLOWER * pair[1]:
                     last.reason = "slower than fp32 on this machine, and only smaller"
                 if keep:
                     self.export.keep(last, candidate)

@@ -185,13 +185,15 @@ def test_wrong_modules(case: str, prepared: Path, tmp_path: Path) -> None:
 
 def test_a_full_disk(prepared: Path, tmp_path: Path) -> None:
     """A limit on the size of files stands in for it."""
-    arguments = ["net.onnx", "--mean", "123", "--std", "58", "--recipe", "fp32", "-o", str(tmp_path / "out")]
+    (tmp_path / "work").mkdir()
+    arguments = ["net.onnx", "--mean", "123", "--std", "58", "--recipe", "fp32", "-o", str(tmp_path / "work" / "out")]
+    environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         ["bash", "-c", 'ulimit -f 2; exec "$@"', "bash", sys.executable, "-m", "shelfmatch.edge.cli", *command(arguments)],
-        cwd=prepared, capture_output=True, text=True, timeout=120, env={"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+        cwd=prepared, capture_output=True, text=True, timeout=120, env=environment,
     )  # fmt: skip
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr, done.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "work").iterdir()) == [] and list(tmp_path.glob("shelfmatch-*")) == []
 
 
 @pytest.mark.parametrize("tool", ["torch", "litert_torch", "ai_edge_quantizer", "onnxslim", "timm", "keras"])
