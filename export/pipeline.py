@@ -71,10 +71,7 @@ def export_model(
     model: Any,
     destination: str | os.PathLike[str],
     settings: ExportSettings,
-    progress: _SLOWER = 1.1
-"""Above this ratio to fp32 a file is called slower; below lies what two runs of the same file differ by."""
-
-Progresses = lambda description: lambda stream, total: stream,
+    progress: Progresses = lambda description: lambda stream, total: stream,
 ) -> ExportReport:
     """Export a trained encoder to `destination`: device files, their cards, recipes and the report.
 
