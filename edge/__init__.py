@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from .bundle import Bundle
     from .encoder import Encoder
     from .index import VectorIndex
+    from .labels import Label
     from .manifest import EncoderCard
+    from .neighbours import Neighbour
 
 _LAZY = {
     "BuildReport": "build",
@@ -46,6 +48,8 @@ _LAZY = {
     "Bundle": "bundle",
     "Encoder": "encoder",
     "EncoderCard": "manifest",
+    "Label": "labels",
+    "Neighbour": "neighbours",
     "VectorIndex": "index",
 }
 
@@ -63,8 +67,10 @@ __all__ = [
     "EncoderCard",
     "EncoderError",
     "ImageError",
+    "Label",
     "MatchResult",
     "Matcher",
+    "Neighbour",
     "RuntimeUnavailable",
     "ShelfmatchError",
     "VectorError",

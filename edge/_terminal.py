@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .build import Progress
 
+DONE, NO, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes."""
+
 
 def ready_streams() -> None:
     """Streams that are closed swallow what is written; characters that one can't show are written as escapes."""
@@ -60,3 +63,8 @@ def progress_bar(description: str, unit: str = "photo") -> Progress:
     from tqdm import tqdm
 
     return lambda stream, total: tqdm(stream, total=total, desc=description, unit=unit, dynamic_ncols=True)
+
+
+def titled(sku: str, name: str) -> str:
+    """How text for people calls a product."""
+    return f"{sku} {name}" if name else sku

@@ -5,27 +5,34 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ._codes import Dtype
+from .adapter import Adaptation, Adapter, Floats
 from .bundle import Bundle, BundleWriter
-from .calibration import MIN_SAMPLES, Samples, calibrate, leave_one_out
-from .catalog import CatalogEditor, Product, product_of
-from .cataloguing import EmbeddedPhoto, EmbeddingCache, embed_photos, synthetic_view
-from .decision import Decision, best_products, margin_of
+from .calibration import HELD_OUT_STRETCH, MIN_SAMPLES, Samples, calibrate, leave_one_out
+from .catalog import PHOTO_BITS, CatalogEditor, Product, product_of
+from .decision import Decision, Method, best_products, margin_of
 from .encoder import DEFAULT_ENCODER, Encoder, find_encoder
+from .enrolling import Enrolled, Progress, Pruned, centered_on_packshots, enroll, merge_prototypes, prune
 from .errors import CatalogError, ImageError, RuntimeUnavailable, VectorError
-from .image import Resizer, decode, fit
-from .index import VectorIndex, choose_kind
+from .fitting import MAX_PHOTOS, Fit, fit, prototypes
+from .image import Resizer, decode
+from .image import fit as fit_to_card
+from .index import VectorIndex, checked_vectors, choose_kind
 from .manifest import EncoderCard, IndexRecord
 from .runtime import choose_runtime, probe
 from .source import CatalogSource, read_source
+from .views import photo_view, views_per_photo
 
-Progress = Callable[[Iterator[EmbeddedPhoto], int], Iterable[EmbeddedPhoto]]
-"""Wraps the stream of embedded photos, told how many will come: a progress bar, or nothing."""
+__all__ = ["BuildReport", "Progress", "add_to_bundle", "build_bundle", "remove_from_bundle", "write_bundle"]
+
+Adapt = Literal["auto", "on", "off"]
 
 _BATCH = 1024
 _SYNTHETIC_PRODUCTS = 300
@@ -45,6 +52,8 @@ class BuildReport:
     removed: int = 0
     seconds: float = 0.0
     decision: Decision | None = None
+    adaptation: Adaptation | None = None
+    pruned: Pruned | None = None
     index: IndexRecord | None = None
     encoder: str = ""
     size_bytes: int = 0
@@ -64,6 +73,8 @@ class BuildReport:
             "encoder": self.encoder,
             "index": None if self.index is None else {"kind": self.index.kind, "dtype": self.index.dtype},
             "decision": None if self.decision is None else self.decision.to_dict(),
+            "adaptation": None if self.adaptation is None else self.adaptation.to_dict(),
+            "pruned": None if self.pruned is None else asdict(self.pruned),
             "size_bytes": self.size_bytes,
         }
 
@@ -76,7 +87,9 @@ def build_bundle(
     output: str | None = None,
     runtime: str = "auto",
     index: str = "auto",
-    vectors: Literal["i8", "f16", "f32"] = "i8",
+    vectors: Dtype = "i8",
+    adapt: Adapt = "auto",
+    max_references: int = 0,
     false_accept: float = 0.05,
     workers: int = 0,
     resizer: str = "auto",
@@ -84,11 +97,17 @@ def build_bundle(
 ) -> BuildReport:
     """Make a bundle from a folder of folders named by SKU, or a CSV with the header image,sku; replaces one that is there.
 
-    `encoder`: a name, a .tflite or .onnx file, or a card; `output`: which of a file's outputs. `workers`: threads, each with
-    an interpreter of its own (0: one a core). Interrupted, the same call goes on where it stopped. Photos that can't be read
-    are in the report; CatalogError only if none can. Raises also EncoderError, RuntimeUnavailable, BundleError.
+    `encoder`: a name, a .tflite or .onnx file, or a card; `output`: which of a file's outputs. `adapt`: whether the embedding is
+    tuned to this shop; "auto" does so where held-out photos are found no worse for it, and embeds synthetic views to learn from;
+    "off" is several times faster. `max_references`: keep at most so many photos a product (0: all). `workers`: threads, each
+    with an interpreter of its own (0: one a core). Interrupted, the same call goes on where it stopped. Photos that can't be
+    read are in the report; CatalogError only if none can. Raises also EncoderError, RuntimeUnavailable, BundleError.
     """
     start = time.perf_counter()
+    if adapt not in ("auto", "on", "off"):
+        raise CatalogError(f"adapt is {adapt!r}; expected auto, on or off")
+    if max_references < 0:
+        raise CatalogError(f"max_references is {max_references}; expected 1 or more photos a product, or 0 for all")
     catalogue = read_source(source)
     card, model_path = find_encoder(encoder, output)
     _probe(card, runtime)
@@ -96,22 +115,81 @@ def build_bundle(
     loaded = Encoder(card, model_path.read_bytes(), sessions=workers, runtime=runtime, resizer=resizer)
     loaded.warm_up()
     report = BuildReport(photos=len(catalogue.photos), ignored=list(catalogue.ignored), encoder=card.name)
+    views = 0 if adapt == "off" else views_per_photo(len(catalogue.photos), len(catalogue.skus()))
     with BundleWriter(bundle) as writer:
         writer.stage("encoder").write_bytes(loaded.model)
-        kind = choose_kind((len(catalogue.photos), card.dimension), index)
-        built = VectorIndex(card.dimension, kind=kind, dtype=vectors)
         editor = CatalogEditor(writer.stage("catalog"))
         try:
-            _enroll(writer, editor, built, catalogue, loaded, workers, report, progress)
-            if not len(built):
+            stream = enroll(
+                writer, editor, catalogue, loaded, workers=workers, views=views, report=report, progress=progress
+            )
+            if adapt == "off" and not max_references:
+                kind = choose_kind((len(catalogue.photos), card.dimension), index)
+                built = VectorIndex(card.dimension, kind=kind, dtype=vectors)
+                built.extend(((one, embedded.vector) for one, embedded in stream), batch=_BATCH)
+                contents = Contents(built, _not_adapted(card.dimension, len(built)))
+            else:
+                enrolled = Enrolled.collect(stream, card.dimension)
+                contents, keep, report.pruned = compose(
+                    enrolled, adapt=adapt, max_references=max_references, index=index, dtype=vectors
+                )
+                editor.remove_references(enrolled.ids[~keep].tolist())
+                report.references -= int((~keep).sum())
+            if not len(contents.index):
                 first = report.unreadable[0][1] if report.unreadable else "no photos"
                 raise CatalogError(f"none of the {report.photos} photos in {source} can be used; the first: {first}")
-            decision = _calibrate(built, false_accept, catalogue, loaded)
-            _finish(writer, editor, built, loaded.card, decision, loaded.resizer, report)
+            decision = _calibrate(contents, false_accept, catalogue, loaded)
+            _finish(writer, editor, contents, loaded.card, decision, loaded.resizer, report)
         finally:
             editor.close()
     report.seconds = time.perf_counter() - start
     return report
+
+
+@dataclass(slots=True)
+class Contents:
+    """What a bundle holds besides encoder and catalogue; `fit` with the held-out queries, where one was made just now."""
+
+    index: VectorIndex
+    adaptation: Adaptation
+    adapter: Adapter | None = None
+    prototypes: VectorIndex | None = None
+    fit: Fit | None = None
+
+
+def _not_adapted(dimension: int, photos: int) -> Adaptation:
+    return Adaptation("none", "max", "switched off", dimension, photos=photos)
+
+
+def compose(
+    enrolled: Enrolled,
+    *,
+    adapt: Adapt = "auto",
+    max_references: int = 0,
+    index: str = "auto",
+    dtype: Dtype = "i8",
+) -> tuple[Contents, NDArray[np.bool_], Pruned | None]:
+    """Fit the shop's adapter, prune, and index what is left: the contents, which (N,) references were kept, and what pruning
+    cost."""
+    dimension = enrolled.vectors.shape[1]
+    fitted = None
+    if adapt != "off" and len(enrolled.ids):
+        fitted = fit(enrolled.pictures(), force=adapt == "on", views=enrolled.views.shape[1])
+    adapter = None if fitted is None else fitted.adapter
+    adaptation = _not_adapted(dimension, len(enrolled.ids)) if fitted is None else fitted.adaptation
+    rows = enrolled.adapted(adapter)
+    keep, pruned = np.ones(len(rows), bool), None
+    if max_references:
+        keep, pruned = prune(enrolled.ids, rows, max_references)
+    built = VectorIndex(rows.shape[1], kind=choose_kind((int(keep.sum()), rows.shape[1]), index), dtype=dtype)
+    built.add(enrolled.ids[keep], rows[keep])
+    means = None
+    if adapter is not None and adaptation.scoring == "prototype":
+        products, vectors = prototypes(adapter, enrolled.pictures(most=len(enrolled.ids)))
+        means = VectorIndex.build(vectors, (products << PHOTO_BITS).astype(np.uint32), kind="exact", dtype=dtype)
+    # Held out from a part of the products, queries would miss the nearest strangers of the whole.
+    whole = len(enrolled.ids) <= MAX_PHOTOS
+    return Contents(built, adaptation, adapter, means, fitted if whole else None), keep, pruned
 
 
 def add_to_bundle(
@@ -124,7 +202,8 @@ def add_to_bundle(
 ) -> BuildReport:
     """Add the photos of a source to a bundle: new products, and more photos of those it has.
 
-    `replace`: the products of the source lose the photos they had. Raises like build_bundle, and BundleLocked.
+    `replace`: the products of the source lose the photos they had. The shop's adapter stays as it was fitted; build again after
+    many changes. Raises like build_bundle, and BundleLocked.
     """
     start = time.perf_counter()
     catalogue = read_source(source)
@@ -133,29 +212,59 @@ def add_to_bundle(
         current = writer.opened()
         workers = workers or os.cpu_count() or 1
         encoder = _bundled_encoder(current, workers)
-        changed = _load_index(current)
+        contents = _load_contents(current)
         editor = _copied_catalog(writer, current)
         try:
             if replace:
-                stale = [i for sku in _skus(catalogue) for i in _reference_ids(editor, sku)]
+                stale = [i for sku in catalogue.skus() for i in _reference_ids(editor, sku)]
                 editor.remove_references(stale)
-                changed.remove(np.array(stale, np.uint32))
+                _remove(contents, np.array(stale, np.uint32))
                 report.removed = len(stale)
-            _enroll(writer, editor, changed, catalogue, encoder, workers, report, progress)
+            views = 0
+            if contents.prototypes is not None:
+                views = views_per_photo(len(catalogue.photos), len(catalogue.skus()))
+            stream = enroll(
+                writer, editor, catalogue, encoder, workers=workers, views=views, report=report, progress=progress
+            )
+            _extend(contents, Enrolled.collect(stream, encoder.card.dimension))
             if not report.references and not report.duplicates:
                 raise CatalogError(
                     f"none of the {report.photos} photos in {source} can be used; {report.unreadable[0][1]}"
                 )
             if replace:
-                report.without_photos = [sku for sku in _skus(catalogue) if not _reference_ids(editor, sku)]
+                report.without_photos = [sku for sku in catalogue.skus() if not _reference_ids(editor, sku)]
                 for sku in report.without_photos:
                     _forget(editor, sku)
-            decision = _recalibrate(changed, current)
-            _finish(writer, editor, changed, current.manifest.encoder, decision, current.manifest.resizer, report)
+            decision = _recalibrate(contents, current)
+            _finish(writer, editor, contents, current.manifest.encoder, decision, current.manifest.resizer, report)
         finally:
             editor.close()
     report.seconds = time.perf_counter() - start
     return report
+
+
+def _extend(contents: Contents, enrolled: Enrolled) -> None:
+    """More references, and what they change in their products' prototypes."""
+    if not len(enrolled.ids):
+        return
+    if contents.adapter is not None:
+        contents.adapter = centered_on_packshots(contents.adapter, enrolled)
+    before = product_of(contents.index.ids)
+    contents.index.add(enrolled.ids, enrolled.adapted(contents.adapter))
+    if contents.prototypes is not None and contents.adapter is not None:
+        products, means = prototypes(contents.adapter, enrolled.pictures(most=len(enrolled.ids)))
+        counts = [
+            np.array([(of == product).sum() for product in products]) for of in (before, product_of(enrolled.ids))
+        ]
+        merge_prototypes(contents.prototypes, products, means, counts[0], counts[1])
+
+
+def _remove(contents: Contents, ids: NDArray[np.uint32]) -> None:
+    """References leave; products without any leave the prototypes."""
+    contents.index.remove(ids)
+    if contents.prototypes is not None:
+        left = np.unique(product_of(contents.index.ids)) << np.uint32(PHOTO_BITS)
+        contents.prototypes.remove(np.setdiff1d(contents.prototypes.ids, left))
 
 
 def remove_from_bundle(bundle: str | os.PathLike[str], skus: Sequence[str]) -> BuildReport:
@@ -164,17 +273,17 @@ def remove_from_bundle(bundle: str | os.PathLike[str], skus: Sequence[str]) -> B
     report = BuildReport()
     with BundleWriter(bundle, existing=True) as writer:
         current = writer.opened()
-        changed = _load_index(current)
+        contents = _load_contents(current)
         editor = _copied_catalog(writer, current)
         try:
             unknown = [sku for sku in skus if editor.product_id(sku) is None]
             if unknown:
                 raise CatalogError(f"{bundle} has no product {unknown[0]!r}; shelfmatch info --products lists them")
             gone = [i for sku in dict.fromkeys(skus) for i in _forget(editor, sku)]
-            changed.remove(np.array(gone, np.uint32))
+            _remove(contents, np.array(gone, np.uint32))
             report.removed = len(gone)
-            decision = _recalibrate(changed, current)
-            _finish(writer, editor, changed, current.manifest.encoder, decision, current.manifest.resizer, report)
+            decision = _recalibrate(contents, current)
+            _finish(writer, editor, contents, current.manifest.encoder, decision, current.manifest.resizer, report)
         finally:
             editor.close()
     report.seconds = time.perf_counter() - start
@@ -186,10 +295,11 @@ def write_bundle(
     encoder: Encoder,
     products: Sequence[Product],
     references: Sequence[int],
-    vectors: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
+    vectors: Floats,
     *,
     index: str = "auto",
-    dtype: Literal["i8", "f16", "f32"] = "i8",
+    dtype: Dtype = "i8",
+    adapt: Adapt = "auto",
     false_accept: float = 0.05,
 ) -> BuildReport:
     """Make a bundle from embeddings that exist already: `vectors` (N, D), `references` (N,) the product each shows, as its
@@ -212,9 +322,14 @@ def write_bundle(
                 editor.put_product(product.sku, {**product.attributes, "name": product.name}) for product in products
             ]
             reference_ids = [editor.add_reference(ids[place], f"{row}", b"") for row, place in enumerate(references)]
-            built = VectorIndex.build(vectors, np.array(reference_ids, np.uint32), kind=index, dtype=dtype)
-            decision = calibrate(*leave_one_out(built), false_accept, "leave-one-out")
-            _finish(writer, editor, built, encoder.card, decision, encoder.resizer, report)
+            enrolled = Enrolled.of_vectors(
+                np.array(reference_ids, np.uint32), checked_vectors(vectors, vectors.shape[1])
+            )
+            contents, _, _ = compose(enrolled, adapt=adapt, index=index, dtype=dtype)
+            decision = decide(contents, false_accept) or calibrate(
+                *leave_one_out(contents.index), false_accept, "leave-one-out"
+            )
+            _finish(writer, editor, contents, encoder.card, decision, encoder.resizer, report)
         finally:
             editor.close()
     report.seconds = time.perf_counter() - start
@@ -236,18 +351,22 @@ def _bundled_encoder(bundle: Bundle, workers: int) -> Encoder:
     return encoder
 
 
-def _load_index(bundle: Bundle) -> VectorIndex:
-    return VectorIndex.load(bundle.file("vectors"), sha256=bundle.entry("vectors").sha256, writable=True)
+def _load_contents(bundle: Bundle) -> Contents:
+    def index_of(role: str) -> VectorIndex:
+        return VectorIndex.load(bundle.file(role), sha256=bundle.entry(role).sha256, writable=True)
+
+    adaptation = bundle.manifest.adaptation
+    adapter = None
+    if adaptation.method != "none":
+        adapter = Adapter.from_bytes(bundle.read("adapter"), str(bundle.file("adapter")))
+    means = index_of("prototypes") if adaptation.scoring == "prototype" else None
+    return Contents(index_of("vectors"), adaptation, adapter, means)
 
 
 def _copied_catalog(writer: BundleWriter, current: Bundle) -> CatalogEditor:
     staged = writer.stage("catalog")
     shutil.copyfile(current.check("catalog"), staged)
     return CatalogEditor(staged)
-
-
-def _skus(catalogue: CatalogSource) -> list[str]:
-    return list(dict.fromkeys(photo.sku for photo in catalogue.photos))
 
 
 def _reference_ids(editor: CatalogEditor, sku: str) -> list[int]:
@@ -260,70 +379,35 @@ def _forget(editor: CatalogEditor, sku: str) -> list[int]:
     return [] if product_id is None else editor.remove_product(product_id)
 
 
-def _enroll(
-    writer: BundleWriter,
-    editor: CatalogEditor,
-    index: VectorIndex,
-    catalogue: CatalogSource,
-    encoder: Encoder,
-    workers: int,
-    report: BuildReport,
-    progress: Progress | None,
-) -> None:
-    """Embed a source's photos and put them into catalogue and index, in the source's order."""
-    cache = EmbeddingCache(writer.work_folder() / "embeddings.sqlite", encoder)
-    seen: dict[tuple[str, bytes], str] = {}
-    owner: dict[bytes, tuple[str, str]] = {}
-    for sku, label, digest in editor.photos():
-        seen[sku, digest] = label
-        owner.setdefault(digest, (sku, label))
-
-    def rows() -> Iterator[tuple[int, Any]]:
-        stream = embed_photos(catalogue.photos, encoder, cache, workers)
-        for embedded in progress(stream, len(catalogue.photos)) if progress is not None else stream:
-            photo = embedded.photo
-            if embedded.vector is None:
-                report.unreadable.append((photo.label, embedded.problem))
-                continue
-            product_id = editor.put_product(photo.sku, catalogue.attributes.get(photo.sku, {}))
-            twin = seen.get((photo.sku, embedded.sha256))
-            if twin is not None:
-                report.duplicates.append((photo.label, f"the same file as {twin}"))
-                continue
-            other_sku, other = owner.setdefault(embedded.sha256, (photo.sku, photo.label))
-            if other_sku != photo.sku:
-                reason = f"the same file as {other} of {other_sku}; kept for both, they can't be told apart"
-                report.duplicates.append((photo.label, reason))
-            seen[photo.sku, embedded.sha256] = photo.label
-            report.references += 1
-            yield editor.add_reference(product_id, photo.label, embedded.sha256), embedded.vector
-
-    try:
-        index.extend(rows(), batch=_BATCH)
-    finally:
-        cache.close()
-    report.without_photos = [sku for sku in _skus(catalogue) if editor.product_id(sku) is None]
+def decide(contents: Contents, false_accept: float) -> Decision | None:
+    """From the queries that the fit held out: the honest ones, where there are enough and they stand for the whole shop."""
+    fitted = contents.fit
+    if fitted is None or len(fitted.known) < MIN_SAMPLES or len(fitted.unknown) < MIN_SAMPLES:
+        return None
+    method: Method = "held-out" if fitted.by_photo else "synthetic-views"
+    return calibrate(fitted.known, fitted.unknown, false_accept, method, stretch=HELD_OUT_STRETCH)
 
 
-def _calibrate(index: VectorIndex, false_accept: float, catalogue: CatalogSource, encoder: Encoder) -> Decision:
-    known, unknown = leave_one_out(index)
-    if len(known) >= MIN_SAMPLES:
+def _calibrate(contents: Contents, false_accept: float, catalogue: CatalogSource, encoder: Encoder) -> Decision:
+    decided = decide(contents, false_accept)
+    if decided is not None:
+        return decided
+    known, unknown = leave_one_out(contents.index)
+    if len(known) >= MIN_SAMPLES or contents.adapter is not None:
         return calibrate(known, unknown, false_accept, "leave-one-out")
-    return calibrate(*_synthetic_samples(index, catalogue, encoder, unknown), false_accept, "synthetic-views")
+    return calibrate(*_synthetic_samples(contents.index, catalogue, encoder), false_accept, "synthetic-views")
 
 
-def _synthetic_samples(
-    index: VectorIndex, catalogue: CatalogSource, encoder: Encoder, unknown: Samples
-) -> tuple[Samples, Samples]:
+def _synthetic_samples(index: VectorIndex, catalogue: CatalogSource, encoder: Encoder) -> tuple[Samples, Samples]:
     """Known and unknown queries from synthetic views of the photos, for shops with one photo a product."""
     first = {photo.sku: photo for photo in reversed(catalogue.photos)}
     photos = [first[sku] for sku in list(first)[:: max(1, len(first) // _SYNTHETIC_PRODUCTS)]]
-    rows: dict[bool, list[tuple[float, float, bool]]] = {True: [], False: []}
+    rows: dict[bool, list[tuple[float, float, float, bool]]] = {True: [], False: []}
     for number, photo in enumerate(photos):
         try:
-            pixels = fit(decode(photo.path, encoder.card), encoder.card, encoder.resizer)
+            pixels = fit_to_card(decode(photo.path, encoder.card), encoder.card, encoder.resizer)
             own = int(product_of(index.search(encoder.embed_pixels(pixels), 1)[0][0])[0])
-            view = encoder.embed_pixels(synthetic_view(pixels, seed=number))
+            view = encoder.embed_pixels(photo_view(pixels, seed=number))
         except (ImageError, VectorError):
             continue
         ids, scores = index.search(view, 64)
@@ -332,19 +416,22 @@ def _synthetic_samples(
         for is_known, hits in ((True, ranked), (False, others)):
             if hits:
                 rival = hits[1][1] if len(hits) > 1 else None
-                rows[is_known].append((hits[0][1], margin_of(hits[0][1], rival), is_known and hits[0][0] == own))
+                rows[is_known].append((hits[0][1], margin_of(hits[0][1], rival), 1, is_known and hits[0][0] == own))
 
-    def samples(of: list[tuple[float, float, bool]]) -> Samples:
-        table = np.array(of, float).reshape(-1, 3)
-        return Samples(table[:, 0], table[:, 1], table[:, 2].astype(bool))
+    def samples(of: list[tuple[float, float, float, bool]]) -> Samples:
+        table = np.array(of, float).reshape(-1, 4)
+        return Samples(table[:, 0], table[:, 1], table[:, 2], table[:, 3].astype(bool))
 
     return samples(rows[True]), samples(rows[False])
 
 
-def _recalibrate(index: VectorIndex, current: Bundle) -> Decision:
-    """Fit again after a change; where photos are too few for that, what was fitted at build stays."""
+def _recalibrate(contents: Contents, current: Bundle) -> Decision:
+    """Fit again after a change where the embedding is plain; what was fitted on held-out photos, or where photos are too few,
+    stays: the fit's own photos would be found too well by it."""
     before = Decision.from_dict(current.manifest.decision)
-    known, unknown = leave_one_out(index)
+    if contents.adapter is not None or before.method == "held-out":
+        return before
+    known, unknown = leave_one_out(contents.index)
     if len(known) < MIN_SAMPLES or len(unknown) < MIN_SAMPLES:
         return before
     return calibrate(known, unknown, before.target_false_accept_rate, "leave-one-out")
@@ -353,7 +440,7 @@ def _recalibrate(index: VectorIndex, current: Bundle) -> Decision:
 def _finish(
     writer: BundleWriter,
     editor: CatalogEditor,
-    index: VectorIndex,
+    contents: Contents,
     card: EncoderCard,
     decision: Decision,
     resizer: Resizer,
@@ -361,16 +448,21 @@ def _finish(
 ) -> None:
     report.products = editor.count()
     editor.finish()
+    index = contents.index
     index.save(writer.stage("vectors"))
+    if contents.adapter is not None:
+        writer.stage("adapter").write_bytes(contents.adapter.to_bytes())
+    if contents.prototypes is not None:
+        contents.prototypes.save(writer.stage("prototypes"))
     report.index = IndexRecord(index.kind, index.dtype, index.dimension, len(index))
-    report.decision = decision
+    report.decision, report.adaptation = decision, contents.adaptation
     committed = writer.commit(
-        encoder=card, index=report.index, products=report.products, decision=decision.to_dict(), resizer=resizer
+        encoder=card,
+        index=report.index,
+        products=report.products,
+        decision=decision.to_dict(),
+        adaptation=contents.adaptation,
+        resizer=resizer,
     )
     report.encoder = card.name
     report.size_bytes = sum(entry.size_bytes for entry in committed.manifest.files.values())
-
-
-def attributes_of(product: Product) -> Mapping[str, str]:
-    """A product's columns as a CSV would hold them."""
-    return {"sku": product.sku, "name": product.name, **product.attributes}

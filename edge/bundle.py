@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from ._version import __version__
+from .adapter import Adaptation
 from .encoder import renamed
 from .errors import BundleDamaged, BundleError, BundleLocked
 from .files import sha256_of, sync_file, sync_folder, write_atomic
@@ -30,7 +31,8 @@ MANIFEST = "manifest.json"
 WORK_FOLDER = ".work"
 _STAGING = ".staging-"
 _ROLES = ("encoder", "vectors", "catalog")
-_SUFFIXES = {"vectors": ".vec", "catalog": ".sqlite"}
+_SUFFIXES = {"vectors": ".vec", "catalog": ".sqlite", "adapter": ".adapter", "prototypes": ".vec"}
+"""Every bundle has the first three; an adapter and prototypes where `adaptation` says so."""
 
 Stamp = tuple[int, int, int]
 
@@ -54,7 +56,7 @@ class Bundle:
         except OSError as error:
             raise BundleError(_not_a_bundle(folder)) from error
         bundle = cls(folder, Manifest.from_bytes(data, str(manifest_path)), stamp)
-        for role in _ROLES:
+        for role in roles_of(bundle.manifest.adaptation):
             if role not in bundle.manifest.files:
                 raise BundleError(f"{manifest_path} names no {role} file; build the bundle again")
         if bundle.manifest.files["encoder"].sha256 != bundle.manifest.encoder.sha256:
@@ -137,6 +139,12 @@ def _size_problem(folder: Path, entry: FileEntry) -> str | None:
 
 def _differs(path: Path) -> str:
     return f"{path} is damaged: its sha256 differs from the manifest's; copy or build the bundle again"
+
+
+def roles_of(adaptation: Adaptation) -> tuple[str, ...]:
+    """The files that a bundle of this adaptation has."""
+    adapter = ("adapter",) if adaptation.method != "none" else ()
+    return *_ROLES, *adapter, *(("prototypes",) if adaptation.scoring == "prototype" else ())
 
 
 class BundleWriter:
@@ -248,7 +256,7 @@ class BundleWriter:
         folder.mkdir(exist_ok=True)
         return folder
 
-    def stage(self, role: Literal["encoder", "vectors", "catalog"]) -> Path:
+    def stage(self, role: Literal["encoder", "vectors", "catalog", "adapter", "prototypes"]) -> Path:
         """Where to write the next version's file of a role."""
         return self.path / f"{_STAGING}{role}"
 
@@ -259,11 +267,13 @@ class BundleWriter:
         index: IndexRecord,
         products: int,
         decision: Mapping[str, Any],
+        adaptation: Adaptation,
         resizer: Literal["pillow", "opencv"],
     ) -> Bundle:
-        """Make the staged files the bundle's. Roles that weren't staged keep the file they have."""
+        """Make the staged files the bundle's. Roles that weren't staged keep the file they have, if they are still needed."""
         files: dict[str, FileEntry] = {} if self.current is None else dict(self.current.manifest.files)
         suffixes = {**_SUFFIXES, "encoder": f".{encoder.format}"}
+        roles = roles_of(adaptation)
         for role, suffix in suffixes.items():
             staged = self.path / f"{_STAGING}{role}"
             if not staged.exists():
@@ -279,11 +289,12 @@ class BundleWriter:
         manifest = Manifest(
             generation=self._generation + 1,
             created_by=f"shelfmatch {__version__}",
-            files={role: files[role] for role in _ROLES},
+            files={role: files[role] for role in roles},
             encoder=renamed(encoder, files["encoder"].name),
             index=index,
             products=products,
             decision=decision,
+            adaptation=adaptation,
             resizer=resizer,
         )
         write_atomic(self.path / MANIFEST, manifest.to_bytes())
@@ -316,7 +327,7 @@ def _is_ours(name: str) -> bool:
     role, _, rest = name.partition("-")
     digest, dot, suffix = rest.partition(".")
     return (
-        role in _ROLES
+        role in ("encoder", *_SUFFIXES)
         and len(digest) == 12
         and not set(digest) - set("0123456789abcdef")
         and dot + suffix in (*_SUFFIXES.values(), ".tflite", ".onnx")

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import attributes as attribute_table
+from .attributes import Conditions, Where, conditions_of, storable
 from .errors import BundleDamaged, CatalogError
 
 PHOTO_BITS = 12
@@ -22,6 +24,8 @@ PHOTO_BITS = 12
 MAX_PHOTOS = 1 << PHOTO_BITS
 MAX_PRODUCTS = (1 << (32 - PHOTO_BITS)) - 1
 """One fewer than fit, since the index keeps the last id for itself."""
+_MOST_FILTERS = 64
+"""So many different filters' products are remembered; a shop has few that are used again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +68,13 @@ class Catalog:
         self._path = path
         self._lock = threading.Lock()
         self._products: dict[int, Product] = {}
+        self._passing: dict[Conditions, NDArray[np.uint32]] = {}
         try:
             # What SQLite asks to be escaped in a URI (https://www.sqlite.org/uri.html); urllib costs 5 ms of a cold start.
             escaped = os.fspath(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
             uri = f"file:{escaped}?mode=ro&immutable=1"
-            self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+            self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
+            self._connection.execute("PRAGMA temp_store = MEMORY")
             # Opens the file now: a later version of the bundle may remove its name.
             self._connection.execute("SELECT id FROM product LIMIT 1").fetchone()
         except sqlite3.Error as error:
@@ -106,7 +112,7 @@ class Catalog:
 
     def product_id(self, sku: str) -> int | None:
         """The id of a SKU, None where the shop doesn't have it."""
-        rows = self._query("SELECT id FROM product WHERE sku = ?", (sku,))
+        rows = self._query("SELECT id FROM product WHERE sku = ?", (sku,)) if storable(sku) else []
         return int(rows[0][0]) if rows else None
 
     def references(self, product_id: int) -> list[Reference]:
@@ -115,22 +121,35 @@ class Catalog:
         rows = self._query("SELECT * FROM reference WHERE id >= ? AND id < ? ORDER BY id", (first, first + MAX_PHOTOS))
         return [Reference(*row) for row in rows]
 
-    def where(self, conditions: Mapping[str, str]) -> NDArray[np.uint32]:
-        """Ids of the products whose sku, name or attributes equal all the given values. Raises CatalogError if no product
-        has such an attribute at all."""
-        matching = []
-        seen: set[str] = set()
-        for product_id, product in self.products():
-            values = {"sku": product.sku, "name": product.name, **product.attributes}
-            seen |= values.keys()
-            if all(values.get(key) == value for key, value in conditions.items()):
-                matching.append(product_id)
-        unknown = sorted(set(conditions) - seen)
-        if unknown:
-            raise CatalogError(
-                f"no product has the attribute {unknown[0]!r}; the catalogue has {', '.join(sorted(seen))}"
-            )
-        return np.array(matching, np.uint32)
+    def attribute_keys(self) -> list[str]:
+        """What `where` takes: sku, name, and every attribute that some product has; sorted."""
+        with self._lock:
+            return attribute_table.keys(self._connection)
+
+    def where(self, conditions: Where) -> NDArray[np.uint32]:
+        """Ids of the products whose sku, name or attributes equal all the given values, ascending; of several values for one
+        key, any. Filters are kept: don't change what comes back. Raises CatalogError if no product has such an attribute."""
+        wanted = conditions_of(conditions)
+        passing = self._passing.get(wanted)
+        if passing is None:
+            with self._lock:
+                passing = attribute_table.passing(self._connection, wanted)
+            passing.flags.writeable = False
+            if len(self._passing) >= _MOST_FILTERS:
+                self._passing = {}
+            self._passing[wanted] = passing
+        return passing
+
+    def passing(self, reference_ids: NDArray[np.uint32], conditions: Where) -> NDArray[np.bool_]:
+        """(N,): which references are of products that pass a filter. Raises CatalogError like `where`."""
+        return np.isin(product_of(reference_ids), self.where(conditions))
+
+    def find(self, words: str, limit: int) -> list[tuple[int, float]]:
+        """(product id, score) of the `limit` products that fit the words best, best first: see `words`."""
+        from . import words as word_search  # only a search box needs it
+
+        with self._lock:
+            return word_search.find(self._connection, words, min(limit, MAX_PRODUCTS))
 
 
 def _product(sku: str, name: str, attributes: str) -> Product:
@@ -142,6 +161,8 @@ class CatalogEditor:
 
     def __init__(self, path: Path) -> None:
         fresh = not path.exists()
+        if not fresh:
+            _drop_unusable_words(path)
         self._connection = sqlite3.connect(path, isolation_level=None)
         self._connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")
         if fresh:
@@ -197,6 +218,8 @@ class CatalogEditor:
 
     def product_id(self, sku: str) -> int | None:
         """The id of a SKU, None where there is no such product."""
+        if not storable(sku):
+            return None
         row = self._connection.execute("SELECT id FROM product WHERE sku = ?", (sku,)).fetchone()
         return None if row is None else int(row[0])
 
@@ -216,7 +239,11 @@ class CatalogEditor:
         return int(self._connection.execute("SELECT count(*) FROM product").fetchone()[0])
 
     def finish(self) -> None:
-        """Write everything and close."""
+        """Write everything and close. Filters and words are indexed here, at once and from what is there: they can't be stale."""
+        from . import words as word_search
+
+        attribute_table.write(self._connection)
+        word_search.write(self._connection)
         self._connection.execute("COMMIT")
         self._connection.execute("VACUUM")
         self._connection.close()
@@ -224,3 +251,22 @@ class CatalogEditor:
     def close(self) -> None:
         """Close without caring for the contents."""
         self._connection.close()
+
+
+def _drop_unusable_words(path: Path) -> None:
+    """Where SQLite has no FTS5, its table could be neither changed nor dropped: go on with a copy of the others."""
+    from . import words as word_search
+
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        if word_search.has_fts5() or not word_search.is_indexed(connection):
+            return
+        copy = path.with_name(f"{path.name}.plain")  # still a name that the writer sweeps away
+        copy.unlink(missing_ok=True)
+        connection.execute("ATTACH ? AS copy", (os.fspath(copy),))
+        connection.executescript(_SCHEMA.replace("CREATE TABLE ", "CREATE TABLE copy."))
+        for table in ("product", "reference"):
+            connection.execute(f"INSERT INTO copy.{table} SELECT * FROM main.{table}")
+    finally:
+        connection.close()
+    copy.replace(path)

@@ -15,20 +15,31 @@ import numpy as np
 
 from .encoder import Encoder, Vector
 from .errors import CatalogError, ImageError, VectorError
-from .image import read_photo
+from .image import decode, fit, read_photo
 from .source import SourcePhoto
 from .threads import in_order
+from .views import packshot_mask, views_of
 
 _COMMIT_EVERY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
+class Embedded:
+    """Embeddings of one picture: the photo's own (D,), and (V, D) of synthetic views of it. `is_packshot`: a product cut out on
+    a plain background."""
+
+    vector: Vector
+    views: Vector
+    is_packshot: bool
+
+
+@dataclass(frozen=True, slots=True)
 class EmbeddedPhoto:
-    """A source photo with its embedding, or with the reason why it has none."""
+    """A source photo with its embeddings, or with the reason why it has none."""
 
     photo: SourcePhoto
     sha256: bytes = b""
-    vector: Vector | None = None
+    embedded: Embedded | None = None
     problem: str = ""
 
 
@@ -54,28 +65,32 @@ class EmbeddingCache:
     def _open(self, encoder: Encoder) -> None:
         self._connection.executescript(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
-            "CREATE TABLE IF NOT EXISTS embedding (key BLOB, photo_sha256 BLOB, vector BLOB, PRIMARY KEY (key, photo_sha256));"
+            "CREATE TABLE IF NOT EXISTS embedded (key BLOB, photo_sha256 BLOB, views INTEGER, is_packshot INTEGER, "
+            "vectors BLOB, PRIMARY KEY (key, photo_sha256));"
         )
         made_by = json.dumps([encoder.card.to_dict(), encoder.resizer], sort_keys=True)
         self._key = hashlib.sha256(made_by.encode()).digest()[:16]
         self._dimension = encoder.card.dimension
 
-    def get(self, photo_sha256: bytes) -> Vector | None:
-        """The embedding of a photo's content, None if there is none yet. From any thread."""
+    def get(self, photo_sha256: bytes, views: int) -> Embedded | None:
+        """The embeddings of a photo's content with at least so many views, None if there are none yet. From any thread."""
         with self._lock:
             row = self._connection.execute(
-                "SELECT vector FROM embedding WHERE key = ? AND photo_sha256 = ?", (self._key, photo_sha256)
+                "SELECT views, is_packshot, vectors FROM embedded WHERE key = ? AND photo_sha256 = ? AND views >= ?",
+                (self._key, photo_sha256, views),
             ).fetchone()
-        if row is None or len(row[0]) != 4 * self._dimension:
+        if row is None or len(row[2]) != 4 * self._dimension * (1 + row[0]):
             return None
-        return np.frombuffer(row[0], "<f4").astype(np.float32)
+        rows = np.frombuffer(row[2], "<f4").astype(np.float32).reshape(-1, self._dimension)
+        return Embedded(rows[0], rows[1 : 1 + views], bool(row[1]))
 
-    def put(self, photo_sha256: bytes, vector: Vector) -> None:
-        """Keep an embedding."""
+    def put(self, photo_sha256: bytes, embedded: Embedded) -> None:
+        """Keep embeddings."""
+        rows = np.concatenate([embedded.vector[np.newaxis], embedded.views]).astype("<f4")
         with self._lock:
             self._connection.execute(
-                "INSERT OR REPLACE INTO embedding VALUES (?, ?, ?)",
-                (self._key, photo_sha256, vector.astype("<f4").tobytes()),
+                "INSERT OR REPLACE INTO embedded VALUES (?, ?, ?, ?, ?)",
+                (self._key, photo_sha256, len(embedded.views), int(embedded.is_packshot), rows.tobytes()),
             )
             if time.monotonic() - self._committed > _COMMIT_EVERY_S:
                 self._connection.commit()
@@ -85,60 +100,44 @@ class EmbeddingCache:
         """Commit and close; a file without an embedding goes."""
         with self._lock:
             self._connection.commit()
-            empty = self._connection.execute("SELECT 1 FROM embedding LIMIT 1").fetchone() is None
+            empty = self._connection.execute("SELECT 1 FROM embedded LIMIT 1").fetchone() is None
             self._connection.close()
         if empty:
             self._path.unlink(missing_ok=True)
 
 
 def embed_photos(
-    photos: Sequence[SourcePhoto], encoder: Encoder, cache: EmbeddingCache, workers: int
+    photos: Sequence[SourcePhoto], encoder: Encoder, cache: EmbeddingCache, workers: int, views: int = 0
 ) -> Iterator[EmbeddedPhoto]:
-    """Embed photos in order, `workers` at a time. Those that can't be read come with the reason; nothing is raised for them."""
+    """Embed photos in order, `workers` at a time, each with so many views. Those that can't be read come with the reason;
+    nothing is raised for them."""
 
-    def one(photo: SourcePhoto) -> EmbeddedPhoto:
+    def one(photo: SourcePhoto) -> tuple[EmbeddedPhoto, bool]:
         try:
             data = read_photo(photo.path)
             digest = hashlib.sha256(data).digest()
-            vector = cache.get(digest)
-            if vector is None:
-                vector = encoder.embed_timed(data).vector
+            kept = cache.get(digest, views)
+            embedded = kept or _embed(data, encoder, views)
         except (ImageError, VectorError) as error:
             # The message names the bytes; the report names the photo.
-            return EmbeddedPhoto(photo, problem=str(error).replace(str(photo.path), photo.label))
-        return EmbeddedPhoto(photo, digest, vector)
+            return EmbeddedPhoto(photo, problem=str(error).replace(str(photo.path), photo.label)), True
+        return EmbeddedPhoto(photo, digest, embedded), kept is not None
 
-    for embedded in in_order(one, photos, workers, ahead=8 * workers):
-        if embedded.vector is not None:
-            cache.put(embedded.sha256, embedded.vector)
-        yield embedded
+    for done, is_kept in in_order(one, photos, workers, ahead=8 * workers):
+        if done.embedded is not None and not is_kept:
+            cache.put(done.sha256, done.embedded)
+        yield done
 
 
-def synthetic_view(
-    pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], seed: int
-) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """A picture as a hand-held camera might see it: turned, closer, off centre, in other light, a little blurred.
-
-    Stands in for a second photo of products that have one, in calibration only. (H, W, 3) uint8 in and out.
-    """
-    from PIL import Image, ImageEnhance, ImageFilter
-
-    random = np.random.default_rng(seed)
-    image = Image.fromarray(pixels)
-    corner = tuple(int(value) for value in pixels[0, 0])
-    image = image.rotate(random.uniform(-15, 15), Image.Resampling.BILINEAR, fillcolor=corner)
-    scale = random.uniform(0.65, 1.15)
-    wide, high = image.size
-    left = (wide - wide * scale) / 2 + random.uniform(-0.08, 0.08) * wide
-    top = (high - high * scale) / 2 + random.uniform(-0.08, 0.08) * high
-    image = image.transform(
-        image.size,
-        Image.Transform.EXTENT,
-        (left, top, left + wide * scale, top + high * scale),
-        Image.Resampling.BILINEAR,
-        fillcolor=corner,
-    )
-    image = ImageEnhance.Brightness(image).enhance(random.uniform(0.6, 1.3))
-    image = ImageEnhance.Color(image).enhance(random.uniform(0.6, 1.3))
-    image = image.filter(ImageFilter.GaussianBlur(random.uniform(0, 0.008) * wide))
-    return np.asarray(image)
+def _embed(data: bytes, encoder: Encoder, views: int) -> Embedded:
+    card = encoder.card
+    pixels = fit(decode(data, card), card, encoder.resizer)
+    vector = encoder.embed_pixels(pixels)
+    mask = packshot_mask(pixels)
+    rows = np.empty((views, card.dimension), np.float32)
+    for number, view in enumerate(views_of(pixels, mask, views)):
+        try:
+            rows[number] = encoder.embed_pixels(view)
+        except VectorError:  # a view may show what says nothing, where the photo did say something
+            rows[number] = vector
+    return Embedded(vector, rows, mask is not None)

@@ -10,16 +10,26 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from . import _cli_around
 from ._export_arguments import add_export_arguments
-from ._terminal import complain, print_json, progress_bar, quiet_native, ready_streams
+from ._terminal import (
+    DONE,
+    INTERRUPTED,
+    NO,
+    WRONG_INPUT,
+    complain,
+    print_json,
+    progress_bar,
+    quiet_native,
+    ready_streams,
+    titled,
+)
 from ._version import __version__
-from .errors import BundleDamaged, CatalogError, ImageError, ShelfmatchError
+from .errors import BundleDamaged, ImageError, ShelfmatchError
 
 if TYPE_CHECKING:
     from .build import BuildReport, Progress
     from .matcher import Matcher, MatchResult
-
-DONE, NO, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 class _Parser(argparse.ArgumentParser):
@@ -81,6 +91,16 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--runtime", default="auto", choices=("auto", "litert", "onnx", "tflite-runtime"))
     build.add_argument("--index", default="auto", choices=("auto", "exact", "hnsw"))
     build.add_argument("--vectors", default="i8", choices=("i8", "f16", "f32"))
+    build.add_argument(
+        "--adapt", default="auto", choices=("auto", "on", "off"), help="tune the embedding to this shop (default: auto)"
+    )
+    build.add_argument(
+        "--max-references",
+        type=_positive,
+        default=0,
+        metavar="N",
+        help="keep at most N photos a product (default: all)",
+    )
     build.add_argument("--false-accept", type=_rate, default=0.05, metavar="RATE", help="default: 0.05")
     build.add_argument("--resizer", default="auto", choices=("auto", "pillow", "opencv"))
     build.add_argument("--workers", type=_whole, default=0, metavar="N", help="threads (default: one a core)")
@@ -92,9 +112,8 @@ def _parser() -> argparse.ArgumentParser:
     match.add_argument(
         "--top-k", type=_positive, default=None, metavar="N", help="list the N best products (default: 5 in JSON)"
     )
-    match.add_argument(
-        "--where", action="append", default=[], metavar="KEY=VALUE", help="only such products; repeatable"
-    )
+    _cli_around.add_where(match)
+    _cli_around.add_labels(match)
     match.add_argument("--workers", type=_whole, default=0, metavar="N", help="threads (default: one a core)")
 
     add = command("add", _add, "add photos to a bundle, in place")
@@ -119,8 +138,10 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "queries", metavar="QUERIES.csv", help="header image,sku; empty sku: a product the shop doesn't sell"
     )
+    _cli_around.add_eval_options(evaluate)
     evaluate.add_argument("--workers", type=_whole, default=0, metavar="N", help="threads (default: one a core)")
 
+    _cli_around.register(command, _positive)
     command("encoders", _encoders, "the encoders that came with the package")
 
     add_export_arguments(command("export", _export, "trained encoder → device files that still find the same products"))
@@ -203,6 +224,8 @@ def _build(options: argparse.Namespace) -> int:
                 runtime=options.runtime,
                 index=options.index,
                 vectors=options.vectors,
+                adapt=options.adapt,
+                max_references=options.max_references,
                 false_accept=options.false_accept,
                 workers=options.workers,
                 resizer=options.resizer,
@@ -252,6 +275,13 @@ def _print_report(options: argparse.Namespace, report: BuildReport, headline: st
         print(f"  not photos: {len(report.ignored)} files, for example {report.ignored[0]}")
     if report.without_photos:
         print(f"  left out for want of a readable photo: {', '.join(report.without_photos[:10])}")
+    if report.pruned is not None:
+        print(
+            f"  {report.pruned.removed:,} photos left out that add little: of those, {report.pruned.recall_before:.1%} find "
+            f"their product among all photos, {report.pruned.recall_after:.1%} among those kept"
+        )
+    if report.adaptation is not None:
+        print(f"  adapter: {report.adaptation.sentence()}")
     if report.decision is not None:
         print(f"  {describe_decision(report.decision.to_dict())}")
     return DONE
@@ -262,19 +292,32 @@ def describe_decision(decision: dict[str, Any]) -> str:
     target = f"{decision['target_false_accept_rate']:.0%} false accepts"
     if decision["method"] == "default":
         return f"threshold: a default, since the shop is too small to calibrate (target {target})"
-    how = {"leave-one-out": "leaving photos out", "synthetic-views": "synthetic views"}[decision["method"]]
+    how = {
+        "held-out": "holding out groups of like photos",
+        "leave-one-out": "leaving photos out",
+        "synthetic-views": "synthetic views",
+    }[decision["method"]]
     return (
         f"threshold {decision['threshold']:.3f} for {target}, from {how}: "
         f"{decision['correct_accept_rate']:.0%} of the shop's own photos accepted and right"
     )
 
 
+def reliability_lines(curve: Sequence[Sequence[float]]) -> str:
+    """The reliability curve for a terminal: at each confidence, the share of held-out photos that was right."""
+    rows = [f"    at {mean:4.0%} sure  {'█' * round(20 * share):<20}  {share:4.0%} right of {count:,}\n"
+            for mean, share, count in curve]  # fmt: skip
+    return "".join(rows)
+
+
 def _match(options: argparse.Namespace) -> int:
-    where = dict(_key_value(text) for text in options.where)
+    where = _cli_around.where_of(options.where)
     workers = options.workers or min(os.cpu_count() or 1, len(options.images))
     failed = False
     with _open_matcher(options.bundle, workers) as matcher:
-        answers = matcher.match_many(options.images, top_k=options.top_k or 5, where=where, workers=workers)
+        answers = matcher.match_many(
+            options.images, top_k=options.top_k or 5, where=where, labels=options.labels, workers=workers
+        )
         for image, answer in zip(options.images, answers, strict=True):
             if isinstance(answer, ImageError):
                 failed = True
@@ -289,30 +332,21 @@ def _match(options: argparse.Namespace) -> int:
     return WRONG_INPUT if failed else DONE
 
 
-def _key_value(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise CatalogError(f"--where {text!r} arrived; expected KEY=VALUE, like category=tea")
-    return key, value
-
-
 def _print_match(answer: MatchResult, top_k: int | None) -> None:
     total = f"{answer.latency_ms['total']:.0f} ms"
     best = answer.candidates[0] if answer.candidates else None
     if best is None:
         print(f"{answer.image}: unknown (the shop has no such products), {total}")
     elif answer.sku is not None:
-        print(f"{answer.image}: {_titled(best.sku, best.name)}, {best.confidence:.0%} sure, {total}")
+        print(f"{answer.image}: {titled(best.sku, best.name)}, {best.confidence:.0%} sure, {total}")
     else:
-        print(f"{answer.image}: unknown (nearest: {_titled(best.sku, best.name)}, {best.confidence:.0%} sure), {total}")
+        print(f"{answer.image}: unknown (nearest: {titled(best.sku, best.name)}, {best.confidence:.0%} sure), {total}")
+    for attribute, label in answer.labels.items():
+        print(f"  {attribute}: " + ("unknown" if label is None else f"{label.value}, {label.confidence:.0%} sure"))
     for place, candidate in enumerate(answer.candidates[: top_k or 0], start=1):
         print(
-            f"  {place}. {_titled(candidate.sku, candidate.name)}  score {candidate.score:.3f}  {candidate.confidence:.0%}"
+            f"  {place}. {titled(candidate.sku, candidate.name)}  score {candidate.score:.3f}  {candidate.confidence:.0%}"
         )
-
-
-def _titled(sku: str, name: str) -> str:
-    return f"{sku} {name}" if name else sku
 
 
 def _info(options: argparse.Namespace) -> int:
@@ -330,6 +364,7 @@ def _info(options: argparse.Namespace) -> int:
         "index": {"kind": manifest.index.kind, "dtype": manifest.index.dtype, "dimension": manifest.index.dimension},
         "resizer": manifest.resizer,
         "decision": dict(manifest.decision),
+        "adaptation": manifest.adaptation.to_dict(),
         "encoder": manifest.encoder.to_dict(),
         "files": {role: {"name": e.name, "size_bytes": e.size_bytes} for role, e in manifest.files.items()},
     }
@@ -352,7 +387,9 @@ def _info(options: argparse.Namespace) -> int:
         f"  encoder  {card.name}, {card.width}x{card.height} {card.input_dtype} → {card.dimension}, {card.size_bytes / 1e6:.1f} MB"
     )
     print(f"  index    {index.kind}, {index.dtype}, {manifest.files['vectors'].size_bytes / 1e6:.1f} MB")
+    print(f"  adapter  {manifest.adaptation.sentence()}")
     print(f"  {describe_decision(dict(manifest.decision))}")
+    print(reliability_lines(manifest.decision["reliability"]), end="")
     for product_record in products:
         print(
             "  "
@@ -382,17 +419,8 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _eval(options: argparse.Namespace) -> int:
-    from .evaluation import evaluate
-
     with _open_matcher(options.bundle, options.workers) as matcher:
-        result = evaluate(matcher, options.queries, workers=options.workers, progress=progress_bar("eval"))
-    if options.json:
-        print_json(result.to_dict())
-    else:
-        print(result.table())
-    for label, problem in result.unreadable:
-        complain(f"{label}: {problem}" if label not in problem else problem)
-    return WRONG_INPUT if result.unreadable else DONE
+        return _cli_around.run_eval(options, matcher)
 
 
 def _encoders(options: argparse.Namespace) -> int:

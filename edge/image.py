@@ -1,12 +1,14 @@
 """Photos in: decode, turn upright, make RGB, resize. The one preprocessor for cataloguing, calibration and the device.
 
-The resize rule, everywhere: halve while both sides stay at least as large as asked (in the JPEG decoder, which skips the
-work, or by box averaging), then one bilinear step with Pillow's antialiasing. Photos under twice the asked size get exactly
-what a full decode and a bilinear resize give.
+The resize rule, everywhere: halve while both sides stay at least twice as large as asked (in the JPEG decoder, which skips
+the work, or by box averaging), then one step with a triangle filter two pixels of the result wide, which is Pillow's
+bilinear with its antialiasing. Photos under four times the asked size get exactly what a full decode and a bilinear resize
+give. OpenCV has no such filter; `_opencv` builds it of what OpenCV is fast at, of the same width.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import io
 import os
@@ -207,12 +209,40 @@ def _decode_jpeg(name: str, data: bytes, card: EncoderCard | None, limits: Limit
     scans = _scans(data, image, file.tell())
     if scans > limits.scans:
         raise ImageError(f"{name} is a JPEG with {scans} scans; at most {limits.scans} are decoded, save it again")
-    if card is not None:
-        factor = min(8, halvings(image.size, card, orientation))
-        if factor > 1:
-            image.draft(None, (image.width // factor, image.height // factor))
+    factor = 1 if card is None else min(8, halvings(image.size, card, orientation))
+    if card is not None and image.mode == "RGB":
+        pixels = _decode_with_simplejpeg(data, image.size, factor)
+        if pixels is not None:
+            return Decoded(pixels, orientation)
+    if factor > 1:
+        image.draft(None, (image.width // factor, image.height // factor))
     image.load()
     return Decoded(_to_rgb(image), orientation)
+
+
+def _decode_with_simplejpeg(data: bytes, size: tuple[int, int], factor: int) -> Pixels | None:
+    """The same pixels by the same library with fewer copies (a fifth of the time at 640x480); None where Pillow is to decide.
+
+    That is where simplejpeg isn't installed, and for a file that libjpeg so much as warns about.
+    """
+    simplejpeg = _simplejpeg()
+    if simplejpeg is None:
+        return None
+    high, wide = -(-size[1] // factor), -(-size[0] // factor)
+    try:
+        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=high, min_width=wide, min_factor=factor)
+    except (ValueError, RuntimeError):
+        return None
+    return pixels if pixels.shape == (high, wide, 3) else None
+
+
+@functools.cache
+def _simplejpeg() -> Any:
+    try:
+        import simplejpeg
+    except ImportError:
+        return None
+    return simplejpeg
 
 
 def _scans(data: bytes, image: JpegImagePlugin.JpegImageFile, header_end: int) -> int:
@@ -318,13 +348,16 @@ def _source_box(size: tuple[int, int], card: EncoderCard, orientation: int) -> t
 
 
 def halvings(size: tuple[int, int], card: EncoderCard, orientation: int) -> int:
-    """The largest power of two by which the picture can shrink and still cover the card's input."""
+    """The largest power of two by which the picture can shrink and still be twice as large as the card's input.
+
+    Stopping at once as large would save 0.4 ms of a photo at 640x480, and move embeddings by 0.003 to 0.006 in cosine.
+    """
     left, top, right, bottom = _source_box(size, card, orientation)
     wide, high = _stored_size(card, orientation)
     ratios = ((right - left) / wide, (bottom - top) / high)
     ratio = max(ratios) if card.resize == "pad" else min(ratios)
     factor = 1
-    while factor * 2 <= ratio:
+    while factor * 4 <= ratio:
         factor *= 2
     return factor
 
@@ -349,28 +382,11 @@ def fit(decoded: Decoded, card: EncoderCard, resizer: Resizer = "pillow") -> Pix
 def _resize(decoded: Decoded, card: EncoderCard, size: tuple[int, int], factor: int, resizer: Resizer) -> Pixels:
     box = _source_box(decoded.size, card, decoded.orientation)
     if resizer == "opencv":
-        return _resize_opencv(np.asarray(decoded.pixels), box, size, factor)
+        from ._opencv import resize
+
+        return resize(np.asarray(decoded.pixels), box, size, factor)
     image = Image.fromarray(decoded.pixels) if isinstance(decoded.pixels, np.ndarray) else decoded.pixels
     if factor > 1:
         image = image.reduce(factor)  # the last column and row may average less than a whole block
         box = (box[0] / factor, box[1] / factor, box[2] / factor, box[3] / factor)
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box))
-
-
-def _resize_opencv(array: Pixels, box: tuple[float, float, float, float], size: tuple[int, int], factor: int) -> Pixels:
-    """The same rule with OpenCV, whose bilinear step has no antialiasing; under a ratio of two that costs little."""
-    import cv2
-
-    left, top, right, bottom = (round(edge) for edge in box)
-    array = np.ascontiguousarray(array[top : max(bottom, top + 1), left : max(right, left + 1)])
-    if factor > 1:
-        # A padded sliver may be thinner than the factor.
-        down, across = min(factor, array.shape[0]), min(factor, array.shape[1])
-        high, wide = array.shape[0] // down, array.shape[1] // across
-        # Whole blocks only: OpenCV averages exact multiples with vector instructions and others far slower.
-        top, left = (array.shape[0] - high * down) // 2, (array.shape[1] - wide * across) // 2
-        array = array[top : top + high * down, left : left + wide * across]
-        array = cv2.resize(array, (wide, high), interpolation=cv2.INTER_AREA)
-    if (array.shape[1], array.shape[0]) != size:
-        array = cv2.resize(array, size, interpolation=cv2.INTER_LINEAR)
-    return array

@@ -40,12 +40,17 @@ benchmarks/search.py, comparable to a small encoder; below, the graph's build ti
 CONNECTIVITY = 16
 EXPANSION_ADD = 400
 EXPANSION_SEARCH = 20
-"""usearch's names for HNSW's M, efConstruction and efSearch (Malkov & Yashunin 2016, arXiv:1603.09320). The last is the
-smallest that keeps recall@10 above 0.98 at 100,000 x 128 in benchmarks/search.py."""
+"""usearch's names for HNSW's M, efConstruction and efSearch (Malkov & Yashunin 2016, arXiv:1603.09320). The last keeps
+recall@10 above 0.98 at 100,000 x 128 in benchmarks/search.py whatever graph comes of a build: several gave 0.982 to 0.991,
+and with 14, a tenth faster, 0.974 to 0.986."""
 
 _SMALL_GRAPH = 512
 """Up to so many slots a graph's vectors are scanned: usearch missed a neighbour in 3 of 400 random graphs of up to 120 int8
 vectors (tests/test_index.py's kinds of data), and a scan of so few takes no longer."""
+_FEW_ROWS = 512
+_FEW_GRAPH_ROWS = 8192
+"""Up to so many rows that a filter lets pass are ranked by their stored vectors at once, for about a µs each; a scan takes
+0.01 µs for each row there is. A graph has no scan until one is made, which takes 2 µs for each row."""
 _MOST_GONE = 0.2
 _BLOCK_BYTES = 2 << 20
 _SMALL_BYTES = 4 << 20
@@ -127,7 +132,7 @@ class VectorIndex:
 
     def add(self, ids: NDArray[Any], vectors: NDArray[np.float32], *, threads: int = 0) -> None:
         """Add (N, D) vectors under new ids. Raises VectorError if an id is there already or comes twice."""
-        checked_ids, unit = _checked_ids(ids), _checked_vectors(vectors, self.dimension)
+        checked_ids, unit = _checked_ids(ids), checked_vectors(vectors, self.dimension)
         if len(checked_ids) != len(unit):
             raise VectorError(f"{len(checked_ids)} ids and {len(unit)} vectors arrived; expected as many of each")
         taken = np.intersect1d(checked_ids, self.ids)
@@ -190,7 +195,7 @@ class VectorIndex:
 
     def replace(self, ids: NDArray[Any], vectors: NDArray[np.float32]) -> None:
         """Give ids new vectors; those that aren't there yet are added. Raises VectorError, changing nothing, like `add`."""
-        checked_ids, unit = _checked_ids(ids), _checked_vectors(vectors, self.dimension)
+        checked_ids, unit = _checked_ids(ids), checked_vectors(vectors, self.dimension)
         if len(checked_ids) != len(unit):
             raise VectorError(f"{len(checked_ids)} ids and {len(unit)} vectors arrived; expected as many of each")
         self.remove(np.intersect1d(checked_ids, self.ids))
@@ -201,38 +206,54 @@ class VectorIndex:
     ) -> tuple[Ids, NDArray[np.float32]]:
         """The k nearest of each query, best first: ids (Q, K) uint32 and cosines (Q, K) float32; K = min(k, size).
 
-        `queries`: (Q, D) or (D,) float32, normalized here. `allowed`: only these ids count, and K is the smaller for it.
+        `queries`: (Q, D) or (D,) float32, normalized here. `allowed`: only these ids count, and K is the smaller for it; or a
+        bool for each of `ids`, which is quicker.
         Equal scores come in the order of their ids. "exact" finds exactly the best of the vectors as stored.
         Raises VectorError for k < 1, wrong shapes, NaN, infinite or zero queries.
         """
         if k < 1:
             raise VectorError(f"k is {k}; expected at least 1")
         unit = _unit_query(queries, self.dimension)
-        by_graph = self._graph is not None and allowed is None and len(self._slots) > _SMALL_GRAPH
-        eligible = None if by_graph else self._eligible(allowed)
+        if self._graph is not None and allowed is None and len(self._slots) > _SMALL_GRAPH:
+            return self._search_graph(unit, min(k, len(self)))
+        eligible = self._eligible(allowed)
+        few = self._few_rows(eligible)
         count = min(k, len(self) if eligible is None else int(eligible.sum()))
         ids = np.empty((len(unit), count), np.uint32)
         scores = np.empty((len(unit), count), np.float32)
         if count == 0 or len(unit) == 0:
             return ids, scores
-        coarse, angles = _coarse_queries(unit, self.dtype)
-        if by_graph:
+        if few is not None:
             for row in range(len(unit)):
-                found = self._search_graph(coarse[row : row + 1], count)
-                if found is None:  # what is left is out of the graph's reach: look at everything
-                    scanned = self._scan_scores(coarse[row : row + 1])[0]
-                    found = self._best(unit[row], scanned, count, angles[row], self._eligible(None))
-                ids[row], scores[row] = found
+                ranked_ids, ranked_scores = self._ranked(few, unit[row])
+                ids[row], scores[row] = ranked_ids[:count], ranked_scores[:count]
             return ids, scores
+        coarse, angles = _coarse_queries(unit, self.dtype)
         for row, scanned in enumerate(self._scan_scores(coarse)):
             ids[row], scores[row] = self._best(unit[row], scanned, count, angles[row], eligible)
         return ids, scores
 
     def _eligible(self, allowed: NDArray[Any] | None) -> NDArray[np.bool_] | None:
         """Which rows may be found; None for all."""
-        if allowed is not None:
-            return np.isin(self._slots, _checked_ids(allowed))
-        return self._slots != _GONE if self._gone else None
+        live: NDArray[np.bool_] | None = self._slots != _GONE if self._gone else None
+        if allowed is None:
+            return live
+        given: NDArray[np.bool_] = np.asarray(allowed)
+        if given.dtype != np.bool_:
+            return np.isin(self._slots, _checked_ids(given))
+        if given.shape != (len(self),):
+            raise VectorError(f"allowed {given.shape} of bools arrived; expected ({len(self)},), one for each id")
+        if live is None:
+            return given
+        live[live] = given
+        return live
+
+    def _few_rows(self, eligible: NDArray[np.bool_] | None) -> NDArray[np.intp] | None:
+        """The rows that may be found, where they are so few that they are ranked without a scan."""
+        if eligible is None:
+            return None
+        most = _FEW_GRAPH_ROWS if self._graph is not None and self._scan is None else _FEW_ROWS
+        return np.flatnonzero(eligible) if np.count_nonzero(eligible) <= most else None
 
     def _scan_scores(self, coarse_queries: NDArray[Any]) -> NDArray[np.float32]:
         """Graphs are scanned where they are small, or filtered, or most of what they find is gone."""
@@ -276,8 +297,8 @@ class VectorIndex:
         """References of the `count` best groups, best first: ids (M,) and cosines (M,).
 
         A group is the ids that agree in all but their last `bits` (a product and its photos); it is as good as its best
-        reference, which is among the answers for each of the `count` best groups; others may be, too. `query`: (D,) float32.
-        Raises VectorError like `search`.
+        reference, which is among the answers for each of the `count` best groups; others may be, too. `query`: (D,) float32;
+        `allowed` as for `search`, exact in both kinds of index. Raises VectorError like `search`.
         """
         if count < 1:
             raise VectorError(f"count is {count}; expected at least 1")
@@ -287,6 +308,9 @@ class VectorIndex:
         eligible = self._eligible(allowed)
         if not len(self._slots) or (eligible is not None and not eligible.any()):
             return np.empty(0, np.uint32), np.empty(0, np.float32)
+        few = self._few_rows(eligible)
+        if few is not None:
+            return _best_of_groups(*self._ranked(few, unit[0]), count, bits)
         coarse, angles = _coarse_queries(unit, self.dtype)
         scores = self._scan_scores(coarse)[0]
         if eligible is not None:
@@ -326,22 +350,37 @@ class VectorIndex:
                 return ids[0], scores[0]
             k *= 4
 
-    def _search_graph(self, coarse_query: NDArray[Any], count: int) -> tuple[Ids, NDArray[np.float32]] | None:
-        """The graph's answer; None where it reaches fewer than `count` that are still there."""
+    def _search_graph(self, unit: NDArray[np.float32], count: int) -> tuple[Ids, NDArray[np.float32]]:
+        """What `search` answers from the graph, of at least `count` vectors that are there."""
+        if len(unit) == 1 and count:
+            ids, scores = self._walk(unit, count)
+            return ids[np.newaxis], scores[np.newaxis]
+        rows = [self._walk(unit[row : row + 1], count) for row in range(len(unit))] if count else []
+        shape = (len(unit), count)
+        return (
+            np.array([row[0] for row in rows], np.uint32).reshape(shape),
+            np.array([row[1] for row in rows], np.float32).reshape(shape),
+        )
+
+    def _walk(self, query: NDArray[np.float32], count: int) -> tuple[Ids, NDArray[np.float32]]:
+        """The graph's answer to one (1, D) query. It takes 50 µs, so every array that is made here counts."""
         assert self._graph is not None
+        coarse = _coarse_query(query, self.dtype)
         fetch = count
         while True:
-            slots, scores = self._graph.search(coarse_query, min(fetch, len(self._slots)))
-            ids = self._slots[slots]
-            live = ids != _GONE
-            if int(live.sum()) >= count:
+            slots, distances = self._graph.search(coarse, min(fetch, len(self._slots)))
+            ids = self._slots.take(slots)
+            if self._gone:
+                live = ids != _GONE
+                ids, distances = ids[live], distances[live]
+            if len(ids) >= count:
                 break
-            if fetch >= len(self._slots):
-                return None
+            if fetch >= len(self._slots):  # what is left is out of the graph's reach: look at everything
+                coarse, angles = _coarse_queries(query, self.dtype)
+                return self._best(query[0], self._scan_scores(coarse)[0], count, angles[0], self._eligible(None))
             fetch *= 2
-        ids, scores = ids[live], scores[live]
-        order = np.lexsort((ids, -scores))[:count]
-        return ids[order], scores[order]
+        order = np.lexsort((ids, distances))[:count]
+        return ids[order], np.float32(1) - distances[order]
 
     def _graph_codes(self, rows: NDArray[np.intp]) -> Codes:
         assert self._graph is not None
@@ -437,6 +476,13 @@ def _out_of_reach(kth: float, slack: float) -> np.float32:
     return np.float32((math.cos(reach) if reach < math.pi else -1.0) - _ROUNDING)
 
 
+def _best_of_groups(ids: Ids, scores: NDArray[np.float32], count: int, bits: int) -> tuple[Ids, NDArray[np.float32]]:
+    """The first of each of the first `count` groups, from references sorted by score."""
+    _, first = np.unique(ids >> np.uint32(bits), return_index=True)
+    first = np.sort(first)[:count]
+    return ids[first], scores[first]
+
+
 def choose_kind(shape: tuple[int, ...], wanted: str = "auto") -> Kind:
     """What "auto", "exact" or "hnsw" means for (N, D) vectors. Raises VectorError for another word."""
     for kind in _KINDS:
@@ -466,7 +512,7 @@ def _checked_ids(ids: NDArray[Any]) -> Ids:
     return array.astype(np.uint32)
 
 
-def _checked_vectors(vectors: NDArray[Any], dimension: int) -> NDArray[np.float32]:
+def checked_vectors(vectors: NDArray[Any], dimension: int) -> NDArray[np.float32]:
     """(N, dimension) float32 of unit norm, or VectorError."""
     array = np.asarray(vectors)
     if array.ndim != 2 or array.shape[1] != dimension or array.dtype.kind != "f":
@@ -498,7 +544,15 @@ def _unit_query(query: NDArray[Any], dimension: int) -> NDArray[np.float32]:
             square = float(row.dot(row))
         if abs(square - 1) < 1e-6:
             return array
-    return _checked_vectors(array, dimension)
+    return checked_vectors(array, dimension)
+
+
+def _coarse_query(unit: NDArray[np.float32], dtype: Dtype) -> NDArray[Any]:
+    """One (1, D) query as the graph takes it."""
+    if dtype == "i8":
+        unit = np.rint(unit * np.float32(127 / float(np.abs(unit).max())))
+    coarse: NDArray[Any] = unit.astype(NUMPY_DTYPES[dtype])
+    return coarse
 
 
 def _coarse_queries(unit: NDArray[np.float32], dtype: Dtype) -> tuple[NDArray[Any], list[float]]:
@@ -576,10 +630,11 @@ class _Graph:
         return graph
 
     def search(self, coarse_query: NDArray[Any], count: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-        """Slots and cosines of about the `count` nearest, gone ones included."""
-        keys, distances, counts, _, _ = self._index.search_many(coarse_query, count, threads=1, dtype=self._scalar)
+        """Slots and cosine distances of about the `count` nearest, gone ones included."""
+        # Not exact, one thread, no progress; by name they cost 1 µs more.
+        keys, distances, counts, _, _ = self._index.search_many(coarse_query, count, False, 1, None, self._scalar)
         found = int(counts[0])
-        return keys[0, :found].astype(np.intp), np.float32(1) - distances[0, :found].astype(np.float32, copy=False)
+        return keys[0, :found].astype(np.intp), distances[0, :found]
 
     def coarse(self, slots: int) -> NDArray[Any]:
         """(slots, D): all vectors as stored."""

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Literal, NoReturn, TypeVar
 
+from .adapter import Adaptation
 from .errors import BundleDamaged, BundleError, BundleVersion, EncoderError
 
 CARD_VERSION = 1
-BUNDLE_VERSION = 1
+BUNDLE_VERSION = 2
+"""2: an adapter and prototypes, and tables in the catalogue for filters and words. No release wrote format 1."""
 BUNDLE_FORMAT = "shelfmatch-bundle"
 IN_THE_GRAPH = "in the graph"
 
@@ -170,6 +172,7 @@ class Manifest:
     index: IndexRecord
     products: int
     decision: Mapping[str, Any]
+    adaptation: Adaptation
     resizer: Literal["pillow", "opencv"] = "pillow"
 
     def to_bytes(self) -> bytes:
@@ -184,6 +187,7 @@ class Manifest:
             "files": {role: dataclasses.asdict(entry) for role, entry in self.files.items()},
             "index": dataclasses.asdict(self.index),
             "decision": dict(self.decision),
+            "adaptation": self.adaptation.to_dict(),
             "encoder": self.encoder.to_dict(),
         }
         body = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)[:-2].encode()
@@ -210,11 +214,16 @@ class Manifest:
             raise BundleVersion(
                 f"{where} has bundle format {version}; this shelfmatch reads format {BUNDLE_VERSION}, install a newer one"
             )
+        if sealed and version != BUNDLE_VERSION:
+            raise BundleVersion(
+                f"{where} has bundle format {version}; this shelfmatch reads format {BUNDLE_VERSION}, build the bundle again"
+            )
         if not sealed:
             raise BundleDamaged(
                 f"{where} is damaged: its bytes differ from its own sha256; copy or build the bundle again"
             )
         try:
+            _one_of("resizer", record["resizer"], ("pillow", "opencv"))
             return cls(
                 generation=record["generation"],
                 created_by=record["created_by"],
@@ -223,6 +232,7 @@ class Manifest:
                 index=_build(IndexRecord, record["index"], where),
                 products=record["products"],
                 decision=record["decision"],
+                adaptation=Adaptation.from_dict(record["adaptation"]),
                 resizer=record["resizer"],
             )
         except (KeyError, AttributeError, TypeError, EncoderError) as error:

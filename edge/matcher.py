@@ -5,27 +5,35 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .adapter import Adapter
+from .attributes import Where
 from .bundle import Bundle, Stamp, read_stamp
-from .catalog import PHOTO_BITS, Catalog, Product
-from .decision import Decision, best_products, margin_of
+from .catalog import Catalog, Product, Reference
+from .decision import Decision, margin_of
 from .encoder import Encoder, Vector
 from .errors import BundleDamaged, BundleError, ImageError, ShelfmatchError, VectorError
+from .gallery import Gallery
 from .image import DEFAULT_LIMITS, ImageSource, Limits, source_name
 from .index import VectorIndex
+
+if TYPE_CHECKING:
+    from .labels import Label
+    from .neighbours import Neighbour
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A product that the photo may show: cosine of its best reference, and the probability that it is right."""
+    """A product that the photo may show: its cosine (of its best reference or of its prototype, see `adapter.Adaptation`), and
+    the probability that it is right."""
 
     product: Product
     score: float
@@ -54,7 +62,8 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class MatchResult:
-    """The answer to one photo. `sku` is None for "unknown"; `candidates` are distinct products, best first, in both cases."""
+    """The answer to one photo. `sku` is None for "unknown"; `candidates` are distinct products, best first, in both cases.
+    `labels`: attribute → its likely value, for those that were asked for; None where no product that may vote has one."""
 
     image: str
     decision: Literal["match", "unknown"]
@@ -63,10 +72,11 @@ class MatchResult:
     candidates: tuple[Candidate, ...]
     latency_ms: Mapping[str, float] = field(default_factory=dict)
     generation: int = 0
+    labels: Mapping[str, Label | None] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """The document of `match --json`."""
-        return {
+        """The document of `match --json`; labels only where they were asked for."""
+        record: dict[str, Any] = {
             "image": self.image,
             "decision": self.decision,
             "sku": self.sku,
@@ -74,6 +84,11 @@ class MatchResult:
             "candidates": [candidate.to_dict() for candidate in self.candidates],
             "latency_ms": {stage: round(value, 3) for stage, value in self.latency_ms.items()},
         }
+        if self.labels:
+            record["labels"] = {
+                attribute: None if label is None else label.to_dict() for attribute, label in self.labels.items()
+            }
+        return record
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +97,7 @@ class _Version:
 
     bundle: Bundle
     encoder: Encoder
-    index: VectorIndex
+    gallery: Gallery
     catalog: Catalog
     decision: Decision
 
@@ -159,20 +174,32 @@ class Matcher:
 
     @property
     def index(self) -> VectorIndex:
-        """The references' vectors. Don't change it: answers come from it."""
-        return self._current().index
+        """The references' vectors, in the adapter's space. Don't change it: answers come from it."""
+        return self._current().gallery.index
 
-    def match(self, image: ImageSource, *, top_k: int = 5, where: Mapping[str, str] | None = None) -> MatchResult:
+    @property
+    def gallery(self) -> Gallery:
+        """References, prototypes and the adapter."""
+        return self._current().gallery
+
+    def match(
+        self, image: ImageSource, *, top_k: int = 5, where: Where | None = None, labels: Sequence[str] = ()
+    ) -> MatchResult:
         """Name the product on a photo: a path, bytes, a PIL image, or an (H, W, 3) uint8 RGB array.
 
-        `where` keeps only products with these attributes. Raises ImageError if the photo can't be read.
+        `where` keeps only products with these attributes, {"category": "tea"}; of several values, {"category": ["tea",
+        "coffee"]}, either. `labels`: attributes that the nearest products (that pass `where`) vote on, also for products the
+        shop doesn't sell. Raises ImageError if the photo can't be read, CatalogError for an attribute that no product has.
         """
         start = time.perf_counter()
         version = self._fresh()
         embedding = version.encoder.embed_timed(image, self._limits)
         before_search = time.perf_counter()
-        ranked = _rank(version, embedding.vector, max(2, top_k), _allowed(version, where))
+        allowed = _allowed(version, where)
+        vector = version.gallery.adapted(embedding.vector)
+        ranked = version.gallery.rank(vector, max(2, top_k), allowed)
         candidates = _candidates(version, ranked)
+        voted = _labels(version, vector, labels, allowed)
         best = candidates[0] if candidates else None
         accepted = best is not None and best.confidence >= version.decision.threshold
         end = time.perf_counter()
@@ -190,10 +217,17 @@ class Matcher:
                 "total": (end - start) * 1e3,
             },
             generation=version.bundle.manifest.generation,
+            labels=voted,
         )
 
     def match_many(
-        self, images: Iterable[ImageSource], *, top_k: int = 5, where: Mapping[str, str] | None = None, workers: int = 0
+        self,
+        images: Iterable[ImageSource],
+        *,
+        top_k: int = 5,
+        where: Where | None = None,
+        labels: Sequence[str] = (),
+        workers: int = 0,
     ) -> Iterator[MatchResult | ImageError]:
         """Answers in the order of the images, computed by several threads (default: one a core).
 
@@ -202,7 +236,7 @@ class Matcher:
 
         def one(image: ImageSource) -> MatchResult | ImageError:
             try:
-                return self.match(image, top_k=top_k, where=where)
+                return self.match(image, top_k=top_k, where=where, labels=labels)
             except (ImageError, VectorError) as error:
                 return error if isinstance(error, ImageError) else ImageError(str(error))
 
@@ -267,6 +301,7 @@ class Matcher:
 
     def _load_version(self, bundle: Bundle, previous: _Version | None) -> _Version:
         manifest = bundle.manifest
+        adaptation = manifest.adaptation
         # Hashing and packing the vectors needs no interpreter lock: it goes on beside the runtime's loading.
         index_loading = _Loading(
             lambda: VectorIndex.load(bundle.file("vectors"), sha256=bundle.entry("vectors").sha256)
@@ -275,10 +310,15 @@ class Matcher:
             encoder = self._encoder_of(bundle, previous)
         finally:
             index = index_loading.result()
-        if index.dimension != manifest.encoder.dimension or len(index) != manifest.index.references:
-            raise BundleError(f"{bundle.path}: vectors and manifest disagree; build the bundle again")
+        adapter = prototypes = None
+        if adaptation.method != "none":
+            adapter = Adapter.from_bytes(bundle.read("adapter"), str(bundle.file("adapter")))
+        if adaptation.scoring == "prototype":
+            prototypes = VectorIndex.load(bundle.file("prototypes"), sha256=bundle.entry("prototypes").sha256)
+        _check_dimensions(bundle, index, adapter, prototypes)
         catalog = Catalog(bundle.check("catalog"))
-        return _Version(bundle, encoder, index, catalog, Decision.from_dict(manifest.decision))
+        gallery = Gallery(index, adapter, prototypes)
+        return _Version(bundle, encoder, gallery, catalog, Decision.from_dict(manifest.decision))
 
     def _encoder_of(self, bundle: Bundle, previous: _Version | None) -> Encoder:
         """The bundle's encoder with one session open; the previous version's where it is the same."""
@@ -291,6 +331,46 @@ class Matcher:
         encoder = Encoder(manifest.encoder, bundle.read("encoder"), **settings)
         encoder.prepare()
         return encoder
+
+    def similar(self, sku: str, *, top_k: int = 5, where: Where | None = None) -> tuple[Neighbour, ...]:
+        """The other products most like this one, best first: see `neighbours.similar`. `where` as for `match`.
+
+        Raises CatalogError if the shop doesn't have the SKU, or no product an attribute of `where`.
+        """
+        from .neighbours import similar
+
+        version = self._fresh()
+        return similar(version.gallery.index, version.catalog, sku, top_k, _allowed(version, where))
+
+    def find(self, words: str, *, limit: int = 10) -> tuple[Neighbour, ...]:
+        """The products that have, for each of the words, one that begins with it, in SKU, name or attributes; best first.
+
+        Made for a search box: upper case, accents and punctuation don't matter, and no text raises. See `words`.
+        """
+        from .neighbours import find
+
+        return find(self._fresh().catalog, words, limit)
+
+    def nearest_photos(self, image: ImageSource, sku: str) -> tuple[Reference, ...]:
+        """A product's catalogued photos, the ones most like this image first. Raises ImageError, CatalogError."""
+        from .neighbours import nearest_photos
+
+        version = self._fresh()
+        vector = version.gallery.adapted(version.encoder.embed_timed(image, self._limits).vector)
+        return nearest_photos(version.gallery.index, version.catalog, vector, sku)
+
+
+def _check_dimensions(
+    bundle: Bundle, index: VectorIndex, adapter: Adapter | None, prototypes: VectorIndex | None
+) -> None:
+    """Hold the loaded files against each other and the manifest. Raises BundleError."""
+    manifest = bundle.manifest
+    takes = len(adapter.mean) if adapter is not None else index.dimension
+    gives = adapter.dimension if adapter is not None else manifest.encoder.dimension
+    if takes != manifest.encoder.dimension or index.dimension != gives or len(index) != manifest.index.references:
+        raise BundleError(f"{bundle.path}: vectors and manifest disagree; build the bundle again")
+    if prototypes is not None and prototypes.dimension != gives:
+        raise BundleError(f"{bundle.path}: prototypes and vectors disagree; build the bundle again")
 
 
 class _Loading:
@@ -332,18 +412,20 @@ def read_stamp_or_none(path: Path) -> Stamp | None:
         return None
 
 
-def _allowed(version: _Version, where: Mapping[str, str] | None) -> NDArray[np.uint32] | None:
-    """Ids of the references that a filter lets pass; None without a filter."""
-    if not where:
-        return None
-    ids = version.index.ids
-    return ids[np.isin(ids >> np.uint32(PHOTO_BITS), version.catalog.where(where))]
+def _labels(
+    version: _Version, vector: Vector, attributes: Sequence[str], allowed: NDArray[np.bool_] | None
+) -> Mapping[str, Label | None]:
+    """What the nearest products say of the attributes; nothing is loaded or computed for none."""
+    if not attributes:
+        return {}
+    from .labels import labels_of
+
+    return labels_of(version.gallery.index, version.catalog, vector, attributes, allowed)
 
 
-def _rank(version: _Version, vector: Vector, count: int, allowed: NDArray[np.uint32] | None) -> list[tuple[int, float]]:
-    """(product id, score) of the `count` best distinct products, each by its best reference."""
-    ids, scores = version.index.search_groups(vector, count, bits=PHOTO_BITS, allowed=allowed)
-    return best_products(ids, scores)[:count]
+def _allowed(version: _Version, where: Where | None) -> NDArray[np.bool_] | None:
+    """Which references a filter lets pass; None without a filter."""
+    return version.catalog.passing(version.gallery.index.ids, where) if where else None
 
 
 def _candidates(version: _Version, ranked: list[tuple[int, float]]) -> tuple[Candidate, ...]:
@@ -351,7 +433,7 @@ def _candidates(version: _Version, ranked: list[tuple[int, float]]) -> tuple[Can
     candidates = []
     for place, (product_id, score) in enumerate(ranked):
         rival = ranked[1 if place == 0 else 0][1] if len(ranked) > 1 else None
-        candidates.append(
-            Candidate(catalog.product(product_id), score, decision.confidence(score, margin_of(score, rival)))
-        )
+        references = version.gallery.references(product_id)
+        confidence = decision.confidence(score, margin_of(score, rival), references)
+        candidates.append(Candidate(catalog.product(product_id), score, confidence))
     return tuple(candidates)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -11,8 +13,10 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from .errors import ImageError
 from .files import write_atomic
 from .image import ImageSource, decode, upright
+from .measures import ReliabilityBin
 
 if TYPE_CHECKING:
     from .build import BuildReport
@@ -35,6 +39,15 @@ figure { margin: 0; background: #fff; border: 1px solid var(--line); border-radi
 figure .pair { display: flex; height: 132px; background: #eef0f3; }
 figure .pair img { width: 50%; height: 100%; object-fit: cover; }
 figure .pair .none { width: 50%; display: grid; place-items: center; color: var(--soft); font-size: 40px; }
+figure .pair .shot { position: relative; flex: 1 1 0; min-width: 0; height: 100%; border-left: 2px solid #fff; }
+figure .pair .shot:first-child { border-left: 0; } figure .pair .shot img { width: 100%; }
+figure .pair .shot .none { width: 100%; height: 100%; font-size: 12px; padding: 26px 8px 8px; text-align: center; }
+figure .pair .shot i { position: absolute; left: 6px; top: 6px; padding: 1px 7px; border-radius: 9px;
+  font: 11px/1.5 system-ui, sans-serif; color: #fff; background: rgba(16, 24, 40, .66); }
+.gallery.wide { grid-template-columns: repeat(auto-fill, minmax(330px, 1fr)); }
+table.grid th { color: var(--soft); font-weight: 500; font-size: 13px; }
+table.grid td { border-top: 1px solid var(--line); width: auto; }
+table.grid td + td, table.grid th + th { text-align: right; } table.grid td:first-child { color: var(--ink); width: auto; }
 figcaption { padding: 9px 12px 11px; font-size: 13px; line-height: 1.4; border-top: 3px solid var(--line); }
 figcaption small { color: var(--soft); display: block; }
 figure.good figcaption { border-color: var(--good); } figure.bad figcaption { border-color: var(--bad); }
@@ -64,6 +77,13 @@ def table(rows: Iterable[Sequence[str]]) -> str:
     """Rows of cells, the first one a caption."""
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table>{body}</table>"
+
+
+def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table with a header, its first column to the left and the others to the right."""
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<table class="grid"><tr>{head}</tr>{body}</table>'
 
 
 def section(heading: str, *parts: str, note: str = "") -> str:
@@ -114,6 +134,35 @@ def histogram(groups: Mapping[str, Sequence[float]], threshold: float, caption: 
     )
 
 
+def reliability_plot(rows: Sequence[ReliabilityBin]) -> str:
+    """A reliability diagram: what share is right at each confidence. True confidences lie on the diagonal; a dot's area
+    grows with the answers in its bin."""
+    side, left = 300, 88
+    most = max((row.count for row in rows), default=0) or 1
+    parts = [f'<rect x="{left}" y="0" width="{side}" height="{side}" fill="#f9fafb" stroke="#e4e7ec"/>']
+    for tick in (0, 25, 50, 75, 100):
+        along = side * tick / 100
+        parts.append(
+            f'<text x="{left - 8}" y="{side - along + 5:.0f}" text-anchor="end">{tick} %</text>'
+            f'<text x="{left + along:.0f}" y="{side + 18}" text-anchor="middle">{tick} %</text>'
+        )
+    parts.append(f'<line x1="{left}" y1="{side}" x2="{left + side}" y2="0" stroke="#98a2b3" stroke-dasharray="5 4"/>')
+    for row in rows:
+        if row.confidence is not None and row.accuracy is not None:
+            x, y, true = left + side * row.confidence, side * (1 - row.accuracy), side * (1 - row.confidence)
+            radius = max(2.5, 16 * math.sqrt(row.count / most))
+            parts.append(
+                f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{x:.1f}" y2="{true:.1f}" stroke="#f04438" stroke-width="2"/>'
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="#528bff" fill-opacity=".75">'
+                f"<title>{row.count:,} answers: {row.confidence:.1%} sure, {row.accuracy:.1%} right</title></circle>"
+            )
+    return (
+        f'<svg viewBox="0 -18 800 {side + 62}" width="100%" role="img">{"".join(parts)}'
+        f'<text x="{left + side / 2:.0f}" y="{side + 38}" text-anchor="middle">how sure</text>'
+        f'<text x="14" y="{side / 2:.0f}" text-anchor="middle" transform="rotate(-90 14 {side / 2:.0f})">right</text></svg>'
+    )
+
+
 def _shares(values: Sequence[float], bins: int) -> list[float]:
     """What part of the values, from 0 to 1 each, falls into each bin."""
     counts = [0] * bins
@@ -133,9 +182,27 @@ def pair(kind: str, query: ImageSource, reference: ImageSource | None, headline:
     )
 
 
-def gallery(cells: Iterable[str]) -> str:
-    """A grid of pairs."""
-    return f'<div class="gallery">{"".join(cells)}</div>'
+def shots(kind: str, pictures: Iterable[tuple[str, ImageSource | None, str]], headline: str, detail: str) -> str:
+    """Pictures in a row, each with a tag; `pictures` are (tag, picture, words instead where there is none to show)."""
+    boxes = "".join(
+        f'<div class="shot">{_shot(picture, instead)}<i>{escape(tag)}</i></div>' for tag, picture, instead in pictures
+    )
+    return (
+        f'<figure class="{kind}"><div class="pair">{boxes}</div>'
+        f"<figcaption>{escape(headline)}<small>{escape(detail)}</small></figcaption></figure>"
+    )
+
+
+def _shot(picture: ImageSource | None, instead: str) -> str:
+    if picture is not None:
+        with contextlib.suppress(ImageError):  # gone since it was matched
+            return f'<img src="{thumbnail(picture)}" alt="{escape(instead, quote=True)}">'
+    return f'<div class="none">{escape(instead)}</div>'
+
+
+def gallery(cells: Iterable[str], *, wide: bool = False) -> str:
+    """A grid of pairs; `wide` for three pictures a cell."""
+    return f'<div class="gallery{" wide" if wide else ""}">{"".join(cells)}</div>'
 
 
 def thumbnail(source: ImageSource, size: int = 220) -> str:
@@ -170,6 +237,18 @@ def write_build_page(path: Path, report: BuildReport, bundle: str) -> None:
         ]
         note = "Measured by leaving the shop's own photos out; photos of a camera in the shop are harder."
         body.append(section("Match or unknown", table(rows), note=note))
+        curve = [ReliabilityBin(0, 1, count, mean, share) for mean, share, count in decision.reliability]
+        note = (
+            "How often held-out photos were right at each confidence; on the diagonal, a confidence is a probability."
+        )
+        body.append(section("Reliability of the confidence", reliability_plot(curve), note=note))
+    if report.adaptation is not None:
+        rows = [("the shop's adapter", report.adaptation.sentence())]
+        if report.pruned is not None:
+            before, after = report.pruned.recall_before, report.pruned.recall_after
+            found = f"{before:.1%} of them find their product among all photos, {after:.1%} among those kept"
+            rows.append((f"{report.pruned.removed:,} photos left out", found))
+        body.append(section("Tuned to this shop", table(rows)))
     for heading, listed in (("Photos that can't be read", report.unreadable), ("Duplicates", report.duplicates)):
         if listed:
             body.append(section(heading, table(listed)))

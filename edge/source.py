@@ -49,6 +49,10 @@ class CatalogSource:
     attributes: Mapping[str, Mapping[str, str]]
     ignored: tuple[str, ...] = ()
 
+    def skus(self) -> list[str]:
+        """The products, each once, in the order of their photos."""
+        return list(dict.fromkeys(photo.sku for photo in self.photos))
+
 
 def read_source(source: str | os.PathLike[str]) -> CatalogSource:
     """Read a folder of folders named by SKU, or a CSV with the header image,sku. Raises CatalogError."""

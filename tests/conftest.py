@@ -82,6 +82,13 @@ def tile_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tile_bundle(tmp_path: Path, tile_folder: Path, tiny_tflite: Path) -> Path:
-    """A bundle of the 12 products, of this test alone."""
-    build_bundle(tile_folder, tmp_path / "tiles.bundle", encoder=tiny_tflite, resizer="pillow", workers=1)
+    """A bundle of the 12 products with the encoder's own embeddings, of this test alone."""
+    build_bundle(tile_folder, tmp_path / "tiles.bundle", encoder=tiny_tflite, resizer="pillow", workers=1, adapt="off")
     return tmp_path / "tiles.bundle"
+
+
+@pytest.fixture
+def adapted_bundle(tmp_path: Path, tile_folder: Path, tiny_tflite: Path) -> Path:
+    """The same, tuned to the shop."""
+    build_bundle(tile_folder, tmp_path / "adapted.bundle", encoder=tiny_tflite, resizer="pillow", workers=1, adapt="on")
+    return tmp_path / "adapted.bundle"

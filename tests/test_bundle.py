@@ -177,7 +177,7 @@ def test_changing_what_is_no_bundle_makes_nothing(tile_folder: Path, tmp_path: P
 
 def test_a_damaged_bundle_can_only_be_built_again(tile_bundle: Path, tile_folder: Path, tiny_tflite: Path) -> None:
     def build() -> None:
-        build_bundle(tile_folder, tile_bundle, encoder=tiny_tflite, resizer="pillow", workers=1)
+        build_bundle(tile_folder, tile_bundle, encoder=tiny_tflite, resizer="pillow", workers=1, adapt="off")
 
     def lose_vectors() -> None:
         Bundle.open(tile_bundle).file("vectors").unlink()
@@ -218,12 +218,14 @@ def test_somebody_elses_file_keeps_a_damaged_bundle_from_being_replaced(
 @pytest.mark.parametrize("kind", ["exact", "hnsw"])
 def test_readers_keep_the_version_they_opened(kind: str, tile_folder: Path, tiny_tflite: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "shop.bundle"
-    build_bundle(tile_folder, bundle, encoder=tiny_tflite, resizer="pillow", index=kind)
+    build_bundle(tile_folder, bundle, encoder=tiny_tflite, resizer="pillow", index=kind, adapt="off")
     reader = Matcher.open(bundle, follow=False)  # its network is not even opened yet
     first = contents(bundle)
     add_to_bundle(bundle, write_tiles(tmp_path / "more", range(20, 30)))
     remove_from_bundle(bundle, [f"sku-{n:03d}" for n in range(6)])
-    build_bundle(write_tiles(tmp_path / "other", range(40, 44)), bundle, encoder=tiny_tflite, resizer="pillow")
+    build_bundle(
+        write_tiles(tmp_path / "other", range(40, 44)), bundle, encoder=tiny_tflite, resizer="pillow", adapt="off"
+    )
     assert not set(first) & set(contents(bundle)) - {"manifest.json", reader.bundle.file("encoder").name}
     for product in range(12):
         result = reader.match(tile_photo(product, 9), top_k=50)
@@ -353,17 +355,17 @@ def test_nothing_of_the_machine_is_inside(tile_folder: Path, tiny_tflite: Path, 
 def test_an_interrupted_build_goes_on_with_what_it_has(tile_folder: Path, tiny_tflite: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "shop.bundle"
     with pytest.raises(KeyboardInterrupt):
-        build_bundle(tile_folder, bundle, encoder=tiny_tflite, workers=1, progress=interrupt_after(20))
+        build_bundle(tile_folder, bundle, encoder=tiny_tflite, workers=1, adapt="off", progress=interrupt_after(20))
     cache = sqlite3.connect(bundle / WORK_FOLDER / "embeddings.sqlite")
-    assert cache.execute("SELECT count(*) FROM embedding").fetchone()[0] >= 20
+    assert cache.execute("SELECT count(*) FROM embedded").fetchone()[0] >= 20
     # An embedding that no photo has: it can only come from the cache.
     marked = np.eye(48, dtype="<f4")[7]
     photo = tile_folder / "sku-000" / "0.png"
     digest = hashlib.sha256(photo.read_bytes()).digest()
-    cache.execute("UPDATE embedding SET vector = ? WHERE photo_sha256 = ?", (marked.tobytes(), digest))
+    cache.execute("UPDATE embedded SET vectors = ? WHERE photo_sha256 = ?", (marked.tobytes(), digest))
     cache.commit()
     cache.close()
-    build_bundle(tile_folder, bundle, encoder=tiny_tflite)
+    build_bundle(tile_folder, bundle, encoder=tiny_tflite, adapt="off")
     index = VectorIndex.load(Bundle.open(bundle).file("vectors"))
     assert index.search(marked, 1)[1][0, 0] > 0.999
 
@@ -374,7 +376,7 @@ def test_another_encoder_does_not_take_cached_embeddings(
     with pytest.raises(KeyboardInterrupt):
         build_bundle(tile_folder, tmp_path / "a", encoder=tiny_tflite, progress=interrupt_after(30))
     cache = sqlite3.connect(tmp_path / "a" / WORK_FOLDER / "embeddings.sqlite")
-    cache.execute("UPDATE embedding SET vector = ?", (np.eye(48, dtype="<f4")[7].tobytes(),))
+    cache.execute("UPDATE embedded SET vectors = ?", (np.eye(48, dtype="<f4")[7].tobytes(),))
     cache.commit()
     cache.close()
     build_bundle(tile_folder, tmp_path / "a", encoder=tiny_onnx)
@@ -508,7 +510,7 @@ def test_removing_what_is_not_there_changes_nothing(tile_bundle: Path) -> None:
 @pytest.mark.parametrize("kind", ["exact", "hnsw"])
 def test_an_emptied_shop_answers_unknown(kind: str, tile_folder: Path, tiny_tflite: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "shop.bundle"
-    build_bundle(tile_folder, bundle, encoder=tiny_tflite, resizer="pillow", index=kind)
+    build_bundle(tile_folder, bundle, encoder=tiny_tflite, resizer="pillow", index=kind, adapt="off")
     report = remove_from_bundle(bundle, [f"sku-{n:03d}" for n in range(12)])
     assert (report.products, report.removed) == (0, 36) and skus_in(bundle) == {}
     with Matcher.open(bundle) as matcher:
@@ -523,7 +525,7 @@ def test_make_a_bundle(tiny_tflite: Path, tmp_path: Path) -> None:
     products = [Product(f"sku-{n}", f"Product {n}", {"price": str(n)}) for n in range(10)]
     references = [n for n in range(10) for _ in range(3)]
     vectors = encoder.embed(*(tile_photo(n, photo) for n in range(10) for photo in range(3)))
-    report = write_bundle(tmp_path / "w.bundle", encoder, products, references, vectors)
+    report = write_bundle(tmp_path / "w.bundle", encoder, products, references, vectors, adapt="off")
     assert (report.products, report.references) == (10, 30)
     with Matcher.open(tmp_path / "w.bundle") as matcher:
         for n in range(10):

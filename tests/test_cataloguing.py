@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shelfmatch.edge import CatalogError, Encoder
-from shelfmatch.edge.cataloguing import EmbeddedPhoto, EmbeddingCache, embed_photos, synthetic_view
+from shelfmatch.edge.cataloguing import EmbeddedPhoto, EmbeddingCache, embed_photos
 from shelfmatch.edge.source import SourcePhoto, read_source
 
 from .conftest import tile_photo
@@ -30,10 +30,10 @@ def test_embeddings_come_in_order_and_are_their_photos(
     found = embedded(photos, tiny_encoder, tmp_path / "cache.sqlite", workers)
     assert [one.photo for one in found] == list(photos)
     expected = {photo.path: tiny_encoder.embed(photo.path)[0] for photo in photos[:36]}
-    assert all(one.vector is not None and (one.vector == expected[one.photo.path]).all() for one in found)
+    assert all(one.embedded and (one.embedded.vector == expected[one.photo.path]).all() for one in found)
     assert len({one.sha256 for one in found}) == 36
     again = embedded(photos[:36], tiny_encoder, tmp_path / "cache.sqlite", workers)
-    assert [one.vector.tolist() for one in again if one.vector is not None] == [
+    assert [one.embedded.vector.tolist() for one in again if one.embedded] == [
         expected[photo.path].tolist() for photo in photos[:36]
     ]
 
@@ -52,7 +52,7 @@ def test_photos_without_an_embedding_come_with_the_reason(
         SourcePhoto(black, "black.png", "c"),
     ]
     found = embedded(tuple(photos), tiny_encoder, tmp_path / "cache.sqlite", 2)
-    assert [one.vector is None for one in found] == [True, False, True, True]
+    assert [one.embedded is None for one in found] == [True, False, True, True]
     assert "not a photo" in found[0].problem and found[1].problem == ""
     assert "missing.png" in found[2].problem and "says nothing" in found[3].problem
     assert not any(str(tmp_path) in one.problem for one in found)
@@ -66,9 +66,27 @@ def test_leaving_early_keeps_what_was_embedded(tile_folder: Path, tiny_encoder: 
     stream.close()
     cache.close()
     cache = EmbeddingCache(tmp_path / "cache.sqlite", tiny_encoder)
-    kept = [cache.get(one.sha256) for one in first]
-    assert all(one.vector is not None and (vector == one.vector).all() for one, vector in zip(first, kept, strict=True))
-    assert cache.get(b"of another photo") is None
+    kept = [cache.get(one.sha256, views=0) for one in first]
+    for one, found in zip(first, kept, strict=True):
+        assert one.embedded and found and (found.vector == one.embedded.vector).all()
+    assert cache.get(b"of another photo", views=0) is None
+    cache.close()
+
+
+def test_views_are_embedded_with_their_photo_and_kept(tile_folder: Path, tiny_encoder: Encoder, tmp_path: Path) -> None:
+    photos = read_source(tile_folder).photos[:4]
+    cache = EmbeddingCache(tmp_path / "cache.sqlite", tiny_encoder)
+    first = list(embed_photos(photos, tiny_encoder, cache, 2, views=3))
+    for one in first:
+        assert one.embedded and one.embedded.views.shape == (3, tiny_encoder.card.dimension)
+        assert len(np.unique(one.embedded.views, axis=0)) == 3
+        fewer, more = (cache.get(one.sha256, views) for views in (2, 4))
+        assert fewer and (fewer.views == one.embedded.views[:2]).all() and more is None
+    again = list(embed_photos(photos, tiny_encoder, cache, 2, views=3))
+    assert all(
+        a.embedded and b.embedded and (a.embedded.views == b.embedded.views).all()
+        for a, b in zip(first, again, strict=True)
+    )
     cache.close()
 
 
@@ -76,16 +94,3 @@ def test_a_cache_that_is_none_says_what_to_do(tiny_encoder: Encoder, tmp_path: P
     (tmp_path / "cache.sqlite").write_text("text" * 1000)
     with pytest.raises(CatalogError, match=r"cache\.sqlite can't be used .*delete it and build again"):
         EmbeddingCache(tmp_path / "cache.sqlite", tiny_encoder)
-
-
-def test_a_synthetic_view_is_another_photo_of_the_same_thing(tiny_encoder: Encoder) -> None:
-    pixels = np.asarray(tile_photo(3, 0).resize((32, 32)))
-    view = synthetic_view(pixels, seed=1)
-    assert view.shape == pixels.shape and view.dtype == np.uint8 and (view != pixels).mean() > 0.5
-    assert (synthetic_view(pixels, seed=1) == view).all() and (synthetic_view(pixels, seed=2) != view).any()
-    own, other = (
-        tiny_encoder.embed_pixels(pixels),
-        tiny_encoder.embed_pixels(np.asarray(tile_photo(4, 0).resize((32, 32)))),
-    )
-    views = [tiny_encoder.embed_pixels(synthetic_view(pixels, seed)) for seed in range(20)]
-    assert np.mean([view @ own > view @ other for view in views]) > 0.9

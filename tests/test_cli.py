@@ -63,7 +63,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def TINY(folder: Path) -> list[str]:
-    return ["--encoder", str(folder / "tiny.tflite"), "--resizer", "pillow"]
+    return ["--encoder", str(folder / "tiny.tflite"), "--resizer", "pillow", "--adapt", "off"]
 
 
 CSVS = {
@@ -124,9 +124,9 @@ def snapshot(folder: Path) -> dict[str, str]:
 # Documents
 
 REPORT = {"products", "references", "photos", "unreadable", "duplicates", "ignored", "without_photos", "removed"}
-REPORT |= {"seconds", "encoder", "index", "decision", "size_bytes"}
+REPORT |= {"seconds", "encoder", "index", "decision", "adaptation", "pruned", "size_bytes"}
 DECISION = {"method", "intercept", "score_weight", "margin_weight", "threshold", "target_false_accept_rate"}
-DECISION |= {"known", "unknown", "false_accept_rate", "correct_accept_rate"}
+DECISION |= {"references_weight", "known", "unknown", "false_accept_rate", "correct_accept_rate", "reliability"}
 
 
 def test_build(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -150,13 +150,14 @@ def test_build_for_people(shop: Path, capfd: pytest.CaptureFixture[str]) -> None
     printed = lines(capfd, "build", "photos", "-o", "new.bundle", *TINY(shop))
     assert printed[0].startswith("built new.bundle: 12 products, 0.0 MB, 36 of 37 photos added in ")
     assert printed[1].startswith("  unreadable: sku-001/broken.jpg") and "is damaged or not a photo" in printed[1]
-    assert printed[2].startswith("  threshold ") and "5% false accepts, from leaving photos out" in printed[2]
+    assert printed[2] == "  adapter: none (switched off)"
+    assert printed[3].startswith("  threshold ") and "5% false accepts, from leaving photos out" in printed[3]
     assert str(shop) not in "".join(printed)
 
 
 def test_build_settings(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     settings = ["--vectors", "f32", "--index", "hnsw", "--false-accept", "0.2", "--workers", "2", "--runtime", "onnx"]
-    settings += ["--encoder", "tiny.onnx", "--resizer", "pillow", "--report", "page.html"]
+    settings += ["--encoder", "tiny.onnx", "--resizer", "pillow", "--adapt", "off", "--report", "page.html"]
     built = document(capfd, "build", "shop.csv", "-o", "new.bundle", *settings)
     assert built["index"] == {"kind": "hnsw", "dtype": "f32"} and built["decision"]["target_false_accept_rate"] == 0.2
     info = document(capfd, "info", "new.bundle")
@@ -262,6 +263,7 @@ def test_info(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
         "index",
         "resizer",
         "decision",
+        "adaptation",
         "encoder",
         "files",
     }
@@ -299,9 +301,10 @@ def test_verify(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
 def test_eval(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     result = document(capfd, "eval", "shop.bundle", "queries.csv")
     contract = {"queries", "recall_at_1", "recall_at_5", "mrr", "open_set", "latency_ms"}
-    assert set(result) == contract | {"stages_ms", "unreadable"}
+    assert set(result) == contract | {"stages_ms", "unreadable", "calibration", "confusions", "by"}
     assert set(result["open_set"]) == {
-        *("known", "unknown", "auroc", "false_accept_rate", "correct_accept_rate", "target_false_accept_rate")
+        *("known", "unknown", "auroc", "false_accept_rate", "correct_accept_rate", "target_false_accept_rate"),
+        *("false_accept_interval", "correct_accept_interval", "wrong_accept_rate"),
     }
     assert set(result["latency_ms"]) == {"p50", "p90", "p99"} and result["unreadable"] == []
     assert (result["queries"], result["recall_at_1"], result["recall_at_5"], result["mrr"]) == (3, 1.0, 1.0, 1.0)
@@ -353,7 +356,7 @@ def test_encoders(shop: Path) -> None:
 
 
 def test_every_command_has_help(capfd: pytest.CaptureFixture[str]) -> None:
-    commands = ("demo", "build", "match", "add", "remove", "info", "verify", "eval", "encoders")
+    commands = ("demo", "build", "match", "add", "remove", "info", "verify", "eval", "similar", "find", "encoders")
     for command in commands:
         assert exit_code_of([command, "--help"]) == 0
         out, err = capfd.readouterr()
@@ -561,11 +564,11 @@ def test_one_writer_at_a_time(shop: Path, arguments: list[str], capfd: pytest.Ca
 
 def test_a_bundle_of_the_future(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     manifest = shop / "shop.bundle" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"format_version": 1', '"format_version": 99'))
+    manifest.write_text(manifest.read_text().replace('"format_version": 2', '"format_version": 99'))
     for arguments in (["match", "shop.bundle", "query.png"], ["info", "shop.bundle"], ["verify", "shop.bundle"]):
         assert main(arguments) == 2
         err = capfd.readouterr().err
-        assert err.count("\n") == 1 and "bundle format 99; this shelfmatch reads format 1, install a newer one" in err
+        assert err.count("\n") == 1 and "bundle format 99; this shelfmatch reads format 2, install a newer one" in err
 
 
 def test_a_full_disk(shop: Path) -> None:
@@ -701,12 +704,12 @@ def test_ctrl_c_and_going_on(slow_shop: Path) -> None:
         and "a bundle whose build did not finish; run the same build again" in unfinished.stderr
     )
     with sqlite3.connect(cache) as connection:
-        kept = {digest for (digest,) in connection.execute("SELECT photo_sha256 FROM embedding")}
+        kept = {digest for (digest,) in connection.execute("SELECT photo_sha256 FROM embedded")}
         assert 0 < len(kept) < 23
         # Marked, so that it shows whether the next build takes them or computes them again.
         mark = np.zeros(48, "<f4")
         mark[0] = 1
-        connection.execute("UPDATE embedding SET vector = ?", (mark.tobytes(),))
+        connection.execute("UPDATE embedded SET vectors = ?", (mark.tobytes(),))
     connection.close()
     done = subprocess.run(build, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "") and "23 of 23 photos added" in done.stdout

@@ -89,11 +89,13 @@ def samples(seed: int, count: int, centre: float, right: float) -> Samples:
     """Scores around a centre, margins around a tenth of it."""
     random = np.random.default_rng(seed)
     scores = random.normal(centre, 0.1, count)
-    return Samples(scores, random.normal(centre / 10, 0.05, count), random.random(count) < right)
+    references = random.integers(1, 9, count).astype(float)
+    return Samples(scores, random.normal(centre / 10, 0.05, count), references, random.random(count) < right)
 
 
 def accepted(decision: Decision, of: Samples) -> NDArray[np.bool_]:
-    confidences = [decision.confidence(score, margin) for score, margin in zip(of.scores, of.margins, strict=True)]
+    rows = zip(of.scores, of.margins, of.references, strict=True)
+    confidences = [decision.confidence(score, margin, int(references)) for score, margin, references in rows]
     return np.array(confidences) >= decision.threshold
 
 
@@ -113,14 +115,16 @@ def test_the_threshold_keeps_the_rate_on_its_samples(
     """Also where the two can't be told apart, where many scores are equal, and where no known query is right."""
     ours = samples(seed, known, 0.4 + apart, right)
     theirs = Samples(
-        *(np.round(part, digits) for part in (samples(seed + 1, unknown, 0.4, 0).scores,) * 2), np.zeros(unknown, bool)
+        *(np.round(part, digits) for part in (samples(seed + 1, unknown, 0.4, 0).scores,) * 2),
+        np.ones(unknown),
+        np.zeros(unknown, bool),
     )
     decision = calibrate(ours, theirs, rate, "leave-one-out")
     wrong = accepted(decision, theirs)
     assert wrong.mean() <= rate and decision.false_accept_rate == wrong.mean()
     assert decision.correct_accept_rate == (accepted(decision, ours) & ours.right).mean()
     assert 0 <= decision.threshold <= 1 and (decision.known, decision.unknown) == (known, unknown)
-    numbers = (decision.intercept, decision.score_weight, decision.margin_weight)
+    numbers = (decision.intercept, decision.score_weight, decision.margin_weight, decision.references_weight)
     assert all(map(math.isfinite, numbers))
 
 
@@ -146,7 +150,8 @@ def test_the_fit_is_the_optimum(seed: int, count: int, apart: float, spread: flo
     """The gradient of the penalized likelihood is zero there, and it is concave: there is no better one."""
     random = np.random.default_rng(seed)
     right = np.arange(2 * count) < count
-    features = np.column_stack([random.normal(apart * right, 1.0), random.normal(0, 1, 2 * count)]) * spread
+    noise = random.normal(0, 1, (2 * count, 2))
+    features = np.column_stack([random.normal(apart * right, 1.0), noise]) * spread
     features[0] += outlier * spread
     weights = np.full(2 * count, 0.5 / count)
     intercept, *slopes = _fit_logistic(features, right, weights)
@@ -159,13 +164,13 @@ def test_the_fit_is_the_optimum(seed: int, count: int, apart: float, spread: flo
         return float(weights @ np.logaddexp(0, np.where(right, -logits, logits)) + 0.5e-3 * (values[1:] @ values[1:]))
 
     best = loss(beta)
-    gradient = [(loss(beta + step) - loss(beta - step)) / 2e-4 for step in 1e-4 * np.eye(3)]
+    gradient = [(loss(beta + step) - loss(beta - step)) / 2e-4 for step in 1e-4 * np.eye(4)]
     assert np.abs(gradient).max() < 1e-5, f"loss {best}, gradient {gradient}"
 
 
 def test_shops_that_can_be_told_apart_stay_finite() -> None:
-    ours = Samples(np.full(50, 0.9), np.full(50, 0.5), np.ones(50, bool))
-    theirs = Samples(np.full(50, 0.1), np.full(50, 0.01), np.zeros(50, bool))
+    ours = Samples(np.full(50, 0.9), np.full(50, 0.5), np.ones(50), np.ones(50, bool))
+    theirs = Samples(np.full(50, 0.1), np.full(50, 0.01), np.ones(50), np.zeros(50, bool))
     decision = calibrate(ours, theirs, 0.05, "synthetic-views")
     assert max(abs(decision.score_weight), abs(decision.margin_weight), abs(decision.intercept)) < 1000
     assert accepted(decision, ours).all() and not accepted(decision, theirs).any()
@@ -173,13 +178,42 @@ def test_shops_that_can_be_told_apart_stay_finite() -> None:
     assert decision.method == "synthetic-views"
 
 
-def test_known_and_unknown_weigh_the_same() -> None:
+def test_how_many_samples_there_are_says_nothing() -> None:
     """A shop's photos all give an unknown sample, but not all a known one: their numbers say nothing of what will be asked."""
     few, many = samples(1, 40, 0.7, 1.0), samples(2, 4000, 0.4, 0.0)
-    balanced = calibrate(few, Samples(many.scores[:40], many.margins[:40], many.right[:40]), 0.05, "leave-one-out")
-    decision = calibrate(few, many, 0.05, "leave-one-out")
-    middle = (0.55, 0.055)
-    assert abs(decision.confidence(*middle) - 0.5) < 0.2 and abs(balanced.confidence(*middle) - 0.5) < 0.2
+    some = many.take(np.arange(4000) < 40)
+    middle = (0.5, 0.05, 2)
+    one, other = (calibrate(few, unknown, 0.05, "leave-one-out") for unknown in (some, many))
+    assert abs(one.confidence(*middle) - other.confidence(*middle)) < 0.15
+    # The rare stranger: where half of the samples are either, most are taken for known.
+    assert one.confidence(*middle) > 0.5
+
+
+def test_a_stretched_rate_lets_more_of_the_samples_pass_and_no_more_than_that() -> None:
+    ours, theirs = samples(1, 400, 0.7, 1.0), samples(2, 400, 0.4, 0.0)
+    plain, stretched = (calibrate(ours, theirs, 0.1, "held-out", stretch=stretch) for stretch in (1.0, 1.5))
+    assert plain.false_accept_rate is not None and stretched.false_accept_rate is not None
+    assert plain.false_accept_rate <= 0.1 < stretched.false_accept_rate <= 0.15
+    assert stretched.target_false_accept_rate == 0.1
+
+
+def test_the_number_of_references_counts_where_it_tells_something() -> None:
+    """Products with many references are more often taken for others: the same score means less there."""
+    random = np.random.default_rng(3)
+    references = np.repeat([1.0, 32.0], 300)
+    ours = Samples(random.normal(0.7, 0.1, 600), np.full(600, 0.1), references, np.ones(600, bool))
+    theirs = Samples(random.normal(0.4 + 0.006 * references, 0.1), np.full(600, 0.1), references, np.zeros(600, bool))
+    decision = calibrate(ours, theirs, 0.05, "held-out")
+    assert decision.references_weight < 0
+    assert decision.confidence(0.6, 0.1, 32) < decision.confidence(0.6, 0.1, 1)
+
+
+def test_reliability_is_what_the_known_samples_show() -> None:
+    ours = samples(1, 2000, 0.7, 0.8)
+    decision = calibrate(ours, samples(2, 2000, 0.4, 0.0), 0.05, "held-out")
+    assert sum(count for _, _, count in decision.reliability) == 2000
+    right = sum(share * count for _, share, count in decision.reliability) / 2000
+    assert right == pytest.approx(ours.right.mean())
 
 
 @pytest.mark.parametrize(("known", "unknown"), [(0, 0), (MIN_SAMPLES - 1, 500), (500, MIN_SAMPLES - 1), (0, 500)])
@@ -199,17 +233,18 @@ def test_rates_that_are_none_are_refused(rate: float) -> None:
 
 @fixed
 @given(
-    numbers=st.tuples(*[st.floats(-1e6, 1e6)] * 3),
+    numbers=st.tuples(*[st.floats(-1e6, 1e6)] * 4),
     score=st.floats(-1, 1),
     margin=st.floats(-2, 2),
+    references=st.integers(0, 4096),
 )
 def test_confidence_is_a_probability_that_grows_with_the_logit(
-    numbers: tuple[float, float, float], score: float, margin: float
+    numbers: tuple[float, float, float, float], score: float, margin: float, references: int
 ) -> None:
     decision = Decision("leave-one-out", *numbers, threshold=0.5, target_false_accept_rate=0.05)
-    confidence = decision.confidence(score, margin)
+    confidence = decision.confidence(score, margin, references)
     assert 0 <= confidence <= 1
-    logit = numbers[0] + numbers[1] * score + numbers[2] * margin
+    logit = numbers[0] + numbers[1] * score + numbers[2] * margin + numbers[3] * math.log2(max(1, references))
     assert (confidence >= 0.5) == (logit >= 0) or abs(logit) < 1e-9
     if abs(logit) < 30:
         assert confidence == pytest.approx(1 / (1 + math.exp(-logit)), rel=1e-9)

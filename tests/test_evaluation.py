@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from shelfmatch.edge import CatalogError, Matcher
-from shelfmatch.edge.catalog import product_of
+from shelfmatch.edge import Candidate, CatalogError, Matcher, MatchResult, build_bundle
+from shelfmatch.edge.catalog import Product, product_of
 from shelfmatch.edge.cli import main
 from shelfmatch.edge.decision import Decision
-from shelfmatch.edge.evaluation import Query, auroc, evaluate, read_queries
+from shelfmatch.edge.evaluation import Answer, Confusion, Query, auroc, confusions_of, evaluate, read_queries
+from shelfmatch.edge.measures import wilson
 
 from .conftest import tile_photo
 
@@ -96,6 +97,78 @@ def test_equals_what_is_computed_by_hand(tile_bundle: Path, queries: Path, worke
     assert set(result.stages_ms) == {"decode", "preprocess", "encode", "search"}
 
 
+def test_confidence_intervals_and_confusions_equal_what_is_counted_by_hand(tile_bundle: Path, queries: Path) -> None:
+    with Matcher.open(tile_bundle) as matcher:
+        result = evaluate(matcher, queries)
+    gaps, mistakes = [0.0] * 15, {}
+    for query, answer in result.answers:
+        first = answer.candidates[0].sku
+        gaps[min(14, int(15 * answer.confidence))] += float(first == query.sku) - answer.confidence
+        if query.sku and first != query.sku:
+            mistakes[query.sku, first] = mistakes.get((query.sku, first), 0) + 1
+    assert result.calibration_error == pytest.approx(sum(map(abs, gaps)) / 60) and result.calibration_error > 0.01
+    assert sum(row.count for row in result.reliability) == 60
+    wrong = sum(bool(query.sku) and answer.sku not in (None, query.sku) for query, answer in result.answers)
+    assert result.wrong_accept_rate == wrong / 40
+    assert result.false_accept_rate is not None
+    assert result.false_accept_interval == wilson(round(20 * result.false_accept_rate), 20)
+    assert result.correct_accept_interval == wilson(round(40 * (result.correct_accept_rate or 0)), 40)
+    assert len(mistakes) > 5
+    listed = {}
+    for pair in result.confusions:
+        assert (
+            pair.taken_for_other >= pair.other_taken_for and pair.count == pair.taken_for_other + pair.other_taken_for
+        )
+        listed[pair.sku, pair.other] = pair.taken_for_other
+        if pair.other_taken_for:
+            listed[pair.other, pair.sku] = pair.other_taken_for
+    assert listed == mistakes
+    assert [pair.count for pair in result.confusions] == sorted((p.count for p in result.confusions), reverse=True)
+
+
+def test_a_pair_mixed_up_both_ways_is_listed_once() -> None:
+    def taken(sku: str, for_sku: str) -> Answer:
+        candidate = Candidate(Product(for_sku), 0.9, 0.5)
+        return Query(Path("q"), "q", sku), MatchResult("q", "unknown", None, 0.5, (candidate,))
+
+    answers = [taken("a", "b"), taken("b", "a"), taken("c", "a"), taken("c", "a"), taken("a", "c"), taken("a", "a"),
+               taken("", "a"), taken("d", "e")]  # fmt: skip
+    assert confusions_of(answers) == [Confusion("c", "a", 2, 1), Confusion("a", "b", 1, 1), Confusion("d", "e", 1, 0)]
+
+
+def test_rates_by_an_attribute(
+    tile_folder: Path, tmp_path: Path, queries: Path, tiny_tflite: Path, capsys: Any
+) -> None:
+    rows = [f"{path},{path.parent.name},{'ABC'[int(path.parent.name[-1]) % 3]}" for path in tile_folder.rglob("*.png")]
+    rows = [row.removesuffix(",A") + "," if row.endswith(",A") else row for row in rows]  # those have no kind
+    (tmp_path / "s.csv").write_text("\n".join(["image,sku,kind", *rows]))
+    build_bundle(tmp_path / "s.csv", tmp_path / "s.bundle", encoder=tiny_tflite, resizer="pillow", adapt="off")
+    lines = queries.read_text().splitlines()
+    kinds = ["kind", *("C" if line.endswith(",") and number % 2 else "" for number, line in enumerate(lines[1:]))]
+    queries.write_text("\n".join(f"{line},{kind}" for line, kind in zip(lines, kinds, strict=True)))
+    with Matcher.open(tmp_path / "s.bundle") as matcher:
+        result = evaluate(matcher, queries, by=["kind"])
+        assert evaluate(matcher, queries, by="kind").by == result.by
+        for attribute in ("colour", ""):
+            with pytest.raises(CatalogError, match=f"attribute '{attribute}'; the catalogue has kind, name, sku"):
+                evaluate(matcher, queries, by=[attribute])
+        groups = {group.value: group for group in result.by["kind"]}
+        assert list(groups)[-1] is None and set(groups) == {"B", "C", None}
+        for value in ("B", "C"):
+            own = [(q, a) for q, a in result.answers if q.sku and "ABC"[int(q.sku[-1]) % 3] == value]
+            assert groups[value].known == len(own) > 5
+            assert groups[value].recall_at_1 == np.mean([a.candidates[0].sku == q.sku for q, a in own])
+        assert (groups["B"].unknown, groups["B"].false_accept_rate) == (0, None)
+        assert groups["C"].unknown == 10 and sum(group.unknown for group in result.by["kind"]) == 20
+    capsys.readouterr()
+    assert main(["eval", str(tmp_path / "s.bundle"), str(queries), "--by", "kind", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)["by"]["kind"]
+    assert [group["value"] for group in printed] == [group.value for group in result.by["kind"]]
+    assert main(["eval", str(tmp_path / "s.bundle"), str(queries), "--by", "kind,sku"]) == 0
+    text = capsys.readouterr().out
+    assert "by kind" in text and "by sku" in text and "(none)" in text and "mixed up most often" in text
+
+
 def test_a_product_beyond_the_depth_counts_as_not_found(
     tile_bundle: Path, queries: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +203,8 @@ def test_only_known_or_only_unknown_queries(tile_bundle: Path, queries: Path) ->
         none = evaluate(matcher, [])
     assert known.false_accept_rate is known.auroc is None and known.recall_at_1 is not None
     assert unknown.recall_at_1 is unknown.mrr is unknown.correct_accept_rate is unknown.auroc is None
+    assert known.false_accept_interval is unknown.correct_accept_interval is none.calibration_error is None
+    assert unknown.wrong_accept_rate is None and unknown.confusions == none.confusions == []
     assert unknown.false_accept_rate is not None
     assert none.queries == 0 and none.latency_ms["p50"] == 0
     for result in (known, unknown, none):
@@ -141,9 +216,12 @@ def test_the_document_is_the_contracts(tile_bundle: Path, queries: Path, capsys:
     assert main(["eval", str(tile_bundle), str(queries), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert {"queries", "recall_at_1", "recall_at_5", "mrr", "open_set", "latency_ms"} <= set(record)
-    assert set(record["open_set"]) == {
-        "known", "unknown", "auroc", "false_accept_rate", "correct_accept_rate", "target_false_accept_rate",
+    contract = {"known", "unknown", "auroc", "false_accept_rate", "correct_accept_rate", "target_false_accept_rate"}
+    assert set(record["open_set"]) == contract | {
+        "false_accept_interval", "correct_accept_interval", "wrong_accept_rate",
     }  # fmt: skip
+    assert set(record) - contract >= {"calibration", "confusions", "by"} and record["by"] == {}
+    assert set(record["calibration"]) == {"error", "bins"} and len(record["calibration"]["bins"]) == 15
     assert set(record["latency_ms"]) == {"p50", "p90", "p99"}
     assert main(["eval", str(tile_bundle), str(queries)]) == 0
     assert f"{100 * record['recall_at_1']:.1f} %" in capsys.readouterr().out
@@ -163,6 +241,7 @@ def test_queries_are_read_like_a_catalogue_but_for_empty_skus(tmp_path: Path) ->
     path = tmp_path / "q.csv"
     path.write_text("\ufeffsku,note,image\nA,x,a.png\n,y,b c.png\n\n")
     assert read_queries(path) == [Query(tmp_path / "a.png", "a.png", "A"), Query(tmp_path / "b c.png", "b c.png", "")]
+    assert [query.attributes for query in read_queries(path)] == [{"note": "x"}, {"note": "y"}]
     for text, words in (
         ("image,sku\n", "no rows"),
         ("image\na.png\n", "include image,sku"),

@@ -190,6 +190,9 @@ class Program:
         if random.random() < 0.5:
             allowed = self.ids(random, int(random.integers(0, len(self.model) + 1)), int(random.integers(0, 5)))
         ids, scores = self.index.search(queries, k, allowed=allowed)
+        if allowed is not None:  # the same filter, said the quick way
+            by_mask = self.index.search(queries, k, allowed=np.isin(self.index.ids, allowed))
+            assert np.array_equal(by_mask[0], ids) and np.array_equal(by_mask[1], scores)
         held = held_by(self.index)
         for row, query in enumerate(queries):
             check_answer(held, query, k, ids[row], scores[row], allowed)
@@ -620,3 +623,29 @@ def test_what_lies_opposite_is_found_last(dtype: Any) -> None:
             for ids, scores in (index.search(query, 2), index.search_groups(query, 2, bits=0)):
                 assert ids.ravel().tolist() == [0, 1]
                 assert np.abs(scores.ravel() - [1, -1]).max() < 1e-3
+
+
+@pytest.mark.parametrize("kind", ["exact", "hnsw"])
+def test_few_and_many_rows_of_a_filter_rank_alike(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are few are ranked at once, more are scanned first: two ways to one answer."""
+    random = np.random.default_rng(8)
+    index = VectorIndex.build(unit(random.standard_normal((3000, 24))), np.arange(3000) * 3, kind=kind)
+    index.remove(index.ids[random.random(3000) < 0.1])
+    for share in (0.01, 0.1, 0.5):
+        mask, query = random.random(len(index)) < share, unit(random.standard_normal((1, 24)))
+        answers = []
+        for few in (0, 10_000):
+            monkeypatch.setattr("shelfmatch.edge.index._FEW_ROWS", few)
+            monkeypatch.setattr("shelfmatch.edge.index._FEW_GRAPH_ROWS", few)
+            assert (index._few_rows(index._eligible(mask)) is None) == (few == 0)
+            groups = index.search_groups(query[0], 4, bits=5, allowed=mask)
+            leaders = dict(zip((groups[0] >> 5).tolist()[::-1], groups[0].tolist()[::-1], strict=True))
+            best = sorted(leaders.values(), key=groups[0].tolist().index)[:4]
+            answers.append((index.search(query, 7, allowed=mask)[0].tolist(), best))
+        assert answers[0] == answers[1] and len(answers[0][0][0]) == 7 and len(answers[0][1]) == 4
+
+
+def test_a_mask_of_another_length_is_refused() -> None:
+    index = VectorIndex.build(unit(np.eye(4)))
+    with pytest.raises(VectorError, match=r"allowed \(3,\) of bools arrived; expected \(4,\), one for each id"):
+        index.search(np.eye(4)[0].astype(np.float32), 1, allowed=np.ones(3, bool))

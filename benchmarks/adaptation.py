@@ -1,0 +1,314 @@
+"""What tuning the embedding to a shop brings, and what it makes of strangers: grocery train photos as the shop, val as queries.
+
+    python benchmarks/adaptation.py --work DIR
+    python benchmarks/adaptation.py --work DIR --encoders v1 --draws 6
+
+Embedding 2,640 photos with their views takes minutes and is kept in `--work`. Everything after it is what build_bundle does,
+on the embeddings: `compose` fits the adapter, `decide` calibrates, a gallery of i8 vectors answers. Nothing was chosen on the
+dataset's test split, which isn't used here; the bars are those of that split.
+
+Tables: recall of the whole shop with and without; catalogue pictures alone, and enrolled under an adapter that was fitted on
+photos; random small shops; products left out as strangers (near), and rendered pictures, textures and empty frames (far);
+measured against target rates of false accepts; the calibration of the confidence; the time and memory of a fit.
+"""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+import reporting
+import shops
+from numpy.typing import NDArray
+
+from shelfmatch.edge import rendered
+from shelfmatch.edge.build import Contents, compose, decide
+from shelfmatch.edge.calibration import calibrate, leave_one_out
+from shelfmatch.edge.catalog import PHOTO_BITS
+from shelfmatch.edge.cataloguing import Embedded, EmbeddingCache, embed_photos
+from shelfmatch.edge.decision import Decision, margin_of
+from shelfmatch.edge.encoder import Encoder
+from shelfmatch.edge.enrolling import Enrolled, centered_on_packshots
+from shelfmatch.edge.evaluation import auroc
+from shelfmatch.edge.fitting import prototypes
+from shelfmatch.edge.gallery import Gallery
+from shelfmatch.edge.index import VectorIndex
+from shelfmatch.edge.source import SourcePhoto
+from shelfmatch.edge.views import MOST_VIEWS, PHOTO_VIEWS
+
+BINS = 15
+TARGETS = (0.01, 0.05, 0.10)
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Embeddings of one encoder: the shop's photos, its catalogue pictures, the queries, and what no shop sells."""
+
+    train: Enrolled
+    iconic: Enrolled
+    queries: NDArray[np.float32]
+    truth: NDArray[np.int64]
+    far: NDArray[np.float32]
+
+
+def load(name: str, work: Path) -> Data:
+    model = shops.model_file(shops.V1) if name == "v1" else shops.cut_v2(work)
+    encoder = Encoder.load(model, sessions=2, resizer="pillow")
+    cache = EmbeddingCache(work / "adaptation.sqlite", encoder)
+
+    def embedded(paths: Sequence[Path], views: int) -> list[Embedded]:
+        photos = [SourcePhoto(path, path.name, "any") for path in paths]
+        return [one.embedded for one in embed_photos(photos, encoder, cache, 2, views) if one.embedded is not None]
+
+    root = shops.grocery_root()
+    with (root / "classes.csv").open(newline="") as file:
+        rows = [(int(row["Class ID (int)"]), row["Iconic Image Path (str)"]) for row in csv.DictReader(file)]
+    train, val = shops.grocery_photos("train"), shops.grocery_photos("val")
+    data = Data(
+        enrolled([photo.label for photo in train], embedded([photo.path for photo in train], PHOTO_VIEWS)),
+        enrolled([label for label, _ in rows], embedded([root / path.lstrip("/") for _, path in rows], MOST_VIEWS)),
+        np.stack([one.vector for one in embedded([photo.path for photo in val], 0)]),
+        np.array([photo.label for photo in val]),
+        encoder.embed(*strangers()),
+    )
+    cache.close()
+    return data
+
+
+def strangers(count: int = 40) -> list[NDArray[np.uint8]]:
+    """Rendered packages, textures, empty frames: nothing that a grocer of this dataset sells."""
+    random = np.random.default_rng(0)
+    pictures = [np.asarray(rendered.render_view(one, 1, difficulty=0.4)) for one in rendered.make_shop(count, seed=77)]
+    for _ in range(count):
+        cells = random.integers(0, 256, (int(random.integers(3, 40)),) * 2 + (3,), dtype=np.uint8)
+        pictures.append(np.kron(cells, np.ones((8, 8, 1), np.uint8)))
+        light = np.linspace(*random.integers(20, 235, 2), 240)[:, None, None] + random.normal(0, 6, (240, 320, 3))
+        pictures.append(light.clip(0, 255).astype(np.uint8))
+    return pictures
+
+
+def enrolled(labels: Sequence[int], embeddings: Sequence[Embedded]) -> Enrolled:
+    seen: dict[int, int] = {}
+    rows = []
+    for label, one in zip(labels, embeddings, strict=True):
+        rows.append(((label << PHOTO_BITS) + seen.get(label, 0), one))
+        seen[label] = seen.get(label, 0) + 1
+    return Enrolled.collect(rows, len(embeddings[0].vector))
+
+
+def some(of: Enrolled, rows: NDArray[Any]) -> Enrolled:
+    return Enrolled(of.ids[rows], of.vectors[rows], of.views[rows], of.is_packshot[rows])
+
+
+def products(of: Enrolled) -> NDArray[np.int64]:
+    return (of.ids >> PHOTO_BITS).astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The best product of each query, its score and its confidence, and whether the right one is among the best five."""
+
+    best: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    confidence: NDArray[np.float64]
+    in_five: NDArray[np.bool_]
+
+
+def answer(contents: Contents, decision: Decision, queries: NDArray[np.float32], truth: NDArray[np.int64]) -> Answers:
+    gallery = Gallery(contents.index, contents.adapter, contents.prototypes)
+    rows = []
+    for query, right in zip(queries, truth.tolist(), strict=True):
+        ranked = gallery.rank(gallery.adapted(query), 5)
+        (product, score), rival = ranked[0], ranked[1][1] if len(ranked) > 1 else None
+        confidence = decision.confidence(score, margin_of(score, rival), gallery.references(product))
+        rows.append((product, score, confidence, right in [one for one, _ in ranked]))
+    best, scores, confidences, in_five = zip(*rows, strict=True)
+    return Answers(np.array(best), np.array(scores), np.array(confidences), np.array(in_five, bool))
+
+
+def decision_of(contents: Contents, rate: float = 0.05) -> Decision:
+    return decide(contents, rate) or calibrate(*leave_one_out(contents.index), rate, "leave-one-out")
+
+
+def recalls(contents: Contents, queries: NDArray[np.float32], truth: NDArray[np.int64]) -> tuple[float, float]:
+    found = answer(contents, decision_of(contents), queries, truth)
+    return 100 * float((found.best == truth).mean()), 100 * float(found.in_five.mean())
+
+
+def whole_shop(name: str, data: Data, report: reporting.Report) -> None:
+    rows = []
+    for title, shop in (("2,640 train photos", data.train), ("81 catalogue pictures", data.iconic)):
+        for adapt in ("off", "auto"):
+            contents, _, _ = compose(shop, adapt=adapt)
+            first, five = recalls(contents, data.queries, data.truth)
+            told = contents.adaptation
+            rows.append((title, adapt, told.method, told.scoring, told.dimension, f"{first:.1f}", f"{five:.1f}"))
+            report.results[f"{name} {title} {adapt}"] = {"recall_at_1": first, "recall_at_5": five, **told.to_dict()}
+            if adapt == "auto" and name == "v1" and shop is data.train:
+                report.bar("v1 train photos, adapted: recall@1 %", first, 78, at_least=True)
+                report.bar("v1 train photos, adapted: dimensions", told.dimension, 80)
+            if adapt == "auto" and name == "v2" and shop is data.iconic:
+                report.bar("v2 catalogue pictures alone, adapted: recall@1 %", first, 38, at_least=True)
+    contents = pictures_under_a_photo_adapter(data)
+    first, five = recalls(contents, data.queries, data.truth)
+    rows.append(
+        (
+            "photos' adapter, then pictures",
+            "auto",
+            "lda",
+            "prototype",
+            contents.index.dimension,
+            f"{first:.1f}",
+            f"{five:.1f}",
+        )
+    )
+    if name == "v1":
+        report.bar("v1 photos' adapter, one picture a product: recall@1 %", first, 50, at_least=True)
+    header = ("catalogue", "adapt", "method", "scoring", "dimensions", "recall@1 %", "recall@5 %")
+    reporting.print_table(f"{name.upper()}, {len(data.truth)} val photos", header, rows)
+
+
+def pictures_under_a_photo_adapter(data: Data) -> Contents:
+    """What build on the photos and `add --replace` of one picture for each product leave."""
+    contents, _, _ = compose(data.train)
+    assert contents.adapter is not None
+    adapter = centered_on_packshots(contents.adapter, data.iconic)
+    labels, rows = prototypes(adapter, data.iconic.pictures())
+    index = VectorIndex.build(data.iconic.adapted(adapter), data.iconic.ids)
+    means = VectorIndex.build(rows, (labels << PHOTO_BITS).astype(np.uint32))
+    return replace(contents, adapter=adapter, index=index, prototypes=means)
+
+
+def small_shops(name: str, data: Data, draws: int, report: reporting.Report) -> None:
+    random = np.random.default_rng(3)
+    labels = np.unique(data.truth)
+    groups: dict[str, list[tuple[float, float]]] = {"1 photo": [], "2 photos": [], "3 and more": []}
+    for _ in range(draws):
+        sold = random.choice(labels, int(random.integers(5, 41)), replace=False)
+        photos = int(random.integers(1, 11))
+        rows = np.concatenate(
+            [random.permutation(np.flatnonzero(products(data.train) == label))[:photos] for label in sold]
+        )
+        asked = np.isin(data.truth, sold)
+        found = [
+            recalls(compose(some(data.train, np.sort(rows)), adapt=adapt)[0], data.queries[asked], data.truth[asked])[0]
+            for adapt in ("off", "auto")
+        ]
+        groups["1 photo" if photos == 1 else "2 photos" if photos == 2 else "3 and more"].append((found[0], found[1]))
+    table = []
+    for group, pairs in groups.items():
+        if pairs:
+            without, adapted = mean(pair[0] for pair in pairs), mean(pair[1] for pair in pairs)
+            worst = min(pair[1] - pair[0] for pair in pairs)
+            table.append((group, len(pairs), f"{without:.1f}", f"{adapted:.1f}", f"{worst:+.1f}"))
+            bar = 5.0 if group == "3 and more" else -0.5
+            report.bar(f"{name} small shops, {group}: points won", adapted - without, bar, at_least=True)
+    header = ("photos a product", "shops", "without, recall@1 %", "auto, recall@1 %", "worst shop")
+    reporting.print_table(f"{name.upper()}: {draws} random shops of 5 to 40 products", header, table)
+
+
+def unknowns(name: str, data: Data, draws: int, report: reporting.Report) -> None:
+    """Products left out of the shop: 16 to see how well they are told apart, 20 to hold rates against their targets."""
+    random = np.random.default_rng(1)
+    near, far, errors = [], [], []
+    rates: dict[float, list[float]] = {target: [] for target in TARGETS}
+    accepts: dict[float, list[float]] = {target: [] for target in TARGETS}
+    for draw in range(2 * draws):
+        left_out = random.choice(81, 16 if draw < draws else 20, replace=False)
+        contents, _, _ = compose(some(data.train, ~np.isin(products(data.train), left_out)))
+        found = answer(contents, decision_of(contents), data.queries, data.truth)
+        sold, right = ~np.isin(data.truth, left_out), found.best == data.truth
+        if draw < draws:
+            outside = answer(contents, decision_of(contents), data.far, np.full(len(data.far), -1))
+            cut = float(np.quantile(found.confidence[~sold], 0.95))
+            near.append((auroc(found.confidence[sold].tolist(), found.confidence[~sold].tolist()) or 0.0,
+                         float((right & (found.confidence > cut))[sold].mean())))  # fmt: skip
+            far.append(auroc(found.confidence[sold].tolist(), outside.confidence.tolist()) or 0.0)
+            errors.append(calibration_error(found.confidence, right & sold))
+            continue
+        for target in TARGETS:
+            threshold = decision_of(contents, target).threshold
+            rates[target].append(float((found.confidence >= threshold)[~sold].mean()))
+            accepts[target].append(float((right & (found.confidence >= threshold))[sold].mean()))
+    report.bar(f"{name} near strangers: AUROC", mean(one for one, _ in near), 0.77, at_least=True)
+    report.bar(f"{name} near strangers: right accepts at 5 %", mean(one for _, one in near), 0.32, at_least=True)
+    report.bar(f"{name} far strangers: AUROC", mean(far), 0.95, at_least=True)
+    rows = []
+    for target in TARGETS:
+        shown = mean(rates[target])
+        rows.append((f"{target:.0%}", f"{shown:.1%}", f"{max(rates[target]):.1%}", f"{mean(accepts[target]):.1%}"))
+        report.bar(f"{name} target {target:.0%}: off by, points", 100 * abs(shown - target), 2)
+        report.bar(f"{name} target {target:.0%}: worst draw / target", max(rates[target]) / target, 3)
+    header = ("target", "measured", "worst draw", "right accepts")
+    reporting.print_table(f"{name.upper()}: 20 products left out, {draws} draws", header, rows)
+    contents, _, _ = compose(data.train)
+    found = answer(contents, decision_of(contents), data.queries, data.truth)
+    known = calibration_error(found.confidence, found.best == data.truth)
+    print(f"\n  calibration error, {BINS} bins: {known:.3f} all products sold, {mean(errors):.3f} with 16 left out")
+    report.bar(f"{name} calibration error", known, 0.05)
+
+
+def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
+    """Expected calibration error (Guo et al. 2017, arXiv:1706.04599)."""
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    here = [bins == number for number in range(BINS)]
+    return float(sum(abs(confidence[one].mean() - right[one].mean()) * one.mean() for one in here if one.any()))
+
+
+FIT = """\
+import resource, sys, time
+import numpy as np
+from shelfmatch.edge.enrolling import Enrolled
+from shelfmatch.edge.fitting import fit
+data = np.load(sys.argv[1])
+one = Enrolled(data["ids"], data["vectors"], data["views"][:, : int(sys.argv[2])], data["shots"])
+pictures = one.pictures()
+del data, one
+before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+fit(pictures)
+print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def cost(name: str, data: Data, work: Path, report: reporting.Report) -> None:
+    """A fit in a process of its own, on one thread."""
+    file = work / "fit.npz"
+    shop = data.train
+    np.savez(file, ids=shop.ids, vectors=shop.vectors, views=shop.views, shots=shop.is_packshot)
+    for views in (0, PHOTO_VIEWS):
+        done = subprocess.run(
+            [sys.executable, "-c", FIT, str(file), str(views)], capture_output=True, text=True, check=True,
+            env={**__import__("os").environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        )  # fmt: skip
+        seconds, peak = map(float, done.stdout.split())
+        print(f"  {name.upper()}: a fit on 2,640 photos with {views} views each: {seconds:.1f} s, peak {peak:.0f} MB")
+        if views == 0:
+            report.bar(f"{name} fit: s", seconds, 5)
+            report.bar(f"{name} fit: peak MB", peak, 300)
+
+
+def main() -> int:
+    parser = reporting.argument_parser(__doc__)
+    parser.add_argument("--encoders", nargs="+", choices=("v1", "v2"), default=["v1", "v2"])
+    parser.add_argument("--draws", type=int, default=20, metavar="N")
+    arguments = parser.parse_args()
+    report = reporting.Report.start("adaptation", draws=arguments.draws, encoders=arguments.encoders)
+    with reporting.work_folder(arguments.work) as work:
+        for name in arguments.encoders:
+            data = load(name, work)
+            whole_shop(name, data, report)
+            small_shops(name, data, arguments.draws, report)
+            unknowns(name, data, arguments.draws, report)
+            cost(name, data, work, report)
+    return report.finish(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""A source's photos on their way into a bundle: embedded, entered into the catalogue, adapted, pruned, indexed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .adapter import Adapter, Floats
+from .bundle import BundleWriter
+from .catalog import PHOTO_BITS, CatalogEditor, product_of
+from .cataloguing import Embedded, EmbeddedPhoto, EmbeddingCache, embed_photos
+from .encoder import Encoder
+from .fitting import MAX_PHOTOS, MIN_PACKSHOTS, Pictures
+from .index import VectorIndex
+from .source import CatalogSource
+
+if TYPE_CHECKING:
+    from .build import BuildReport
+
+Progress = Callable[[Iterator[EmbeddedPhoto], int], Iterable[EmbeddedPhoto]]
+"""Wraps the stream of embedded photos, told how many will come: a progress bar, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What `max_references` took away: `removed` references. Of the removed photos, what part found its own product among all
+    the other references (`recall_before`), and what part finds it among those that were kept (`recall_after`)."""
+
+    removed: int
+    recall_before: float
+    recall_after: float
+
+
+def enroll(
+    writer: BundleWriter,
+    editor: CatalogEditor,
+    catalogue: CatalogSource,
+    encoder: Encoder,
+    *,
+    workers: int,
+    views: int,
+    report: BuildReport,
+    progress: Progress | None,
+) -> Iterator[tuple[int, Embedded]]:
+    """(reference id, embeddings) of a source's photos as they are entered into the catalogue, in the source's order."""
+    cache = EmbeddingCache(writer.work_folder() / "embeddings.sqlite", encoder)
+    seen: dict[tuple[str, bytes], str] = {}
+    owner: dict[bytes, tuple[str, str]] = {}
+    for sku, label, digest in editor.photos():
+        seen[sku, digest] = label
+        owner.setdefault(digest, (sku, label))
+    try:
+        stream = embed_photos(catalogue.photos, encoder, cache, workers, views)
+        for done in progress(stream, len(catalogue.photos)) if progress is not None else stream:
+            photo = done.photo
+            if done.embedded is None:
+                report.unreadable.append((photo.label, done.problem))
+                continue
+            product_id = editor.put_product(photo.sku, catalogue.attributes.get(photo.sku, {}))
+            twin = seen.get((photo.sku, done.sha256))
+            if twin is not None:
+                report.duplicates.append((photo.label, f"the same file as {twin}"))
+                continue
+            other_sku, other = owner.setdefault(done.sha256, (photo.sku, photo.label))
+            if other_sku != photo.sku:
+                reason = f"the same file as {other} of {other_sku}; kept for both, they can't be told apart"
+                report.duplicates.append((photo.label, reason))
+            seen[photo.sku, done.sha256] = photo.label
+            report.references += 1
+            yield editor.add_reference(product_id, photo.label, done.sha256), done.embedded
+    finally:
+        cache.close()
+    report.without_photos = [sku for sku in catalogue.skus() if editor.product_id(sku) is None]
+
+
+@dataclass(slots=True)
+class Enrolled:
+    """Photos that were enrolled: `ids` (N,) uint32 of their references, their own embeddings `vectors` (N, D) float32, those of
+    their `views` (N, V, D), and which are packshots (N,)."""
+
+    ids: NDArray[np.uint32]
+    vectors: Floats
+    views: Floats
+    is_packshot: NDArray[np.bool_]
+
+    @classmethod
+    def collect(cls, rows: Iterable[tuple[int, Embedded]], dimension: int) -> Enrolled:
+        """From a stream."""
+        ids, parts = [], []
+        for reference_id, embedded in rows:
+            ids.append(reference_id)
+            parts.append(embedded)
+        if not parts:
+            empty = np.empty((0, dimension), np.float32)
+            return cls(np.empty(0, np.uint32), empty, empty[:, np.newaxis], np.empty(0, bool))
+        return cls(
+            np.array(ids, np.uint32),
+            np.stack([one.vector for one in parts]),
+            np.stack([one.views for one in parts]),
+            np.array([one.is_packshot for one in parts]),
+        )
+
+    @classmethod
+    def of_vectors(cls, ids: NDArray[np.uint32], vectors: Floats) -> Enrolled:
+        """Photos of which only the embeddings are known."""
+        return cls(ids, vectors, np.empty((len(ids), 0, vectors.shape[1]), np.float32), np.zeros(len(ids), bool))
+
+    def pictures(self, most: int = MAX_PHOTOS) -> Pictures:
+        """Photos and views side by side, of at most so many photos: whole products, evenly spread."""
+        rows = np.arange(len(self.ids))
+        if len(rows) > most:
+            products = product_of(self.ids)
+            labels = np.unique(products)
+            kept = labels[:: -(-len(rows) // most)]
+            rows = np.flatnonzero(np.isin(products, kept))
+        count = self.views.shape[1]
+        shots = self.is_packshot[rows]
+        return Pictures(
+            np.concatenate([self.vectors[rows], self.views[rows].reshape(-1, self.vectors.shape[1])]),
+            np.concatenate([product_of(self.ids[rows]), np.repeat(product_of(self.ids[rows]), count)]).astype(np.int64),
+            np.concatenate([rows, np.repeat(rows, count)]),
+            np.repeat([False, True], [len(rows), len(rows) * count]),
+            np.concatenate([shots, np.zeros(len(rows) * count, bool)]),  # a packshot's views look like photos
+        )
+
+    def adapted(self, adapter: Adapter | None) -> Floats:
+        """(N, d) vectors for the index."""
+        return self.vectors if adapter is None else adapter.apply(self.vectors, self.is_packshot)
+
+
+def centered_on_packshots(adapter: Adapter, enrolled: Enrolled) -> Adapter:
+    """The adapter with the packshots' own mean, learnt now, if the shop had none when it was fitted and enough come now."""
+    shots = enrolled.vectors[enrolled.is_packshot]
+    if len(shots) < MIN_PACKSHOTS or not np.array_equal(adapter.mean, adapter.packshot_mean):
+        return adapter
+    return replace(adapter, packshot_mean=shots.mean(axis=0))
+
+
+def merge_prototypes(
+    old: VectorIndex, products: NDArray[np.int64], means: Floats, before: NDArray[np.intp], added: NDArray[np.intp]
+) -> None:
+    """Put more photos into prototypes: (P, d) `means` of `added` (P,) photos each, of products that had `before` (P,)."""
+    ids = (products << PHOTO_BITS).astype(np.uint32)
+    known = np.isin(ids, old.ids)
+    joined = means * added[:, np.newaxis].astype(np.float32)
+    if known.any():
+        places = {int(one): place for place, one in enumerate(old.ids.tolist())}
+        own = old.vectors(np.array([places[int(one)] for one in ids[known]], np.intp))
+        joined[known] += own * before[known, np.newaxis].astype(np.float32)
+    old.replace(ids, joined)
+
+
+def prune(ids: NDArray[np.uint32], rows: Floats, most: int) -> tuple[NDArray[np.bool_], Pruned | None]:
+    """Which of the (N, d) references to keep, at most `most` a product, and what that costs (None where nothing goes).
+
+    A product keeps its most central reference, then each time the one farthest from those kept: what is near a kept one adds
+    nothing (Gonzalez 1985, "Clustering to minimize the maximum intercluster distance").
+    """
+    keep = np.ones(len(ids), bool)
+    products = product_of(ids)
+    for product in np.unique(products):
+        own = np.flatnonzero(products == product)
+        if len(own) <= most:
+            continue
+        likeness = rows[own] @ rows[own].T
+        chosen = [int(likeness.sum(axis=1).argmax())]
+        nearest = likeness[chosen[0]].copy()
+        while len(chosen) < most:
+            nearest[chosen] = np.inf
+            chosen.append(int(nearest.argmin()))
+            nearest = np.maximum(nearest, likeness[chosen[-1]])
+        keep[own] = False
+        keep[own[chosen]] = True
+    if keep.all():
+        return keep, None
+    gone = np.flatnonzero(~keep)
+    return keep, Pruned(len(gone), _found(rows, products, gone, None), _found(rows, products, gone, keep))
+
+
+def _found(rows: Floats, products: NDArray[Any], asked: NDArray[np.intp], keep: NDArray[np.bool_] | None) -> float:
+    """The share of rows whose nearest other row, among the kept ones, is of their product."""
+    right = 0
+    for start in range(0, len(asked), 256):
+        part = asked[start : start + 256]
+        scores = rows[part] @ rows.T
+        scores[np.arange(len(part)), part] = -np.inf
+        if keep is not None:
+            scores[:, ~keep] = -np.inf
+        right += int((products[scores.argmax(axis=1)] == products[part]).sum())
+    return right / len(asked)

@@ -1,0 +1,123 @@
+"""Synthetic views of catalogue pictures: what else a camera might have seen.
+
+They stand in for photos that a shop doesn't have. Two kinds: a photo as another hand would hold the camera, and a packshot (a
+product cut out on a plain background, as catalogues print it) set down somewhere. Colours hardly change: they tell many
+products apart, and views in strange light cost more recall than they brought (benchmarks/adaptation.py).
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
+
+from .image import Pixels
+
+PHOTO_VIEWS, MOST_VIEWS = 3, 12
+"""Views a photo where a product has many photos, and where it has one."""
+_TOTAL_VIEWS = 10_000
+"""Embedding them takes as long as cataloguing so many photos more; larger shops have photos enough."""
+_BORDER, _PLAIN_SHARE, _NEAR = 0.02, 0.7, 20
+_FOREGROUND = (0.03, 0.95)
+
+
+def views_per_photo(photos: int, products: int) -> int:
+    """How many views each photo gets: about MOST_VIEWS a product, at least PHOTO_VIEWS a photo, within what a build can bear."""
+    wanted = min(MOST_VIEWS, max(PHOTO_VIEWS, math.ceil(MOST_VIEWS * products / max(1, photos))))
+    return min(wanted, _TOTAL_VIEWS // max(1, photos))
+
+
+def views_of(pixels: Pixels, mask: NDArray[np.bool_] | None, count: int) -> Iterator[Pixels]:
+    """`count` views of an (H, W, 3) uint8 picture, always the same ones for the same pixels. `mask`: from `packshot_mask`.
+
+    Each picture has its own: the same few for all would be learnt instead of what views have in common.
+    """
+    first = zlib.crc32(pixels.tobytes())
+    for seed in range(first, first + count):
+        yield photo_view(pixels, seed) if mask is None else packshot_view(pixels, mask, seed)
+
+
+def photo_view(pixels: Pixels, seed: int) -> Pixels:
+    """A picture as a hand-held camera might see it: turned, closer, off centre, in other light, a little blurred.
+
+    (H, W, 3) uint8 in and out.
+    """
+    random = np.random.default_rng(seed)
+    image = Image.fromarray(pixels)
+    corner = tuple(int(value) for value in pixels[0, 0])
+    image = image.rotate(random.uniform(-15, 15), Image.Resampling.BILINEAR, fillcolor=corner)
+    scale = random.uniform(0.65, 1.15)
+    wide, high = image.size
+    left = (wide - wide * scale) / 2 + random.uniform(-0.08, 0.08) * wide
+    top = (high - high * scale) / 2 + random.uniform(-0.08, 0.08) * high
+    image = image.transform(
+        image.size,
+        Image.Transform.EXTENT,
+        (left, top, left + wide * scale, top + high * scale),
+        Image.Resampling.BILINEAR,
+        fillcolor=corner,
+    )
+    image = ImageEnhance.Brightness(image).enhance(random.uniform(0.6, 1.3))
+    image = ImageEnhance.Color(image).enhance(random.uniform(0.6, 1.3))
+    image = image.filter(ImageFilter.GaussianBlur(random.uniform(0, 0.008) * wide))
+    return np.asarray(image)
+
+
+def packshot_mask(pixels: Pixels) -> NDArray[np.bool_] | None:
+    """(H, W) where the product is, if the picture is a packshot: its border of one colour, the product within. None otherwise."""
+    edge = max(1, round(_BORDER * min(pixels.shape[:2])))
+    values = pixels.astype(np.int16)
+    border = np.concatenate(
+        [part.reshape(-1, 3) for part in (values[:edge], values[-edge:], values[:, :edge], values[:, -edge:])]
+    )
+    color = np.median(border, axis=0)
+    if (np.abs(border - color).max(axis=1) < _NEAR).mean() < _PLAIN_SHARE:
+        return None
+    differs = Image.fromarray((np.abs(values - color).max(axis=2) > _NEAR).astype(np.uint8) * 255)
+    closed = differs.filter(ImageFilter.MaxFilter(5)).filter(ImageFilter.MinFilter(5))
+    # What can't be reached from outside is the product, even where it has the background's colour.
+    padded = Image.new("L", (closed.width + 2, closed.height + 2), 0)
+    padded.paste(closed, (1, 1))
+    ImageDraw.floodfill(padded, (0, 0), 128)
+    mask: NDArray[np.bool_] = np.asarray(padded)[1:-1, 1:-1] != 128
+    return mask if _FOREGROUND[0] < mask.mean() < _FOREGROUND[1] else None
+
+
+def packshot_view(pixels: Pixels, mask: NDArray[np.bool_], seed: int) -> Pixels:
+    """A packshot set down on some background, alone or in a heap of its own kind, and seen as by `photo_view`."""
+    random = np.random.default_rng([seed, 1])
+    high, wide = mask.shape
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    product = Image.fromarray(pixels[box])
+    cutout = Image.fromarray(mask[box].astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(1))
+    scene = Image.fromarray(_background(random, wide, high))
+    count = 1 if random.random() < 0.6 else int(random.integers(2, 6))
+    for _ in range(count):
+        scale = random.uniform(0.55, 1.15) * min(wide / product.width, high / product.height)
+        scale *= 1.0 if count == 1 else random.uniform(0.5, 0.8)
+        size = max(8, round(product.width * scale)), max(8, round(product.height * scale))
+        angle, reach = random.uniform(-25, 25), 0.15 if count == 1 else 0.4
+        turned, alpha = (
+            layer.resize(size, Image.Resampling.BILINEAR).rotate(angle, Image.Resampling.BILINEAR, expand=True)
+            for layer in (product, cutout)
+        )
+        left = round((wide - turned.width) / 2 + random.uniform(-reach, reach) * wide)
+        top = round((high - turned.height) / 2 + random.uniform(-reach, reach) * high)
+        scene.paste(turned, (left, top), alpha)
+    return photo_view(np.asarray(scene), seed)
+
+
+def _background(random: np.random.Generator, wide: int, high: int) -> Pixels:
+    """Soft or hard patches of muted colours."""
+    cells = int(random.integers(2, 9))
+    patches = Image.fromarray(random.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
+    method = Image.Resampling.BICUBIC if random.random() < 0.7 else Image.Resampling.NEAREST
+    values = np.asarray(patches.resize((wide, high), method), np.float32)
+    grey = values.mean(axis=2, keepdims=True)
+    muted: Pixels = (grey + (values - grey) * random.uniform(0, 0.8)).clip(0, 255).astype(np.uint8)
+    return muted

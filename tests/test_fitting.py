@@ -1,0 +1,218 @@
+"""The shop adapter: what is fitted, whether it helps, when there is none, and that scikit-learn's arithmetic agrees."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from shelfmatch.edge import BundleDamaged, BundleError, VectorError
+from shelfmatch.edge.adapter import MAX_DIMENSION, Adaptation, Adapter, Floats
+from shelfmatch.edge.catalog import PHOTO_BITS
+from shelfmatch.edge.enrolling import Enrolled, centered_on_packshots, merge_prototypes, prune
+from shelfmatch.edge.fitting import GROUPS, Pictures, _clusters, _discriminants, fit, prototypes
+from shelfmatch.edge.index import VectorIndex
+
+
+def unit(rows: NDArray[np.floating]) -> Floats:
+    result: Floats = (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+    return result
+
+
+def shop(
+    products: int, photos: int, *, views: int = 0, seed: int = 0, dimension: int = 64, nuisance: float = 3.0
+) -> Pictures:
+    """Products that differ in half of the directions, photos that differ in the other half, and there more."""
+    random = np.random.default_rng(seed)
+    half = dimension // 2
+    centers = random.normal(size=(products, half))
+    each = photos * (1 + views)
+    own = np.repeat(centers, each, axis=0) + random.normal(scale=0.4, size=(products * each, half))
+    rows = unit(np.concatenate([own, random.normal(scale=nuisance, size=own.shape)], axis=1) + 0.2)
+    numbers = np.arange(products * photos)
+    is_view = np.tile(np.arange(1 + views) > 0, products * photos)
+    return Pictures(
+        rows,
+        np.repeat(np.arange(products), each),
+        np.repeat(numbers, 1 + views),
+        is_view,
+        np.zeros(len(rows), bool),
+    )
+
+
+def recall(fitted_on: Pictures, queries: Pictures, adapter: Adapter | None) -> float:
+    rows, asked = fitted_on.vectors, queries.vectors
+    if adapter is not None:
+        rows, asked = adapter.apply(rows), adapter.apply(asked)
+    return float((fitted_on.products[(asked @ rows.T).argmax(axis=1)] == queries.products).mean())
+
+
+def test_it_learns_what_products_differ_in() -> None:
+    both = shop(20, 16)
+    first = np.arange(len(both)) % 2 == 0
+    known, asked = both.take(first), both.take(~first)
+    found = fit(known)
+    assert found.adapter is not None and found.adaptation.method == "lda"
+    plain, adapted = recall(known, asked, None), recall(known, asked, found.adapter)
+    assert plain < 0.7 and adapted > plain + 0.2
+    told = found.adaptation
+    assert told.recall_with is not None and told.recall_without is not None
+    assert told.recall_with > told.recall_without + 0.2 and "held-out photos" in told.reason
+    assert told.dimension == found.adapter.dimension == 19 and told.photos == 160
+
+
+def test_fitting_twice_gives_the_same() -> None:
+    first, second = fit(shop(12, 6)), fit(shop(12, 6))
+    assert first.adapter is not None and second.adapter is not None
+    assert first.adapter.to_bytes() == second.adapter.to_bytes() and first.adaptation == second.adaptation
+
+
+def test_views_stand_in_for_photos_where_products_have_one() -> None:
+    pictures = shop(30, 1, views=10)
+    found = fit(pictures, views=10)
+    assert found.adapter is not None and "held-out views" in found.adaptation.reason
+    asked = shop(30, 4, seed=0)
+    assert recall(pictures.take(~pictures.is_view), asked, found.adapter) > recall(
+        pictures.take(~pictures.is_view), asked, None
+    )
+
+
+@pytest.mark.parametrize(("products", "photos", "views"), [(1, 9, 0), (2, 9, 0), (9, 1, 0), (1, 1, 0), (2, 1, 4)])
+def test_shops_too_small_have_none_and_say_why(products: int, photos: int, views: int) -> None:
+    found = fit(shop(products, photos, views=views))
+    assert found.adapter is None and found.adaptation.method == "none" and found.adaptation.scoring == "max"
+    assert "products" in found.adaptation.reason or "one picture" in found.adaptation.reason
+
+
+def test_an_adapter_that_would_find_fewer_is_not_used_unless_asked_for() -> None:
+    """Where photos of a product don't differ, and products do in every direction, there is nothing to gain."""
+    random = np.random.default_rng(1)
+    rows = unit(np.repeat(random.normal(size=(8, 200)), 4, axis=0) + random.normal(scale=0.9, size=(32, 200)))
+    numbers = np.arange(32)
+    pictures = Pictures(rows, numbers // 4, numbers, np.zeros(32, bool), np.zeros(32, bool))
+    found, forced = fit(pictures), fit(pictures, force=True)
+    assert forced.adapter is not None
+    if found.adapter is None:
+        assert "would find fewer" in found.adaptation.reason
+        told = forced.adaptation
+        assert (
+            told.recall_with is not None and told.recall_without is not None and told.recall_with < told.recall_without
+        )
+
+
+def test_discriminants_equal_scikit_learns() -> None:
+    """Without shrinkage to speak of, our directions span what sklearn.discriminant_analysis finds."""
+    sklearn = pytest.importorskip("sklearn.discriminant_analysis", reason="scikit-learn is not installed")
+    pictures = shop(6, 40, dimension=20)
+    rows = pictures.vectors - pictures.vectors.mean(axis=0)
+    (matrix,) = _discriminants(rows, pictures.products, np.ones(len(rows), np.float32), (1e-7,))
+    theirs = sklearn.LinearDiscriminantAnalysis(solver="eigen").fit(rows.astype(float), pictures.products)
+    ours, reference = (np.linalg.qr(one.astype(float))[0] for one in (matrix, theirs.scalings_[:, :5]))
+    overlaps = np.linalg.svd(ours.T @ reference, compute_uv=False)
+    assert matrix.shape == (20, 5) and overlaps.min() > 0.999
+
+
+def test_dimensions_stay_within_the_limit() -> None:
+    (matrix,) = _discriminants(
+        shop(200, 3, dimension=256).vectors, np.repeat(np.arange(200), 3), np.ones(600, np.float32), (0.1,)
+    )
+    assert matrix.shape == (256, MAX_DIMENSION)
+
+
+def test_groups_are_of_like_photos() -> None:
+    random = np.random.default_rng(0)
+    centers = np.eye(4, 16) * 5
+    rows = np.repeat(centers, 6, axis=0) + random.normal(scale=0.2, size=(24, 16))
+    groups = _clusters(unit(rows), GROUPS).reshape(4, 6)
+    assert all(len(set(row)) == 1 for row in groups.tolist()) and len(set(groups[:, 0].tolist())) == 4
+
+
+def test_the_adapter_survives_its_file() -> None:
+    found = fit(shop(12, 6))
+    assert found.adapter is not None
+    again = Adapter.from_bytes(found.adapter.to_bytes(), "there")
+    assert again.to_bytes() == found.adapter.to_bytes()
+    rows = shop(12, 6).vectors
+    assert (again.apply(rows) == found.adapter.apply(rows)).all()
+    assert np.allclose(again.apply(rows[0]), again.apply(rows)[0], atol=1e-6)
+    assert np.allclose(np.linalg.norm(again.apply(rows), axis=1), 1, atol=1e-5)
+    for damaged in (b"", found.adapter.to_bytes()[:-1], b"x" + found.adapter.to_bytes()[1:]):
+        with pytest.raises(BundleDamaged, match="there is damaged"):
+            Adapter.from_bytes(damaged, "there")
+    with pytest.raises(VectorError, match="takes"):
+        again.apply(rows[:, :5])
+
+
+def test_what_lies_at_the_mean_still_has_a_direction() -> None:
+    adapter = Adapter(np.ones(4, np.float32), np.zeros(4, np.float32), np.eye(4, 2, dtype=np.float32))
+    assert adapter.apply(np.ones((1, 4), np.float32)).tolist() == [[1, 0]]
+    assert adapter.apply(np.ones(4, np.float32), packshot=True) == pytest.approx([0.5**0.5] * 2)
+
+
+def test_the_record_survives_the_manifest() -> None:
+    told = fit(shop(12, 6)).adaptation
+    assert Adaptation.from_dict(json.loads(json.dumps(told.to_dict(), allow_nan=False))) == told
+    for record in ({**told.to_dict(), "mood": "good"}, {"method": "lda"}, {**told.to_dict(), "scoring": "median"}):
+        with pytest.raises(BundleError, match="adaptation"):
+            Adaptation.from_dict(record)
+
+
+def enrolled(products: list[int], rows: Floats, packshots: bool = False) -> Enrolled:
+    numbers: dict[int, int] = {}
+    ids = []
+    for product in products:
+        ids.append((product << PHOTO_BITS) + numbers.get(product, 0))
+        numbers[product] = numbers.get(product, 0) + 1
+    made = Enrolled.of_vectors(np.array(ids, np.uint32), rows)
+    return replace(made, is_packshot=np.full(len(ids), packshots))
+
+
+def test_prototypes_grow_as_if_built_at_once() -> None:
+    pictures = shop(8, 9)
+    adapter = fit(pictures).adapter
+    assert adapter is not None
+    labels, whole = prototypes(adapter, pictures)
+    first = pictures.photos % 9 < 4
+    old_labels, old = prototypes(adapter, pictures.take(first & (pictures.products < 6)))
+    index = VectorIndex.build(old, (old_labels << PHOTO_BITS).astype(np.uint32), kind="exact", dtype="f32")
+    rest = pictures.take(~first | (pictures.products >= 6))
+    new_labels, new = prototypes(adapter, rest)
+    before = np.array([4 if label < 6 else 0 for label in new_labels])
+    added = np.array([(rest.products == label).sum() for label in new_labels])
+    merge_prototypes(index, new_labels, new, before, added)
+    merged = dict(zip((index.ids >> PHOTO_BITS).tolist(), index.vectors(), strict=True))
+    assert sorted(merged) == labels.tolist()
+    # A mean of two means of unit vectors is nearly the mean of all.
+    assert all(float(merged[int(label)] @ row) > 0.99 for label, row in zip(labels, whole, strict=True))
+
+
+def test_packshots_bring_their_own_mean_when_there_are_enough() -> None:
+    adapter = fit(shop(12, 6)).adapter
+    assert adapter is not None
+    few, many = (enrolled(list(range(n)), unit(np.random.default_rng(0).normal(size=(n, 64))), True) for n in (3, 20))
+    assert centered_on_packshots(adapter, few) is adapter
+    moved = centered_on_packshots(adapter, many)
+    assert np.allclose(moved.packshot_mean, many.vectors.mean(axis=0)) and (moved.mean == adapter.mean).all()
+    assert centered_on_packshots(moved, few) is moved and centered_on_packshots(moved, many) is moved
+
+
+def test_pruning_keeps_what_differs() -> None:
+    random = np.random.default_rng(0)
+    fronts, backs = np.eye(4, 32, dtype=np.float32), np.eye(4, 32, 8, dtype=np.float32)
+    rows = unit(np.concatenate([np.repeat(fronts, 5, axis=0), backs]) + random.normal(scale=0.03, size=(24, 32)))
+    one = enrolled([*np.repeat(np.arange(4), 5).tolist(), *range(4)], rows)
+    keep, pruned = prune(one.ids, rows, 2)
+    assert pruned is not None and pruned.removed == 16 and keep.sum() == 8
+    assert keep[20:].all()  # the only picture of a back is never the one that goes
+    assert pruned.recall_before == pruned.recall_after == 1.0
+    assert prune(one.ids, rows, 6) == (pytest.approx(np.ones(24, bool)), None)
+
+
+def test_large_shops_are_fitted_on_whole_products() -> None:
+    one = enrolled(np.repeat(np.arange(50), 4).tolist(), shop(50, 4).vectors)
+    part = one.pictures(most=60)
+    assert len(part) <= 80 and all((part.products == label).sum() == 4 for label in np.unique(part.products))
+    assert len(one.pictures()) == 200
