@@ -126,7 +126,7 @@ def test_a_keras_file(shop: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     with quiet("saving a Keras model"):
         model.save(tmp_path / "net.keras")
-    settings = ExportSettings(shop, recipes=("fp32",))
+    settings = ExportSettings(shop, to=("onnx",), recipes=("fp32",))
     report = export_model(str(tmp_path / "net.keras"), tmp_path / "out", settings)
     pixels = grey_levels(32)
     with torch.no_grad(), quiet("asking Keras"):
