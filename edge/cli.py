@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import _cli_around, _match_command
+from ._export_arguments import add_export_arguments
 from ._terminal import (
     DONE,
     INTERRUPTED,
@@ -143,6 +144,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _cli_around.register(command, _positive)
     command("encoders", _encoders, "the encoders that came with the package")
+
+    add_export_arguments(command("export", _export, "trained encoder → device files that still find the same products"))
     return parser
 
 
@@ -455,6 +458,12 @@ def _encoders(options: argparse.Namespace) -> int:
         )
         print(f"  {row['provenance']}")
     return DONE
+
+
+def _export(options: argparse.Namespace) -> int:
+    from shelfmatch.export.command import run  # only here: the device never needs it
+
+    return run(options)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,52 @@
+"""`shelfmatch export`: from the command line's words to an export, and its outcome in print."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import cast
+
+from ..edge._terminal import complain, print_json, progress_bar
+from .errors import GateNotMet
+from .pipeline import ExportSettings, export_model
+from .preprocessing import Overrides
+from .sources import SourceOptions
+from .tools import Progress
+
+_DONE, _NO = 0, 1
+
+
+def _bar(description: str) -> Progress:
+    return cast("Progress", progress_bar(description, "step"))
+
+
+def run(options: argparse.Namespace) -> int:
+    """The exit code: 0 exported, 1 the gate is not met. Wrong input is raised as a ShelfmatchError."""
+    overrides = Overrides(
+        options.size, options.mean, options.std, not options.normalized, options.resize, options.crop_fraction
+    )
+    checkpoint = Path(options.checkpoint) if options.checkpoint is not None else None
+    settings = ExportSettings(
+        calibration=options.calibration,
+        to=options.to,
+        recipes=options.recipe,
+        gate_points=options.gate,
+        gate_queries=options.gate_queries,
+        dimension=options.dim,
+        name=options.name,
+        layers=not options.no_layers,
+        source=SourceOptions(checkpoint, options.pool, options.output, overrides),
+    )
+    try:
+        report = export_model(options.model, options.output_folder, settings, progress=_bar)
+    except GateNotMet as error:
+        complain(str(error))
+        if options.json:
+            print_json({"ok": False, "error": {"type": "GateNotMet", "message": str(error)}})
+        return _NO
+    if options.json:
+        print_json({"ok": True, "folder": options.output_folder, **report.to_dict()})
+    else:
+        print(report.table())
+        print(f"report: {Path(options.output_folder) / 'report.html'}")
+    return _DONE

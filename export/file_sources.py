@@ -1,0 +1,286 @@
+"""Ready .onnx and .tflite files as source encoders: cut at the pooled feature, normalized inside, held by their own runtime."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..edge.encoder import read_card
+from ..edge.errors import ShelfmatchError
+from ..edge.image import Pixels
+from ..edge.manifest import EncoderCard, Format
+from ..edge.runtime import Session, choose_runtime, open_session
+from . import onnx_graph, tflite_graph
+from .cutting import cut, inner_tensors
+from .encoders import Projection, SourceEncoder, Vectors
+from .errors import ExportError, SourceError
+from .preprocessing import Overrides, Preprocessing, from_card
+from .tools import quiet
+
+ONNX2TF = "SHELFMATCH_ONNX2TF"
+"""Names the onnx2tf command, which lives in an environment of its own (it pins other versions of what we use)."""
+_CLASSES = {1000, 1001, 21841, 21843}
+
+
+def onnx_file(path: Path, output: str | None, overrides: Overrides) -> SourceEncoder:
+    """A ready .onnx file. Raises SourceError where it is no encoder of photos, or doesn't say how it wants them."""
+    session, data = _opened(path, "onnx")
+    layout, size, dtype = _image_input(path, session)
+    card = _card_beside(path)
+    if dtype != "float32":
+        raise SourceError(f"{path.name} takes {dtype} pixels; expected the float network it was made from")
+    found = from_card(card) if card else None
+    preprocessing = _sized(overrides, found, size, path.name)
+    with tempfile.TemporaryDirectory(prefix="shelfmatch-cut-") as folder:
+        data = _cut_at_feature(path, data, output, session, Path(folder) / path.name)
+    float_model = onnx_graph.named_nodes(onnx_graph.with_normalization(onnx_graph.tidy(data), preprocessing, layout))
+    embed, dimension = _reference(path, float_model, "onnx", layout, size)
+    return SourceEncoder(
+        name=path.stem,
+        preprocessing=preprocessing,
+        dimension=dimension,
+        embed=embed,
+        writers={
+            "onnx": partial(_write_onnx, float_model, dimension),
+            "tflite": partial(_onnx_to_tflite, float_model, dimension, layout),
+        },
+        provenance=card.provenance if card else f"the ONNX file {path.name}",
+        license=card.license if card else "",
+        details={"output": output},
+    )
+
+
+def tflite_file(path: Path, output: str | None, overrides: Overrides) -> SourceEncoder:
+    """A ready .tflite file: a float one to quantize, or one that is quantized already and only gets its card and report."""
+    session, data = _opened(path, "tflite")
+    layout, size, dtype = _image_input(path, session)
+    card = _card_beside(path)
+    with tempfile.TemporaryDirectory(prefix="shelfmatch-cut-") as folder:
+        data = _cut_at_feature(path, data, output, session, Path(folder) / path.name)
+    to_onnx = (
+        "no well-kept converter from TFLite exists that works beside the others; export the network it was made from"
+    )
+    common: dict[str, Any] = {
+        "name": path.stem,
+        "provenance": card.provenance if card else f"the TFLite file {path.name}",
+        "license": card.license if card else "",
+        "details": {"output": output},
+    }
+    if dtype == "float32":
+        found = from_card(card) if card else _from_metadata(path)
+        preprocessing = _sized(overrides, found, size, path.name)
+        float_model = tflite_graph.with_signature(data)
+        embed, dimension = _reference(path, float_model, "tflite", layout, size, preprocessing)
+        return SourceEncoder(
+            preprocessing=preprocessing, dimension=dimension, embed=embed,
+            writers={"tflite": partial(_write_tflite, float_model)}, refused={"onnx": to_onnx},
+            takes_normalized=preprocessing.mean is not None, **common,
+        )  # fmt: skip
+    found = from_card(card) if card else Preprocessing(size[1], size[0], None, None, read_from="the file's own input")
+    preprocessing = _sized(overrides, found, size, path.name)
+    embed, dimension = _reference(path, data, "tflite", layout, size)
+    return SourceEncoder(
+        preprocessing=preprocessing, dimension=dimension, embed=embed, writers={}, finished={"tflite": data},
+        refused={"onnx": to_onnx}, **common,
+    )  # fmt: skip
+
+
+def _opened(path: Path, file_format: Format) -> tuple[Session, bytes]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path} can't be read: {error.strerror}; expected a .{file_format} file") from error
+    if not data:
+        raise SourceError(f"{path} is empty; expected a .{file_format} file")
+    if file_format == "onnx":
+        _refuse_split_weights(path, data)
+    with quiet(f"loading {path.name}"):
+        return open_session(choose_runtime(file_format), data, threads=1), data
+
+
+def _refuse_split_weights(path: Path, data: bytes) -> None:
+    """An .onnx file may leave its weights in files beside it; a device file may not."""
+    if b"external" not in data and b".data" not in data:
+        return
+    with quiet(f"reading {path.name}"):
+        split = [tensor for tensor in onnx_graph.parse(data).graph.initializer if tensor.data_location == 1]
+    if split:
+        raise SourceError(f"{path.name} keeps weights in other files; save it whole (onnx.save without external data)")
+
+
+def _image_input(path: Path, session: Session) -> tuple[str, tuple[int, int], str]:
+    """(layout, (height, width), dtype) of the only input."""
+    described = ", ".join(f"{info.dtype} {list(info.shape)}" for info in session.inputs) or "nothing"
+    if len(session.inputs) == 1 and len(session.inputs[0].shape) == 4:
+        batch, first, second, third = session.inputs[0].shape
+        dtype = session.inputs[0].dtype
+        if batch in (1, -1) and dtype in ("float32", "uint8", "int8"):
+            if third == 3 and min(first, second) > 0:
+                return "NHWC", (first, second), dtype
+            if first == 3 and min(second, third) > 0:
+                return "NCHW", (second, third), dtype
+    raise SourceError(
+        f"{path.name} takes {described}; expected one input of RGB photos of a fixed size, [1, H, W, 3] or [1, 3, H, W]"
+    )
+
+
+def _card_beside(path: Path) -> EncoderCard | None:
+    for card_path in (Path(f"{path}.json"), path.with_suffix(".json")):
+        if card_path.is_file():
+            card, file = read_card(card_path)
+            if file.resolve() == path.resolve():
+                return card
+    return None
+
+
+def _sized(overrides: Overrides, found: Preprocessing | None, size: tuple[int, int], name: str) -> Preprocessing:
+    """The preprocessing, at the size that the file has."""
+    if found is None and overrides.size is None:
+        normalized = not overrides.normalize or (overrides.mean is not None and overrides.std is not None)
+        if normalized:
+            mean, std = (overrides.mean, overrides.std) if overrides.normalize else (None, None)
+            found = Preprocessing(size[1], size[0], mean, std, read_from="the user")
+    applied = overrides.apply(found, name)
+    if (applied.height, applied.width) != size:
+        raise SourceError(
+            f"{name} takes {size[0]}x{size[1]} photos and {applied.height}x{applied.width} were asked for; they must agree"
+        )
+    return applied
+
+
+def _from_metadata(path: Path) -> Preprocessing | None:
+    from ..edge.inspection import inspect_encoder
+
+    try:
+        return from_card(inspect_encoder(path))
+    except ShelfmatchError:  # nothing that says it
+        return None
+
+
+def _cut_at_feature(path: Path, data: bytes, output: str | None, session: Session, target: Path) -> bytes:
+    """The network up to its embedding: the named tensor, the only output, or the pooled feature of a classifier."""
+    outputs = {info.name: info for info in session.outputs}
+    if output is None and len(outputs) > 1:
+        named = ", ".join(f"{info.name} {list(info.shape)}" for info in session.outputs)
+        raise SourceError(
+            f"{path.name} has {len(outputs)} outputs ({named}); say which is the embedding, --output NAME"
+        )
+    if output is not None and output in outputs and len(outputs) == 1:
+        return data
+    wanted = output
+    if wanted is None:
+        (only,) = session.outputs
+        sizes = [n for n in only.shape if n > 1]
+        if len(sizes) == 1 and sizes[0] not in _CLASSES:
+            return data
+        wanted = _pooled_feature(path, data, [*only.shape])
+    with quiet(f"cutting {path.name}"):
+        return cut(path, wanted, target).read_bytes()
+
+
+def _pooled_feature(path: Path, data: bytes, shape: list[int]) -> str:
+    """The last inner vector before a classifier. Raises SourceError where there is none."""
+    if path.suffix == ".tflite":
+        found = [t for t in inner_tensors(path) if int(np.prod(t.shape)) not in _CLASSES]
+        if found and len(shape) <= 4:
+            return str(found[-1].index)
+    else:
+        graph = onnx_graph.parse(data).graph
+        pools = [node for node in graph.node if node.op_type in ("GlobalAveragePool", "ReduceMean", "Flatten")]
+        spatial = [node for node in pools if node.op_type != "Flatten"]
+        if spatial:
+            after = [
+                node.output[0]
+                for node in graph.node
+                if spatial[-1].output[0] in node.input and node.op_type in ("Flatten", "Reshape", "Squeeze")
+            ]
+            return after[0] if after else str(spatial[-1].output[0])
+    raise SourceError(
+        f"{path.name} gives {shape}, and no pooled feature was found before it; say which tensor is the embedding, --output NAME"
+    )
+
+
+def _reference(
+    path: Path,
+    model: bytes,
+    file_format: Format,
+    layout: str,
+    size: tuple[int, int],
+    preprocessing: Preprocessing | None = None,
+) -> tuple[Callable[[Pixels], Vectors], int]:
+    """What the float file itself says of pixels, through its own runtime, and the embedding's dimension."""
+    with quiet(f"running {path.name}"):
+        session = open_session(choose_runtime(file_format), model, threads=1)
+        (info,) = session.inputs
+        shape = (1, *size, 3)
+        quantization = session.outputs[0].quantization
+
+        def embed(pixels: Pixels) -> Vectors:
+            rows = []
+            for one in pixels:
+                value: Any = one.astype(np.float32) if info.dtype == "float32" else one
+                if preprocessing is not None:
+                    value = preprocessing.normalized(one)
+                if info.dtype == "int8":
+                    value = (one.astype(np.int16) - 128).astype(np.int8)
+                value = value if layout == "NHWC" else value.transpose(2, 0, 1)
+                row = session.run(np.ascontiguousarray(value)[np.newaxis], session.outputs[0].name)
+                row = row.reshape(-1).astype(np.float32)
+                if quantization is not None and session.outputs[0].dtype != "float32":
+                    row = (row - np.float32(quantization.zero_point)) * np.float32(quantization.scale)
+                rows.append(row)
+            return np.stack(rows)
+
+        dimension = int(embed(np.full(shape, 128, np.uint8)).shape[1])
+    if dimension > 65536:
+        raise SourceError(
+            f"{path.name} gives {dimension:,} numbers a photo, a feature map and no vector; say which tensor, --output NAME"
+        )
+    return embed, dimension
+
+
+def _write_onnx(model: bytes, dimension: int, path: Path, projection: Projection | None) -> None:
+    path.write_bytes(onnx_graph.with_projection(model, projection, dimension) if projection else model)
+
+
+def _write_tflite(model: bytes, path: Path, projection: Projection | None) -> None:
+    if projection is not None:
+        raise ExportError("--dim goes with networks that are converted; a ready .tflite file keeps its dimension")
+    path.write_bytes(model)
+
+
+def _onnx_to_tflite(model: bytes, dimension: int, layout: str, path: Path, projection: Projection | None) -> None:
+    """onnx2tf, run as a program of an environment of its own."""
+    command = os.environ.get(ONNX2TF) or shutil.which("onnx2tf")
+    if not command:
+        raise ExportError(
+            "ONNX → TFLite needs onnx2tf, which can't live beside the other tools: python3.12 -m venv onnx2tf && "
+            f"onnx2tf/bin/pip install onnx2tf==2.6.7, then {ONNX2TF}=onnx2tf/bin/onnx2tf; or --to onnx"
+        )
+    with tempfile.TemporaryDirectory(prefix="shelfmatch-onnx2tf-") as name:
+        folder = Path(name)
+        _write_onnx(onnx_graph.with_fixed_batch(model), dimension, folder / "model.onnx", projection)
+        arguments = [command, "-i", "model.onnx", "-o", "out", "-tb", "flatbuffer_direct"]
+        if layout == "NHWC":
+            arguments += ["-kat", onnx_graph.parse(model).graph.input[0].name]
+        environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+        try:
+            done = subprocess.run(
+                arguments, cwd=folder, env=environment, capture_output=True, text=True, errors="replace",
+                stdin=subprocess.DEVNULL, timeout=1800,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ExportError(f"{command} can't be run ({error}); set {ONNX2TF} to onnx2tf's command") from error
+        made = sorted((folder / "out").glob("*float32.tflite"))
+        if done.returncode or not made:
+            last = ([line for line in (done.stderr + done.stdout).splitlines() if line.strip()] or ["no message"])[-1]
+            raise ExportError(f"onnx2tf failed: {last.strip()[:200]}; export to ONNX alone with --to onnx")
+        path.write_bytes(tflite_graph.with_signature(tflite_graph.renamed_tensors(made[0].read_bytes())))

@@ -1,0 +1,212 @@
+"""TFLite graphs as bytes: short names, a uint8 input, and the split into layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .tools import need
+
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
+
+
+def schema() -> Any:
+    """LiteRT's flatbuffer classes."""
+    return need("ai_edge_litert.schema_py_generated", "changing a .tflite file")
+
+
+def parse(model: bytes) -> Any:
+    """The file as mutable objects. The quantizer appends its buffers behind the flatbuffer; they come inside."""
+    classes = schema()
+    parsed = classes.ModelT.InitFromObj(classes.Model.GetRootAsModel(model, 0))
+    for buffer in parsed.buffers:
+        if buffer.offset > 1:
+            buffer.data = np.frombuffer(model, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return parsed
+
+
+def pack(model: Any) -> bytes:
+    """A .tflite file of the objects.
+
+    Equal vectors are written once (a tenth of an int8 file is zero points that are all zero), and the tensors' data lie at
+    multiples of 16 bytes, as the schema asks: runtimes read them in place.
+    """
+    import flatbuffers
+
+    class Builder(flatbuffers.Builder):  # type: ignore[misc,name-defined,unused-ignore]
+        def __init__(self) -> None:
+            super().__init__(1 << 20)
+            self._written: dict[tuple[str, bytes], int] = {}
+
+        def CreateNumpyVector(self, x: Any) -> int:
+            data = np.ascontiguousarray(x, x.dtype.newbyteorder("<")).tobytes()
+            key = (x.dtype.str, data)
+            if key not in self._written:
+                self.StartVector(x.itemsize, x.size, 16 if x.dtype == np.uint8 else x.dtype.alignment)
+                self.head -= len(data)
+                self.Bytes[self.head : self.head + len(data)] = data
+                self.vectorNumElems = x.size
+                self._written[key] = self.EndVector()
+            return self._written[key]
+
+    builder = Builder()
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+def operator_name(model: Any, operator: Any) -> str:
+    """The operator's name in the schema, like CONV_2D."""
+    code = model.operatorCodes[operator.opcodeIndex]
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    return _builtin_names().get(number, f"OPERATOR_{number}")
+
+
+def _builtin_names() -> dict[int, str]:
+    return {number: name for name, number in vars(schema().BuiltinOperator).items() if isinstance(number, int)}
+
+
+def renamed_tensors(model: bytes) -> bytes:
+    """Short names that are each tensor's own: the input is "pixels", the output "embedding".
+
+    The converter's names hold the whole module path, once for every operation that was fused: tens of kilobytes, and
+    the quantizer chooses layers by them.
+    """
+    parsed = parse(model)
+    graph = parsed.subgraphs[0]
+    made = {int(out): number for number, op in enumerate(graph.operators) for out in op.outputs}
+    seen: set[str] = set()
+    for index, tensor in enumerate(graph.tensors):
+        path = _module_path((tensor.name or b"").decode(errors="replace"))
+        kind = f"{made[index]:04d}" if index in made else f"w{index:04d}"
+        name = f"{kind}/{path}" if path else kind
+        while name in seen:
+            name += "+"
+        seen.add(name)
+        tensor.name = name.encode()
+    graph.tensors[int(graph.inputs[0])].name = b"pixels"
+    graph.tensors[int(graph.outputs[0])].name = b"embedding"
+    return pack(parsed)
+
+
+def _module_path(name: str) -> str:
+    """'…Sequential_blocks/…Block_0/torch.nn.modules.conv.Conv2d_conv_dw;;…' → 'blocks.0.conv_dw'."""
+    parts = []
+    for part in name.split(";")[-2 if name.endswith(";") else 0].split("/"):
+        last = part.rpartition(".")[2]
+        _, _, attribute = last.partition("_")
+        if attribute and attribute not in ("net", "m"):
+            parts.append(attribute)
+    return ".".join(parts)[:64]
+
+
+def with_uint8_input(model: bytes) -> bytes:
+    """A graph whose float or int8 pixels are taken as uint8: one CAST, or one QUANTIZE that shifts by 128, in front."""
+    classes = schema()
+    parsed = parse(model)
+    graph = parsed.subgraphs[0]
+    inside = int(graph.inputs[0])
+    old = graph.tensors[inside]
+    kinds = classes.TensorType
+    if old.type == kinds.UINT8:
+        return model
+    builtin, options = (
+        (classes.BuiltinOperator.CAST, (classes.BuiltinOptions.CastOptions, classes.CastOptionsT()))
+        if old.type == kinds.FLOAT32
+        else (classes.BuiltinOperator.QUANTIZE, (classes.BuiltinOptions.QuantizeOptions, classes.QuantizeOptionsT()))
+    )
+    if old.type == kinds.FLOAT32:
+        options[1].inDataType, options[1].outDataType = kinds.UINT8, kinds.FLOAT32
+    entry = classes.TensorT()
+    entry.name, entry.shape, entry.type, entry.buffer = b"pixels", old.shape, kinds.UINT8, 0
+    entry.shapeSignature, entry.isVariable, entry.hasRank = old.shapeSignature, False, old.hasRank
+    entry.quantization = classes.QuantizationParametersT()
+    entry.quantization.scale, entry.quantization.zeroPoint = np.array([1.0], np.float32), np.array([0], np.int64)
+    old.name = b"pixels_inside"
+    graph.tensors.append(entry)
+    new = len(graph.tensors) - 1
+    operator = classes.OperatorT()
+    operator.opcodeIndex = _opcode(parsed, builtin)
+    operator.inputs, operator.outputs = np.array([new], np.int32), np.array([inside], np.int32)
+    operator.builtinOptionsType, operator.builtinOptions = options
+    graph.operators.insert(0, operator)
+    graph.inputs = np.array([new], np.int32)
+    for signature in parsed.signatureDefs if parsed.signatureDefs is not None else []:
+        for mapped in signature.inputs:
+            if mapped.tensorIndex == inside:
+                mapped.tensorIndex = new
+    return pack(parsed)
+
+
+def _opcode(model: Any, builtin: int) -> int:
+    """The index of an operator code, added where the file doesn't have it."""
+    for index, code in enumerate(model.operatorCodes):
+        if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin:
+            return index
+    code = schema().OperatorCodeT()
+    code.builtinCode, code.deprecatedBuiltinCode, code.version = builtin, min(builtin, 127), 1
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
+
+
+def with_signature(model: bytes) -> bytes:
+    """A file with a signature, by which the quantizer calibrates; older converters wrote none."""
+    parsed = parse(model)
+    if parsed.signatureDefs is not None and len(parsed.signatureDefs):
+        return model
+    classes = schema()
+    graph = parsed.subgraphs[0]
+
+    def mapping(name: bytes, index: int) -> Any:
+        entry = classes.TensorMapT()
+        entry.name, entry.tensorIndex = name, index
+        return entry
+
+    signature = classes.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
+    signature.inputs = [mapping(b"pixels", int(graph.inputs[0]))]
+    signature.outputs = [mapping(b"embedding", int(graph.outputs[0]))]
+    parsed.signatureDefs = [signature]
+    return pack(parsed)
+
+
+def is_transformer(model: bytes) -> bool:
+    """Whether most weights are in matrix products between which there is attention: such a network takes dynamic int8."""
+    parsed = parse(model)
+    graph = parsed.subgraphs[0]
+    share = {"conv": 0, "dense": 0}
+    attention = False
+    for op in graph.operators:
+        name = operator_name(parsed, op)
+        attention = attention or name == "SOFTMAX"
+        if name in _WEIGHTED:
+            weight = graph.tensors[int(op.inputs[1])]
+            share["dense" if name == "FULLY_CONNECTED" else "conv"] += int(np.prod(weight.shape))
+    return attention and share["dense"] > share["conv"]
+
+
+def layers(model: bytes) -> dict[str, tuple[str, ...]]:
+    """The network's layers: each weighted operator with those that follow it up to the next one, as output tensor names."""
+    parsed = parse(model)
+    graph = parsed.subgraphs[0]
+    groups: dict[str, list[str]] = {}
+    current = ""
+    for op in graph.operators:
+        name = graph.tensors[int(op.outputs[0])].name.decode(errors="replace")
+        if not current or operator_name(parsed, op) in _WEIGHTED:
+            current = name
+        groups.setdefault(current, []).append(name)
+    return {name: tuple(members) for name, members in groups.items()}
+
+
+def is_quantized(model: bytes) -> bool:
+    """Whether some weight of the file is stored in 8 bits already."""
+    parsed = parse(model)
+    graph = parsed.subgraphs[0]
+    small = (schema().TensorType.INT8, schema().TensorType.UINT8)
+    return any(
+        graph.tensors[int(op.inputs[1])].type in small
+        for op in graph.operators
+        if operator_name(parsed, op) in _WEIGHTED
+    )

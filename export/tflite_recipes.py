@@ -1,0 +1,126 @@
+"""TFLite files of less precision, by ai-edge-quantizer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import tflite_graph
+from .errors import ExportError
+from .tools import need, quiet
+
+
+class TfliteBench:
+    """A float .tflite file and what its variants are made with. Ranges are calibrated once."""
+
+    def __init__(self, model: bytes, calibration: NDArray[np.float32], *, takes_normalized: bool = False) -> None:
+        self.model = model
+        self.calibration = calibration
+        self.takes_normalized = takes_normalized
+        self.transformer = tflite_graph.is_transformer(model)
+        self.layers = tflite_graph.layers(model)
+        self._ranges: Any = None
+
+    def close(self) -> None:
+        """Nothing on disk."""
+
+    def fp32(self) -> bytes:
+        """As it is, with uint8 pixels."""
+        return self._finished(self.model)
+
+    def fp16(self) -> bytes:
+        """Weights of half the size, computed in float32."""
+        quantizer, qtyping, _ = self._tools("fp16")
+        config = qtyping.OpQuantizationConfig(
+            weight_tensor_config=qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT),
+            compute_precision=qtyping.ComputePrecision.FLOAT,
+            explicit_dequantize=True,
+        )
+        with quiet("ai-edge-quantizer's conversion to fp16"):
+            tool = quantizer.Quantizer(self.model)
+            for operation in ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D_TRANSPOSE"):
+                tool.update_quantization_recipe(
+                    ".*", qtyping.TFLOperationName(operation), config, quantizer.AlgorithmName.FLOAT_CASTING
+                )
+            return self._finished(self._made(tool, None))
+
+    def static(self, keep_float: Collection[str] = (), only: Collection[str] | None = None) -> bytes:
+        """Weights int8 per channel, activations int8 with ranges of the calibration photos. Both sets hold layer names."""
+        quantizer, _, recipe = self._tools("int8-static")
+        with quiet("ai-edge-quantizer's static quantization"):
+            if self._ranges is None:
+                self._ranges = self._calibrated(recipe.static_wi8_ai8())
+            tool = self._chosen(quantizer, recipe.static_wi8_ai8(), keep_float, only)
+            return self._finished(self._made(tool, self._ranges))
+
+    def dynamic(self, keep_float: Collection[str] = (), only: Collection[str] | None = None) -> bytes:
+        """Weights int8 per channel, activations quantized as they come."""
+        quantizer, _, recipe = self._tools("int8-dynamic")
+        with quiet("ai-edge-quantizer's dynamic quantization"):
+            tool = self._chosen(quantizer, recipe.dynamic_wi8_afp32(), keep_float, only)
+            return self._finished(self._made(tool, None))
+
+    def _calibrated(self, rules: list[Any]) -> Any:
+        """Each tensor's smallest and largest value over the photos.
+
+        The quantizer's own habit, a moving average of them, cuts off what the unusual photos need: the first encoder's lowest
+        cosine was 0.935 with it.
+        """
+        calibrator = need("ai_edge_quantizer.calibrator", "calibrating a .tflite file")
+        manager = need("ai_edge_quantizer.recipe_manager", "calibrating a .tflite file").RecipeManager()
+        manager.load_quantization_recipe(rules)
+        tool = calibrator.Calibrator(
+            self.model, num_threads=1, mode=calibrator.CalibrationMode.CALIBRATION_PRESERVE_ALL_TENSORS,
+            qsv_update_func=_widened,
+        )  # fmt: skip
+        (signature, name), *_ = self._signatures()
+        tool.calibrate({signature: [{name: photo[np.newaxis]} for photo in self.calibration]}, manager)
+        return tool.get_model_qsvs()
+
+    def _chosen(
+        self, quantizer: Any, rules: list[Any], keep_float: Collection[str], only: Collection[str] | None
+    ) -> Any:
+        """A quantizer of all layers, of `only` these, or of all but those kept in float."""
+        floats = [name for name in self.layers if (only is not None and name not in only) or name in keep_float]
+        tool = quantizer.Quantizer(self.model, rules)
+        names = [member for layer in floats for member in self.layers[layer]]
+        # A scope is an operator's output names, each with a semicolon; many names go into few expressions.
+        for start in range(0, len(names), 100):
+            part = "|".join(re.escape(name) for name in names[start : start + 100])
+            tool.update_quantization_recipe(f"^(?:{part});?$", "*", algorithm_key=quantizer.AlgorithmName.NO_QUANTIZE)
+        return tool
+
+    def _made(self, tool: Any, ranges: Any) -> bytes:
+        made = tool.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model
+        if made is None:
+            raise ExportError("ai-edge-quantizer made no file")
+        return bytes(made)
+
+    def _finished(self, model: bytes) -> bytes:
+        return model if self.takes_normalized else tflite_graph.with_uint8_input(model)
+
+    def _signatures(self) -> list[tuple[str, str]]:
+        from ai_edge_litert.interpreter import Interpreter
+
+        listed = Interpreter(model_content=self.model).get_signature_list()
+        return [(key, tensors["inputs"][0]) for key, tensors in listed.items()]
+
+    def _tools(self, step: str) -> tuple[Any, Any, Any]:
+        with quiet("importing ai-edge-quantizer"):
+            quantizer = need("ai_edge_quantizer.quantizer", f"the recipe {step}")
+            return (
+                quantizer,
+                need("ai_edge_quantizer.qtyping", f"the recipe {step}"),
+                need("ai_edge_quantizer.recipe", f"the recipe {step}"),
+            )
+
+
+def _widened(known: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """A range that holds both."""
+    if not known:
+        return new
+    return {**new, "min": np.minimum(known["min"], new["min"]), "max": np.maximum(known["max"], new["max"])}
