@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 CORRELATION = 0.75
 """Of the log odds of two photos of one product: with it, false accepts stay where one photo has them however many there are, and
 correct accepts grow (val photos of the Grocery Store Dataset; benchmarks/lookagain.py --parts frames)."""
+_SAME_PICTURE = 0.995
+"""Cosine from which on two frames are one picture, in any encoder's space."""
 MISS_RATE = 0.05
 """Of products that the shop sells, how many may end as unknown before the last frame (Wald's beta)."""
 MAX_FRAMES = 12
@@ -178,11 +180,10 @@ class Tracker:
         if count < 2 or self._sameness is None:
             return self.correlation
         mean = np.mean([frame.vector for frame in self._frames], axis=0)
-        alike = (count * float(mean @ mean) - 1) / (
-            count - 1
-        )  # mean cosine of two different frames, which are unit vectors
-        same = self._sameness.same_mean
-        beyond = min(1.0, max(0.0, (alike - same) / max(1 - same, 1e-6)))
+        # The mean cosine of two different frames, which are unit vectors.
+        alike = (count * float(mean @ mean) - 1) / (count - 1)
+        same = min(self._sameness.same_mean, _SAME_PICTURE)
+        beyond = min(1.0, max(0.0, (alike - same) / (_SAME_PICTURE - same + 1e-6)))
         return self.correlation + (1 - self.correlation) * beyond
 
     def _decided(self, *, changed: bool, problem: str = "") -> TrackDecision:
@@ -193,7 +194,7 @@ class Tracker:
             self._frames[0].version, mean_scores([frame.ranked for frame in self._frames])[: max(2, self._top_k)]
         )
         candidates = tuple(
-            _with_evidence(candidate, worth(count, self.correlation)) for candidate in verdict.candidates
+            _with_evidence(candidate, worth(count, self._correlation())) for candidate in verdict.candidates
         )
         best = candidates[0] if candidates else None
         confidence = best.confidence if best is not None else 0.0
