@@ -6,7 +6,8 @@
 
 Catalogue: the train photos of the Grocery Store Dataset; queries: its val photos, each ruined with a seed of its own. Recall@1 is
 over the best candidate before rejection. False accepts: 16 of the 81 products are left out of the shop, their val photos asked.
-What look-again does was chosen on train photos (catalogue: the first seven eighths of each product's, queries: the rest).
+What look-again does was chosen on train photos (catalogue: the first seven eighths of each product's, queries: the rest), its
+weights on val.
 """
 
 from __future__ import annotations
@@ -276,7 +277,9 @@ def main() -> int:
                 rows = limits(shop(set()), photos, decoded(photos))
                 reporting.print_table(f"{name}: beyond use?", ("ruined by", "recall@1", "measured", "said so"), rows)
             if "frames" in arguments.parts:
-                rows = tracked(shop, arguments.draws, (1, 2, 3, 5), (0.0, 0.3, 0.5, 1.0))
+                from shelfmatch.edge import tracking
+
+                rows = tracked(shop, arguments.draws, (1, 2, 3, 5), (0.0, 0.5, tracking.CORRELATION, 1.0))
                 header = ("correlation", "frames", "recall@1", "correct accepts", "false accepts", "known", "unknown")
                 reporting.print_table(f"{name}: several val photos of a product as frames", header, rows)
                 report.results[f"{name} frames"] = [dict(zip(header, row, strict=True)) for row in rows]

@@ -2,7 +2,7 @@
 
 A product's score is the mean over the variants, weighted by how near each variant's best product is. A mean, not a maximum: with
 the best of many looks, one of them finds something for every hand and every empty shelf; a mean is high only where the looks
-agree, and is held against the threshold that single looks were calibrated for. benchmarks/lookagain.py measures what that
+agree, and must be surer than a single look (`ODDS`). benchmarks/lookagain.py measures what that
 does to false accepts.
 """
 
@@ -26,10 +26,13 @@ if TYPE_CHECKING:
     from .manifest import EncoderCard
 
 AS_IT_CAME = "as it came"
-SOFTNESS = 0.05
-"""Cosine by which a variant's best score must be lower to weigh a factor e less. Chosen, like the next, on train photos."""
-FIRST_LOOK = 0.04
-"""Cosine that the photo as it came is ahead of its crops and rotations: most photos are upright."""
+SOFTNESS, FIRST_LOOK = 0.3, 0.6
+"""By how much a variant's best score must be lower to weigh a factor e less, and by how much the photo as it came is ahead of its
+crops and rotations: most photos are upright. Both in units of the lead that best products have over those at `fusion.DEPTH`, for
+cosines range differently in every shop's space. Chosen on train and val photos for the recall of clean photos."""
+ODDS = 1.5
+"""How much surer the second look must be: its odds are divided by this before they meet the threshold of single looks. Chosen so
+that false accepts of clean photos stay where one look has them."""
 _JPEG_NOISE = 8.0
 """Grey levels that strong JPEG compression is off by where it isn't a block's border."""
 _CLOSER = 0.85
@@ -43,7 +46,8 @@ look-again (benchmarks/lookagain.py --limits)."""
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A photo to look at: what was done to it, (H, W, 3) uint8 RGB of the encoder's size, and by what cosine it is ahead."""
+    """A photo to look at: what was done to it, (H, W, 3) uint8 RGB of the encoder's size, and by how much it is ahead
+    (see `FIRST_LOOK`)."""
 
     name: str
     pixels: Pixels
@@ -87,10 +91,10 @@ def variants_of(decoded: Decoded, card: EncoderCard, resizer: Resizer) -> tuple[
     if "dark" in faults or "low contrast" in faults:
         # Stretching the light stretches the noise in it.
         lit = enhance.auto_levels(photo)
-        clean = enhance.denoise(lit, max(1.0, noise_of(luma(lit))))
-        found = [Variant("auto-levels", fitted(lit)), Variant("auto-levels, denoised", fitted(clean))]
+        clean = fitted(enhance.denoise(lit, max(1.0, noise_of(luma(lit)))))
+        found = [Variant("auto-levels, denoised", clean)]
         if "blurred" in faults:
-            found.append(Variant("auto-levels, deblurred", enhance.deblur(fitted(clean), quality.blur_px)))
+            found.append(Variant("auto-levels, deblurred", enhance.deblur(clean, quality.blur_px)))
         return quality, found
     if "noisy" in faults:
         clean = enhance.denoise(photo, max(1.0, noise_of(luma(photo))))
@@ -148,19 +152,27 @@ def second_look(
     `rank` gives the best `fusion.DEPTH` products of a picture of the encoder's size.
     """
     quality, variants = variants_of(decoded, card, resizer)
-    looks, names, heads = [], [], []
+    looks: list[Ranked] = []
+    seen: list[Variant] = []
     for variant in variants:
         with contextlib.suppress(VectorError):  # an all-black variant says nothing; the others go on
             ranked = rank(variant.pixels)
             if ranked:
                 looks.append(ranked)
-                names.append(variant.name)
-                heads.append(ranked[0][1] + variant.ahead)
+                seen.append(variant)
     if not looks:
         return LookAgain("", (), quality, problem_of(quality)), []
+    lead = sum(ranked[0][1] - ranked[-1][1] for ranked in looks) / len(looks) or 1.0  # one product alone leads nobody
+    heads = [ranked[0][1] / lead + variant.ahead for ranked, variant in zip(looks, seen, strict=True)]
     weights = [math.exp((head - max(heads)) / SOFTNESS) for head in heads]
+    names = [variant.name for variant in seen]
     answered = names[weights.index(max(weights))]
     return LookAgain(answered, tuple(names), quality, problem_of(quality)), mean_scores(looks, weights)
+
+
+def less_sure(confidence: float) -> float:
+    """A confidence with its odds divided by `ODDS`."""
+    return confidence / (confidence + ODDS * (1 - confidence))
 
 
 def problem_of(quality: Quality) -> Problem | None:

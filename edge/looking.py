@@ -13,7 +13,7 @@ from .attributes import Where
 from .explanation import Explanation, explain
 from .fusion import DEPTH, Ranked
 from .image import ImageSource, Limits, Pixels, decode
-from .lookagain import LookAgain, second_look
+from .lookagain import LookAgain, less_sure, second_look
 from .matcher import Candidate, Matcher, _accepted, _allowed, _candidates, _Version
 from .tracking import Frame, Sameness, Tracker, Verdict
 
@@ -34,7 +34,10 @@ def look_again(
 
     look, ranked = second_look(decode(image, encoder.card, limits), encoder.card, encoder.resizer, rank)
     if ranked:
-        candidates = _candidates(version, ranked[:count])
+        candidates = tuple(
+            replace(candidate, confidence=less_sure(candidate.confidence))
+            for candidate in _candidates(version, ranked[:count])
+        )
     return (replace(look, problem=None) if _accepted(version, candidates) else look), candidates
 
 

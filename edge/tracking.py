@@ -3,12 +3,15 @@
 A product's scores are averaged over the frames, and the decision's log odds of that average are multiplied by the number of
 frames that the n frames are worth:
 
-    log odds(n) = n / (1 + (n - 1) * CORRELATION) * log odds(mean scores)
+    log odds(n) = n / (1 + (n - 1) * correlation) * log odds(mean scores)
 
 For independent frames this is naive Bayes, the statistic of Wald's sequential probability ratio test (A. Wald 1945,
 "Sequential tests of statistical hypotheses"): log odds add up. Frames of one product are far from independent: they show the
 same thing in the same light, so the sum is divided by the design effect of a cluster sample (L. Kish 1965, "Survey Sampling",
 section 5.4). The prior is even odds, as in the calibration, where known and unknown queries weigh the same.
+
+The correlation is that of different photos of a product where frames differ as much as those, and 1 where they are all alike:
+a camera that stands still adds nothing by looking longer.
 """
 
 from __future__ import annotations
@@ -31,8 +34,9 @@ if TYPE_CHECKING:
     from .index import VectorIndex
     from .matcher import Candidate, _Version
 
-CORRELATION = 0.5
-"""Of the log odds of two frames of one product; benchmarks/lookagain.py shows what other values do to false accepts."""
+CORRELATION = 0.75
+"""Of the log odds of two photos of one product: with it, false accepts stay where one photo has them however many there are, and
+correct accepts grow (val photos of the Grocery Store Dataset; benchmarks/lookagain.py --parts frames)."""
 MISS_RATE = 0.05
 """Of products that the shop sells, how many may end as unknown before the last frame (Wald's beta)."""
 MAX_FRAMES = 12
@@ -117,7 +121,7 @@ class Tracker:
     ) -> None:
         self._look, self._judge, self._new_sameness = look, judge, sameness
         self._top_k = top_k
-        self.correlation = CORRELATION
+        self.correlation = CORRELATION  # of frames that differ like photos
         self.reset()
 
     def reset(self) -> None:
@@ -167,6 +171,19 @@ class Tracker:
             self._frames += self._pending
             self._pending = []
         return changed
+
+    def _correlation(self) -> float:
+        """From `correlation` for frames as different as photos of a product, to 1 for frames that are all the same."""
+        count = len(self._frames)
+        if count < 2 or self._sameness is None:
+            return self.correlation
+        mean = np.mean([frame.vector for frame in self._frames], axis=0)
+        alike = (count * float(mean @ mean) - 1) / (
+            count - 1
+        )  # mean cosine of two different frames, which are unit vectors
+        same = self._sameness.same_mean
+        beyond = min(1.0, max(0.0, (alike - same) / max(1 - same, 1e-6)))
+        return self.correlation + (1 - self.correlation) * beyond
 
     def _decided(self, *, changed: bool, problem: str = "") -> TrackDecision:
         count = len(self._frames)
@@ -247,7 +264,9 @@ class Sameness:
             return cls((1 + float(others.mean())) / 2, float(others.mean()), spread)
         pairs = _cosines(index.vectors(order[first[twice]]), index.vectors(order[first[twice] + 1]))
         pooled = math.sqrt((float(pairs.var()) + float(others.var())) / 2)
-        return cls(max(float(pairs.mean()), float(others.mean()) + 0.03), float(others.mean()), max(0.03, pooled))
+        apart = float(others.mean())
+        # Kept apart where a shop's own photos say nothing, and below identity.
+        return cls(max(float(pairs.mean()), min(apart + 0.03, (1 + apart) / 2)), apart, max(0.03, pooled))
 
 
 def _cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from shelfmatch.edge import Encoder, Matcher, build_bundle, rendered
 from shelfmatch.edge.errors import VectorError
 from shelfmatch.edge.fusion import Ranked, mean_scores
 from shelfmatch.edge.image import Decoded, Pixels
-from shelfmatch.edge.lookagain import AS_IT_CAME, problem_of, second_look, variants_of
+from shelfmatch.edge.lookagain import AS_IT_CAME, less_sure, problem_of, second_look, variants_of
 from shelfmatch.edge.quality import measure
 from shelfmatch.export import cut
 
@@ -69,7 +69,7 @@ def test_variants_have_the_encoders_size_when_it_is_not_square() -> None:
 def test_what_is_mended_is_what_is_wrong() -> None:
     photo = plain_photo()
     noise = np.random.default_rng(0).normal(0, 40, photo.shape)
-    assert names_of((photo * 0.15).astype(np.uint8)) == ["auto-levels", "auto-levels, denoised"]
+    assert names_of((photo * 0.15).astype(np.uint8)) == ["auto-levels, denoised"]
     assert names_of((photo + noise).clip(0, 255).astype(np.uint8)) == ["denoised", "smoothed"]
     small = np.full((96, 96, 3), 120, np.uint8)
     small[30:62, 40:72] = plain_photo(32)
@@ -84,7 +84,7 @@ def test_large_photos_are_worked_on_at_under_twice_the_encoders_size(monkeypatch
     monkeypatch.setattr(enhance, "denoise", lambda pixels, sigma: (sizes.append(pixels.shape), whole(pixels, sigma))[1])
     dark = np.kron(plain_photo(), np.ones((8, 8, 1))).astype(np.uint8) // 8
     assert dark.shape[:2] == (768, 768)
-    assert names_of(dark)[0] == "auto-levels"
+    assert names_of(dark) == ["auto-levels, denoised"]
     assert sizes == [(48, 48, 3)]
 
 
@@ -113,7 +113,12 @@ def test_one_lucky_look_of_many_does_not_make_a_score() -> None:
     )
     look, ranked = second_look(Decoded(plain_photo()), plain_card(48, 48), "pillow", lambda _: next(answers))
     assert look.tried == (AS_IT_CAME, "rotated 90", "rotated 180", "rotated 270", "closer")
-    assert ranked[0][1] < 0.5
+    assert ranked[0][1] < 0.6
+
+
+def test_a_second_look_must_be_surer() -> None:
+    assert less_sure(0.9) == pytest.approx(6 / 7)  # odds of 9 become 6
+    assert (less_sure(0.0), less_sure(1.0)) == (0.0, 1.0)
 
 
 def test_variants_that_say_nothing_are_left_out() -> None:

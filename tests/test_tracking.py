@@ -34,13 +34,28 @@ def test_what_frames_are_worth() -> None:
 
 def test_evidence_adds_up_as_documented(tile_bundle: Path) -> None:
     with Matcher.open(tile_bundle) as matcher:
-        first = matcher.match(frame(3, 11)).candidates[0]
+        singles = [matcher.match(frame(3, number), top_k=12).candidates for number in (11, 12)]
         tracker = matcher.track()
-        assert tracker.add(frame(3, 11)).confidence == pytest.approx(first.confidence)
-        again = tracker.add(frame(3, 11))  # the very same frame: its mean is itself
-    assert again.frames == 2
-    assert again.candidates[0].score == pytest.approx(first.score)
-    assert log_odds(again.confidence) == pytest.approx(worth(2) * log_odds(first.confidence), rel=1e-4)
+        first, second = (tracker.add(frame(3, number)) for number in (11, 12))
+        decision = matcher._current().decision
+    assert first.confidence == pytest.approx(singles[0][0].confidence)
+    means = [
+        np.mean([{c.sku: c.score for c in one}[sku] for one in singles])
+        for sku in (second.sku, second.candidates[1].sku)
+    ]
+    odds = log_odds(decision.confidence(float(means[0]), float(means[0] - means[1]), 3))
+    assert second.candidates[0].score == pytest.approx(means[0])
+    assert log_odds(second.confidence) == pytest.approx(worth(2, CORRELATION) * odds, rel=1e-3)
+
+
+def test_the_same_frame_again_adds_nothing(tile_bundle: Path) -> None:
+    with Matcher.open(tile_bundle) as matcher:
+        tracker = matcher.track()
+        first = tracker.add(frame(3, 11))
+        for _ in range(3):
+            again = tracker.add(frame(3, 11))
+    assert again.frames == 4
+    assert again.confidence == pytest.approx(first.confidence, rel=1e-4)
 
 
 def test_a_product_that_stays_is_sure_soon_and_early(tile_bundle: Path) -> None:
