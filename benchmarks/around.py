@@ -75,7 +75,7 @@ def voted(bundle: Path, photos: list[shops.GroceryPhoto]) -> list[tuple[float, b
     from shelfmatch.edge import Matcher, MatchResult
 
     table = classes()
-    with Matcher.open(bundle) as matcher:
+    with Matcher.open(bundle, look_again=False) as matcher:
         answers = list(matcher.match_many([photo.path for photo in photos], labels=["kind"], workers=2))
     rows = []
     for photo, answer in zip(photos, answers, strict=True):

@@ -32,7 +32,7 @@ import json, sys, time
 from shelfmatch.edge import build_bundle
 source, bundle, encoder, workers = sys.argv[1:]
 start = time.perf_counter()
-report = build_bundle(source, bundle, encoder=encoder, workers=int(workers))
+report = build_bundle(source, bundle, encoder=encoder, workers=int(workers), adapt="off")
 print(json.dumps({"seconds": time.perf_counter() - start, "references": report.references}))
 """
 

@@ -42,10 +42,11 @@ def our_answers(model: Path, vectors: Literal["i8", "f16", "f32"], threads: int,
     source = shops.write_csv(work / "train.csv", shops.grocery_photos("train"))
     bundle = work / f"recall-{model.stem}-{vectors}.bundle"
     start = time.perf_counter()
-    build_bundle(source, bundle, encoder=model, vectors=vectors, workers=threads)
+    # The plain embedding and one look a photo, as the script has them.
+    build_bundle(source, bundle, encoder=model, vectors=vectors, workers=threads, adapt="off")
     built = time.perf_counter()
     queries = shops.grocery_photos("val")
-    with Matcher.open(bundle, threads=1) as matcher:
+    with Matcher.open(bundle, threads=1, look_again=False) as matcher:
         results = list(matcher.match_many([photo.path for photo in queries], top_k=5, workers=threads))
     ranked = [
         [candidate.sku for candidate in result.candidates] for result in results if isinstance(result, MatchResult)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, TypeAlias
 
@@ -72,28 +73,47 @@ class _StreamedBlock:
 
     def cosines(self, queries: NDArray[Any]) -> Scores:
         """(Q, D) → (Q, rows)."""
-        values = queries.astype(np.float32)
-        norms = np.sqrt(np.einsum("nd,nd->n", values, values))
         dots = np.asarray(self._cdist(queries, self._rows, metric="dot")).reshape(len(queries), -1)
-        cosines: Scores = dots.astype(np.float32)
-        cosines *= self._inverse_norms
-        cosines /= norms[:, np.newaxis]
-        return cosines
+        return _divided(dots, queries, self._inverse_norms)
 
 
 class _PackedBlock:
-    """Rows packed once for the CPU's dot-product instructions (VNNI, SDOT); integer sums are exact."""
+    """Rows packed once for the CPU's dot-product instructions (VNNI, SDOT); integer sums are exact.
+
+    int8 rows give whole dot products, a quarter quicker than NumKong's cosines, and are divided by the lengths here.
+    """
 
     def __init__(self, rows: NDArray[Any]) -> None:
         import numkong
 
-        self._angular = numkong.angulars_packed
         self._packed = numkong.dots_pack(np.ascontiguousarray(rows))
+        self._inverse_norms: NDArray[np.float32] | None = None
+        if rows.dtype == np.int8:
+            self._product = numkong.dots_packed
+            values = rows.astype(np.float32)
+            self._inverse_norms = 1 / np.sqrt(np.einsum("nd,nd->n", values, values))
+        else:
+            self._product = numkong.angulars_packed
 
     def cosines(self, queries: NDArray[Any]) -> Scores:
         """(Q, D) → (Q, rows)."""
-        cosines: Scores = np.subtract(1, np.asarray(self._angular(queries, self._packed)), dtype=np.float32)
+        products = np.asarray(self._product(queries, self._packed))
+        if self._inverse_norms is None:
+            cosines: Scores = np.subtract(1, products, dtype=np.float32)
+            return cosines
+        return _divided(products, queries, self._inverse_norms)
+
+
+def _divided(dots: NDArray[np.int32], queries: NDArray[np.int8], inverse_norms: NDArray[np.float32]) -> Scores:
+    """(Q, N) whole dot products with (Q, D) queries → cosines."""
+    cosines: Scores = np.multiply(dots, inverse_norms, dtype=np.float32)
+    if len(queries) == 1:  # a camera's one photo at a time: no arrays for one number
+        query = queries[0].astype(np.float32)
+        cosines *= np.float32(1 / math.sqrt(float(query.dot(query))))
         return cosines
+    values = queries.astype(np.float32)
+    cosines /= np.sqrt(np.einsum("nd,nd->n", values, values))[:, np.newaxis]
+    return cosines
 
 
 class _NumpyBlock:

@@ -26,7 +26,9 @@ strangers, fewer of the confident answers are right. The threshold doesn't depen
 HELD_OUT_STRETCH = 1.5
 """The share of held-out strangers above the threshold, over the share of strangers that the shop asked for. A shop's own
 pictures share its light and its shelves; strangers photographed elsewhere score lower. On the grocery validation photos an
-unstretched threshold let half as many pass as asked for (benchmarks/unknowns.py)."""
+unstretched threshold let half as many pass as asked for (benchmarks/adaptation.py)."""
+_WHOLE_STRETCH_FROM = 0.05
+"""Below this rate the stretch fades: what is let pass there are the few products that look like a sold one anywhere."""
 _DEFAULT_SCORE = 0.8
 _DEFAULT_SLOPE = 40.0
 
@@ -153,7 +155,8 @@ def calibrate(
     fitted = _fit_logistic(_features(both), both.right, np.concatenate(shares))
     draft = Decision(method, *fitted, 0.5, false_accept_rate, len(known), len(unknown))
     confidences = np.sort(_confidences(draft, unknown))
-    rate = max(false_accept_rate, min(0.5, stretch * false_accept_rate))
+    stretched = 1 + (stretch - 1) * min(1.0, false_accept_rate / _WHOLE_STRETCH_FROM)
+    rate = max(false_accept_rate, min(0.5, stretched * false_accept_rate))
     rank = min(len(unknown), math.ceil((len(unknown) + 1) * (1 - rate)))
     # The next number up: a query that scores like the sample itself is still one of the rejected.
     threshold = min(1.0, math.nextafter(float(confidences[rank - 1]), 2.0))

@@ -123,7 +123,7 @@ def test_a_thousand_random_filters_find_what_brute_force_finds(
     for gone in (["P03", "P10", "P59"], [], ["P00", "P20", "P21", "P22"]):  # some removed before, some in between
         if gone:
             remove_from_bundle(tmp_path / "s.bundle", gone)
-        with Matcher.open(tmp_path / "s.bundle") as matcher:
+        with Matcher.open(tmp_path / "s.bundle", look_again=False) as matcher:
             assert matcher.index.kind == kind and len(matcher.index) > 512
             for _ in range(CASES // 3 + 1):
                 image = tile_photo(int(random.integers(0, 10**6)), 0, side=32)
@@ -142,7 +142,7 @@ def test_filters_follow_additions_replacements_and_removals(tile_bundle: Path, t
         f"sku-{sku:03d}/{photo}.png,sku-{sku:03d},{kind}" for sku, kind in ((50, "x"), (51, "y")) for photo in (0, 1)
     ]
     (tmp_path / "more.csv").write_text("\n".join(["image,sku,kind", *rows]))
-    with Matcher.open(tile_bundle) as matcher:
+    with Matcher.open(tile_bundle, look_again=False) as matcher:
 
         def of_kind(*kinds: str) -> set[str]:
             result = matcher.match(tile_photo(50, 9), where={"kind": kinds}, top_k=20)

@@ -68,7 +68,9 @@ class Scene:
         folder.mkdir()
         self.bundle = folder / "shop.bundle"
         self.pristine: Path | None = folder / "pristine.bundle"
-        build = {"encoder": encoder, "resizer": "pillow", "index": kind, "workers": 2}
+        # With an adapter there is a file more to stage, or two.
+        adapt = "on" if kind == "exact" else "off"
+        build = {"encoder": encoder, "resizer": "pillow", "index": kind, "workers": 2, "adapt": adapt}
         build_bundle(write_tiles(folder / "shop", range(6)), self.pristine, **build)  # type: ignore[arg-type]
         source = write_tiles(folder / "source", range(3, 9), photos=2, first_photo=2)  # some it has, some it doesn't
         tile_photo(30, 0).save(source / "sku-004" / "unlike the others.png")
@@ -159,7 +161,7 @@ def embeddings_in(bundle: Path) -> int:
         return 0
     connection = sqlite3.connect(cache)
     try:
-        return int(connection.execute("SELECT count(*) FROM embedding").fetchone()[0])
+        return int(connection.execute("SELECT count(*) FROM embedded").fetchone()[0])
     except sqlite3.OperationalError:  # killed before the table was made
         return 0
     finally:
