@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .matcher import Candidate, _Version
 
 CORRELATION = 0.75
-"""Of the log odds of two photos of one product: with it, false accepts stay where one photo has them however many there are, and
+"""Of the log odds of two photos of one product: with it, false accepts stay about where one photo has them, and
 correct accepts grow (val photos of the Grocery Store Dataset; benchmarks/lookagain.py --parts frames)."""
 _SAME_PICTURE = 0.995
 """Cosine from which on two frames are one picture, in any encoder's space."""
