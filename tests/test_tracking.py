@@ -11,7 +11,8 @@ from PIL import Image
 
 from shelfmatch.edge import Matcher, build_bundle, rendered
 from shelfmatch.edge.image import Pixels
-from shelfmatch.edge.tracking import CORRELATION, MAX_FRAMES, Sameness, log_odds, worth
+from shelfmatch.edge.looking import judge
+from shelfmatch.edge.tracking import CORRELATION, MAX_FRAMES, Frame, Sameness, Tracker, log_odds, worth
 
 from .conftest import tile_photo
 
@@ -45,7 +46,27 @@ def test_evidence_adds_up_as_documented(tile_bundle: Path) -> None:
     ]
     odds = log_odds(decision.confidence(float(means[0]), float(means[0] - means[1]), 3))
     assert second.candidates[0].score == pytest.approx(means[0])
-    assert log_odds(second.confidence) == pytest.approx(worth(2, CORRELATION) * odds, rel=1e-3)
+    assert log_odds(second.confidence) == pytest.approx(worth(2, tracker._correlation()) * odds, rel=1e-3)
+
+
+@pytest.mark.parametrize(("alike", "expected"), [(0.4, CORRELATION), (0.6, CORRELATION), (0.7975, 0.875), (1.0, 1.0)])
+def test_the_more_alike_frames_are_the_less_they_count(tile_bundle: Path, alike: float, expected: float) -> None:
+    """Two frames of that cosine, in a shop whose photos of one product have a cosine of 0.6."""
+    turn = math.acos(alike)
+    vectors = {
+        b"first": np.array([1, 0], np.float32),
+        b"second": np.array([math.cos(turn), math.sin(turn)], np.float32),
+    }
+    with Matcher.open(tile_bundle) as matcher:
+        version = matcher._current()
+        tracker = Tracker(
+            lambda source: Frame(vectors[bytes(source)], [(0, 0.5), (1, 0.2)], version),  # type: ignore[arg-type]
+            judge,
+            lambda _: Sameness(0.6, 0.0, 10.0),
+        )
+        tracker.add(b"first")
+        assert tracker.add(b"second").frames == 2
+    assert tracker._correlation() == pytest.approx(expected, abs=1e-3)
 
 
 def test_the_same_frame_again_adds_nothing(tile_bundle: Path) -> None:
