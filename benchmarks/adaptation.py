@@ -101,7 +101,7 @@ def enrolled(labels: Sequence[int], embeddings: Sequence[Embedded]) -> Enrolled:
     for label, one in zip(labels, embeddings, strict=True):
         rows.append(((label << PHOTO_BITS) + seen.get(label, 0), one))
         seen[label] = seen.get(label, 0) + 1
-    return Enrolled.collect(rows, len(embeddings[0].vector))
+    return Enrolled.collect(rows, len(embeddings[0].vector), len(rows))
 
 
 def some(of: Enrolled, rows: NDArray[Any]) -> Enrolled:

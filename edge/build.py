@@ -129,7 +129,7 @@ def build_bundle(
                 built.extend(((one, embedded.vector) for one, embedded in stream), batch=_BATCH)
                 contents = Contents(built, _not_adapted(card.dimension, len(built)))
             else:
-                enrolled = Enrolled.collect(stream, card.dimension)
+                enrolled = Enrolled.collect(stream, card.dimension, len(catalogue.photos))
                 contents, keep, report.pruned = compose(
                     enrolled, adapt=adapt, max_references=max_references, index=index, dtype=vectors
                 )
@@ -226,7 +226,7 @@ def add_to_bundle(
             stream = enroll(
                 writer, editor, catalogue, encoder, workers=workers, views=views, report=report, progress=progress
             )
-            _extend(contents, Enrolled.collect(stream, encoder.card.dimension))
+            _extend(contents, Enrolled.collect(stream, encoder.card.dimension, len(catalogue.photos)))
             if not report.references and not report.duplicates:
                 raise CatalogError(
                     f"none of the {report.photos} photos in {source} can be used; {report.unreadable[0][1]}"

@@ -88,21 +88,20 @@ class Enrolled:
     is_packshot: NDArray[np.bool_]
 
     @classmethod
-    def collect(cls, rows: Iterable[tuple[int, Embedded]], dimension: int) -> Enrolled:
-        """From a stream."""
-        ids, parts = [], []
+    def collect(cls, rows: Iterable[tuple[int, Embedded]], dimension: int, most: int) -> Enrolled:
+        """From a stream of at most `most` photos, straight into one array: beside a list, 100,000 would be in memory twice."""
+        ids = np.empty(most, np.uint32)
+        shots = np.zeros(most, bool)
+        vectors = np.empty((most, dimension), np.float32)
+        views = np.empty((most, 0, dimension), np.float32)
+        count = 0
         for reference_id, embedded in rows:
-            ids.append(reference_id)
-            parts.append(embedded)
-        if not parts:
-            empty = np.empty((0, dimension), np.float32)
-            return cls(np.empty(0, np.uint32), empty, empty[:, np.newaxis], np.empty(0, bool))
-        return cls(
-            np.array(ids, np.uint32),
-            np.stack([one.vector for one in parts]),
-            np.stack([one.views for one in parts]),
-            np.array([one.is_packshot for one in parts]),
-        )
+            if not count:
+                views = np.empty((most, *embedded.views.shape), np.float32)
+            ids[count], shots[count] = reference_id, embedded.is_packshot
+            vectors[count], views[count] = embedded.vector, embedded.views
+            count += 1
+        return cls(ids[:count], vectors[:count], views[:count], shots[:count])
 
     @classmethod
     def of_vectors(cls, ids: NDArray[np.uint32], vectors: Floats) -> Enrolled:
@@ -118,6 +117,9 @@ class Enrolled:
             kept = labels[:: -(-len(rows) // most)]
             rows = np.flatnonzero(np.isin(products, kept))
         count = self.views.shape[1]
+        if not count and len(rows) == len(self.ids):  # no copy of what may be a large shop
+            owners = product_of(self.ids).astype(np.int64)
+            return Pictures(self.vectors, owners, rows, np.zeros(len(rows), bool), self.is_packshot)
         shots = self.is_packshot[rows]
         return Pictures(
             np.concatenate([self.vectors[rows], self.views[rows].reshape(-1, self.vectors.shape[1])]),

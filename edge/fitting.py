@@ -32,6 +32,8 @@ MAX_PHOTOS = 6000
 """Photos that a fit looks at, with their views: 100 MB at 1,280 components."""
 MIN_PACKSHOTS = 8
 
+_MEMBERS = 8_000_000
+"""Cells of a membership matrix, 32 MB."""
 _NEAR_BEST = 0.01
 """Choices whose recalls differ by less are as good. Among them prototypes come first, which photos of another visit move less
 (grocery validation: up to four points) and which are fewer to scan; then the better separation of unknown products."""
@@ -177,10 +179,15 @@ def _class_mean_mean(pictures: Pictures) -> Floats:
 
 
 def _sums(rows: Floats, place: NDArray[np.intp], weights: NDArray[np.float32]) -> Floats:
-    """(P, D): weighted sums of the rows at each place, as a matrix product: ten times as fast as np.add.at."""
-    members = np.zeros((int(place.max(initial=-1)) + 1, len(rows)), np.float32)
-    members[place, np.arange(len(rows))] = weights
-    sums: Floats = members @ rows
+    """(P, D): weighted sums of the rows at each place, as matrix products: ten times as fast as np.add.at."""
+    count = int(place.max(initial=-1)) + 1
+    sums = np.zeros((count, rows.shape[1]), np.float32)
+    step = max(1, _MEMBERS // max(1, count))
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        members = np.zeros((count, len(rows[part])), np.float32)
+        members[place[part], np.arange(members.shape[1])] = weights[part]
+        sums += members @ rows[part]
     return sums
 
 
