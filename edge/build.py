@@ -98,11 +98,12 @@ def build_bundle(
 ) -> BuildReport:
     """Make a bundle from a folder of folders named by SKU, or a CSV with the header image,sku; replaces one that is there.
 
-    `encoder`: a name, a .tflite or .onnx file, or a card (default: device.toml's, else the embedded one); `output`: which of a file's outputs. `adapt`: whether the embedding is
-    tuned to this shop; "auto" does so where held-out photos are found no worse for it, and embeds synthetic views to learn from;
-    "off" is several times faster. `max_references`: keep at most so many photos a product (0: all). `workers`: threads, each
-    with an interpreter of its own (0: one a core). Interrupted, the same call goes on where it stopped. Photos that can't be
-    read are in the report; CatalogError only if none can. Raises also EncoderError, DeviceError, RuntimeUnavailable, BundleError.
+    `encoder`: a name, a .tflite or .onnx file, or a card (default: device.toml's, else the embedded one); `output`: which of a
+    file's outputs. `adapt`: whether the embedding is tuned to this shop; "auto" does so where held-out photos are found no worse
+    for it, and embeds synthetic views to learn from; "off" is several times faster. `max_references`: keep at most so many photos
+    a product (0: all). `workers`: threads, each with an interpreter of its own (0: one a core). Interrupted, the same call goes
+    on where it stopped. Photos that can't be read are in the report; CatalogError only if none can. Raises also EncoderError,
+    DeviceError, RuntimeUnavailable, BundleError.
     """
     start = time.perf_counter()
     if adapt not in ("auto", "on", "off"):

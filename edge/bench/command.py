@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import device
-from .._terminal import DONE, NO, complain, print_json, progress_bar
-from ..encoder import DEFAULT_ENCODER
+from .._terminal import DONE, NO, complain, print_json, progress_bar, quiet_native
+from ..encoder import DEFAULT_ENCODER, Encoder
 from ..errors import BenchError
 from .comparing import Comparison, check_result, compare_results
 from .page import figure_rows, write_page
@@ -65,6 +65,7 @@ def _measure(options: argparse.Namespace, target: str) -> int:
         "references": options.references or REFERENCES,
         "progress": progress_bar("bench", "round"),
     }
+    _greet(target)
     if options.sweep is not None:
         limit = None if options.memory_limit is None else options.memory_limit * 1_000_000
         result = run_sweep(target, options.sweep, memory_limit_bytes=limit, device_file=options.device_file, **common)
@@ -84,6 +85,13 @@ def _measure(options: argparse.Namespace, target: str) -> int:
         _print_sweep(result["sweep"], options.device_file or device.user_path())
     print(f"  {'result':<{wide}}  {json_file}\n  {'page':<{wide}}  {page}")
     return DONE
+
+
+def _greet(target: str) -> None:
+    """LiteRT announces its delegate on stderr once a process: here, before the bars. A bundle is opened elsewhere."""
+    if not Path(target).is_dir():
+        with quiet_native():
+            Encoder.load(target).prepare()
 
 
 def _short(result: dict[str, Any]) -> dict[str, Any]:

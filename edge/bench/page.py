@@ -11,7 +11,7 @@ from typing import Any
 from .. import report
 from ..files import write_atomic
 from . import plots
-from .summary import late_share
+from .summary import late_share, quiet_p50_ms
 from .throttle import spoilt
 
 Result = Mapping[str, Any]
@@ -33,7 +33,8 @@ def _body(result: Result) -> list[str]:
         report.section(
             "The run through time",
             plots.time_line(result),
-            note="Each dot is a quarter of a second. What slows the machine shows in all strips, what slows the program in the first alone.",
+            note="Each dot is a quarter of a second. What slows the machine shows in all strips, "
+            "what slows the program in the first alone.",
         ),
         *_stages(scenarios),
         report.section(
@@ -168,6 +169,9 @@ def figure_rows(result: Result) -> list[tuple[str, str]]:
         else:
             latency = scenario["latency_ms"]
             rows += [(f"{name} {level}", _estimate(latency[level], "ms")) for level in latency]
+            undisturbed = quiet_p50_ms(scenario) if name == "single-stream" else None
+            if undisturbed is not None:
+                rows.append((f"{name}, nobody interrupting", f"{undisturbed:.2f} ms, median"))
             rows.append((f"{name} stages, median", _medians(scenario["stages_ms"])))
         if name == "steady-rate":
             rows.append(

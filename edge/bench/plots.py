@@ -208,7 +208,7 @@ def time_line(result: Mapping[str, Any]) -> str:
             panel.curve(known, color)
             if key == "temperature_c" and result["sensors"]["trip_c"] is not None:
                 panel.level(result["sensors"]["trip_c"], "slows down from here on")
-    yards = sorted((block["start_s"], block["yardstick_ms"]) for block in every)
+    yards = [(block["start_s"], block["yardstick_ms"]) for block in blocks]
     strip(90, [0, *(value for _, value in yards)], "a fixed piece of work: the machine's own speed", "ms").dots(
         yards, "#7a5af8", 2
     )

@@ -1,8 +1,8 @@
 """The three ways to load a matcher, and the loop they are held against. All times are in milliseconds unless named otherwise.
 
-Each measures in blocks of a quarter of a second, with the yardstick between the photos or, offline, around each block. The names and the
-rules (one photo after another; as many as go through; photos that arrive on time) are MLPerf Inference's single stream, offline
-and, for the last, its server with a camera's clock (https://github.com/mlcommons/inference_policies).
+Each measures in blocks of a quarter of a second, with the yardstick between the photos or, offline, around each block. The
+names and the rules (one photo after another; as many as go through; photos that arrive on time) are MLPerf Inference's single
+stream, offline and, for the last, its server with a camera's clock (https://github.com/mlcommons/inference_policies).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from .sensors import Recorder
 from .statistics import Floats, mean_of_rounds, quantiles
 
 LEVELS = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
-_FEW_QUIET = 0.1
+_FEW_QUIET, _NEARLY_ALL = 0.1, 0.9
 Round = Mapping[str, Any]
 Slice = Mapping[str, Any]
 
@@ -84,12 +84,25 @@ def headline(document: Mapping[str, Any]) -> str:
             continue
         p50, p90 = scenario["latency_ms"]["p50"]["value"], scenario["latency_ms"]["p90"]["value"]
         if name == "single-stream":
-            parts.append(f"{p50:.2f} ms a photo ({p90:.2f} at the 90th percentile)")
+            parts.append(f"{p50:.2f} ms a photo ({p90:.2f} at the 90th percentile{_undisturbed(scenario)})")
         else:
             parts.append(f"{late_share(scenario):.1%} of frames late or dropped at {scenario['fps']:g} fps")
     said = ", ".join(parts)
     spoilt = throttle.spoilt(document["findings"])
     return f"{said}. {spoilt}" if spoilt else said
+
+
+def quiet_p50_ms(scenario: Mapping[str, Any]) -> float | None:
+    """The median of samples that nobody interrupted; None where hardly any was."""
+    shares = [row["quiet_share"] for row in scenario["rounds"]]
+    if float(np.median(shares)) >= _NEARLY_ALL:
+        return None
+    return float(np.median([row["quiet_p50_ms"] for row in scenario["rounds"]]))
+
+
+def _undisturbed(scenario: Mapping[str, Any]) -> str:
+    p50 = quiet_p50_ms(scenario)
+    return "" if p50 is None else f"; {p50:.2f} where nobody interrupted"
 
 
 def late_share(scenario: Mapping[str, Any]) -> float:
