@@ -29,7 +29,7 @@ Yardstick = Callable[[], tuple[float, float]]
 _clock, _cpu = time.perf_counter, time.process_time
 _TURN = 8
 _SPARE_S = 0.02
-_QUIET = 0.95
+QUIET = 0.95
 """Of a sample's time: less on the CPU, and somebody else ran meanwhile."""
 
 
@@ -67,7 +67,7 @@ class Meter:
         seconds, cpu = _clock() - self._start - self._yards_s, _cpu() - self._start_cpu - self._yards_cpu
         if yards or not self._yards:
             self.measure(yards or 1)
-        quiet = sorted(wall for wall, cpu_ms in self._yards if cpu_ms >= _QUIET * wall)
+        quiet = sorted(wall for wall, cpu_ms in self._yards if cpu_ms >= QUIET * wall)
         self.blocks.append(
             {
                 "start_s": self._start,
@@ -81,17 +81,21 @@ class Meter:
 
 
 class Samples:
-    """Single latencies and their stages, in arrays that don't show in the memory measured. `quiet`: whether the process had
-    the CPU all the time; where other programs are at work, only such samples compare."""
+    """Single latencies and their stages, in arrays that don't show in the memory measured; `cpu`: what of it this process had the
+    CPU."""
 
     def __init__(self) -> None:
         self.total = array("f")
-        self.quiet = array("b")
+        self.cpu = array("f")
         self.stages = {stage: array("f") for stage in STAGES}
 
     def to_dict(self) -> dict[str, Any]:
         stages = {stage: [round(v, 4) for v in values] for stage, values in self.stages.items() if any(values)}
-        return {"samples_ms": [round(value, 4) for value in self.total], "stages_ms": stages, "quiet": list(self.quiet)}
+        return {
+            "samples_ms": [round(value, 4) for value in self.total],
+            "cpu_ms": [round(value, 4) for value in self.cpu],
+            "stages_ms": stages,
+        }
 
 
 def warm_up(matcher: Matcher, photos: Sequence[ImageSource], seconds: float) -> None:
@@ -108,7 +112,7 @@ def single_stream(
 ) -> dict[str, Any]:
     """One photo after another, for at least so many seconds and samples; each timed from outside."""
     meter, samples, number = Meter(yardstick), Samples(), 0
-    match, total, quiet, stages = matcher.match, samples.total, samples.quiet, list(samples.stages.items())
+    match, total, cpu, stages = matcher.match, samples.total, samples.cpu, list(samples.stages.items())
     end = _clock() + seconds
     while _clock() < end or number < least:
         meter.begin()
@@ -118,7 +122,7 @@ def single_stream(
             before = _clock()
             result = match(photos[number % len(photos)])
             after = _clock()
-            quiet.append(_cpu() - before_cpu >= _QUIET * (after - before))
+            cpu.append((_cpu() - before_cpu) * 1e3)
             total.append((after - before) * 1e3)
             latency = result.latency_ms
             for stage, values in stages:
@@ -183,7 +187,8 @@ def steady_rate(
         before_cpu, before = _cpu(), _clock()
         result = matcher.match(photos[frames % len(photos)])
         done = _clock()
-        samples.quiet.append(_cpu() - before_cpu >= _QUIET * (done - before))
+        # A frame's latency begins with its arrival; that it waited doesn't mean that somebody interrupted.
+        samples.cpu.append((_cpu() - before_cpu + before - arrival) * 1e3)
         samples.total.append((done - arrival) * 1e3)
         for stage, values in samples.stages.items():
             values.append(result.latency_ms.get(stage, 0.0))

@@ -24,6 +24,7 @@ _CPU_ZONE = re.compile(r"cpu|soc|x86_pkg|package|core|cluster|acpitz", re.IGNORE
 _CPU_CHIP = re.compile(r"coretemp|k10temp|zenpower|cpu|soc", re.IGNORECASE)
 _CPU_COOLING = re.compile(r"cpu|processor|clamp", re.IGNORECASE)
 _TRIPS = {"passive", "hot", "critical"}
+_NOT_YET: int | None = None
 _VCGENCMD_EVERY_S = 1.0
 """It starts a process, 3 ms of a Pi 4's time."""
 
@@ -82,7 +83,7 @@ class Sensors:
         self.energy_source = self._meter.source
         self._has_firmware = firmware("get_throttled") is not None
         self._quota = _quota_file(root)
-        self._firmware_at, self._bits = float("-inf"), None
+        self._firmware_at, self._bits = float("-inf"), _NOT_YET
 
     def read(self) -> Sample:
         """Look at everything once, 0.2 ms on a machine with two cores."""

@@ -40,7 +40,11 @@ class Estimate:
 
 
 def quantiles(
-    rounds: Sequence[Sequence[Sequence[float]]], levels: Sequence[float], *, resamples: int = RESAMPLES, seed: int = 0
+    rounds: Sequence[Sequence[Sequence[float] | Floats]],
+    levels: Sequence[float],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> list[Estimate]:
     """Quantiles of samples, given round by round and block by block, with intervals from a two-stage bootstrap: rounds are
     drawn, then blocks of each (Davison & Hinkley 1997, section 3.8). Raises ValueError for no samples."""

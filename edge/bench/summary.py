@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .._version import __version__
 from . import throttle
 from .results import FORMAT, VERSION
-from .scenarios import STAGES
+from .scenarios import QUIET, STAGES
 from .sensors import Recorder
 from .statistics import Floats, mean_of_rounds, quantiles
 
@@ -155,14 +155,16 @@ def round_figures(one: Slice) -> dict[str, float]:
     samples = np.concatenate(parts)
     yards = np.repeat([block["yardstick_ms"] for block in one["blocks"]], [len(part) for part in parts])
     figures = {f"{name}_ms": float(np.quantile(samples, q)) for name, q in LEVELS.items()}
-    quiet = np.asarray(one["quiet"], bool)
-    share = float(quiet.mean())
-    if share < _FEW_QUIET:
-        quiet[:] = True  # so disturbed that what is left would be a strange choice
-    figures |= {f"quiet_{name}_ms": float(np.quantile(samples[quiet], LEVELS[name])) for name in ("p50", "p90")}
-    figures |= {
-        f"quiet_{name}_yards": float(np.quantile((samples / yards)[quiet], LEVELS[name])) for name in ("p50", "p90")
-    }
+    part = np.asarray(one["cpu_ms"], float) / samples
+    share = float((part >= QUIET).mean())
+    if share >= _FEW_QUIET:
+        chosen, values = part >= QUIET, samples
+    else:  # those that were interrupted least, and of them the time on the CPU
+        least = np.partition(part, -1 - int(_FEW_QUIET * len(part)))[-1 - int(_FEW_QUIET * len(part))]
+        chosen, values = part >= least, samples * np.minimum(part, 1)
+    for name in ("p50", "p90"):
+        figures[f"quiet_{name}_ms"] = float(np.quantile(values[chosen], LEVELS[name]))
+        figures[f"quiet_{name}_yards"] = float(np.quantile((values / yards)[chosen], LEVELS[name]))
     return {**figures, "quiet_share": share, "yardstick_ms": float(np.median(yards))}
 
 

@@ -20,7 +20,6 @@ from .. import device
 from ..bundle import MANIFEST, Bundle
 from ..encoder import DEFAULT_ENCODER, Encoder, find_encoder, known_encoders
 from ..errors import BenchError, EncoderError, ShelfmatchError
-from ..manifest import EncoderCard
 from ..runtime import RUNTIMES
 from . import summary
 from .board import ROOT, describe_board
@@ -160,10 +159,9 @@ def _points(
     reference: NDArray[np.float32] | None = None
     for name, source in _variants(target, axes):
         if Path(source).is_dir():
-            card: EncoderCard | None = Bundle.open(source).manifest.encoder
-            cosine = None
+            card, cosine = Bundle.open(source).manifest.encoder, None
         else:
-            card = find_encoder(source)[0]
+            card, _ = find_encoder(source)
             vectors = Encoder.load(source).embed(*sources(shown))
             reference = vectors if reference is None else reference
             cosine = float(np.median((vectors * reference).sum(axis=1)))

@@ -93,10 +93,10 @@ def camera_photos(folder: Path, camera: str, count: int = RENDERED_PHOTOS) -> Ph
         import cv2
     except ImportError as error:
         raise BenchError("--camera needs OpenCV, which is not installed; pip install 'shelfmatch[fast]'") from error
-    cv2.setLogLevel(0)  # it tells stderr of each backend that fails
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it tells stderr of each backend that fails
     capture = cv2.VideoCapture(int(camera) if camera.isdecimal() else camera)
     try:
-        frames = []
+        frames: list[NDArray[np.uint8]] = []
         while capture.isOpened() and len(frames) < count:
             there, frame = capture.read()
             if not there:
