@@ -32,7 +32,7 @@ from shelfmatch.edge.bench.target import folder_photos, open_target, rendered_ph
 from shelfmatch.edge.encoder import DEFAULT_ENCODER
 
 PLANS = {
-    "short": Plan(8, 0.2, 0.7, 0.3, 0.0, 0.15, 0.0, 0, 0.5),
+    "short": Plan(10, 0.2, 0.6, 0.25, 0.0, 0.1, 0.0, 0, 0.5),
     "quick": QUICK,
     "full": FULL,
 }
