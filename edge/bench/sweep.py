@@ -24,7 +24,18 @@ from ..runtime import RUNTIMES
 from . import summary
 from .board import ROOT, describe_board
 from .process import usable_cores
-from .runner import Job, Plan, Progress, Settings, choose_photos, run_bench, run_round
+from .runner import (
+    DEFAULT_FPS,
+    SCENARIOS,
+    Job,
+    Plan,
+    Progress,
+    Settings,
+    check_scenarios,
+    choose_photos,
+    run_bench,
+    run_round,
+)
 from .statistics import difference
 from .target import REFERENCES, Photos, Target, made_up_shop, open_target, sources
 
@@ -89,16 +100,19 @@ def run_sweep(
     memory_limit_bytes: int | None = None,
     device_file: str | os.PathLike[str] | None = None,
     plan: Plan | None = None,
+    bench_plan: Plan | None = None,
     progress: Progress | None = None,
-    **bench: Any,
+    scenarios: Sequence[str] = SCENARIOS,
+    fps: float = DEFAULT_FPS,
 ) -> dict[str, Any]:
     """Find the best settings, write them to `device_file` (default: the user's), and measure the target with them.
 
     `axes`: of runtime, threads, precision (files beside the encoder), index. `memory_limit_bytes`: of a process that matches
-    (default: half of this machine's). Everything else as for `run_bench`, whose document this returns, every measured point
+    (default: half of this machine's). `plan` and `bench_plan`: of the sweep, of what follows. Everything else as for `run_bench`, whose document this returns, every measured point
     under "sweep". Raises BenchError if an axis makes no sense for the target, or no setting keeps the limit.
     """
     _check_axes(target, axes)
+    check_scenarios(scenarios, fps)
     settings = settings or Settings()
     limit = memory_limit_bytes or int((describe_board(ROOT)["memory_bytes"] or 1 << 34) // 2)
     with tempfile.TemporaryDirectory(prefix="shelfmatch-sweep-") as name:
@@ -118,7 +132,9 @@ def run_sweep(
             quick=quick,
             settings=replace(settings, threads=best.threads, runtime=best.runtime),
             progress=progress,
-            **bench,
+            plan=bench_plan,
+            scenarios=scenarios,
+            fps=fps,
         )
     result["target"] |= {"name": best.target.name, "kind": best.target.kind}
     result["sweep"] = {
