@@ -120,7 +120,7 @@ def test_a_broken_file_is_one_clear_line(
 
 def test_an_encoder_that_is_gone(settings: Path, tile_folder: Path, tmp_path: Path) -> None:
     settings.write_text('version = 1\n[build]\nencoder = "/nowhere/x.tflite"\n')
-    with pytest.raises(DeviceError, match="'/nowhere/x.tflite', which isn't there"):
+    with pytest.raises(DeviceError, match=r"'/nowhere/x\.tflite', which isn't there"):
         build_bundle(tile_folder, tmp_path / "a.bundle")
 
 

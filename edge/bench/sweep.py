@@ -108,8 +108,9 @@ def run_sweep(
     """Find the best settings, write them to `device_file` (default: the user's), and measure the target with them.
 
     `axes`: of runtime, threads, precision (files beside the encoder), index. `memory_limit_bytes`: of a process that matches
-    (default: half of this machine's). `plan` and `bench_plan`: of the sweep, of what follows. Everything else as for `run_bench`, whose document this returns, every measured point
-    under "sweep". Raises BenchError if an axis makes no sense for the target, or no setting keeps the limit.
+    (default: half of this machine's). `plan` and `bench_plan`: of the sweep, and of what follows. Everything else as for
+    `run_bench`, whose document this returns, every measured point under "sweep". Raises BenchError if an axis makes no sense for
+    the target, or no setting keeps the limit.
     """
     _check_axes(target, axes)
     check_scenarios(scenarios, fps)
