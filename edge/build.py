@@ -111,8 +111,9 @@ def build_bundle(
     if max_references < 0:
         raise CatalogError(f"max_references is {max_references}; expected 1 or more photos a product, or 0 for all")
     catalogue = read_source(source)
-    card, model_path = find_encoder(device.encoder_for_builds() if encoder is None else encoder, output)
+    encoder = device.encoder_for_builds() if encoder is None else encoder
     index = device.index_for_builds() if index == "auto" else index
+    card, model_path = find_encoder(encoder, output, runtime)
     _probe(card, runtime)
     workers = workers or os.cpu_count() or 1
     loaded = Encoder(card, model_path.read_bytes(), sessions=workers, runtime=runtime, resizer=resizer)
