@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import _cli_around, _match_command
+from . import _cli_around, _match_command, doctor
 from ._export_arguments import add_export_arguments
 from ._terminal import (
     DONE,
@@ -143,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--workers", type=_whole, default=0, metavar="N", help="threads (default: one a core)")
 
     _cli_around.register(command, _positive)
+    doctor.register(command)
     command("encoders", _encoders, "the encoders that came with the package")
 
     add_export_arguments(command("export", _export, "trained encoder → device files that still find the same products"))
@@ -172,7 +173,7 @@ def _positive(text: str) -> int:
 
 
 def _open_matcher(path: str, workers: int = 0, *, look_again: bool = True) -> Matcher:
-    from .matcher import Matcher
+    from . import Matcher  # not from .matcher: the package imports it without the garbage collector
 
     with quiet_native():
         return Matcher.open(path, sessions=workers or None, follow=False, look_again=look_again)
