@@ -100,11 +100,18 @@ def _runtime(name: str) -> dict[str, Any]:
 
     runtime = RUNTIMES[name]
     _import(runtime.entry)
-    from .encoder import DEFAULT_ENCODER, find_encoder, known_encoders
+    from .encoder import DEFAULT_ENCODER, known_encoders, read_card
+    from .known import known_file
 
-    cards = known_encoders()
-    names = [name for name in (DEFAULT_ENCODER, *cards) if find_encoder(name)[0].format == runtime.format]
-    return _known_network(name) if not names else _known_encoder(name, names[0], cards[names[0]])
+    cards = known_encoders(name)
+    names = [
+        encoder
+        for encoder in (DEFAULT_ENCODER, *cards)
+        if encoder in cards
+        and read_card(cards[encoder])[0].format == runtime.format
+        and known_file(cards[encoder]).exists()
+    ]
+    return _known_encoder(name, names[0], cards[names[0]]) if names else _known_network(name)
 
 
 def _known_encoder(runtime: str, name: str, card_path: Path) -> dict[str, Any]:

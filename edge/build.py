@@ -109,7 +109,7 @@ def build_bundle(
     if max_references < 0:
         raise CatalogError(f"max_references is {max_references}; expected 1 or more photos a product, or 0 for all")
     catalogue = read_source(source)
-    card, model_path = find_encoder(encoder, output)
+    card, model_path = find_encoder(encoder, output, runtime)
     _probe(card, runtime)
     workers = workers or os.cpu_count() or 1
     loaded = Encoder(card, model_path.read_bytes(), sessions=workers, runtime=runtime, resizer=resizer)

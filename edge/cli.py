@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import _cli_around, _match_command, doctor
+from . import _cli_around, _encoders_command, _match_command, doctor
 from ._export_arguments import add_export_arguments
 from ._terminal import (
     DONE,
@@ -144,7 +144,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _cli_around.register(command, _positive)
     doctor.register(command)
-    command("encoders", _encoders, "the encoders that came with the package")
+    encoders = command("encoders", _encoders_command.run, "the known encoders; encoders pull NAME fetches one")
+    _encoders_command.add_arguments(encoders)
 
     add_export_arguments(command("export", _export, "trained encoder → device files that still find the same products"))
     return parser
@@ -430,35 +431,6 @@ def _verify(options: argparse.Namespace) -> int:
 def _eval(options: argparse.Namespace) -> int:
     with _open_matcher(options.bundle, options.workers) as matcher:
         return _cli_around.run_eval(options, matcher)
-
-
-def _encoders(options: argparse.Namespace) -> int:
-    from .encoder import DEFAULT_ENCODER, known_encoders, read_card
-
-    rows: list[dict[str, Any]] = []
-    for name, path in known_encoders().items():
-        card, file = read_card(path)
-        rows.append(
-            {
-                "name": name,
-                "default": name == DEFAULT_ENCODER,
-                "size_bytes": file.stat().st_size,
-                "dimension": card.dimension,
-                "input": f"{card.width}x{card.height} {card.input_dtype}",
-                "license": card.license,
-                "provenance": card.provenance,
-            }
-        )
-    if options.json:
-        print_json(rows)
-        return DONE
-    for row in rows:
-        mark = " (default)" if row["default"] else ""
-        print(
-            f"{row['name']}{mark}: {row['size_bytes'] / 1e6:.1f} MB, {row['input']} → {row['dimension']}, {row['license']}"
-        )
-        print(f"  {row['provenance']}")
-    return DONE
 
 
 def _export(options: argparse.Namespace) -> int:

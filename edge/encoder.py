@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from .errors import EncoderError, VectorError
 from .image import DEFAULT_LIMITS, ImageSource, Limits, Pixels, Resizer, decode, fit, resizer_in_use
 from .manifest import EncoderCard, Quantization
-from .runtime import Session, SessionPool, choose_runtime, open_session
+from .runtime import RUNTIMES, Session, SessionPool, choose_runtime, open_session
 
 Vector: TypeAlias = NDArray[np.float32]
 
 DEFAULT_ENCODER = "shelfmatch-first-cnn"
+_NO_CARDS = {"known_encoders.json", "measured.json"}
+"""Records of other kinds beside the cards."""
 _BATCH = 16
 """Pictures a run: more is no faster on two cores, and a batch of inner layers must fit a small board's memory."""
 
@@ -73,7 +75,7 @@ class Encoder:
         A bare file gets its card from the file of the same name ending in .json, or by inspection where that is certain;
         otherwise CardRequired shows the card to write.
         """
-        card, path = find_encoder(source)
+        card, path = find_encoder(source, runtime=str(settings.get("runtime", "auto")))
         return cls(card, path.read_bytes(), **settings)
 
     def prepare(self) -> None:
@@ -241,16 +243,46 @@ def _fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
     return len(shape) == len(expected) and all(a in (-1, b) for a, b in zip(shape, expected, strict=True))
 
 
-def known_encoders() -> dict[str, Path]:
-    """Name → card of the encoders that came with the package."""
+def encoders_folder() -> Path:
+    """Where `shelfmatch encoders pull` puts encoders and names are looked up: SHELFMATCH_ENCODERS, or the user's data folder
+    (XDG Base Directory Specification)."""
+    if named := os.environ.get("SHELFMATCH_ENCODERS"):
+        return Path(named)
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "shelfmatch" / "encoders"
+
+
+def embedded_folders() -> list[Path]:
+    """Where the package's own encoders are."""
     # Found as a folder, not imported: edge doesn't depend on models.
     spec = importlib.util.find_spec("shelfmatch.models")
-    folders = spec.submodule_search_locations if spec is not None else None
-    cards = [path for folder in folders or [] for path in sorted(Path(folder).glob("*.json"))]
-    return {path.stem: path for path in cards}
+    return [Path(folder) for folder in (spec.submodule_search_locations if spec is not None else None) or []]
 
 
-def find_encoder(source: str | os.PathLike[str], output: str | None = None) -> tuple[EncoderCard, Path]:
+def known_encoders(runtime: str = "auto") -> dict[str, Path]:
+    """Name → card of the encoders that came with the package or were fetched. Where there is one file for each kind of
+    runtime, the card of the file that `runtime` takes; for "auto", of the first whose runtime is installed."""
+    found: dict[str, dict[str, Path]] = {}
+    for folder in [*embedded_folders(), encoders_folder()]:
+        for path in sorted(folder.glob("*.json")):
+            name, _, kind = path.stem.rpartition(".")
+            if kind not in ("tflite", "onnx"):
+                name, kind = path.stem, ""
+            if path.name not in _NO_CARDS:
+                found.setdefault(name, {}).setdefault(kind, path)
+    if runtime in RUNTIMES:
+        order = [RUNTIMES[runtime].format]
+    else:
+        order = [candidate.format for candidate in RUNTIMES.values() if candidate.is_installed()]
+    return {
+        name: next((cards[kind] for kind in order if kind in cards), next(iter(cards.values())))
+        for name, cards in found.items()
+    }
+
+
+def find_encoder(
+    source: str | os.PathLike[str], output: str | None = None, runtime: str = "auto"
+) -> tuple[EncoderCard, Path]:
     """The card and the file that a name, a file or a card stands for. Raises EncoderError or CardRequired."""
     path = Path(source)
     if path.suffix == ".json":
@@ -268,11 +300,12 @@ def find_encoder(source: str | os.PathLike[str], output: str | None = None) -> t
         from .inspection import inspect_encoder
 
         return inspect_encoder(path, output), path
-    known = known_encoders()
+    known = known_encoders(runtime)
     if str(source) in known:
         return read_card(known[str(source)])
     raise EncoderError(
-        f"unknown encoder {str(source)!r}; expected {', '.join(known)}, a .tflite or .onnx file, or a card"
+        f"unknown encoder {str(source)!r}; expected {', '.join(known)}, a .tflite or .onnx file, or a card; "
+        "shelfmatch encoders lists those that can be had"
     )
 
 

@@ -1,8 +1,8 @@
 """Known answers: pictures and networks whose embeddings are known, to tell a runtime that calculates wrongly from one that works.
 
 An encoder that comes with the package has a file NAME.known beside its card: the embedding of `known_picture`, made by
-`python -m shelfmatch.models.known`. ONNX Runtime can't read a .tflite file; where no .onnx encoder came along it is asked a
-network written here, whose answer numpy works out on its own.
+`python -m shelfmatch.models.known_embeddings`. ONNX Runtime can't read a .tflite file; where no .onnx encoder came along it is
+asked a network written here, whose answer numpy works out on its own.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .encoder import Encoder
+from .encoder import Encoder, embedded_folders, known_encoders
 from .errors import EncoderError
 from .manifest import EncoderCard
+from .runtime import RUNTIMES
 
 Pixels = NDArray[np.uint8]
 
 LEAST_COSINE = 0.995
 """Between an embedding here and the known one. LiteRT's kernels for x86-64 and for three ARM processors (benchmarks/arm) and
-tflite-runtime 2.14 agree to 0.9997 and better; what was computed wrongly had 0.3 and less (tests/test_doctor.py)."""
+tflite-runtime 2.14 agree to 0.9999 and better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,12 @@ class KnownEmbedding:
             raise EncoderError(
                 f"{path} can't be read ({error!r}); expected a known embedding, install shelfmatch again"
             ) from error
+
+
+def embedded_cards() -> dict[str, Path]:
+    """The card of each encoder file that came with the package, by the card's own name: NAME, or NAME.tflite and NAME.onnx."""
+    cards = [path for runtime in RUNTIMES for path in known_encoders(runtime).values()]
+    return {path.stem: path for path in sorted(cards) if path.parent in embedded_folders()}
 
 
 def known_file(card_path: Path) -> Path:

@@ -342,15 +342,21 @@ def test_encoders(shop: Path) -> None:
     row = next(row for row in json.loads(done.stdout) if row["name"] == "small")
     assert row == {
         "name": "small",
+        "kind": "embedded",
+        "here": True,
         "default": False,
         "size_bytes": (models / "small.tflite").stat().st_size,
         "dimension": 48,
-        "input": "32x32 uint8",
+        "input": [32, 32],
+        "resize": "squash",
         "license": "MIT",
-        "provenance": "a test",
+        "about": "a test",
+        "sha256": record["sha256"],
+        "measured": {},
+        "get": None,
     }
     done = run("encoders", env={**os.environ, "PYTHONPATH": path})
-    assert "small: 0.0 MB, 32x32 uint8 → 48, MIT\n  a test\n" in done.stdout
+    assert "small: 0.0 MB, 32x32 → 48, MIT\n  a test\n" in done.stdout
     built = run("build", "photos", "-o", "new.bundle", "--encoder", "small", env={**os.environ, "PYTHONPATH": path})
     assert (built.returncode, built.stderr) == (0, "")
 

@@ -34,7 +34,8 @@ import shops  # noqa: E402
 from emulation import CHECKOUT, PROCESSORS, Emulation, set_up, unavailable  # noqa: E402
 
 from shelfmatch.edge import Encoder, rendered  # noqa: E402
-from shelfmatch.edge.encoder import known_encoders, read_card  # noqa: E402
+from shelfmatch.edge.encoder import read_card  # noqa: E402
+from shelfmatch.edge.known import embedded_cards  # noqa: E402
 
 BUDGETS = HERE / "budgets.json"
 TOLERANCE = 0.01
@@ -79,7 +80,7 @@ def prepare(work: Path) -> tuple[list[Shop], list[Path]]:
             paths.append(work / f"{number}-{view}.jpg")
             rendered.render_view(product, view, difficulty=0.3).save(paths[-1], quality=90)
     found = []
-    for name, card_path in known_encoders().items():
+    for name, card_path in embedded_cards().items():
         if read_card(card_path)[0].format == "tflite":
             encoder = Encoder.load(card_path, resizer="pillow")
             # Without an adapter: its fit depends on the linear algebra of this machine, and so would the counts.
