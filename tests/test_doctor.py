@@ -167,6 +167,18 @@ def test_a_broken_runtime_that_is_not_needed(package: Callable[..., Path]) -> No
     assert checks["onnx"]["advice"] == "As root: apt-get install libgomp1"
 
 
+def test_an_index_library_that_dies(package: Callable[..., Path]) -> None:
+    """Every shop needs NumKong where it is installed, only very large ones usearch."""
+    code, document, checks = diagnosis(first=package(usearch=DIES))
+    assert code == 0 and "Broken, but not needed for it: index." in document["summary"]
+    assert (
+        checks["index"]["signal"] == 4 and "Only shops with some hundred thousand photos" in checks["index"]["finding"]
+    )
+    code, document, checks = diagnosis(first=package(usearch="", numkong=DIES))
+    assert code == 1 and "mend first: index" in document["summary"]
+    assert checks["index"]["finding"].startswith("NumKong ") and checks["index"]["signal"] == 4
+
+
 BEHIND = """
 import os, signal, sys
 # The real package, found behind this one.
