@@ -12,13 +12,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from . import device
 from ._codes import Dtype
 from .adapter import Adaptation, Adapter, Floats
 from .bundle import Bundle, BundleWriter
 from .calibration import HELD_OUT_STRETCH, MIN_SAMPLES, Samples, calibrate, leave_one_out
 from .catalog import PHOTO_BITS, CatalogEditor, Product, product_of
 from .decision import Decision, Method, best_products, margin_of
-from .encoder import DEFAULT_ENCODER, Encoder, find_encoder
+from .encoder import Encoder, find_encoder
 from .enrolling import Enrolled, Progress, Pruned, centered_on_packshots, enroll, merge_prototypes, prune
 from .errors import CatalogError, ImageError, RuntimeUnavailable, VectorError
 from .fitting import MAX_PHOTOS, Fit, fit, prototypes
@@ -83,7 +84,7 @@ def build_bundle(
     source: str | os.PathLike[str],
     bundle: str | os.PathLike[str],
     *,
-    encoder: str | os.PathLike[str] = DEFAULT_ENCODER,
+    encoder: str | os.PathLike[str] | None = None,
     output: str | None = None,
     runtime: str = "auto",
     index: str = "auto",
@@ -97,11 +98,12 @@ def build_bundle(
 ) -> BuildReport:
     """Make a bundle from a folder of folders named by SKU, or a CSV with the header image,sku; replaces one that is there.
 
-    `encoder`: a name, a .tflite or .onnx file, or a card; `output`: which of a file's outputs. `adapt`: whether the embedding is
-    tuned to this shop; "auto" does so where held-out photos are found no worse for it, and embeds synthetic views to learn from;
-    "off" is several times faster. `max_references`: keep at most so many photos a product (0: all). `workers`: threads, each
-    with an interpreter of its own (0: one a core). Interrupted, the same call goes on where it stopped. Photos that can't be
-    read are in the report; CatalogError only if none can. Raises also EncoderError, RuntimeUnavailable, BundleError.
+    `encoder`: a name, a .tflite or .onnx file, or a card (default: device.toml's, else the embedded one); `output`: which of a
+    file's outputs. `adapt`: whether the embedding is tuned to this shop; "auto" does so where held-out photos are found no worse
+    for it, and embeds synthetic views to learn from; "off" is several times faster. `max_references`: keep at most so many photos
+    a product (0: all). `workers`: threads, each with an interpreter of its own (0: one a core). Interrupted, the same call goes
+    on where it stopped. Photos that can't be read are in the report; CatalogError only if none can. Raises also EncoderError,
+    DeviceError, RuntimeUnavailable, BundleError.
     """
     start = time.perf_counter()
     if adapt not in ("auto", "on", "off"):
@@ -109,6 +111,8 @@ def build_bundle(
     if max_references < 0:
         raise CatalogError(f"max_references is {max_references}; expected 1 or more photos a product, or 0 for all")
     catalogue = read_source(source)
+    encoder = device.encoder_for_builds() if encoder is None else encoder
+    index = device.index_for_builds() if index == "auto" else index
     card, model_path = find_encoder(encoder, output, runtime)
     _probe(card, runtime)
     workers = workers or os.cpu_count() or 1

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from . import device
 from .adapter import Adapter
 from .attributes import Where
 from .bundle import Bundle, Stamp, read_stamp
@@ -131,7 +132,7 @@ class Matcher:
         cls,
         path: str | os.PathLike[str],
         *,
-        threads: int = 1,
+        threads: int | None = None,
         sessions: int | None = None,
         runtime: str = "auto",
         resizer: str = "auto",
@@ -141,16 +142,21 @@ class Matcher:
     ) -> Matcher:
         """Load a bundle and check every byte that answers will rest on.
 
-        `threads` per interpreter; `sessions` how many interpreters there may be (default: one a core, opened as threads ask
+        `threads` per interpreter (default: 1) and `runtime` are taken from this machine's device.toml where there is one and they
+        aren't given (see `device`); `sessions` how many interpreters there may be (default: one a core, opened as threads ask
         for them). `resizer` "auto" takes what the catalogue was made with where it is installed. `follow`: look for a new
         version before each answer (2 µs). `look_again`: mend a rejected photo and look once more. Raises
-        BundleError and its kin, RuntimeUnavailable, EncoderError.
+        BundleError and its kin, RuntimeUnavailable, EncoderError, DeviceError.
         """
+        tuned = device.load() if threads is None or runtime == "auto" else None
+        if threads is None:
+            threads = (tuned.threads if tuned is not None else None) or 1
         settings = {
             "threads": threads,
             "sessions": sessions or os.cpu_count() or 1,
             "runtime": runtime,
             "resizer": resizer,
+            "tuned": tuned,
         }
         return cls(Path(path), settings, limits, follow, look_again)
 
@@ -208,9 +214,10 @@ class Matcher:
         allowed = _allowed(version, where)
         vector = version.gallery.adapted(embedding.vector)
         ranked = version.gallery.rank(vector, max(2, top_k), allowed)
-        candidates = _candidates(version, ranked)
         voted = _labels(version, vector, labels, allowed)
-        after_search = end = time.perf_counter()
+        after_search = time.perf_counter()
+        candidates = _candidates(version, ranked)
+        after_decide = end = time.perf_counter()
         look = None
         if self._looks_again and not _accepted(version, candidates):
             from .looking import look_again  # only rejected photos pay for it
@@ -230,7 +237,8 @@ class Matcher:
                 "preprocess": embedding.preprocess_ms,
                 "encode": embedding.encode_ms,
                 "search": (after_search - before_search) * 1e3,
-                **({"look_again": (end - after_search) * 1e3} if look is not None else {}),
+                "decide": (after_decide - after_search) * 1e3,
+                **({"look_again": (end - after_decide) * 1e3} if look is not None else {}),
                 "total": (end - start) * 1e3,
             },
             generation=version.bundle.manifest.generation,
@@ -367,6 +375,9 @@ class Matcher:
         if previous is not None and previous.encoder.card == manifest.encoder:
             return previous.encoder
         settings = dict(self._settings)
+        tuned = settings.pop("tuned")
+        if settings["runtime"] == "auto" and tuned is not None:
+            settings["runtime"] = tuned.runtime_for(manifest.encoder.format)
         if settings["resizer"] == "auto":
             settings["resizer"] = _same_resizer(manifest.resizer)
         encoder = Encoder(manifest.encoder, bundle.read("encoder"), **settings)

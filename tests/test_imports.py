@@ -17,7 +17,7 @@ HEAVY = {
     "onnxruntime", "ai_edge_litert", "tflite_runtime", "usearch", "numkong", "tqdm", "cv2", "torch", "onnx", "simplejpeg",
     "flatbuffers", "pillow_heif", "litert_torch", "ai_edge_quantizer", "tensorflow",
 }  # fmt: skip
-SOURCES = sorted(Path(edge.__path__[0]).glob("*.py"))
+SOURCES = sorted(Path(edge.__path__[0]).rglob("*.py"))
 
 
 def loaded_by(code: str) -> set[str]:
@@ -52,6 +52,14 @@ def test_the_garbage_collector_is_as_it_was() -> None:
     code = "import gc, sys\ngc.{}()\nfrom shelfmatch.edge import Matcher\nsys.exit(gc.isenabled() is not {})"
     for state, enabled in (("enable", True), ("disable", False)):
         subprocess.run([sys.executable, "-c", code.format(state, enabled)], check=True)
+
+
+def test_the_benchmark_is_loaded_by_its_command_alone() -> None:
+    """And its worker, whose start and memory are measured, loads nothing of it but itself before the first answer."""
+    script = "import sys, shelfmatch.edge.cli as c\nc._parser()\nprint([m for m in sys.modules if 'edge.bench' in m])"
+    script += "\nfrom shelfmatch.edge.bench import worker\nprint(sorted(m for m in sys.modules if 'edge.bench' in m))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "['shelfmatch.edge.bench', 'shelfmatch.edge.bench.worker']"]
 
 
 @pytest.mark.parametrize("name", edge.__all__)

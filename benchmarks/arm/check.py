@@ -184,7 +184,9 @@ def measure(
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, metavar="DIR", help="keep the emulation there")
-    parser.add_argument("--write-budgets", action="store_true", help="take what is measured as the budgets")
+    parser.add_argument(
+        "--write-budgets", action="store_true", help="take what is measured as the budgets; runs no tests"
+    )
     arguments = parser.parse_args()
     if (reason := unavailable()) is not None:
         print(f"skipped: {reason}")
@@ -195,7 +197,8 @@ def main() -> int:
         print(f"emulation set up after {time.monotonic() - start:.0f} s", flush=True)
         work = Path(temporary, "work")
         work.mkdir()
-        tests = [pool.submit(run_tests, emulation, processor) for processor in PROCESSORS]
+        chosen = () if arguments.write_budgets else PROCESSORS
+        tests = [pool.submit(run_tests, emulation, processor) for processor in chosen]
         counts, problems = measure(emulation, *prepare(work), pool)
         problems += [problem for test in tests for problem in test.result()]
         versions = emulation.versions()

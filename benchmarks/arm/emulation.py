@@ -82,6 +82,7 @@ class Emulation:
             "OMP_NUM_THREADS": 1,
             "OPENBLAS_NUM_THREADS": 1,
             "PYTHONPYCACHEPREFIX": self.folder / "pycache",
+            "SHELFMATCH_DEVICE": "",  # no settings of the machine around it
         }
         plugin = ["-plugin", str(self.folder / "icount.so")] if count else []
         settings = [word for name, value in variables.items() for word in ("-E", f"{name}={value}")]

@@ -57,12 +57,12 @@ def one_photo(matcher: Matcher, photo: bytes, extra: int) -> dict[str, list[obje
     version = matcher._current()
     encoder, card = version.encoder, version.encoder.card
     decoded = counted("decode", lambda: decode(photo, card))
-    pixels = counted("preprocess", lambda: fit(decoded, card, encoder.resizer))
+    value = counted("preprocess", lambda: encoder._input(fit(decoded, card, encoder.resizer)))
 
     def encode() -> Any:
         for _ in range(extra):
-            encoder.embed_pixels(pixels)
-        return encoder.embed_pixels(pixels)
+            encoder._run(value, check=True)
+        return encoder._run(value, check=True)
 
     vector: Any = counted("encode", encode)
     ranked = counted("search", lambda: version.gallery.rank(version.gallery.adapted(vector), 10, None))
