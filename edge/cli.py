@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import _bench_arguments, _cli_around, _encoders_command, _match_command
+from . import _bench_arguments, _cli_around, _encoders_command, _match_command, doctor
 from ._export_arguments import add_export_arguments
 from ._terminal import (
     DONE,
@@ -144,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _cli_around.register(command, _positive)
     _bench_arguments.register(command, _positive)
+    doctor.register(command)
     encoders = command("encoders", _encoders_command.run, "the known encoders; encoders pull NAME fetches one")
     _encoders_command.add_arguments(encoders)
 
@@ -174,7 +175,7 @@ def _positive(text: str) -> int:
 
 
 def _open_matcher(path: str, workers: int = 0, *, look_again: bool = True) -> Matcher:
-    from .matcher import Matcher
+    from . import Matcher  # not from .matcher: the package imports it without the garbage collector
 
     with quiet_native():
         return Matcher.open(path, sessions=workers or None, follow=False, look_again=look_again)
