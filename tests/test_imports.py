@@ -121,7 +121,9 @@ def test_imports_point_one_way(path: Path) -> None:
     for name, top in imports_of(path):
         root = name.partition(".")[0]
         if name.startswith(("shelfmatch.export", "shelfmatch.models")):
-            assert path.name in ("cli.py", "_encoders_command.py") and not top, f"{path.name} imports {name}; edge must not need it"
+            assert path.name in ("cli.py", "_encoders_command.py") and not top, (
+                f"{path.name} imports {name}; edge must not need it"
+            )
         if root == "usearch":
             assert path.name == "index.py" and not top, f"{path.name} imports usearch; only index knows it"
         if top:
