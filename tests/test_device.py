@@ -230,3 +230,7 @@ def test_within_noise_the_lighter_is_chosen() -> None:
     assert choose([graph, scan], 10**9) is scan
     noisy, best = point(1, "exact", 6.5, 50, 0.5), point(2, "exact", 5.0, 50, 0.5)
     assert choose([noisy, best], 10**9) is best  # not told apart, but a third more is too much to give away
+    lucky, scan = point(1, "hnsw", 5.0, 50, 0.2), point(1, "exact", 6.0, 50, 0.2)
+    assert choose([lucky, scan], 10**9) is scan
+    faster, scan = point(1, "hnsw", 5.0, 50), point(1, "exact", 6.0, 50)
+    assert choose([faster, scan], 10**9) is faster

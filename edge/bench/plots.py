@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -197,7 +197,9 @@ def time_line(result: Mapping[str, Any]) -> str:
         strip(170, [0, *(value for _, value in points)], "offline, each block", "photos/s").dots(points, _BLUE)
     else:
         points = [(block["start_s"], block["p50_ms"]) for block in blocks if block["p50_ms"] is not None]
-        strip(170, [0, *(value for _, value in points)], f"{name}, median of each block", "ms").dots(points, _BLUE)
+        most = _sensible(value for _, value in points)
+        shown = [(time_s, min(value, most)) for time_s, value in points]
+        strip(170, [0, *(value for _, value in shown)], f"{name}, median of each block", "ms").dots(shown, _BLUE)
     for key, title, unit, color in (
         ("temperature_c", "temperature", "°C", "#d92d20"),
         ("frequency_mhz", "frequency, the fastest core", "MHz", "#067647"),
@@ -219,20 +221,20 @@ def time_line(result: Mapping[str, Any]) -> str:
     )
     if shares:
         strip(70, [0, 100], "CPU that it got", "%").dots(shares, "#f79009", 2)
-    return _svg(
-        top + 6,
-        [
-            *_throttled_times(samples, panels),
-            *(part for panel in panels for part in panel.parts),
-            *_time_axis(panels[-1]),
-        ],
-    )
+    parts = [part for panel in panels for part in panel.parts]
+    return _svg(top + 6, [*parts, *_throttled_times(samples, panels), *_time_axis(panels[-1])])
+
+
+def _sensible(values: Iterable[float]) -> float:
+    """Where an axis ends, so that one bad moment doesn't press all others flat: beyond it, dots lie on the edge."""
+    known = list(values) or [1.0]
+    return max(3 * float(np.median(known)), 1.2 * float(np.percentile(known, 90)))
 
 
 def _throttled_times(samples: Sequence[Mapping[str, Any]], panels: Sequence[_Panel]) -> list[str]:
     """Moments at which the firmware or the kernel held the CPU back, as a red band over all strips."""
     last, top = panels[-1], panels[0].top
-    look = f'y="{top}" width="6" height="{last.top + last.high - top}" fill="#f04438" fill-opacity=".25"'
+    look = f'y="{top}" width="6" height="{last.top + last.high - top}" fill="#f04438" fill-opacity=".12"'
     return [
         f'<rect x="{last.x(sample["time_s"]) - 3:.1f}" {look}/>'
         for sample in samples

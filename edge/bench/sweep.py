@@ -308,7 +308,20 @@ def choose(points: Sequence[Point], memory_limit_bytes: int) -> Point:
         filter(as_good, allowed),
         key=lambda point: (point.threads, point.index != "exact", point.middle("peak_bytes") or 0, tail(point)),
     )
+    chosen = _exact_unless_slower(chosen, allowed)
     chosen.chosen = True
+    return chosen
+
+
+def _exact_unless_slower(chosen: Point, allowed: Sequence[Point]) -> Point:
+    """A graph misses neighbours: it must be told to be faster than the scan, not only have had the better luck."""
+    if chosen.index == "exact":
+        return chosen
+    alike = (chosen.encoder, chosen.runtime, chosen.threads)
+    for point in allowed:
+        if point.index == "exact" and (point.encoder, point.runtime, point.threads) == alike:
+            found = difference(*([one["p90_yards"] for one in of.rounds] for of in (chosen, point)), alpha=_ALPHA)
+            return chosen if found.verdict == "slower" else point
     return chosen
 
 
