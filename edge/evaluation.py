@@ -81,7 +81,8 @@ class Evaluation(Rates):
 
     The intervals are Wilson's at 95 %. `calibration_error` (15 bins, Guo et al. 2017) holds the confidence of each answer's
     best candidate against whether that is the product; for an unknown query it never is. `by`: attribute → rates by value,
-    of the known queries' products, and of unknown queries where the CSV has such a column.
+    of the known queries' products, and of unknown queries where the CSV has such a column. `second_encoder_rate`: the share of
+    queries at which both encoders of a bundle looked; None where it has one.
     """
 
     queries: int
@@ -96,9 +97,10 @@ class Evaluation(Rates):
     by: dict[str, list[GroupRates]] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list, repr=False)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
+    second_encoder_rate: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The document of `eval --json`."""
+        """The document of `eval --json`; "second_encoder_rate" only of bundles with two encoders."""
         return {
             "queries": self.queries,
             "recall_at_1": self.recall_at_1,
@@ -121,6 +123,7 @@ class Evaluation(Rates):
             "latency_ms": self.latency_ms,
             "stages_ms": self.stages_ms,
             "unreadable": [{"image": label, "message": problem} for label, problem in self.unreadable],
+            **({} if self.second_encoder_rate is None else {"second_encoder_rate": self.second_encoder_rate}),
         }
 
     def rows(self) -> list[tuple[str, str]]:
@@ -138,6 +141,11 @@ class Evaluation(Rates):
             ),
             ("known against unknown, AUROC", _decimal(self.auroc)),
             ("calibration error of confidence", _decimal(self.calibration_error)),
+            *(
+                [("second encoder asked", percent(self.second_encoder_rate))]
+                if self.second_encoder_rate is not None
+                else []
+            ),
             (
                 "photo → product, p50 / p90 / p99",
                 " / ".join(f"{value:.1f}" for value in self.latency_ms.values()) + " ms",
@@ -280,6 +288,9 @@ def _measured(answers: list[Answer], target: float) -> Evaluation:
         reliability=table,
         confusions=confusions_of(answers),
         answers=answers,
+        second_encoder_rate=_mean(
+            np.array([answer.second_encoder for _, answer in answers if answer.second_encoder is not None])
+        ),
     )
 
 
