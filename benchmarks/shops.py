@@ -8,10 +8,13 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from shelfmatch.edge import Encoder
 
 VIEWS = 20
 """Reference photos a product, in made-up shops and vectors alike."""
@@ -152,23 +155,35 @@ def make_shop_bundle(path: Path, encoder_file: Path, references: int = 10_000) -
     Each product has the embedding of one train photo as its first reference; the others are that vector turned in
     random directions, so far that two of them have a cosine of 0.78, the median of two photos of a product under V1.
     """
-    from shelfmatch.edge.build import write_bundle
-    from shelfmatch.edge.catalog import Product
     from shelfmatch.edge.encoder import Encoder
 
     encoder = Encoder.load(encoder_file)
-    count = -(-references // VIEWS)
-    photos = spread(grocery_photos("train"), count)
-    seeds = encoder.embed(*(photo.path for photo in photos)).astype(np.float32)
+    photos = spread(grocery_photos("train"), -(-references // VIEWS))
+    return write_shop(path, encoder, encoder.embed(*(photo.path for photo in photos)), references)
+
+
+def write_shop(
+    path: Path,
+    encoder: Encoder,
+    seeds: NDArray[np.float32],
+    references: int,
+    *,
+    views: int = VIEWS,
+    adapt: Literal["auto", "on", "off"] = "auto",
+) -> Path:
+    """A bundle of made-up products around seed embeddings (N, D), `views` references each."""
+    from shelfmatch.edge.build import write_bundle
+    from shelfmatch.edge.catalog import Product
+
+    count = -(-references // views)
     random = np.random.default_rng(0)
-    centers = np.concatenate(
-        [seeds, turned(seeds[random.integers(0, len(seeds), count - len(seeds))], _TO_CENTER, random)]
-    )
-    vectors = np.repeat(centers, VIEWS, axis=0)
-    vectors = np.where((np.arange(len(vectors)) % VIEWS == 0)[:, None], vectors, turned(vectors, _TO_CENTER, random))
+    more = seeds[random.integers(0, len(seeds), max(0, count - len(seeds)))]
+    centers = np.concatenate([seeds[:count], turned(more, _TO_CENTER, random)])
+    vectors = np.repeat(centers, views, axis=0)
+    vectors = np.where((np.arange(len(vectors)) % views == 0)[:, None], vectors, turned(vectors, _TO_CENTER, random))
     products = [Product(f"sku-{number:05d}", name=f"Product {number}") for number in range(count)]
-    owners = np.repeat(np.arange(count), VIEWS)[:references]
-    write_bundle(path, encoder, products, owners.tolist(), vectors[:references].astype(np.float32))
+    owners = np.repeat(np.arange(count), views)[:references]
+    write_bundle(path, encoder, products, owners.tolist(), vectors[:references].astype(np.float32), adapt=adapt)
     return path
 
 

@@ -1,19 +1,17 @@
 """shelfmatch on the device: bundles of a shop's products, and the matcher that answers from them.
 
-Importing this loads numpy and Pillow. Runtimes and usearch load when they are first used.
+Importing this loads nothing but the errors, so that `shelfmatch doctor` starts where numpy or Pillow are broken. The first name
+that is used loads what it needs: numpy and Pillow at most. Runtimes and usearch load when they are first used.
 """
 
 from __future__ import annotations
 
 import gc
+import sys
+from typing import TYPE_CHECKING, Any
 
-_collecting = gc.isenabled()
-gc.disable()  # what is imported lives on: the collector finds nothing, three times over, for a tenth of a cold start
-
-from typing import TYPE_CHECKING, Any  # noqa: E402
-
-from ._version import __version__  # noqa: E402
-from .errors import (  # noqa: E402
+from ._version import __version__
+from .errors import (
     BundleDamaged,
     BundleError,
     BundleLocked,
@@ -26,18 +24,16 @@ from .errors import (  # noqa: E402
     ShelfmatchError,
     VectorError,
 )
-from .matcher import Candidate, Matcher, MatchResult  # noqa: E402
-
-if _collecting:
-    gc.enable()
 
 if TYPE_CHECKING:
     from .build import BuildReport, add_to_bundle, build_bundle, remove_from_bundle
     from .bundle import Bundle
+    from .doctor import Diagnosis, examine
     from .encoder import Encoder
     from .index import VectorIndex
     from .labels import Label
     from .manifest import EncoderCard
+    from .matcher import Candidate, Matcher, MatchResult
     from .neighbours import Neighbour
 
 _LAZY = {
@@ -46,11 +42,16 @@ _LAZY = {
     "build_bundle": "build",
     "remove_from_bundle": "build",
     "Bundle": "bundle",
+    "Candidate": "matcher",
+    "Diagnosis": "doctor",
     "Encoder": "encoder",
     "EncoderCard": "manifest",
     "Label": "labels",
+    "MatchResult": "matcher",
+    "Matcher": "matcher",
     "Neighbour": "neighbours",
     "VectorIndex": "index",
+    "examine": "doctor",
 }
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "Candidate",
     "CardRequired",
     "CatalogError",
+    "Diagnosis",
     "Encoder",
     "EncoderCard",
     "EncoderError",
@@ -78,14 +80,23 @@ __all__ = [
     "__version__",
     "add_to_bundle",
     "build_bundle",
+    "examine",
     "remove_from_bundle",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Load what a device that only matches never needs, when it is asked for (PEP 562)."""
+    """Load a name's module when it is asked for (PEP 562)."""
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
     from importlib import import_module
 
-    return getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    module = f"{__name__}.{_LAZY[name]}"
+    collecting = gc.isenabled() and module not in sys.modules
+    if collecting:
+        gc.disable()  # what is imported lives on: the collector finds nothing, three times over, for a tenth of a cold start
+    try:
+        return getattr(import_module(module), name)
+    finally:
+        if collecting:
+            gc.enable()

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._terminal import DONE, print_json
-from .encoder import DEFAULT_ENCODER
 from .errors import EncoderError
 
 if TYPE_CHECKING:
@@ -29,8 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """List, or pull."""
-    # Only here: matching never needs the list.
+    # Only here: matching never needs the list, and the doctor starts without numpy.
     from shelfmatch.models.known import all_encoders, encoder_named
+
+    from .encoder import DEFAULT_ENCODER
 
     if options.action == "pull":
         if not options.name:
@@ -45,13 +46,13 @@ def run(options: argparse.Namespace) -> int:
         print_json([{**encoder.to_dict(), "default": encoder.name == DEFAULT_ENCODER} for encoder in encoders])
         return DONE
     for encoder in encoders:
-        print("\n".join(_lines(encoder)))
+        print("\n".join(_lines(encoder, is_default=encoder.name == DEFAULT_ENCODER)))
     return DONE
 
 
-def _lines(encoder: KnownEncoder) -> list[str]:
+def _lines(encoder: KnownEncoder, *, is_default: bool) -> list[str]:
     """A few lines for people."""
-    mark = " (default)" if encoder.name == DEFAULT_ENCODER else ""
+    mark = " (default)" if is_default else ""
     size = f"{encoder.size_bytes / 1e6:.1f} MB, " if encoder.size_bytes else ""
     height, width = encoder.input
     lines = [

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from . import device
 from ._codes import Dtype
 from .adapter import Adaptation, Adapter, Floats
 from .bundle import ENCODER_ROLES, Bundle, BundleWriter
@@ -19,7 +20,7 @@ from .calibration import HELD_OUT_STRETCH, MIN_SAMPLES, Samples, calibrate, leav
 from .cascade import Cascade
 from .catalog import PHOTO_BITS, CatalogEditor, Product, product_of
 from .decision import Decision, Method, best_products, margin_of
-from .encoder import DEFAULT_ENCODER, Encoder, EncoderNames, find_encoders
+from .encoder import Encoder, EncoderNames, find_encoders
 from .enrolling import Enrolled, Progress, Pruned, centered_on_packshots, enroll, merge_prototypes, prune
 from .errors import CatalogError, ImageError, RuntimeUnavailable, VectorError
 from .fitting import MAX_PHOTOS, Fit, fit, prototypes
@@ -86,7 +87,7 @@ def build_bundle(
     source: str | os.PathLike[str],
     bundle: str | os.PathLike[str],
     *,
-    encoder: EncoderNames = DEFAULT_ENCODER,
+    encoder: EncoderNames | None = None,
     output: str | None = None,
     runtime: str = "auto",
     index: str = "auto",
@@ -100,12 +101,13 @@ def build_bundle(
 ) -> BuildReport:
     """Make a bundle from a folder of folders named by SKU, or a CSV with the header image,sku; replaces one that is there.
 
-    `encoder`: a name, a .tflite or .onnx file, or a card; `output`: which of a file's outputs. Two, ("a", "b") or
-    "a,b": the second looks where the first isn't sure, and their scores are added up. `adapt`: whether the embedding is tuned
-    to this shop; "auto" does so where held-out photos are found no worse for it, and embeds synthetic views to learn from;
-    "off" is several times faster. `max_references`: keep at most so many photos a product (0: all). `workers`: threads, each
-    with an interpreter of its own (0: one a core). Interrupted, the same call goes on where it stopped. Photos that can't be
-    read are in the report; CatalogError only if none can. Raises also EncoderError, RuntimeUnavailable, BundleError.
+    `encoder`: a name, a .tflite or .onnx file, or a card (default: device.toml's, else the embedded one); `output`: which of a
+    file's outputs. Two, ("a", "b") or "a,b": the second looks where the first isn't sure, and their scores are added up. `adapt`:
+    whether the embedding is tuned to this shop; "auto" does so where held-out photos are found no worse for it, and embeds
+    synthetic views to learn from; "off" is several times faster. `max_references`: keep at most so many photos a product (0:
+    all). `workers`: threads, each with an interpreter of its own (0: one a core). Interrupted, the same call goes on where it
+    stopped. Photos that can't be read are in the report; CatalogError only if none can. Raises also EncoderError, DeviceError,
+    RuntimeUnavailable, BundleError.
     """
     start = time.perf_counter()
     if adapt not in ("auto", "on", "off"):
@@ -113,6 +115,8 @@ def build_bundle(
     if max_references < 0:
         raise CatalogError(f"max_references is {max_references}; expected 1 or more photos a product, or 0 for all")
     catalogue = read_source(source)
+    encoder = device.encoder_for_builds() if encoder is None else encoder
+    index = device.index_for_builds() if index == "auto" else index
     found = find_encoders(encoder, output, runtime)
     workers = workers or os.cpu_count() or 1
     encoders = []
@@ -496,15 +500,19 @@ def _recalibrate(contents: Contents, current: Bundle) -> Decision:
 
 
 def _finish_change(
-    writer: BundleWriter, editor: CatalogEditor, contents: Sequence[Contents], report: BuildReport
+    writer: BundleWriter,
+    editor: CatalogEditor,
+    contents: Sequence[Contents],
+    report: BuildReport,
+    decision: Decision | None = None,
 ) -> None:
-    """After add and remove. A cascade stays as it was fitted, like an adapter: both rest on photos held out."""
+    """After a change of what is in a bundle. A cascade stays as it was fitted, like an adapter: both rest on photos held out.
+    `decision`: for changes that leave it as it is."""
     current = writer.opened()
     second = current.manifest.second
-    if second is None:
-        decision, cascade = _recalibrate(contents[0], current), None
-    else:
-        decision, cascade = Decision.from_dict(current.manifest.decision), Cascade.from_dict(second.cascade)
+    cascade = None if second is None else Cascade.from_dict(second.cascade)
+    if decision is None:
+        decision = Decision.from_dict(current.manifest.decision) if cascade else _recalibrate(contents[0], current)
     _finish(writer, editor, contents, _cards_of(current), decision, current.manifest.resizer, report, cascade)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import _cli_around, _encoders_command, _match_command
+from . import _bench_arguments, _cli_around, _encoders_command, _match_command, doctor
 from ._export_arguments import add_export_arguments
 from ._terminal import (
     DONE,
@@ -149,6 +149,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--workers", type=_whole, default=0, metavar="N", help="threads (default: one a core)")
 
     _cli_around.register(command, _positive)
+    _bench_arguments.register(command, _positive)
+    doctor.register(command)
     encoders = command("encoders", _encoders_command.run, "the known encoders; encoders pull NAME fetches one")
     _encoders_command.add_arguments(encoders)
 
@@ -179,7 +181,7 @@ def _positive(text: str) -> int:
 
 
 def _open_matcher(path: str, workers: int = 0, *, look_again: bool = True) -> Matcher:
-    from .matcher import Matcher
+    from . import Matcher  # not from .matcher: the package imports it without the garbage collector
 
     with quiet_native():
         return Matcher.open(path, sessions=workers or None, follow=False, look_again=look_again)
@@ -214,9 +216,10 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _build(options: argparse.Namespace) -> int:
     from .build import build_bundle
-    from .encoder import DEFAULT_ENCODER, encoder_names
+    from .device import encoder_for_builds
+    from .encoder import encoder_names
 
-    encoder = options.encoder or DEFAULT_ENCODER
+    encoder = options.encoder or encoder_for_builds()
     with contextlib.ExitStack() as stack:
         if options.output is not None and len(encoder_names(encoder)) == 1:
             from shelfmatch.export import cut_if_inner  # only here: the device never needs it

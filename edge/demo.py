@@ -165,8 +165,9 @@ def _page_body(
         ),
         report.section(
             "Where the time goes",
-            report.bars(evaluation.stages_ms, "ms"),
-            note="Median of each stage, from a JPEG on disk to the answer.",
+            report.bars({stage.replace("_", " "): taken for stage, taken in evaluation.stages_ms.items()}, "ms"),
+            note="Median of each stage, from a JPEG on disk to the answer. "
+            f"{_percent(evaluation.looked_again)} of the photos were not recognised at once and looked at again.",
         ),
         report.section(
             "How sure it is",

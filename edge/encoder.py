@@ -99,9 +99,9 @@ class Encoder:
         start = time.perf_counter()
         decoded = decode(source, self.card, limits)
         after_decode = time.perf_counter()
-        pixels = fit(decoded, self.card, self.resizer)
+        value = self._input(fit(decoded, self.card, self.resizer))
         after_fit = time.perf_counter()
-        vector = self.embed_pixels(pixels)
+        vector = self._run(value, check=True)
         end = time.perf_counter()
         return Embedding(
             vector, (after_decode - start) * 1e3, (after_fit - after_decode) * 1e3, (end - after_fit) * 1e3
@@ -112,7 +112,10 @@ class Encoder:
 
         Raises VectorError when the network's output has no direction (all zero, NaN or infinite).
         """
-        value = self._input(pixels)
+        return self._run(self._input(pixels), check=check)
+
+    def _run(self, value: NDArray[Any], *, check: bool) -> Vector:
+        """The network's input tensor as a unit vector."""
         with self._pool.borrow() as session:
             raw = session.run(value, self.card.output_name)
         vector = raw.reshape(-1).astype(np.float32)

@@ -6,6 +6,8 @@ ShelfmatchError
 │   └── CardRequired      inspection alone can't tell how to feed the file; the message shows the card to write
 ├── RuntimeUnavailable    the runtime for this kind of file is not installed, or dies when loaded
 ├── VectorError           embeddings of a wrong shape, dtype or value; an index asked for something it can't do
+├── BenchError            a measurement can't be made, or a file isn't one's result
+├── DeviceError           device.toml, this machine's settings, can't be used
 ├── CatalogError          a catalogue source (folder, CSV) or a product that isn't there
 └── BundleError           not a bundle, or one that can't be used
     ├── BundleDamaged     bytes differ from those that were built
@@ -44,6 +46,14 @@ class VectorError(ShelfmatchError):
 
 class CatalogError(ShelfmatchError):
     """A catalogue source can't be used, or a product isn't in the catalogue."""
+
+
+class BenchError(ShelfmatchError):
+    """A measurement can't be made as asked, or a file is not the result of one."""
+
+
+class DeviceError(ShelfmatchError):
+    """device.toml, the settings of this machine, can't be read or asks for what isn't here."""
 
 
 class BundleError(ShelfmatchError):

@@ -91,6 +91,7 @@ class Evaluation(Rates):
     correct_accept_interval: tuple[float, float] | None
     latency_ms: dict[str, float]
     stages_ms: dict[str, float]
+    looked_again: float
     calibration_error: float | None
     reliability: list[ReliabilityBin]
     confusions: list[Confusion] = field(default_factory=list)
@@ -122,6 +123,7 @@ class Evaluation(Rates):
             "by": {attribute: [asdict(group) for group in groups] for attribute, groups in self.by.items()},
             "latency_ms": self.latency_ms,
             "stages_ms": self.stages_ms,
+            "looked_again": self.looked_again,
             "unreadable": [{"image": label, "message": problem} for label, problem in self.unreadable],
             **({} if self.second_encoder_rate is None else {"second_encoder_rate": self.second_encoder_rate}),
         }
@@ -151,6 +153,7 @@ class Evaluation(Rates):
                 " / ".join(f"{value:.1f}" for value in self.latency_ms.values()) + " ms",
             ),
             ("stages, median", ", ".join(f"{stage} {value:.1f}" for stage, value in self.stages_ms.items()) + " ms"),
+            ("photos looked at twice", percent(self.looked_again)),
         ]
 
     def table(self) -> str:
@@ -268,6 +271,10 @@ def _check_attributes(matcher: Matcher, by: Sequence[str]) -> None:
         raise CatalogError(f"no product has the attribute {unknown[0]!r}; the catalogue has {', '.join(known)}")
 
 
+_STAGES = ("decode", "preprocess", "encode", "search", "decide", "second_encoder", "look_again")
+"""The medians of the last two are over the photos at which the second encoder looked, and that were looked at again."""
+
+
 def _measured(answers: list[Answer], target: float) -> Evaluation:
     rates = _rates(answers)
     table = reliability(
@@ -275,7 +282,9 @@ def _measured(answers: list[Answer], target: float) -> Evaluation:
         [bool(query.sku) and _first(answer) == query.sku for query, answer in answers],
     )
     totals = [answer.latency_ms["total"] for _, answer in answers]
-    stages = ("decode", "preprocess", "encode", "search")
+    stages = {
+        stage: [answer.latency_ms[stage] for _, answer in answers if stage in answer.latency_ms] for stage in _STAGES
+    }
     return Evaluation(
         **asdict(rates),
         queries=len(answers),
@@ -283,7 +292,8 @@ def _measured(answers: list[Answer], target: float) -> Evaluation:
         false_accept_interval=wilson(round((rates.false_accept_rate or 0) * rates.unknown), rates.unknown),
         correct_accept_interval=wilson(round((rates.correct_accept_rate or 0) * rates.known), rates.known),
         latency_ms={f"p{q}": float(np.percentile(totals, q)) if totals else 0.0 for q in (50, 90, 99)},
-        stages_ms={s: float(np.median([a.latency_ms[s] for _, a in answers])) if answers else 0.0 for s in stages},
+        stages_ms={stage: float(np.median(taken)) for stage, taken in stages.items() if taken},
+        looked_again=len(stages["look_again"]) / len(answers) if answers else 0.0,
         calibration_error=error_of(table),
         reliability=table,
         confusions=confusions_of(answers),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from . import device
 from .adapter import Adaptation, Adapter
 from .attributes import Where
 from .bundle import Bundle, Stamp, read_stamp
@@ -143,7 +144,7 @@ class Matcher:
         cls,
         path: str | os.PathLike[str],
         *,
-        threads: int = 1,
+        threads: int | None = None,
         sessions: int | None = None,
         runtime: str = "auto",
         resizer: str = "auto",
@@ -153,16 +154,21 @@ class Matcher:
     ) -> Matcher:
         """Load a bundle and check every byte that answers will rest on.
 
-        `threads` per interpreter; `sessions` how many interpreters there may be (default: one a core, opened as threads ask
+        `threads` per interpreter (default: 1) and `runtime` are taken from this machine's device.toml where there is one and they
+        aren't given (see `device`); `sessions` how many interpreters there may be (default: one a core, opened as threads ask
         for them). `resizer` "auto" takes what the catalogue was made with where it is installed. `follow`: look for a new
         version before each answer (2 µs). `look_again`: mend a rejected photo and look once more. Raises
-        BundleError and its kin, RuntimeUnavailable, EncoderError.
+        BundleError and its kin, RuntimeUnavailable, EncoderError, DeviceError.
         """
+        tuned = device.load() if threads is None or runtime == "auto" else None
+        if threads is None:
+            threads = (tuned.threads if tuned is not None else None) or 1
         settings = {
             "threads": threads,
             "sessions": sessions or os.cpu_count() or 1,
             "runtime": runtime,
             "resizer": resizer,
+            "tuned": tuned,
         }
         return cls(Path(path), settings, limits, follow, look_again)
 
@@ -220,9 +226,10 @@ class Matcher:
         allowed = _allowed(version, where)
         vector = version.gallery.adapted(embedding.vector)
         ranked = version.gallery.rank(vector, max(2, top_k), allowed)
-        candidates = _candidates(version, ranked, alone=True)
         voted = _labels(version, vector, labels, allowed)
-        after_search = after_second = end = time.perf_counter()
+        after_search = time.perf_counter()
+        candidates = _candidates(version, ranked, alone=True)
+        after_decide = after_second = end = time.perf_counter()
         second = look = None
         if version.second is not None:
             second = bool(candidates) and not version.second.cascade.is_sure(candidates[0].confidence)
@@ -249,7 +256,8 @@ class Matcher:
                 "preprocess": embedding.preprocess_ms,
                 "encode": embedding.encode_ms,
                 "search": (after_search - before_search) * 1e3,
-                **({"second_encoder": (after_second - after_search) * 1e3} if second else {}),
+                "decide": (after_decide - after_search) * 1e3,
+                **({"second_encoder": (after_second - after_decide) * 1e3} if second else {}),
                 **({"look_again": (end - after_second) * 1e3} if look is not None else {}),
                 "total": (end - start) * 1e3,
             },
@@ -413,6 +421,9 @@ class Matcher:
             if encoder.card == card:
                 return encoder
         settings = dict(self._settings)
+        tuned = settings.pop("tuned")
+        if settings["runtime"] == "auto" and tuned is not None:
+            settings["runtime"] = tuned.runtime_for(card.format)
         if settings["resizer"] == "auto":
             settings["resizer"] = _same_resizer(bundle.manifest.resizer)
         encoder = Encoder(card, bundle.read(role), **settings)

@@ -8,12 +8,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import EncoderError, RuntimeUnavailable
-from .manifest import Format, Quantization
+
+if TYPE_CHECKING:  # `shelfmatch doctor` reads the table where numpy is broken
+    from numpy.typing import NDArray
+
+    from .manifest import Format, Quantization
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,11 @@ class Runtime:
     module: str
     format: Format
     install: str
+
+    @property
+    def entry(self) -> str:
+        """What to import to have its native code loaded: the package alone may load nothing."""
+        return f"{self.module}.interpreter" if self.name in ("litert", "tflite-runtime") else self.module
 
     def is_installed(self) -> bool:
         """Whether its package can be found; nothing is imported."""
@@ -138,10 +145,9 @@ def probe(runtime: Runtime, timeout_s: float = 60.0) -> Probe:
 
     if not runtime.is_installed():
         return Probe(runtime.name, False, problem=f"not installed; {runtime.install}")
-    module = "ai_edge_litert.interpreter" if runtime.name == "litert" else runtime.module
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _PROBE, module, runtime.module],
+            [sys.executable, "-c", _PROBE, runtime.entry, runtime.module],
             capture_output=True,
             text=True,
             errors="replace",

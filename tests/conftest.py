@@ -13,6 +13,8 @@ from shelfmatch.edge import Encoder, build_bundle
 
 from . import tiny_models
 
+os.environ["SHELFMATCH_DEVICE"] = ""  # the settings of the machine that the tests run on are nobody's expectation
+
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -186,7 +186,7 @@ def test_match(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert (answer["image"], answer["decision"], answer["sku"]) == ("query.png", "match", "sku-003")
     assert len(answer["candidates"]) == 5
     assert all(set(candidate) == {"sku", "name", "score", "confidence"} for candidate in answer["candidates"])
-    assert set(answer["latency_ms"]) == {"decode", "preprocess", "encode", "search", "total"}
+    assert set(answer["latency_ms"]) == {"decode", "preprocess", "encode", "search", "decide", "total"}
     assert answer["latency_ms"]["total"] > 0 and 0 < answer["confidence"] <= 1
     stranger = document(capfd, "match", "shop.bundle", "stranger.png", "--top-k", "2")
     assert (stranger["decision"], stranger["sku"], len(stranger["candidates"])) == ("unknown", None, 2)

@@ -17,7 +17,7 @@ HEAVY = {
     "onnxruntime", "ai_edge_litert", "tflite_runtime", "usearch", "numkong", "tqdm", "cv2", "torch", "onnx", "simplejpeg",
     "flatbuffers", "pillow_heif", "litert_torch", "ai_edge_quantizer", "tensorflow",
 }  # fmt: skip
-SOURCES = sorted(Path(edge.__path__[0]).glob("*.py"))
+SOURCES = sorted(Path(edge.__path__[0]).rglob("*.py"))
 
 
 def loaded_by(code: str) -> set[str]:
@@ -27,18 +27,39 @@ def loaded_by(code: str) -> set[str]:
     return set(json.loads(done.stdout))
 
 
-def test_importing_loads_numpy_and_pillow_and_nothing_heavier() -> None:
-    loaded = loaded_by("import shelfmatch.edge")
+def third_party(loaded: set[str]) -> set[str]:
+    """Of what was loaded, what came neither with Python nor with its environment."""
+    return {name for name in loaded - loaded_by("") - set(sys.stdlib_module_names) if not name.startswith("_")}
+
+
+def test_importing_loads_nothing_and_the_matcher_numpy_and_pillow() -> None:
+    assert third_party(loaded_by("import shelfmatch.edge")) <= {"shelfmatch"}
+    loaded = loaded_by("from shelfmatch.edge import Matcher")
     assert {"numpy", "PIL"} <= loaded
     assert loaded & HEAVY == set()
-    third_party = loaded - loaded_by("") - set(sys.stdlib_module_names)
-    assert {name for name in third_party if not name.startswith("_")} <= {"numpy", "PIL", "shelfmatch"}
+    assert third_party(loaded) <= {"numpy", "PIL", "shelfmatch"}
 
 
-def test_the_command_line_starts_without_them_too() -> None:
-    help_text = "import contextlib, io, shelfmatch.edge.cli as c\nwith contextlib.suppress(SystemExit), "
-    help_text += "contextlib.redirect_stdout(io.StringIO()):\n    c.main(['build', '--help'])"
-    assert loaded_by(help_text) & HEAVY == set()
+def test_the_command_line_starts_without_any() -> None:
+    """So that `shelfmatch doctor` starts where numpy or Pillow are broken."""
+    for command in ("build", "doctor"):
+        help_text = "import contextlib, io, shelfmatch.edge.cli as c\nwith contextlib.suppress(SystemExit), "
+        help_text += f"contextlib.redirect_stdout(io.StringIO()):\n    c.main(['{command}', '--help'])"
+        assert third_party(loaded_by(help_text)) <= {"shelfmatch"}
+
+
+def test_the_garbage_collector_is_as_it_was() -> None:
+    code = "import gc, sys\ngc.{}()\nfrom shelfmatch.edge import Matcher\nsys.exit(gc.isenabled() is not {})"
+    for state, enabled in (("enable", True), ("disable", False)):
+        subprocess.run([sys.executable, "-c", code.format(state, enabled)], check=True)
+
+
+def test_the_benchmark_is_loaded_by_its_command_alone() -> None:
+    """And its worker, whose start and memory are measured, loads nothing of it but itself before the first answer."""
+    script = "import sys, shelfmatch.edge.cli as c\nc._parser()\nprint([m for m in sys.modules if 'edge.bench' in m])"
+    script += "\nfrom shelfmatch.edge.bench import worker\nprint(sorted(m for m in sys.modules if 'edge.bench' in m))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "['shelfmatch.edge.bench', 'shelfmatch.edge.bench.worker']"]
 
 
 @pytest.mark.parametrize("name", edge.__all__)

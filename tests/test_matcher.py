@@ -65,7 +65,7 @@ def test_top_1_decides_like_top_5(tile_bundle: Path) -> None:
 def test_stages_add_up_to_the_total(tile_bundle: Path) -> None:
     with Matcher.open(tile_bundle) as matcher:
         latency = matcher.match(tile_photo(0, 50)).latency_ms
-    assert set(latency) == {"decode", "preprocess", "encode", "search", "total"}
+    assert set(latency) == {"decode", "preprocess", "encode", "search", "decide", "total"}
     assert sum(latency.values()) - latency["total"] <= latency["total"]
 
 

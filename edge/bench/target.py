@@ -1,0 +1,184 @@
+"""What is measured: a bundle as it is, or an encoder in a made-up shop; and the photos it is shown."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import rendered
+from ..bundle import MANIFEST, Bundle
+from ..catalog import Product
+from ..encoder import Encoder, find_encoder
+from ..errors import BenchError, EncoderError
+from ..image import FORMATS
+
+MOST_PHOTOS = 64
+"""Shown in turn; more would only grow the pages that the system keeps of them."""
+RENDERED_PHOTOS, RENDERED_SIZE = 24, (640, 480)
+REFERENCES = 1000
+_VIEWS = 20
+_LIKE_A_PHOTO = 0.78
+"""The median cosine of two photos of a product under MobileNetV1 (benchmarks/shops.py)."""
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif", ".heic", ".heif")
+
+
+@dataclass(frozen=True, slots=True)
+class Photos:
+    """What is shown: files, or a .npy file of frames. `kind`: rendered, folder or camera."""
+
+    kind: str
+    count: int
+    width: int
+    height: int
+    paths: tuple[str, ...] = ()
+    frames: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """In the result; never where they lie."""
+        return {"kind": self.kind, "count": self.count, "width": self.width, "height": self.height}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A bundle that can be opened, and how the result calls it."""
+
+    name: str
+    kind: str
+    bundle: Path
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+def rendered_photos(folder: Path) -> Photos:
+    """24 JPEGs of 640x480 as a kiosk's camera would have stored them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, product in enumerate(rendered.make_shop(RENDERED_PHOTOS)):
+        path = folder / f"{number:02d}.jpg"
+        rendered.render_view(product, 1, RENDERED_SIZE).save(path, "JPEG", quality=90)
+        paths.append(str(path))
+    return Photos("rendered", len(paths), *RENDERED_SIZE, paths=tuple(paths))
+
+
+def folder_photos(folder: Path) -> Photos:
+    """Up to 64 photos from a folder and those in it, evenly spread over their names. Raises BenchError, ImageError."""
+    if not folder.is_dir():
+        raise BenchError(f"--photos {folder} is no folder; expected one with photos in it")
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+    if not found:
+        raise BenchError(
+            f"{folder} holds no photos ({', '.join(FORMATS)}); give a folder with some, or leave --photos out"
+        )
+    places = np.unique(np.linspace(0, len(found) - 1, min(MOST_PHOTOS, len(found))).astype(int))
+    paths = tuple(str(found[place].absolute()) for place in places)
+    from ..image import decode, upright
+
+    sizes = [upright(decode(path)).size for path in paths]  # each must be readable before anything is timed
+    width, height = (int(np.median(side)) for side in zip(*sizes, strict=True))
+    return Photos("folder", len(paths), width, height, paths=paths)
+
+
+def camera_photos(folder: Path, camera: str, count: int = RENDERED_PHOTOS) -> Photos:
+    """Frames of a camera (its number, device, or a stream that OpenCV opens), taken before anything is timed.
+
+    Raises BenchError where OpenCV is missing or the camera can't be opened.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        raise BenchError("--camera needs OpenCV, which is not installed; pip install 'shelfmatch[fast]'") from error
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it tells stderr of each backend that fails
+    capture = cv2.VideoCapture(int(camera) if camera.isdecimal() else camera)
+    try:
+        frames: list[NDArray[np.uint8]] = []
+        while capture.isOpened() and len(frames) < count:
+            there, frame = capture.read()
+            if not there:
+                break
+            frames.append(frame[:, :, ::-1].copy())
+    finally:
+        capture.release()
+    if not frames:
+        raise BenchError(
+            f"camera {camera!r} can't be opened or gives no frames; see ls /dev/video*, or leave --camera out"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "frames.npy"
+    np.save(path, np.stack(frames))
+    height, width = frames[0].shape[:2]
+    return Photos("camera", len(frames), width, height, frames=str(path))
+
+
+def open_target(target: str | os.PathLike[str], photos: Photos, folder: Path, references: int = REFERENCES) -> Target:
+    """The bundle, or a shop of `references` made-up references around what the encoder makes of the photos.
+
+    Raises BundleError, EncoderError or BenchError for what is neither.
+    """
+    path = Path(target)
+    if path.is_dir():
+        if not (path / MANIFEST).is_file():
+            raise BenchError(
+                f"{path} is a folder but no bundle; expected a bundle, an encoder's file or card, or its name"
+            )
+        bundle = Bundle.open(path)
+        return Target(path.absolute().name, "bundle", path.absolute(), _record(bundle))
+    try:
+        card, model = find_encoder(target)
+    except EncoderError as error:
+        if type(error) is EncoderError and not path.exists() and not path.suffix:
+            raise BenchError(f"{error}; or a bundle") from error
+        raise
+    built = made_up_shop(folder / f"{card.name}.bundle", Encoder(card, model.read_bytes()), photos, references)
+    return Target(card.name, "encoder", built, _record(Bundle.open(built)))
+
+
+def made_up_shop(path: Path, encoder: Encoder, photos: Photos, references: int, index: str = "auto") -> Path:
+    """A bundle with 20 references a product, turned from the photos' embeddings as far as photos of a product differ."""
+    from ..build import write_bundle
+
+    seeds = encoder.embed(*sources(photos))
+    random = np.random.default_rng(0)
+    count = -(-references // _VIEWS)
+    centers = seeds[np.arange(count) % len(seeds)]
+    centers[len(seeds) :] = _turned(centers[len(seeds) :], random)
+    owners = np.repeat(np.arange(count), _VIEWS)[:references]
+    vectors = _turned(centers[owners], random)
+    products = [Product(f"sku-{number:05d}", name=f"Product {number}") for number in range(count)]
+    write_bundle(path, encoder, products, owners.tolist(), vectors, adapt="off", index=index)
+    return path
+
+
+def _turned(vectors: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.float32]:
+    noise = random.standard_normal(vectors.shape, np.float32)
+    noise -= (noise * vectors).sum(axis=1, keepdims=True) * vectors
+    noise /= np.linalg.norm(noise, axis=1, keepdims=True) + 1e-12
+    turned: NDArray[np.float32] = (_LIKE_A_PHOTO * vectors + np.sqrt(1 - _LIKE_A_PHOTO**2) * noise).astype(np.float32)
+    return turned
+
+
+def sources(photos: Photos) -> Sequence[Any]:
+    """What an encoder or matcher is given."""
+    return photos.paths if photos.frames is None else list(np.load(photos.frames))
+
+
+def _record(bundle: Bundle) -> dict[str, Any]:
+    """What the figures depend on; enough to see whether two results measured the same thing."""
+    manifest = bundle.manifest
+    return {
+        "encoder": manifest.encoder.name,
+        "encoder_sha256": manifest.encoder.sha256,
+        "encoder_bytes": manifest.encoder.size_bytes,
+        "input": f"{manifest.encoder.width}x{manifest.encoder.height} {manifest.encoder.input_dtype}",
+        "products": manifest.products,
+        "references": manifest.index.references,
+        "dimension": manifest.index.dimension,
+        "index": manifest.index.kind,
+        "vectors": manifest.index.dtype,
+        "bundle_bytes": sum(entry.size_bytes for entry in manifest.files.values()),
+    }

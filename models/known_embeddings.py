@@ -1,0 +1,30 @@
+"""Write the known embedding of each encoder that comes with the package; `shelfmatch doctor` holds runtimes against it.
+
+    python -m shelfmatch.models.known_embeddings
+
+Run it after an encoder was added or changed, in a checkout that is installed with `pip install -e`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ..edge._terminal import quiet_native
+from ..edge.encoder import Encoder
+from ..edge.files import write_atomic
+from ..edge.known import embedded_cards, known_file, known_of
+
+
+def main() -> int:
+    """Embed the known picture with each encoder and write NAME.known beside its card."""
+    for name, card_path in embedded_cards().items():
+        with quiet_native():
+            known = known_of(Encoder.load(card_path))
+        path = known_file(card_path)
+        write_atomic(path, known.to_bytes())
+        print(f"{path.name}: {len(known.vector)} numbers of {name} ({known.sha256[:12]}…)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
