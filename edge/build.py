@@ -15,18 +15,19 @@ from numpy.typing import NDArray
 from . import device
 from ._codes import Dtype
 from .adapter import Adaptation, Adapter, Floats
-from .bundle import Bundle, BundleWriter
+from .bundle import ENCODER_ROLES, Bundle, BundleWriter
 from .calibration import HELD_OUT_STRETCH, MIN_SAMPLES, Samples, calibrate, leave_one_out
+from .cascade import Cascade
 from .catalog import PHOTO_BITS, CatalogEditor, Product, product_of
 from .decision import Decision, Method, best_products, margin_of
-from .encoder import Encoder, find_encoder
+from .encoder import Encoder, EncoderNames, find_encoders
 from .enrolling import Enrolled, Progress, Pruned, centered_on_packshots, enroll, merge_prototypes, prune
 from .errors import CatalogError, ImageError, RuntimeUnavailable, VectorError
 from .fitting import MAX_PHOTOS, Fit, fit, prototypes
 from .image import Resizer, decode
 from .image import fit as fit_to_card
 from .index import VectorIndex, checked_vectors, choose_kind
-from .manifest import EncoderCard, IndexRecord
+from .manifest import EncoderCard, IndexRecord, SecondRecord
 from .runtime import choose_runtime, probe
 from .source import CatalogSource, read_source
 from .views import photo_view, views_per_photo
@@ -56,6 +57,7 @@ class BuildReport:
     adaptation: Adaptation | None = None
     pruned: Pruned | None = None
     index: IndexRecord | None = None
+    cascade: Cascade | None = None
     encoder: str = ""
     size_bytes: int = 0
 
@@ -77,6 +79,7 @@ class BuildReport:
             "adaptation": None if self.adaptation is None else self.adaptation.to_dict(),
             "pruned": None if self.pruned is None else asdict(self.pruned),
             "size_bytes": self.size_bytes,
+            **({} if self.cascade is None else {"cascade": self.cascade.to_dict()}),
         }
 
 
@@ -84,7 +87,7 @@ def build_bundle(
     source: str | os.PathLike[str],
     bundle: str | os.PathLike[str],
     *,
-    encoder: str | os.PathLike[str] | None = None,
+    encoder: EncoderNames | None = None,
     output: str | None = None,
     runtime: str = "auto",
     index: str = "auto",
@@ -99,11 +102,12 @@ def build_bundle(
     """Make a bundle from a folder of folders named by SKU, or a CSV with the header image,sku; replaces one that is there.
 
     `encoder`: a name, a .tflite or .onnx file, or a card (default: device.toml's, else the embedded one); `output`: which of a
-    file's outputs. `adapt`: whether the embedding is tuned to this shop; "auto" does so where held-out photos are found no worse
-    for it, and embeds synthetic views to learn from; "off" is several times faster. `max_references`: keep at most so many photos
-    a product (0: all). `workers`: threads, each with an interpreter of its own (0: one a core). Interrupted, the same call goes
-    on where it stopped. Photos that can't be read are in the report; CatalogError only if none can. Raises also EncoderError,
-    DeviceError, RuntimeUnavailable, BundleError.
+    file's outputs. Two, ("a", "b") or "a,b": the second looks where the first isn't sure, and their scores are added up. `adapt`:
+    whether the embedding is tuned to this shop; "auto" does so where held-out photos are found no worse for it, and embeds
+    synthetic views to learn from; "off" is several times faster. `max_references`: keep at most so many photos a product (0:
+    all). `workers`: threads, each with an interpreter of its own (0: one a core). Interrupted, the same call goes on where it
+    stopped. Photos that can't be read are in the report; CatalogError only if none can. Raises also EncoderError, DeviceError,
+    RuntimeUnavailable, BundleError.
     """
     start = time.perf_counter()
     if adapt not in ("auto", "on", "off"):
@@ -113,37 +117,48 @@ def build_bundle(
     catalogue = read_source(source)
     encoder = device.encoder_for_builds() if encoder is None else encoder
     index = device.index_for_builds() if index == "auto" else index
-    card, model_path = find_encoder(encoder, output, runtime)
-    _probe(card, runtime)
+    found = find_encoders(encoder, output, runtime)
     workers = workers or os.cpu_count() or 1
-    loaded = Encoder(card, model_path.read_bytes(), sessions=workers, runtime=runtime, resizer=resizer)
-    loaded.warm_up()
-    report = BuildReport(photos=len(catalogue.photos), ignored=list(catalogue.ignored), encoder=card.name)
-    views = 0 if adapt == "off" else views_per_photo(len(catalogue.photos), len(catalogue.skus()))
+    encoders = []
+    for card, model_path in found:
+        _probe(card, runtime)
+        encoders.append(Encoder(card, model_path.read_bytes(), sessions=workers, runtime=runtime, resizer=resizer))
+        encoders[-1].warm_up()
+    report = BuildReport(photos=len(catalogue.photos), ignored=list(catalogue.ignored))
+    photos, products = len(catalogue.photos), len(catalogue.skus())
+    # A cascade of two is measured on views where products have one photo each.
+    no_views = adapt == "off" and (len(encoders) == 1 or photos >= 2 * products)
+    views = 0 if no_views else views_per_photo(photos, products)
     with BundleWriter(bundle) as writer:
-        writer.stage("encoder").write_bytes(loaded.model)
+        for one, role in zip(encoders, ENCODER_ROLES, strict=False):
+            writer.stage(role).write_bytes(one.model)
         editor = CatalogEditor(writer.stage("catalog"))
         try:
             stream = enroll(
-                writer, editor, catalogue, loaded, workers=workers, views=views, report=report, progress=progress
+                writer, editor, catalogue, encoders, workers=workers, views=views, report=report, progress=progress
             )
-            if adapt == "off" and not max_references:
-                kind = choose_kind((len(catalogue.photos), card.dimension), index)
-                built = VectorIndex(card.dimension, kind=kind, dtype=vectors)
-                built.extend(((one, embedded.vector) for one, embedded in stream), batch=_BATCH)
-                contents = Contents(built, _not_adapted(card.dimension, len(built)))
+            dimensions = [one.card.dimension for one in encoders]
+            every: list[Enrolled] = []
+            if adapt == "off" and not max_references and len(encoders) == 1:
+                kind = choose_kind((photos, dimensions[0]), index)
+                built = VectorIndex(dimensions[0], kind=kind, dtype=vectors)
+                built.extend(((one, embedded[0].vector) for one, embedded in stream), batch=_BATCH)
+                contents = [Contents(built, _not_adapted(dimensions[0], len(built)))]
             else:
-                enrolled = Enrolled.collect(stream, card.dimension, len(catalogue.photos))
-                contents, keep, report.pruned = compose(
-                    enrolled, adapt=adapt, max_references=max_references, index=index, dtype=vectors
-                )
-                editor.remove_references(enrolled.ids[~keep].tolist())
+                every = Enrolled.collect_each(stream, dimensions, photos)
+                contents, keep, report.pruned = _compose_each(every, adapt, max_references, index, vectors)
+                editor.remove_references(every[0].ids[~keep].tolist())
                 report.references -= int((~keep).sum())
-            if not len(contents.index):
+            if not len(contents[0].index):
                 first = report.unreadable[0][1] if report.unreadable else "no photos"
                 raise CatalogError(f"none of the {report.photos} photos in {source} can be used; the first: {first}")
-            decision = _calibrate(contents, false_accept, catalogue, loaded)
-            _finish(writer, editor, contents, loaded.card, decision, loaded.resizer, report)
+            cascade = None
+            if len(encoders) == 1:
+                decision = _calibrate(contents[0], false_accept, catalogue, encoders[0])
+            else:
+                cascade, decision = decide_pair(every, contents, false_accept)
+            cards = [one.card for one in encoders]
+            _finish(writer, editor, contents, cards, decision, encoders[0].resizer, report, cascade)
         finally:
             editor.close()
     report.seconds = time.perf_counter() - start
@@ -172,9 +187,10 @@ def compose(
     max_references: int = 0,
     index: str = "auto",
     dtype: Dtype = "i8",
+    keep: NDArray[np.bool_] | None = None,
 ) -> tuple[Contents, NDArray[np.bool_], Pruned | None]:
     """Fit the shop's adapter, prune, and index what is left: the contents, which (N,) references were kept, and what pruning
-    cost."""
+    cost. `keep`: the references to keep, where another encoder has chosen them."""
     dimension = enrolled.vectors.shape[1]
     fitted = None
     if adapt != "off" and len(enrolled.ids):
@@ -182,9 +198,11 @@ def compose(
     adapter = None if fitted is None else fitted.adapter
     adaptation = _not_adapted(dimension, len(enrolled.ids)) if fitted is None else fitted.adaptation
     rows = enrolled.adapted(adapter)
-    keep, pruned = np.ones(len(rows), bool), None
-    if max_references:
-        keep, pruned = prune(enrolled.ids, rows, max_references)
+    pruned = None
+    if keep is None:
+        keep = np.ones(len(rows), bool)
+        if max_references:
+            keep, pruned = prune(enrolled.ids, rows, max_references)
     built = VectorIndex(rows.shape[1], kind=choose_kind((int(keep.sum()), rows.shape[1]), index), dtype=dtype)
     built.add(enrolled.ids[keep], rows[keep])
     means = None
@@ -194,6 +212,30 @@ def compose(
     # Held out from a part of the products, queries would miss the nearest strangers of the whole.
     whole = len(enrolled.ids) <= MAX_PHOTOS
     return Contents(built, adaptation, adapter, means, fitted if whole else None), keep, pruned
+
+
+def _compose_each(
+    every: Sequence[Enrolled], adapt: Adapt, max_references: int, index: str, dtype: Dtype
+) -> tuple[list[Contents], NDArray[np.bool_], Pruned | None]:
+    """As `compose`, for each encoder: all keep the references that the first one does."""
+    first, keep, pruned = compose(every[0], adapt=adapt, max_references=max_references, index=index, dtype=dtype)
+    others = [compose(one, adapt=adapt, index=index, dtype=dtype, keep=keep)[0] for one in every[1:]]
+    return [first, *others], keep, pruned
+
+
+def decide_pair(
+    every: Sequence[Enrolled], contents: Sequence[Contents], false_accept: float
+) -> tuple[Cascade, Decision]:
+    """When the second of two encoders looks, and the decision; from photos that are held out for both at once."""
+    from .pairing import pair
+
+    indexes = (contents[0].index, contents[1].index)
+    return pair(
+        (every[0].pictures(), every[1].pictures()),
+        (contents[0].adaptation, contents[1].adaptation),
+        false_accept,
+        indexes if len(every[0].ids) > MAX_PHOTOS else None,
+    )
 
 
 def add_to_bundle(
@@ -215,22 +257,26 @@ def add_to_bundle(
     with BundleWriter(bundle, existing=True) as writer:
         current = writer.opened()
         workers = workers or os.cpu_count() or 1
-        encoder = _bundled_encoder(current, workers)
+        encoders = _bundled_encoders(current, workers)
         contents = _load_contents(current)
         editor = _copied_catalog(writer, current)
         try:
             if replace:
                 stale = [i for sku in catalogue.skus() for i in _reference_ids(editor, sku)]
                 editor.remove_references(stale)
-                _remove(contents, np.array(stale, np.uint32))
+                for one in contents:
+                    _remove(one, np.array(stale, np.uint32))
                 report.removed = len(stale)
             views = 0
-            if contents.prototypes is not None:
+            if any(one.prototypes is not None for one in contents):
                 views = views_per_photo(len(catalogue.photos), len(catalogue.skus()))
             stream = enroll(
-                writer, editor, catalogue, encoder, workers=workers, views=views, report=report, progress=progress
+                writer, editor, catalogue, encoders, workers=workers, views=views, report=report, progress=progress
             )
-            _extend(contents, Enrolled.collect(stream, encoder.card.dimension, len(catalogue.photos)))
+            dimensions = [encoder.card.dimension for encoder in encoders]
+            every = Enrolled.collect_each(stream, dimensions, len(catalogue.photos))
+            for one, enrolled in zip(contents, every, strict=True):
+                _extend(one, enrolled)
             if not report.references and not report.duplicates:
                 raise CatalogError(
                     f"none of the {report.photos} photos in {source} can be used; {report.unreadable[0][1]}"
@@ -239,8 +285,7 @@ def add_to_bundle(
                 report.without_photos = [sku for sku in catalogue.skus() if not _reference_ids(editor, sku)]
                 for sku in report.without_photos:
                     _forget(editor, sku)
-            decision = _recalibrate(contents, current)
-            _finish(writer, editor, contents, current.manifest.encoder, decision, current.manifest.resizer, report)
+            _finish_change(writer, editor, contents, report)
         finally:
             editor.close()
     report.seconds = time.perf_counter() - start
@@ -284,10 +329,10 @@ def remove_from_bundle(bundle: str | os.PathLike[str], skus: Sequence[str]) -> B
             if unknown:
                 raise CatalogError(f"{bundle} has no product {unknown[0]!r}; shelfmatch info --products lists them")
             gone = [i for sku in dict.fromkeys(skus) for i in _forget(editor, sku)]
-            _remove(contents, np.array(gone, np.uint32))
+            for one in contents:
+                _remove(one, np.array(gone, np.uint32))
             report.removed = len(gone)
-            decision = _recalibrate(contents, current)
-            _finish(writer, editor, contents, current.manifest.encoder, decision, current.manifest.resizer, report)
+            _finish_change(writer, editor, contents, report)
         finally:
             editor.close()
     report.seconds = time.perf_counter() - start
@@ -317,7 +362,7 @@ def write_bundle(
     strays = [place for place in references if not 0 <= place < len(products)]
     if strays:
         raise CatalogError(f"reference to product {strays[0]} arrived; expected positions in {len(products)} products")
-    report = BuildReport(photos=len(vectors), references=len(vectors), encoder=encoder.card.name)
+    report = BuildReport(photos=len(vectors), references=len(vectors))
     with BundleWriter(bundle) as writer:
         writer.stage("encoder").write_bytes(encoder.model)
         editor = CatalogEditor(writer.stage("catalog"))
@@ -333,7 +378,7 @@ def write_bundle(
             decision = decide(contents, false_accept) or calibrate(
                 *leave_one_out(contents.index), false_accept, "leave-one-out"
             )
-            _finish(writer, editor, contents, encoder.card, decision, encoder.resizer, report)
+            _finish(writer, editor, [contents], [encoder.card], decision, encoder.resizer, report, None)
         finally:
             editor.close()
     report.seconds = time.perf_counter() - start
@@ -348,23 +393,36 @@ def _probe(card: EncoderCard, runtime: str) -> None:
         raise RuntimeUnavailable(f"{chosen.name} can't be used here: {result.problem}")
 
 
-def _bundled_encoder(bundle: Bundle, workers: int) -> Encoder:
+def _bundled_encoders(bundle: Bundle, workers: int) -> list[Encoder]:
     manifest = bundle.manifest
-    encoder = Encoder(manifest.encoder, bundle.read("encoder"), sessions=workers, resizer=manifest.resizer)
-    encoder.warm_up()
-    return encoder
+    encoders = []
+    for card, role in zip(_cards_of(bundle), ENCODER_ROLES, strict=False):
+        encoders.append(Encoder(card, bundle.read(role), sessions=workers, resizer=manifest.resizer))
+        encoders[-1].warm_up()
+    return encoders
 
 
-def _load_contents(bundle: Bundle) -> Contents:
+def _cards_of(bundle: Bundle) -> list[EncoderCard]:
+    second = bundle.manifest.second
+    return [bundle.manifest.encoder, *([] if second is None else [second.encoder])]
+
+
+def _load_contents(bundle: Bundle) -> list[Contents]:
+    """What each encoder of a bundle has, to be changed."""
+
     def index_of(role: str) -> VectorIndex:
         return VectorIndex.load(bundle.file(role), sha256=bundle.entry(role).sha256, writable=True)
 
-    adaptation = bundle.manifest.adaptation
-    adapter = None
-    if adaptation.method != "none":
-        adapter = Adapter.from_bytes(bundle.read("adapter"), str(bundle.file("adapter")))
-    means = index_of("prototypes") if adaptation.scoring == "prototype" else None
-    return Contents(index_of("vectors"), adaptation, adapter, means)
+    def contents_of(adaptation: Adaptation, suffix: str) -> Contents:
+        adapter = None
+        if adaptation.method != "none":
+            adapter = Adapter.from_bytes(bundle.read(f"adapter{suffix}"), str(bundle.file(f"adapter{suffix}")))
+        means = index_of(f"prototypes{suffix}") if adaptation.scoring == "prototype" else None
+        return Contents(index_of(f"vectors{suffix}"), adaptation, adapter, means)
+
+    second = bundle.manifest.second
+    own = contents_of(bundle.manifest.adaptation, "")
+    return [own, *([] if second is None else [contents_of(second.adaptation, "2")])]
 
 
 def _copied_catalog(writer: BundleWriter, current: Bundle) -> CatalogEditor:
@@ -441,32 +499,56 @@ def _recalibrate(contents: Contents, current: Bundle) -> Decision:
     return calibrate(known, unknown, before.target_false_accept_rate, "leave-one-out")
 
 
+def _finish_change(
+    writer: BundleWriter,
+    editor: CatalogEditor,
+    contents: Sequence[Contents],
+    report: BuildReport,
+    decision: Decision | None = None,
+) -> None:
+    """After a change of what is in a bundle. A cascade stays as it was fitted, like an adapter: both rest on photos held out.
+    `decision`: for changes that leave it as it is."""
+    current = writer.opened()
+    second = current.manifest.second
+    cascade = None if second is None else Cascade.from_dict(second.cascade)
+    if decision is None:
+        decision = Decision.from_dict(current.manifest.decision) if cascade else _recalibrate(contents[0], current)
+    _finish(writer, editor, contents, _cards_of(current), decision, current.manifest.resizer, report, cascade)
+
+
 def _finish(
     writer: BundleWriter,
     editor: CatalogEditor,
-    contents: Contents,
-    card: EncoderCard,
+    contents: Sequence[Contents],
+    cards: Sequence[EncoderCard],
     decision: Decision,
     resizer: Resizer,
     report: BuildReport,
+    cascade: Cascade | None,
 ) -> None:
     report.products = editor.count()
     editor.finish()
-    index = contents.index
-    index.save(writer.stage("vectors"))
-    if contents.adapter is not None:
-        writer.stage("adapter").write_bytes(contents.adapter.to_bytes())
-    if contents.prototypes is not None:
-        contents.prototypes.save(writer.stage("prototypes"))
-    report.index = IndexRecord(index.kind, index.dtype, index.dimension, len(index))
-    report.decision, report.adaptation = decision, contents.adaptation
+    records = []
+    for one, suffix in zip(contents, ("", "2"), strict=False):
+        one.index.save(writer.stage(f"vectors{suffix}"))
+        if one.adapter is not None:
+            writer.stage(f"adapter{suffix}").write_bytes(one.adapter.to_bytes())
+        if one.prototypes is not None:
+            one.prototypes.save(writer.stage(f"prototypes{suffix}"))
+        records.append(IndexRecord(one.index.kind, one.index.dtype, one.index.dimension, len(one.index)))
+    report.index, report.cascade = records[0], cascade
+    report.decision, report.adaptation = decision, contents[0].adaptation
+    second = None
+    if cascade is not None:
+        second = SecondRecord(cards[1], records[1], contents[1].adaptation, cascade.to_dict())
     committed = writer.commit(
-        encoder=card,
-        index=report.index,
+        encoder=cards[0],
+        index=records[0],
         products=report.products,
         decision=decision.to_dict(),
-        adaptation=contents.adaptation,
+        adaptation=contents[0].adaptation,
         resizer=resizer,
+        second=second,
     )
-    report.encoder = card.name
+    report.encoder = ", ".join(card.name for card in cards)
     report.size_bytes = sum(entry.size_bytes for entry in committed.manifest.files.values())

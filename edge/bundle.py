@@ -16,6 +16,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -25,14 +26,17 @@ from .adapter import Adaptation
 from .encoder import renamed
 from .errors import BundleDamaged, BundleError, BundleLocked
 from .files import sha256_of, sync_file, sync_folder, write_atomic
-from .manifest import EncoderCard, FileEntry, IndexRecord, Manifest
+from .manifest import EncoderCard, FileEntry, IndexRecord, Manifest, SecondRecord
 
 MANIFEST = "manifest.json"
 WORK_FOLDER = ".work"
+ENCODER_ROLES = ("encoder", "encoder2")
 _STAGING = ".staging-"
 _ROLES = ("encoder", "vectors", "catalog")
-_SUFFIXES = {"vectors": ".vec", "catalog": ".sqlite", "adapter": ".adapter", "prototypes": ".vec"}
-"""Every bundle has the first three; an adapter and prototypes where `adaptation` says so."""
+_OF_AN_ENCODER = {"vectors": ".vec", "adapter": ".adapter", "prototypes": ".vec"}
+_SUFFIXES = {"catalog": ".sqlite", **_OF_AN_ENCODER, **{f"{role}2": suffix for role, suffix in _OF_AN_ENCODER.items()}}
+"""Every bundle has an encoder, vectors and a catalogue; an adapter and prototypes where `adaptation` says so; with a second encoder
+"encoder2", "vectors2" and so on."""
 
 Stamp = tuple[int, int, int]
 
@@ -56,10 +60,16 @@ class Bundle:
         except OSError as error:
             raise BundleError(_not_a_bundle(folder)) from error
         bundle = cls(folder, Manifest.from_bytes(data, str(manifest_path)), stamp)
-        for role in roles_of(bundle.manifest.adaptation):
+        second = bundle.manifest.second
+        for role in roles_of(bundle.manifest.adaptation, second):
             if role not in bundle.manifest.files:
                 raise BundleError(f"{manifest_path} names no {role} file; build the bundle again")
-        if bundle.manifest.files["encoder"].sha256 != bundle.manifest.encoder.sha256:
+        made_by = (
+            {"encoder": bundle.manifest.encoder}
+            if second is None
+            else {"encoder": bundle.manifest.encoder, "encoder2": second.encoder}
+        )
+        if any(bundle.manifest.files[role].sha256 != card.sha256 for role, card in made_by.items()):
             raise BundleError(f"{manifest_path}: the encoder file is not the one that made the vectors; build it again")
         for entry in bundle.manifest.files.values():
             problem = _size_problem(folder, entry)
@@ -141,10 +151,13 @@ def _differs(path: Path) -> str:
     return f"{path} is damaged: its sha256 differs from the manifest's; copy or build the bundle again"
 
 
-def roles_of(adaptation: Adaptation) -> tuple[str, ...]:
-    """The files that a bundle of this adaptation has."""
+def roles_of(adaptation: Adaptation, second: SecondRecord | None = None) -> tuple[str, ...]:
+    """The files that a bundle of this adaptation, and perhaps of a second encoder, has."""
     adapter = ("adapter",) if adaptation.method != "none" else ()
-    return *_ROLES, *adapter, *(("prototypes",) if adaptation.scoring == "prototype" else ())
+    own = *_ROLES, *adapter, *(("prototypes",) if adaptation.scoring == "prototype" else ())
+    if second is None:
+        return own
+    return *own, *(f"{role}2" for role in roles_of(second.adaptation) if role != "catalog")
 
 
 class BundleWriter:
@@ -256,8 +269,8 @@ class BundleWriter:
         folder.mkdir(exist_ok=True)
         return folder
 
-    def stage(self, role: Literal["encoder", "vectors", "catalog", "adapter", "prototypes"]) -> Path:
-        """Where to write the next version's file of a role."""
+    def stage(self, role: str) -> Path:
+        """Where to write the next version's file of a role: see `roles_of`."""
         return self.path / f"{_STAGING}{role}"
 
     def commit(
@@ -269,11 +282,14 @@ class BundleWriter:
         decision: Mapping[str, Any],
         adaptation: Adaptation,
         resizer: Literal["pillow", "opencv"],
+        second: SecondRecord | None = None,
     ) -> Bundle:
         """Make the staged files the bundle's. Roles that weren't staged keep the file they have, if they are still needed."""
         files: dict[str, FileEntry] = {} if self.current is None else dict(self.current.manifest.files)
         suffixes = {**_SUFFIXES, "encoder": f".{encoder.format}"}
-        roles = roles_of(adaptation)
+        if second is not None:
+            suffixes["encoder2"] = f".{second.encoder.format}"
+        roles = roles_of(adaptation, second)
         for role, suffix in suffixes.items():
             staged = self.path / f"{_STAGING}{role}"
             if not staged.exists():
@@ -286,6 +302,8 @@ class BundleWriter:
                 _remove(self.path / name)
             staged.replace(self.path / name)
         sync_folder(self.path)
+        if second is not None:
+            second = replace(second, encoder=renamed(second.encoder, files["encoder2"].name))
         manifest = Manifest(
             generation=self._generation + 1,
             created_by=f"shelfmatch {__version__}",
@@ -296,6 +314,7 @@ class BundleWriter:
             decision=decision,
             adaptation=adaptation,
             resizer=resizer,
+            second=second,
         )
         write_atomic(self.path / MANIFEST, manifest.to_bytes())
         sync_folder(self.path.absolute().parent)
@@ -327,7 +346,7 @@ def _is_ours(name: str) -> bool:
     role, _, rest = name.partition("-")
     digest, dot, suffix = rest.partition(".")
     return (
-        role in ("encoder", *_SUFFIXES)
+        role in (*ENCODER_ROLES, *_SUFFIXES)
         and len(digest) == 12
         and not set(digest) - set("0123456789abcdef")
         and dot + suffix in (*_SUFFIXES.values(), ".tflite", ".onnx")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .catalog import product_of
 from .decision import Decision, Method, best_products, margin_of
 from .errors import BundleError
+from .fusion import mean_scores
 from .index import VectorIndex
 
 Floats = NDArray[np.float64]
@@ -74,11 +75,14 @@ class Samples:
         return cls(np.empty(0), np.empty(0), np.empty(0), np.empty(0, bool))
 
 
-def leave_one_out(index: VectorIndex, limit: int = MAX_SAMPLES) -> tuple[Samples, Samples]:
+def leave_one_out(
+    index: VectorIndex, limit: int = MAX_SAMPLES, other: tuple[VectorIndex, Sequence[float]] | None = None
+) -> tuple[Samples, Samples]:
     """What the shop's own photos would score as queries: (known, unknown).
 
     Known: a photo against all others, where its product has another one. Unknown: a photo against all other products, as if
-    the shop didn't sell its own. At most `limit` photos, evenly spread.
+    the shop didn't sell its own. At most `limit` photos, evenly spread. `other`: a second encoder's index of the same references,
+    and the weights with which the two scores of a product are added.
     """
     ids = index.ids
     picks = (
@@ -90,9 +94,15 @@ def leave_one_out(index: VectorIndex, limit: int = MAX_SAMPLES) -> tuple[Samples
     vectors = index.vectors(picks) if len(picks) else np.empty((0, index.dimension), np.float32)
     products, counts = np.unique(product_of(ids), return_counts=True)
     photos_of = dict(zip(products.tolist(), counts.tolist(), strict=True))
+    ranked = _ranked_products(index, vectors, own_ids)
+    if other is not None and len(picks):
+        order = np.argsort(other[0].ids)
+        rows = order[np.searchsorted(other[0].ids, own_ids, sorter=order)]
+        seconds = _ranked_products(other[0], other[0].vectors(rows), own_ids)
+        ranked = [mean_scores(pair, other[1]) for pair in zip(ranked, seconds, strict=True)]
     known: list[tuple[float, float, int, bool]] = []
     unknown: list[tuple[float, float, int, bool]] = []
-    for own_id, hits in zip(own_ids.tolist(), _ranked_products(index, vectors, own_ids), strict=True):
+    for own_id, hits in zip(own_ids.tolist(), ranked, strict=True):
         own = own_id >> 12
         if photos_of[own] > 1 and hits:
             # As many as the product has: one fewer would give every known query away.
@@ -148,25 +158,36 @@ def calibrate(
             f"false accept rate {false_accept_rate} arrived; expected a number between 0 and 1, like 0.05"
         )
     if len(known) < MIN_SAMPLES or len(unknown) < MIN_SAMPLES:
-        logit = -_DEFAULT_SLOPE * _DEFAULT_SCORE
-        return Decision("default", logit, _DEFAULT_SLOPE, 0.0, 0.0, 0.5, false_accept_rate, len(known), len(unknown))
+        return default_decision(false_accept_rate, len(known), len(unknown))
     both = Samples.joined([known, unknown])
     shares = np.full(len(known), (1 - UNKNOWN_SHARE) / len(known)), np.full(len(unknown), UNKNOWN_SHARE / len(unknown))
     fitted = _fit_logistic(_features(both), both.right, np.concatenate(shares))
     draft = Decision(method, *fitted, 0.5, false_accept_rate, len(known), len(unknown))
-    confidences = np.sort(_confidences(draft, unknown))
+    return settle(draft, confidences_of(draft, known), known.right, confidences_of(draft, unknown), stretch)
+
+
+def default_decision(false_accept_rate: float, known: int, unknown: int) -> Decision:
+    """For a shop with too few samples: a cosine of 0.8 is as good as right, and the record says "default"."""
+    logit = -_DEFAULT_SLOPE * _DEFAULT_SCORE
+    return Decision("default", logit, _DEFAULT_SLOPE, 0.0, 0.0, 0.5, false_accept_rate, known, unknown)
+
+
+def settle(draft: Decision, known: Floats, right: NDArray[np.bool_], unknown: Floats, stretch: float = 1.0) -> Decision:
+    """The draft with its threshold and what it comes to, from the confidences of known queries, which of them are `right`, and
+    those of unknown ones; `stretch` as for `calibrate`."""
+    false_accept_rate = draft.target_false_accept_rate
+    confidences = np.sort(unknown)
     stretched = 1 + (stretch - 1) * min(1.0, false_accept_rate / _WHOLE_STRETCH_FROM)
     rate = max(false_accept_rate, min(0.5, stretched * false_accept_rate))
     rank = min(len(unknown), math.ceil((len(unknown) + 1) * (1 - rate)))
     # The next number up: a query that scores like the sample itself is still one of the rejected.
     threshold = min(1.0, math.nextafter(float(confidences[rank - 1]), 2.0))
-    of_known = _confidences(draft, known)
     return replace(
         draft,
         threshold=threshold,
         false_accept_rate=float((confidences >= threshold).mean()),
-        correct_accept_rate=float(((of_known >= threshold) & known.right).mean()),
-        reliability=_reliability(of_known, known.right),
+        correct_accept_rate=float(((known >= threshold) & right).mean()),
+        reliability=_reliability(known, right),
     )
 
 
@@ -174,7 +195,8 @@ def _features(samples: Samples) -> Floats:
     return np.column_stack([samples.scores, samples.margins, np.log2(np.maximum(samples.references, 1))])
 
 
-def _confidences(decision: Decision, samples: Samples) -> Floats:
+def confidences_of(decision: Decision, samples: Samples) -> Floats:
+    """(N,): what a decision makes of samples."""
     rows = zip(samples.scores.tolist(), samples.margins.tolist(), samples.references.tolist(), strict=True)
     return np.array([decision.confidence(score, margin, int(count)) for score, margin, count in rows])
 

@@ -28,7 +28,9 @@ from ._version import __version__
 from .errors import BundleDamaged, ImageError, ShelfmatchError
 
 if TYPE_CHECKING:
+    from .adapter import Adaptation
     from .build import BuildReport, Progress
+    from .manifest import EncoderCard, IndexRecord
     from .matcher import Matcher, MatchResult
 
 
@@ -84,7 +86,11 @@ def _parser() -> argparse.ArgumentParser:
         "source", metavar="SOURCE", help="folder of folders named by SKU, or CSV with the header image,sku"
     )
     build.add_argument("-o", "--output-bundle", required=True, metavar="SHOP.bundle", help="the bundle to write")
-    build.add_argument("--encoder", metavar="NAME|FILE|CARD", help="default: the embedded one; see shelfmatch encoders")
+    build.add_argument(
+        "--encoder",
+        metavar="NAME|FILE|CARD[,…]",
+        help="default: the embedded one; see shelfmatch encoders; of two, the second looks where the first isn't sure",
+    )
     build.add_argument(
         "--output", metavar="NAME", help="tensor to use as embedding; an inner one cuts the network there"
     )
@@ -211,10 +217,11 @@ def _demo(options: argparse.Namespace) -> int:
 def _build(options: argparse.Namespace) -> int:
     from .build import build_bundle
     from .device import encoder_for_builds
+    from .encoder import encoder_names
 
     encoder = options.encoder or encoder_for_builds()
     with contextlib.ExitStack() as stack:
-        if options.output is not None:
+        if options.output is not None and len(encoder_names(encoder)) == 1:
             from shelfmatch.export import cut_if_inner  # only here: the device never needs it
 
             with quiet_native():
@@ -286,6 +293,8 @@ def _print_report(options: argparse.Namespace, report: BuildReport, headline: st
         )
     if report.adaptation is not None:
         print(f"  adapter: {report.adaptation.sentence()}")
+    if report.cascade is not None:
+        print(f"  {report.cascade.sentence()}")
     if report.decision is not None:
         print(f"  {describe_decision(report.decision.to_dict())}")
     return DONE
@@ -378,6 +387,7 @@ def _info(options: argparse.Namespace) -> int:
         "adaptation": manifest.adaptation.to_dict(),
         "encoder": manifest.encoder.to_dict(),
         "files": {role: {"name": e.name, "size_bytes": e.size_bytes} for role, e in manifest.files.items()},
+        **({} if manifest.second is None else {"second": manifest.second.to_dict()}),
     }
     products = []
     if options.products:
@@ -394,11 +404,13 @@ def _info(options: argparse.Namespace) -> int:
     print(
         f"{options.bundle}: {manifest.products:,} products, {index.references:,} references, version {manifest.generation}"
     )
-    print(
-        f"  encoder  {card.name}, {card.width}x{card.height} {card.input_dtype} → {card.dimension}, {card.size_bytes / 1e6:.1f} MB"
-    )
-    print(f"  index    {index.kind}, {index.dtype}, {manifest.files['vectors'].size_bytes / 1e6:.1f} MB")
-    print(f"  adapter  {manifest.adaptation.sentence()}")
+    print(_looks_told(card, index, manifest.files["vectors"].size_bytes, manifest.adaptation))
+    if manifest.second is not None:
+        from .cascade import Cascade
+
+        second = manifest.second
+        print(_looks_told(second.encoder, second.index, manifest.files["vectors2"].size_bytes, second.adaptation))
+        print(f"  {Cascade.from_dict(second.cascade).sentence()}")
     print(f"  {describe_decision(dict(manifest.decision))}")
     print(reliability_lines(manifest.decision["reliability"]), end="")
     for product_record in products:
@@ -409,6 +421,16 @@ def _info(options: argparse.Namespace) -> int:
             )
         )
     return DONE
+
+
+def _looks_told(card: EncoderCard, index: IndexRecord, size_bytes: int, adaptation: Adaptation) -> str:
+    """An encoder and what its embeddings are compared with, for people."""
+    return (
+        f"  encoder  {card.name}, {card.width}x{card.height} {card.input_dtype} → {card.dimension}, "
+        f"{card.size_bytes / 1e6:.1f} MB\n"
+        f"  index    {index.kind}, {index.dtype}, {size_bytes / 1e6:.1f} MB\n"
+        f"  adapter  {adaptation.sentence()}"
+    )
 
 
 def _verify(options: argparse.Namespace) -> int:

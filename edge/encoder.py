@@ -21,6 +21,8 @@ from .manifest import EncoderCard, Quantization
 from .runtime import RUNTIMES, Session, SessionPool, choose_runtime, open_session
 
 Vector: TypeAlias = NDArray[np.float32]
+EncoderNames: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+"""One encoder, or two: names, files or cards; in text with a comma between them."""
 
 DEFAULT_ENCODER = "shelfmatch-first-cnn"
 _NO_CARDS = {"known_encoders.json", "measured.json"}
@@ -310,6 +312,37 @@ def find_encoder(
         f"unknown encoder {str(source)!r}; expected {', '.join(known)}, a .tflite or .onnx file, or a card; "
         "shelfmatch encoders lists those that can be had"
     )
+
+
+def find_encoders(
+    source: EncoderNames, output: str | None = None, runtime: str = "auto"
+) -> list[tuple[EncoderCard, Path]]:
+    """Card and file of each of one or two encoders. Raises EncoderError or CardRequired."""
+    names = encoder_names(source)
+    if len(names) > 1 and output is not None:
+        raise EncoderError(
+            f"output {output!r} arrived with two encoders; expected it with one, cut the network first "
+            "(shelfmatch.export.cut) and name the file it becomes"
+        )
+    found = [find_encoder(name, output, runtime) for name in names]
+    if len(found) > 1 and found[0][0].sha256 == found[1][0].sha256:
+        raise EncoderError(
+            f"encoders {names[0]} and {names[1]} are the same file; expected two different ones, or one alone"
+        )
+    return found
+
+
+def encoder_names(source: EncoderNames) -> tuple[str | os.PathLike[str], ...]:
+    """One or two names, files or cards, from such a tuple or from text with a comma. Raises EncoderError."""
+    names: tuple[str | os.PathLike[str], ...]
+    if isinstance(source, str) and "," in source and not Path(source).exists():
+        names = tuple(part.strip() for part in source.split(","))
+    else:
+        names = (source,) if isinstance(source, (str, os.PathLike)) else tuple(source)
+    if not 1 <= len(names) <= 2 or "" in map(str, names):
+        told = ", ".join(repr(str(name)) for name in names) or "none"
+        raise EncoderError(f"encoders {told} arrived; expected one, or two with a comma between them")
+    return names
 
 
 def read_card(path: Path) -> tuple[EncoderCard, Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,26 +39,35 @@ def enroll(
     writer: BundleWriter,
     editor: CatalogEditor,
     catalogue: CatalogSource,
-    encoder: Encoder,
+    encoders: Sequence[Encoder],
     *,
     workers: int,
     views: int,
     report: BuildReport,
     progress: Progress | None,
-) -> Iterator[tuple[int, Embedded]]:
-    """(reference id, embeddings) of a source's photos as they are entered into the catalogue, in the source's order."""
-    cache = EmbeddingCache(writer.work_folder() / "embeddings.sqlite", encoder)
+) -> Iterator[tuple[int, tuple[Embedded, ...]]]:
+    """(reference id, embeddings by each encoder) of a source's photos as they are entered into the catalogue, in the source's
+    order. A photo that one of the encoders can't use isn't entered."""
+    names = ("embeddings.sqlite", "embeddings2.sqlite")  # a file each: SQLite has one writer at a time
+    caches = [
+        EmbeddingCache(writer.work_folder() / name, encoder) for name, encoder in zip(names, encoders, strict=False)
+    ]
     seen: dict[tuple[str, bytes], str] = {}
     owner: dict[bytes, tuple[str, str]] = {}
     for sku, label, digest in editor.photos():
         seen[sku, digest] = label
         owner.setdefault(digest, (sku, label))
     try:
-        stream = embed_photos(catalogue.photos, encoder, cache, workers, views)
-        for done in progress(stream, len(catalogue.photos)) if progress is not None else stream:
-            photo = done.photo
-            if done.embedded is None:
-                report.unreadable.append((photo.label, done.problem))
+        streams = [
+            embed_photos(catalogue.photos, encoder, cache, workers, views)
+            for encoder, cache in zip(encoders, caches, strict=True)
+        ]
+        counted = progress(streams[0], len(catalogue.photos)) if progress is not None else streams[0]
+        for looks in zip(counted, *streams[1:], strict=True):
+            done, photo, problem = looks[0], looks[0].photo, _problem_of(looks)
+            embedded = tuple(one.embedded for one in looks if one.embedded is not None)
+            if problem:
+                report.unreadable.append((photo.label, problem))
                 continue
             product_id = editor.put_product(photo.sku, catalogue.attributes.get(photo.sku, {}))
             twin = seen.get((photo.sku, done.sha256))
@@ -71,10 +80,20 @@ def enroll(
                 report.duplicates.append((photo.label, reason))
             seen[photo.sku, done.sha256] = photo.label
             report.references += 1
-            yield editor.add_reference(product_id, photo.label, done.sha256), done.embedded
+            yield editor.add_reference(product_id, photo.label, done.sha256), embedded
     finally:
-        cache.close()
+        for cache in caches:
+            cache.close()
     report.without_photos = [sku for sku in catalogue.skus() if editor.product_id(sku) is None]
+
+
+def _problem_of(seen: Sequence[EmbeddedPhoto]) -> str:
+    """Why a photo can't be entered, "" where each encoder has embedded the same bytes."""
+    for one in seen:
+        if one.embedded is None:
+            return one.problem
+    changed = any(one.sha256 != seen[0].sha256 for one in seen)
+    return f"{seen[0].photo.label} changed while it was read" if changed else ""
 
 
 @dataclass(slots=True)
@@ -89,19 +108,33 @@ class Enrolled:
 
     @classmethod
     def collect(cls, rows: Iterable[tuple[int, Embedded]], dimension: int, most: int) -> Enrolled:
-        """From a stream of at most `most` photos, straight into one array: beside a list, 100,000 would be in memory twice."""
-        ids = np.empty(most, np.uint32)
-        shots = np.zeros(most, bool)
-        vectors = np.empty((most, dimension), np.float32)
-        views = np.empty((most, 0, dimension), np.float32)
+        """From a stream of at most `most` photos of one encoder."""
+        (one,) = cls.collect_each(((number, (embedded,)) for number, embedded in rows), (dimension,), most)
+        return one
+
+    @classmethod
+    def collect_each(
+        cls, rows: Iterable[tuple[int, Sequence[Embedded]]], dimensions: Sequence[int], most: int
+    ) -> list[Enrolled]:
+        """One for each encoder, straight into its array: beside a list, 100,000 photos would be in memory twice."""
+        made = [
+            cls(
+                np.empty(most, np.uint32),
+                np.empty((most, dimension), np.float32),
+                np.empty((most, 0, dimension), np.float32),
+                np.zeros(most, bool),
+            )
+            for dimension in dimensions
+        ]
         count = 0
-        for reference_id, embedded in rows:
-            if not count:
-                views = np.empty((most, *embedded.views.shape), np.float32)
-            ids[count], shots[count] = reference_id, embedded.is_packshot
-            vectors[count], views[count] = embedded.vector, embedded.views
+        for reference_id, embeddings in rows:
+            for one, embedded in zip(made, embeddings, strict=True):
+                if not count:
+                    one.views = np.empty((most, *embedded.views.shape), np.float32)
+                one.ids[count], one.is_packshot[count] = reference_id, embedded.is_packshot
+                one.vectors[count], one.views[count] = embedded.vector, embedded.views
             count += 1
-        return cls(ids[:count], vectors[:count], views[:count], shots[:count])
+        return [cls(one.ids[:count], one.vectors[:count], one.views[:count], one.is_packshot[:count]) for one in made]
 
     @classmethod
     def of_vectors(cls, ids: NDArray[np.uint32], vectors: Floats) -> Enrolled:

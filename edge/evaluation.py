@@ -81,7 +81,8 @@ class Evaluation(Rates):
 
     The intervals are Wilson's at 95 %. `calibration_error` (15 bins, Guo et al. 2017) holds the confidence of each answer's
     best candidate against whether that is the product; for an unknown query it never is. `by`: attribute → rates by value,
-    of the known queries' products, and of unknown queries where the CSV has such a column.
+    of the known queries' products, and of unknown queries where the CSV has such a column. `second_encoder_rate`: the share of
+    queries at which both encoders of a bundle looked; None where it has one.
     """
 
     queries: int
@@ -97,9 +98,10 @@ class Evaluation(Rates):
     by: dict[str, list[GroupRates]] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list, repr=False)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
+    second_encoder_rate: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The document of `eval --json`."""
+        """The document of `eval --json`; "second_encoder_rate" only of bundles with two encoders."""
         return {
             "queries": self.queries,
             "recall_at_1": self.recall_at_1,
@@ -123,6 +125,7 @@ class Evaluation(Rates):
             "stages_ms": self.stages_ms,
             "looked_again": self.looked_again,
             "unreadable": [{"image": label, "message": problem} for label, problem in self.unreadable],
+            **({} if self.second_encoder_rate is None else {"second_encoder_rate": self.second_encoder_rate}),
         }
 
     def rows(self) -> list[tuple[str, str]]:
@@ -140,6 +143,11 @@ class Evaluation(Rates):
             ),
             ("known against unknown, AUROC", _decimal(self.auroc)),
             ("calibration error of confidence", _decimal(self.calibration_error)),
+            *(
+                [("second encoder asked", percent(self.second_encoder_rate))]
+                if self.second_encoder_rate is not None
+                else []
+            ),
             (
                 "photo → product, p50 / p90 / p99",
                 " / ".join(f"{value:.1f}" for value in self.latency_ms.values()) + " ms",
@@ -263,8 +271,8 @@ def _check_attributes(matcher: Matcher, by: Sequence[str]) -> None:
         raise CatalogError(f"no product has the attribute {unknown[0]!r}; the catalogue has {', '.join(known)}")
 
 
-_STAGES = ("decode", "preprocess", "encode", "search", "decide", "look_again")
-"""The last one's median is over the photos that were looked at again."""
+_STAGES = ("decode", "preprocess", "encode", "search", "decide", "second_encoder", "look_again")
+"""The medians of the last two are over the photos at which the second encoder looked, and that were looked at again."""
 
 
 def _measured(answers: list[Answer], target: float) -> Evaluation:
@@ -290,6 +298,9 @@ def _measured(answers: list[Answer], target: float) -> Evaluation:
         reliability=table,
         confusions=confusions_of(answers),
         answers=answers,
+        second_encoder_rate=_mean(
+            np.array([answer.second_encoder for _, answer in answers if answer.second_encoder is not None])
+        ),
     )
 
 

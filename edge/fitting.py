@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +35,12 @@ MIN_PACKSHOTS = 8
 
 _MEMBERS = 8_000_000
 """Cells of a membership matrix, 32 MB."""
-_NEAR_BEST = 0.01
+NEAR_BEST = 0.01
 """Choices whose recalls differ by less are as good. Among them prototypes come first, which photos of another visit move less
 (grocery validation: up to four points) and which are fewer to scan; then the better separation of unknown products."""
 
 Choice = tuple[float | None, Scoring]
+Mask: TypeAlias = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class Fit:
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class Held:
     """Scores of held-out queries under one choice."""
 
     known: Samples
@@ -92,10 +94,12 @@ class _Held:
 
     @property
     def recall(self) -> float:
+        """The share of known queries that are found."""
         return float(self.known.right.mean()) if len(self.known) else 0.0
 
     @property
     def separation(self) -> float:
+        """How well known and unknown queries are told apart: AUROC."""
         from .evaluation import auroc
 
         return auroc((self.known.scores + self.known.margins).tolist(),
@@ -111,7 +115,7 @@ def fit(pictures: Pictures, *, force: bool = False, views: int = 0) -> Fit:
     dimension = pictures.vectors.shape[1]
     photos = int((~pictures.is_view).sum())
     products = len(np.unique(pictures.products))
-    by_photo = _has_second_photos(pictures)
+    by_photo = has_second_photos(pictures)
     held = _hold_out(pictures, by_photo)
     plain = held[None, "max"]
     adapted = {choice: one for choice, one in held.items() if choice[0] is not None}
@@ -128,7 +132,7 @@ def fit(pictures: Pictures, *, force: bool = False, views: int = 0) -> Fit:
         return none(f"held-out pictures are too few to tell ({len(plain.known)}; at least {MIN_SAMPLES})")
     best = max(one.recall for one in adapted.values())
     choice = max(
-        (choice for choice, one in adapted.items() if one.recall >= best - _NEAR_BEST),
+        (choice for choice, one in adapted.items() if one.recall >= best - NEAR_BEST),
         key=lambda choice: (choice[1] == "prototype", adapted[choice].separation),
     )
     chosen = adapted[choice]
@@ -144,7 +148,7 @@ def fit(pictures: Pictures, *, force: bool = False, views: int = 0) -> Fit:
     return Fit(adapter, told, chosen.known, chosen.unknown, by_photo)
 
 
-def _recall(held: _Held) -> float | None:
+def _recall(held: Held) -> float | None:
     return held.recall if len(held.known) else None
 
 
@@ -233,43 +237,69 @@ def _discriminants(
         yield (vectors * scale) @ axes[: max(1, most)].T
 
 
-def _has_second_photos(pictures: Pictures) -> bool:
+def has_second_photos(pictures: Pictures) -> bool:
     """Whether enough products have two photos: then photos are held out, otherwise views are."""
     _, counts = np.unique(pictures.products[~pictures.is_view], return_counts=True)
     return bool((counts > 1).mean() >= 0.5)
 
 
-def _hold_out(pictures: Pictures, by_photo: bool) -> dict[Choice, _Held]:
-    """Score held-out pictures under every choice.
+def _hold_out(pictures: Pictures, by_photo: bool) -> dict[Choice, Held]:
+    """Score held-out pictures under every choice."""
+    space = reduced(pictures)
+    shrinkages = SHRINKAGES if by_photo else (VIEW_SHRINKAGE,)
+    collected: dict[Choice, list[tuple[Samples, Samples]]] = {}
+    for gallery, asked, strangers in rounds(pictures, space, by_photo):
+        for choice, samples in _round(pictures, space, gallery, asked, strangers, shrinkages).items():
+            collected.setdefault(choice, []).append(samples)
+    empty = Samples.empty()
+    held: dict[Choice, Held] = {(None, "max"): Held(empty, empty)}
+    for choice, parts in collected.items():
+        held[choice] = Held(Samples.joined([k for k, _ in parts]), Samples.joined([u for _, u in parts]))
+    return held
+
+
+def reduced(pictures: Pictures) -> Floats:
+    """(N, R): the pictures, centred, in their leading principal components."""
+    mean, packshot_mean = _centers(pictures)
+    rows = pictures.vectors - np.where(pictures.is_packshot[:, np.newaxis], packshot_mean, mean)
+    return rows @ _principal(rows)
+
+
+def rounds(pictures: Pictures, space: Floats, by_photo: bool) -> Iterator[tuple[Mask, Mask, Mask]]:
+    """Which pictures are in the gallery, which are queries, and which of those are strangers, all (N,), round by round.
 
     In each round a part of the products is unknown (none of their pictures in the gallery), and of the others one group of
     like pictures is held out. Where products have one photo each, some of its views are the queries.
     """
-    mean, packshot_mean = _centers(pictures)
-    rows = pictures.vectors - np.where(pictures.is_packshot[:, np.newaxis], packshot_mean, mean)
-    reduced = rows @ _principal(rows)
-    groups = _groups(pictures, reduced, by_photo)
-    shrinkages = SHRINKAGES if by_photo else (VIEW_SHRINKAGE,)
+    groups = _groups(pictures, space, by_photo)
     labels = np.unique(pictures.products)
     random = np.random.default_rng(0)
     parts = min(ROUNDS, len(labels))
     part_of = dict(zip(labels.tolist(), (random.permutation(len(labels)) % parts).tolist(), strict=True))
     part = np.array([part_of[label] for label in pictures.products.tolist()])
-    collected: dict[Choice, list[tuple[Samples, Samples]]] = {}
     for number in range(parts):
         turn = groups == number % GROUPS
         sold = (part != number) if parts > 2 else np.ones(len(part), bool)
         gallery = sold & ~turn
         asked = (turn | ~sold) & (~pictures.is_view if by_photo else pictures.is_view)
-        if not gallery.any() or not asked.any():
-            continue
-        for choice, samples in _round(pictures, reduced, gallery, asked, asked & ~sold, shrinkages).items():
-            collected.setdefault(choice, []).append(samples)
-    empty = Samples.empty()
-    held: dict[Choice, _Held] = {(None, "max"): _Held(empty, empty)}
-    for choice, rounds in collected.items():
-        held[choice] = _Held(Samples.joined([k for k, _ in rounds]), Samples.joined([u for _, u in rounds]))
-    return held
+        if gallery.any() and asked.any():
+            yield gallery, asked, asked & ~sold
+
+
+def scores_under(
+    pictures: Pictures, space: Floats, choice: Choice, gallery: Mask, asked: Mask
+) -> tuple[NDArray[np.int64], Floats]:
+    """(P,) products of the gallery and (Q, P) scores of the queries under one choice."""
+    kept = pictures.take(gallery)
+    photos = ~kept.is_view
+    if choice[0] is None:
+        return _best_of(pictures.vectors[asked], kept.vectors[photos], kept.products[photos])
+    (matrix,) = _discriminants(space[gallery], kept.products, kept.weights(), (choice[0],))
+    rows, queries = _unit(space[gallery] @ matrix), _unit(space[asked] @ matrix)
+    if choice[1] == "max":
+        return _best_of(queries, rows[photos], kept.products[photos])
+    labels, means = _means(rows, kept.products, kept.weights())
+    return labels, queries @ means.T
 
 
 def _groups(pictures: Pictures, rows: Floats, by_photo: bool) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""The matcher's slower ways of looking: a second look at rejected photos, several frames, and an explanation."""
+"""The matcher's slower ways of looking: with a second encoder, again at rejected photos, at several frames, and to explain."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from .attributes import Where
+from .cascade import Allowed, Second, fused_rank
+from .encoder import Encoder, Vector
+from .errors import VectorError
 from .explanation import Explanation, explain
 from .fusion import DEPTH, Ranked
-from .image import ImageSource, Limits, Pixels, decode
+from .gallery import Gallery
+from .image import Decoded, ImageSource, Limits, Pixels, decode, fit
 from .lookagain import LookAgain, less_sure, second_look
-from .matcher import Candidate, Matcher, _accepted, _allowed, _candidates, _Version
+from .matcher import Candidate, Matcher, _accepted, _candidates, _Version
 from .tracking import Frame, Sameness, Tracker, Verdict
 
 
@@ -24,13 +25,18 @@ def look_again(
     limits: Limits,
     candidates: tuple[Candidate, ...],
     count: int,
-    allowed: NDArray[np.bool_] | None,
+    where: Where | None,
 ) -> tuple[LookAgain, tuple[Candidate, ...]]:
     """Mend a rejected photo and rank again; `candidates`, those of the first look, where that says nothing."""
     encoder = version.encoder
+    allowed = _allowed_each(version, where)
 
     def rank(pixels: Pixels) -> Ranked:
-        return version.gallery.rank(version.gallery.adapted(encoder.embed_pixels(pixels)), max(DEPTH, count), allowed)
+        vectors = [version.gallery.adapted(encoder.embed_pixels(pixels))]
+        if version.second is not None:
+            second = version.second
+            vectors.append(second.gallery.adapted(second.encoder.embed_pixels(as_second_sees(second, encoder, pixels))))
+        return _rank(version, vectors, max(DEPTH, count), allowed)
 
     look, ranked = second_look(decode(image, encoder.card, limits), encoder.card, encoder.resizer, rank)
     if ranked:
@@ -41,13 +47,59 @@ def look_again(
     return (replace(look, problem=None) if _accepted(version, candidates) else look), candidates
 
 
+def ask_second(
+    version: _Version,
+    image: ImageSource,
+    limits: Limits,
+    vector: Vector,
+    candidates: tuple[Candidate, ...],
+    count: int,
+    where: Where | None,
+) -> tuple[Candidate, ...]:
+    """What both encoders together say of a photo; `vector`: what the first saw, `candidates`: what it said, which stays where the
+    second's output says nothing."""
+    second = version.second
+    assert second is not None
+    try:
+        seen = second.gallery.adapted(second.encoder.embed_timed(image, limits).vector)
+    except VectorError:
+        return candidates
+    return _candidates(version, _rank(version, [vector, seen], count, _allowed_each(version, where)))
+
+
+def as_second_sees(second: Second, first: Encoder, pixels: Pixels) -> Pixels:
+    """Pixels made for the first encoder in the size of the second: the same part of the photo, whatever its own card would cut."""
+    card = second.encoder.card
+    if (card.width, card.height) == (first.card.width, first.card.height):
+        return pixels
+    return fit(Decoded(pixels), replace(card, resize="squash", crop_fraction=1.0), second.encoder.resizer)
+
+
+def _allowed_each(version: _Version, where: Where | None) -> list[Allowed]:
+    """Which references of each encoder's index a filter lets pass."""
+    return [version.catalog.passing(one.index.ids, where) if where else None for one in version.galleries]
+
+
+def _rank(version: _Version, vectors: Sequence[Vector], count: int, allowed: Sequence[Allowed]) -> Ranked:
+    """The best products for what each encoder of the bundle saw."""
+    if version.second is None:
+        return version.gallery.rank(vectors[0], count, allowed[0])
+    return fused_rank(version.galleries, vectors, version.second.cascade.weights, count, allowed)
+
+
 def tracker_of(matcher: Matcher, limits: Limits, top_k: int, where: Where | None) -> Tracker:
-    """A tracker whose frames this matcher looks at and whose mean scores its decision judges."""
+    """A tracker whose frames this matcher looks at and whose mean scores its decision judges.
+
+    Of two encoders, both look at each frame: scores of one and of both don't make a mean.
+    """
 
     def look(image: ImageSource) -> Frame:
         version = matcher._fresh()
-        vector = version.gallery.adapted(version.encoder.embed_timed(image, limits).vector)
-        return Frame(vector, version.gallery.rank(vector, max(DEPTH, top_k), _allowed(version, where)), version)
+        vectors = [version.gallery.adapted(version.encoder.embed_timed(image, limits).vector)]
+        if version.second is not None:
+            second = version.second
+            vectors.append(second.gallery.adapted(second.encoder.embed_timed(image, limits).vector))
+        return Frame(vectors[0], _rank(version, vectors, max(DEPTH, top_k), _allowed_each(version, where)), version)
 
     return Tracker(look, judge, sameness, top_k=top_k)
 
@@ -74,16 +126,34 @@ def explanation_of(
     """Match a photo and explain the best candidate, accepted or not."""
     version = matcher._fresh()
     result = matcher.match(image, where=where)
-    own = _allowed(version, {"sku": result.candidates[0].sku}) if result.candidates else None
+    own = _allowed_each(version, {"sku": result.candidates[0].sku}) if result.candidates else [None, None]
     nearest: list[int] = []
 
     def scores_of(pictures: Sequence[Pixels]) -> list[float]:
-        """Of the best product; 0 for a picture that says nothing."""
-        embeddings = version.encoder.embed_batch(pictures)
-        vectors = [version.gallery.adapted(embedding) if embedding.any() else None for embedding in embeddings]
-        if not nearest and own is not None and vectors[0] is not None:  # the first picture is the uncovered one
-            found, _ = version.gallery.index.search(vectors[0], int(own.sum()), allowed=own)
-            nearest.extend(int(number) for number in found[0])
-        return [version.gallery.rank(vector, 1, own)[0][1] if vector is not None else 0.0 for vector in vectors]
+        """Of the best product, by the encoders that the match rests on; 0 for a picture that says nothing."""
+        scores = _scores_by(version.encoder, version.gallery, pictures, own[0])
+        if not nearest and own[0] is not None:  # the first picture is the uncovered one
+            first = version.encoder.embed_batch(pictures[:1])[0]
+            if first.any():
+                found, _ = version.gallery.index.search(
+                    version.gallery.adapted(first), int(own[0].sum()), allowed=own[0]
+                )
+                nearest.extend(int(number) for number in found[0])
+        second = version.second
+        mended = result.look_again is not None and bool(result.look_again.variant)
+        if second is None or not (result.second_encoder or mended):
+            return scores
+        seen = [as_second_sees(second, version.encoder, picture) for picture in pictures]
+        others = _scores_by(second.encoder, second.gallery, seen, own[1])
+        weights = second.cascade.weights
+        return [weights[0] * one + weights[1] * other for one, other in zip(scores, others, strict=True)]
 
     return explain(result, image, version.encoder, version.catalog, scores_of, nearest, photos, grid, limits)
+
+
+def _scores_by(encoder: Encoder, gallery: Gallery, pictures: Sequence[Pixels], own: Allowed) -> list[float]:
+    """The best score of one product's references, or of its prototype, in each picture; 0 for one that says nothing."""
+    return [
+        gallery.rank(gallery.adapted(embedding), 1, own)[0][1] if embedding.any() else 0.0
+        for embedding in encoder.embed_batch(pictures)
+    ]

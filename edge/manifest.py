@@ -14,8 +14,10 @@ from .adapter import Adaptation
 from .errors import BundleDamaged, BundleError, BundleVersion, EncoderError
 
 CARD_VERSION = 1
-BUNDLE_VERSION = 2
+ONE_ENCODER_VERSION = 2
 """2: an adapter and prototypes, and tables in the catalogue for filters and words. No release wrote format 1."""
+BUNDLE_VERSION = 3
+"""3: a second encoder. Bundles with one encoder stay format 2, which readers of that format can answer from."""
 BUNDLE_FORMAT = "shelfmatch-bundle"
 IN_THE_GRAPH = "in the graph"
 
@@ -162,6 +164,37 @@ class IndexRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class SecondRecord:
+    """What a bundle with two encoders has of the other one, and when that is asked: `cascade` is what `cascade.Cascade` reads."""
+
+    encoder: EncoderCard
+    index: IndexRecord
+    adaptation: Adaptation
+    cascade: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it stands in the manifest."""
+        return {
+            "cascade": dict(self.cascade),
+            "index": dataclasses.asdict(self.index),
+            "adaptation": self.adaptation.to_dict(),
+            "encoder": self.encoder.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any], where: str) -> SecondRecord:
+        """From the manifest. Raises EncoderError, BundleError, KeyError or TypeError."""
+        if not isinstance(record["cascade"], Mapping):
+            raise TypeError("the cascade")
+        return cls(
+            EncoderCard.from_dict(record["encoder"]),
+            _build(IndexRecord, record["index"], where),
+            Adaptation.from_dict(record["adaptation"]),
+            record["cascade"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """A bundle's table of contents. `decision` is what `decision.Decision` reads, `resizer` what the photos went through."""
 
@@ -174,12 +207,13 @@ class Manifest:
     decision: Mapping[str, Any]
     adaptation: Adaptation
     resizer: Literal["pillow", "opencv"] = "pillow"
+    second: SecondRecord | None = None
 
     def to_bytes(self) -> bytes:
         """Readable JSON that ends in the sha256 of everything before that hash."""
         record = {
             "format": BUNDLE_FORMAT,
-            "format_version": BUNDLE_VERSION,
+            "format_version": ONE_ENCODER_VERSION if self.second is None else BUNDLE_VERSION,
             "generation": self.generation,
             "created_by": self.created_by,
             "products": self.products,
@@ -189,6 +223,7 @@ class Manifest:
             "decision": dict(self.decision),
             "adaptation": self.adaptation.to_dict(),
             "encoder": self.encoder.to_dict(),
+            **({} if self.second is None else {"second": self.second.to_dict()}),
         }
         body = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)[:-2].encode()
         return body + _SEAL + hashlib.sha256(body).hexdigest().encode() + _SEAL_END
@@ -212,11 +247,11 @@ class Manifest:
         version = record.get("format_version")
         if isinstance(version, int) and version > BUNDLE_VERSION:
             raise BundleVersion(
-                f"{where} has bundle format {version}; this shelfmatch reads format {BUNDLE_VERSION}, install a newer one"
+                f"{where} has bundle format {version}; this shelfmatch reads up to {BUNDLE_VERSION}, install a newer one"
             )
-        if sealed and version != BUNDLE_VERSION:
+        if sealed and version not in (ONE_ENCODER_VERSION, BUNDLE_VERSION):
             raise BundleVersion(
-                f"{where} has bundle format {version}; this shelfmatch reads format {BUNDLE_VERSION}, build the bundle again"
+                f"{where} has bundle format {version}; this shelfmatch reads {_READABLE}, build the bundle again"
             )
         if not sealed:
             raise BundleDamaged(
@@ -224,6 +259,8 @@ class Manifest:
             )
         try:
             _one_of("resizer", record["resizer"], ("pillow", "opencv"))
+            if version == ONE_ENCODER_VERSION and "second" in record:
+                raise KeyError("a format that has a second encoder")
             return cls(
                 generation=record["generation"],
                 created_by=record["created_by"],
@@ -234,11 +271,13 @@ class Manifest:
                 decision=record["decision"],
                 adaptation=Adaptation.from_dict(record["adaptation"]),
                 resizer=record["resizer"],
+                second=None if version == ONE_ENCODER_VERSION else SecondRecord.from_dict(record["second"], where),
             )
         except (KeyError, AttributeError, TypeError, EncoderError) as error:
             raise BundleError(f"{where} lacks or misstates {error}; build the bundle again") from error
 
 
+_READABLE = f"formats {ONE_ENCODER_VERSION} and {BUNDLE_VERSION}"
 _SEAL = b',\n  "sha256": "'
 _SEAL_END = b'"\n}\n'
 

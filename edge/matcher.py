@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import device
-from .adapter import Adapter
+from .adapter import Adaptation, Adapter
 from .attributes import Where
 from .bundle import Bundle, Stamp, read_stamp
+from .cascade import Cascade, Second
 from .catalog import Catalog, Product, Reference
 from .decision import Decision, margin_of
 from .encoder import Encoder, Vector
@@ -30,14 +31,15 @@ if TYPE_CHECKING:
     from .explanation import Explanation
     from .labels import Label
     from .lookagain import LookAgain
+    from .manifest import EncoderCard, IndexRecord
     from .neighbours import Neighbour
     from .tracking import Tracker
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A product that the photo may show: its cosine (of its best reference or of its prototype, see `adapter.Adaptation`), and
-    the probability that it is right."""
+    """A product that the photo may show: its cosine (of its best reference or of its prototype, see `adapter.Adaptation`; where
+    two encoders looked, the weighted mean of both), and the probability that it is right."""
 
     product: Product
     score: float
@@ -67,6 +69,7 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class MatchResult:
     """The answer to one photo. `sku` is None for "unknown"; `candidates` are distinct products, best first, in both cases.
+    `second_encoder`: whether both encoders looked, in a bundle with two; None in one with one.
     `labels`: attribute → its likely value, for those that were asked for; None where no product that may vote has one.
     `look_again`: how a rejected photo was mended and looked at again; None where the first look was enough."""
 
@@ -79,6 +82,7 @@ class MatchResult:
     generation: int = 0
     labels: Mapping[str, Label | None] = field(default_factory=dict)
     look_again: LookAgain | None = None
+    second_encoder: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The document of `match --json`; labels only where they were asked for, "look_again" only after a second look."""
@@ -94,6 +98,8 @@ class MatchResult:
             record["labels"] = {
                 attribute: None if label is None else label.to_dict() for attribute, label in self.labels.items()
             }
+        if self.second_encoder is not None:
+            record["second_encoder"] = self.second_encoder
         if self.look_again is not None:
             record["look_again"] = self.look_again.to_dict()
         return record
@@ -108,6 +114,12 @@ class _Version:
     gallery: Gallery
     catalog: Catalog
     decision: Decision
+    second: Second | None = None
+
+    @property
+    def galleries(self) -> tuple[Gallery, ...]:
+        """Of one encoder, or of both."""
+        return (self.gallery,) if self.second is None else (self.gallery, self.second.gallery)
 
 
 class Matcher:
@@ -180,7 +192,7 @@ class Matcher:
 
     @property
     def encoder(self) -> Encoder:
-        """The encoder in use."""
+        """The encoder in use; of two, the one that looks at every photo."""
         return self._current().encoder
 
     @property
@@ -216,13 +228,20 @@ class Matcher:
         ranked = version.gallery.rank(vector, max(2, top_k), allowed)
         voted = _labels(version, vector, labels, allowed)
         after_search = time.perf_counter()
-        candidates = _candidates(version, ranked)
-        after_decide = end = time.perf_counter()
-        look = None
+        candidates = _candidates(version, ranked, alone=True)
+        after_decide = after_second = end = time.perf_counter()
+        second = look = None
+        if version.second is not None:
+            second = bool(candidates) and not version.second.cascade.is_sure(candidates[0].confidence)
+            if second:
+                from .looking import ask_second  # a photo of which the first encoder is sure doesn't pay for it
+
+                candidates = ask_second(version, image, self._limits, vector, candidates, max(2, top_k), where)
+                after_second = end = time.perf_counter()
         if self._looks_again and not _accepted(version, candidates):
             from .looking import look_again  # only rejected photos pay for it
 
-            look, candidates = look_again(version, image, self._limits, candidates, max(2, top_k), allowed)
+            look, candidates = look_again(version, image, self._limits, candidates, max(2, top_k), where)
             end = time.perf_counter()
         best = candidates[0] if candidates else None
         accepted = _accepted(version, candidates)
@@ -238,12 +257,14 @@ class Matcher:
                 "encode": embedding.encode_ms,
                 "search": (after_search - before_search) * 1e3,
                 "decide": (after_decide - after_search) * 1e3,
-                **({"look_again": (end - after_decide) * 1e3} if look is not None else {}),
+                **({"second_encoder": (after_second - after_decide) * 1e3} if second else {}),
+                **({"look_again": (end - after_second) * 1e3} if look is not None else {}),
                 "total": (end - start) * 1e3,
             },
             generation=version.bundle.manifest.generation,
             labels=voted,
             look_again=look,
+            second_encoder=second,
         )
 
     def track(self, *, top_k: int = 5, where: Where | None = None) -> Tracker:
@@ -350,37 +371,62 @@ class Matcher:
 
     def _load_version(self, bundle: Bundle, previous: _Version | None) -> _Version:
         manifest = bundle.manifest
-        adaptation = manifest.adaptation
+        second = None
+        before = [] if previous is None else [previous.encoder]
+        if manifest.second is not None:
+            if previous is not None and previous.second is not None:
+                before.append(previous.second.encoder)
+            other = manifest.second
+            cascade = Cascade.from_dict(other.cascade)
+            second = Second(*self._look_of(bundle, other.encoder, other.index, other.adaptation, "2", before), cascade)
+        encoder, gallery = self._look_of(bundle, manifest.encoder, manifest.index, manifest.adaptation, "", before)
+        if second is not None and not _same_references(gallery.index, second.gallery.index):
+            raise BundleError(f"{bundle.path}: the vectors of the two encoders disagree; build the bundle again")
+        catalog = Catalog(bundle.check("catalog"))
+        return _Version(bundle, encoder, gallery, catalog, Decision.from_dict(manifest.decision), second)
+
+    def _look_of(
+        self,
+        bundle: Bundle,
+        card: EncoderCard,
+        record: IndexRecord,
+        adaptation: Adaptation,
+        suffix: str,
+        before: Sequence[Encoder],
+    ) -> tuple[Encoder, Gallery]:
+        """An encoder and what its embeddings are compared with. `suffix`: of its files' roles, "2" for the second encoder's;
+        `before`: the previous version's encoders, used again where they are the same."""
+        roles = {role: f"{role}{suffix}" for role in ("encoder", "vectors", "adapter", "prototypes")}
+
+        def index_of(role: str) -> VectorIndex:
+            return VectorIndex.load(bundle.file(role), sha256=bundle.entry(role).sha256)
+
         # Hashing and packing the vectors needs no interpreter lock: it goes on beside the runtime's loading.
-        index_loading = _Loading(
-            lambda: VectorIndex.load(bundle.file("vectors"), sha256=bundle.entry("vectors").sha256)
-        )
+        index_loading = _Loading(lambda: index_of(roles["vectors"]))
         try:
-            encoder = self._encoder_of(bundle, previous)
+            encoder = self._encoder_of(bundle, card, roles["encoder"], before)
         finally:
             index = index_loading.result()
         adapter = prototypes = None
         if adaptation.method != "none":
-            adapter = Adapter.from_bytes(bundle.read("adapter"), str(bundle.file("adapter")))
+            adapter = Adapter.from_bytes(bundle.read(roles["adapter"]), str(bundle.file(roles["adapter"])))
         if adaptation.scoring == "prototype":
-            prototypes = VectorIndex.load(bundle.file("prototypes"), sha256=bundle.entry("prototypes").sha256)
-        _check_dimensions(bundle, index, adapter, prototypes)
-        catalog = Catalog(bundle.check("catalog"))
-        gallery = Gallery(index, adapter, prototypes)
-        return _Version(bundle, encoder, gallery, catalog, Decision.from_dict(manifest.decision))
+            prototypes = index_of(roles["prototypes"])
+        _check_dimensions(bundle, card, record, index, adapter, prototypes)
+        return encoder, Gallery(index, adapter, prototypes)
 
-    def _encoder_of(self, bundle: Bundle, previous: _Version | None) -> Encoder:
-        """The bundle's encoder with one session open; the previous version's where it is the same."""
-        manifest = bundle.manifest
-        if previous is not None and previous.encoder.card == manifest.encoder:
-            return previous.encoder
+    def _encoder_of(self, bundle: Bundle, card: EncoderCard, role: str, before: Sequence[Encoder]) -> Encoder:
+        """An encoder of the bundle with one session open; the previous version's where it is the same."""
+        for encoder in before:
+            if encoder.card == card:
+                return encoder
         settings = dict(self._settings)
         tuned = settings.pop("tuned")
         if settings["runtime"] == "auto" and tuned is not None:
-            settings["runtime"] = tuned.runtime_for(manifest.encoder.format)
+            settings["runtime"] = tuned.runtime_for(card.format)
         if settings["resizer"] == "auto":
-            settings["resizer"] = _same_resizer(manifest.resizer)
-        encoder = Encoder(manifest.encoder, bundle.read("encoder"), **settings)
+            settings["resizer"] = _same_resizer(bundle.manifest.resizer)
+        encoder = Encoder(card, bundle.read(role), **settings)
         encoder.prepare()
         return encoder
 
@@ -413,16 +459,24 @@ class Matcher:
 
 
 def _check_dimensions(
-    bundle: Bundle, index: VectorIndex, adapter: Adapter | None, prototypes: VectorIndex | None
+    bundle: Bundle,
+    card: EncoderCard,
+    record: IndexRecord,
+    index: VectorIndex,
+    adapter: Adapter | None,
+    prototypes: VectorIndex | None,
 ) -> None:
     """Hold the loaded files against each other and the manifest. Raises BundleError."""
-    manifest = bundle.manifest
     takes = len(adapter.mean) if adapter is not None else index.dimension
-    gives = adapter.dimension if adapter is not None else manifest.encoder.dimension
-    if takes != manifest.encoder.dimension or index.dimension != gives or len(index) != manifest.index.references:
+    gives = adapter.dimension if adapter is not None else card.dimension
+    if takes != card.dimension or index.dimension != gives or len(index) != record.references:
         raise BundleError(f"{bundle.path}: vectors and manifest disagree; build the bundle again")
     if prototypes is not None and prototypes.dimension != gives:
         raise BundleError(f"{bundle.path}: prototypes and vectors disagree; build the bundle again")
+
+
+def _same_references(first: VectorIndex, second: VectorIndex) -> bool:
+    return np.array_equal(np.sort(first.ids), np.sort(second.ids))
 
 
 class _Loading:
@@ -485,8 +539,11 @@ def _accepted(version: _Version, candidates: tuple[Candidate, ...]) -> bool:
     return bool(candidates) and candidates[0].confidence >= version.decision.threshold
 
 
-def _candidates(version: _Version, ranked: list[tuple[int, float]]) -> tuple[Candidate, ...]:
+def _candidates(version: _Version, ranked: list[tuple[int, float]], *, alone: bool = False) -> tuple[Candidate, ...]:
+    """What scores come to. `alone`: they are the first encoder's, which a bundle with two judges by a confidence of its own."""
     decision, catalog = version.decision, version.catalog
+    if alone and version.second is not None:
+        decision = version.second.cascade.first
     candidates = []
     for place, (product_id, score) in enumerate(ranked):
         rival = ranked[1 if place == 0 else 0][1] if len(ranked) > 1 else None

@@ -26,7 +26,7 @@ from shelfmatch.edge import (
     build_bundle,
 )
 from shelfmatch.edge.cli import main
-from shelfmatch.edge.manifest import BUNDLE_VERSION, FileEntry, Manifest
+from shelfmatch.edge.manifest import BUNDLE_VERSION, ONE_ENCODER_VERSION, FileEntry, Manifest
 
 from .conftest import tile_photo
 
@@ -198,8 +198,8 @@ def sealed(record: dict[str, Any]) -> bytes:
 
 def test_an_older_format_asks_to_build_again(bundle: Path) -> None:
     path = bundle / "manifest.json"
-    path.write_bytes(sealed({**json.loads(path.read_bytes()), "format_version": BUNDLE_VERSION - 1}))
-    with pytest.raises(BundleVersion, match=f"format {BUNDLE_VERSION - 1}; .* build the bundle again"):
+    path.write_bytes(sealed({**json.loads(path.read_bytes()), "format_version": ONE_ENCODER_VERSION - 1}))
+    with pytest.raises(BundleVersion, match=f"format {ONE_ENCODER_VERSION - 1}; .* build the bundle again"):
         Bundle.open(bundle)
 
 

@@ -21,6 +21,7 @@ from shelfmatch.edge.bundle import WORK_FOLDER
 from shelfmatch.edge.catalog import Catalog, product_of
 
 from .conftest import tile_photo, write_tiles
+from .tiny_models import identity_tflite
 
 KILLS = int(os.environ.get("SHELFMATCH_TEST_KILLS", "300"))
 OPERATIONS = ("build", "rebuild", "add", "remove", "replace")
@@ -69,8 +70,13 @@ class Scene:
         self.bundle = folder / "shop.bundle"
         self.pristine: Path | None = folder / "pristine.bundle"
         # With an adapter there is a file more to stage, or two.
-        adapt = "on" if kind == "exact" else "off"
-        build = {"encoder": encoder, "resizer": "pillow", "index": kind, "workers": 2, "adapt": adapt}
+        adapt = "on" if kind != "hnsw" else "off"
+        encoders = [encoder]
+        if kind == "two":
+            encoders.append(folder / "other.tflite")
+            encoders[1].write_bytes(identity_tflite())
+        build = {"encoder": encoders, "resizer": "pillow", "workers": 2, "adapt": adapt}
+        build["index"] = "hnsw" if kind == "hnsw" else "exact"
         build_bundle(write_tiles(folder / "shop", range(6)), self.pristine, **build)  # type: ignore[arg-type]
         source = write_tiles(folder / "source", range(3, 9), photos=2, first_photo=2)  # some it has, some it doesn't
         tile_photo(30, 0).save(source / "sku-004" / "unlike the others.png")
@@ -82,7 +88,7 @@ class Scene:
             "replace": ("add", {**change, "replace": True}),
             "remove": ("remove", {"bundle": self.bundle, "skus": [f"sku-{n:03d}" for n in range(1, 4)]}),
         }[operation]
-        self.photos = 13 if self.name != "remove" else 0
+        self.photos = 13 * len(encoders) if self.name != "remove" else 0
         self.old: Contents | None = contents(self.pristine)
         if operation == "build":
             self.pristine = self.old = None
@@ -147,6 +153,9 @@ def contents(bundle: Path) -> Contents | None:
     index = VectorIndex.load(opened.file("vectors"), sha256=opened.entry("vectors").sha256)
     in_index = Counter(skus[one] for one in product_of(index.ids).tolist())
     assert in_index == {sku: len(photos) for sku, photos in labels.items()}
+    if opened.manifest.second is not None:
+        other = VectorIndex.load(opened.file("vectors2"), sha256=opened.entry("vectors2").sha256)
+        assert sorted(other.ids.tolist()) == sorted(index.ids.tolist())
     return labels
 
 
@@ -155,8 +164,12 @@ def files(bundle: Path) -> dict[str, bytes]:
 
 
 def embeddings_in(bundle: Path) -> int:
-    """How many embeddings an interrupted build left."""
-    cache = bundle / WORK_FOLDER / "embeddings.sqlite"
+    """How many embeddings an interrupted build left, of all its encoders."""
+    return sum(embeddings_of(bundle / WORK_FOLDER / name) for name in ("embeddings.sqlite", "embeddings2.sqlite"))
+
+
+def embeddings_of(cache: Path) -> int:
+    """How many embeddings are in a file."""
     if not cache.exists():
         return 0
     connection = sqlite3.connect(cache)
@@ -228,7 +241,13 @@ def test_killed_at_random_moments(operation: str, scene: Callable[[str, str], Sc
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("operation", "kind"), [*((operation, "exact") for operation in OPERATIONS), ("build", "hnsw"), ("replace", "hnsw")]
+    ("operation", "kind"),
+    [
+        *((operation, "exact") for operation in OPERATIONS),
+        ("build", "hnsw"),
+        ("replace", "hnsw"),
+        *((operation, "two") for operation in OPERATIONS),
+    ],
 )
 def test_killed_after_each_change_on_the_disk(operation: str, kind: str, scene: Callable[[str, str], Scene]) -> None:
     one = scene(operation, kind)

@@ -234,7 +234,7 @@ def _variant_target(source: str, name: str, index: str, shown: Photos, folder: P
 
 def _with_index(bundle: Path, copy: Path, kind: str) -> Path:
     """A copy of a bundle whose references are searched in another way."""
-    from ..build import BuildReport, _copied_catalog, _finish, _load_contents
+    from ..build import BuildReport, _copied_catalog, _finish_change, _load_contents
     from ..bundle import BundleWriter
     from ..decision import Decision
     from ..index import VectorIndex
@@ -243,13 +243,13 @@ def _with_index(bundle: Path, copy: Path, kind: str) -> Path:
     with BundleWriter(copy, existing=True) as writer:
         current = writer.opened()
         contents = _load_contents(current)
-        before = contents.index
-        contents.index = VectorIndex.build(before.vectors(), before.ids, kind=kind, dtype=before.dtype)
+        for one in contents:
+            before = one.index
+            one.index = VectorIndex.build(before.vectors(), before.ids, kind=kind, dtype=before.dtype)
         editor = _copied_catalog(writer, current)
         try:
-            manifest = current.manifest
-            decision = Decision.from_dict(manifest.decision)
-            _finish(writer, editor, contents, manifest.encoder, decision, manifest.resizer, BuildReport())
+            decision = Decision.from_dict(current.manifest.decision)
+            _finish_change(writer, editor, contents, BuildReport(), decision)
         finally:
             editor.close()
     return copy
