@@ -574,7 +574,7 @@ def test_a_bundle_of_the_future(shop: Path, capfd: pytest.CaptureFixture[str]) -
     for arguments in (["match", "shop.bundle", "query.png"], ["info", "shop.bundle"], ["verify", "shop.bundle"]):
         assert main(arguments) == 2
         err = capfd.readouterr().err
-        assert err.count("\n") == 1 and "bundle format 99; this shelfmatch reads format 2, install a newer one" in err
+        assert err.count("\n") == 1 and "bundle format 99; this shelfmatch reads up to 3, install a newer one" in err
 
 
 def test_a_full_disk(shop: Path) -> None:
