@@ -301,7 +301,7 @@ def test_verify(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
 def test_eval(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     result = document(capfd, "eval", "shop.bundle", "queries.csv")
     contract = {"queries", "recall_at_1", "recall_at_5", "mrr", "open_set", "latency_ms"}
-    assert set(result) == contract | {"stages_ms", "unreadable", "calibration", "confusions", "by"}
+    assert set(result) == contract | {"stages_ms", "looked_again", "unreadable", "calibration", "confusions", "by"}
     assert set(result["open_set"]) == {
         *("known", "unknown", "auroc", "false_accept_rate", "correct_accept_rate", "target_false_accept_rate"),
         *("false_accept_interval", "correct_accept_interval", "wrong_accept_rate"),
