@@ -4,8 +4,8 @@
 
 `--data`: the Grocery Store Dataset; `--models`: Coral's trained MobileNets. Each network runs in a process of its own. No hub
 can be reached where this runs, so most networks have random weights (batch norms fitted to photos): the graph is what is
-tested, and what int8 costs them says little. Trained are: Coral's MobileNetV2 and the project's first CNN, both dequantized
-from their int8 files (benchmarks/trained.py). Needs shelfmatch[export].
+tested, and what int8 costs them says little. Trained are: Coral's MobileNetV2, dequantized from its int8 file
+(benchmarks/trained.py), and the project's own two. Needs shelfmatch[export].
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from shelfmatch.export.tools import versions
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.reporting import Report, argument_parser, machine, print_table, work_folder
 
+REPOSITORY = Path(__file__).resolve().parents[1]
+
 TIMM = (
     "mobilenetv2_100", "mobilenetv3_small_100", "mobilenetv4_conv_small", "efficientnet_lite0", "repvit_m0_9",
     "vit_tiny_patch16_224", "deit_tiny_patch16_224", "mobilevit_xxs",
@@ -31,9 +33,9 @@ TIMM = (
 DINO = "dinov2-small"
 KERAS = "keras-mobilenetv2-gap"
 CORAL = "coral-mobilenetv2"
-FIRST = "shelfmatch-first-cnn"
-NETWORKS = (*TIMM, DINO, KERAS, CORAL, FIRST)
-TRAINED = (CORAL, FIRST)
+OURS = ("shelfmatch-cnn", "shelfmatch-vit")
+NETWORKS = (*TIMM, DINO, KERAS, CORAL, *OURS)
+TRAINED = (CORAL, *OURS)
 
 MAX_DIFFERENCE, MIN_COSINE = 1e-4, 0.99999
 MAX_LOSS_POINTS, MAX_SIZE, MAX_LATENCY = 0.5, 0.30, 0.75
@@ -71,7 +73,6 @@ def fit_norms(net: Any, photos: Path) -> None:
 def prepared(name: str, work: Path, options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """What to export, and the settings of its source: as people have it, by name and by file."""
     from benchmarks import trained
-    from shelfmatch.export.preprocessing import Overrides
     from shelfmatch.export.tools import need_timm
 
     if name in TIMM:
@@ -91,10 +92,11 @@ def prepared(name: str, work: Path, options: argparse.Namespace) -> tuple[Any, d
         return str(write_keras(work / f"{name}.keras")), {}
     if name == CORAL:
         return trained.mobilenet_v2(options.models / "tf2_mobilenet_v2_1.0_224_ptq.tflite"), {}
-    import shelfmatch.models
+    from shelfmatch.models.export_encoders import PREPROCESSING
+    from shelfmatch.models.networks import from_onnx
 
-    first = Path(shelfmatch.models.__path__[0]) / f"{FIRST}.tflite"
-    return trained.first_cnn(first), {"preprocessing": Overrides(size=(96, 96), normalize=False, resize="crop")}
+    # The fp32 files stay out of the package: they lie in the checkout.
+    return from_onnx(name, REPOSITORY / "models" / f"{name}-fp32.onnx"), {"preprocessing": PREPROCESSING}
 
 
 def write_dino(folder: Path) -> Path:

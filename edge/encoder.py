@@ -24,9 +24,9 @@ Vector: TypeAlias = NDArray[np.float32]
 EncoderNames: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 """One encoder, or two: names, files or cards; in text with a comma between them."""
 
-DEFAULT_ENCODER = "shelfmatch-first-cnn"
-_NO_CARDS = {"known_encoders.json", "measured.json"}
-"""Records of other kinds beside the cards."""
+DEFAULT_ENCODER = "shelfmatch-cnn"
+_NO_CARDS = ("known_encoders.json", "measured.json", "report.json", ".recipe.json")
+"""Records of other kinds that lie beside cards, by how their names end."""
 _BATCH = 16
 """Pictures a run: more is no faster on two cores, and a batch of inner layers must fit a small board's memory."""
 
@@ -72,7 +72,7 @@ class Encoder:
 
     @classmethod
     def load(cls, source: str | os.PathLike[str], **settings: Any) -> Encoder:
-        """By name ("shelfmatch-first-cnn"), by file (.tflite, .onnx) or by card (.json). `settings` as for the class.
+        """By name ("shelfmatch-cnn"), by file (.tflite, .onnx) or by card (.json). `settings` as for the class.
 
         A bare file gets its card from the file of the same name ending in .json, or by inspection where that is certain;
         otherwise CardRequired shows the card to write.
@@ -273,7 +273,7 @@ def known_encoders(runtime: str = "auto") -> dict[str, Path]:
             name, _, kind = path.stem.rpartition(".")
             if kind not in ("tflite", "onnx"):
                 name, kind = path.stem, ""
-            if path.name not in _NO_CARDS:
+            if not path.name.endswith(_NO_CARDS):
                 found.setdefault(name, {}).setdefault(kind, path)
     if runtime in RUNTIMES:
         order = [RUNTIMES[runtime].format]

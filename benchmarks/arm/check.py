@@ -41,7 +41,7 @@ BUDGETS = HERE / "budgets.json"
 TOLERANCE = 0.01
 STAGES = ("decode", "preprocess", "encode", "search", "decide")
 PHOTOS, REFERENCES = 6, 10_000
-LEAST_COSINE, LEAST_OVERLAP = 0.999, 9
+LEAST_COSINE, LEAST_OVERLAP = 0.999, 8
 """Between an embedding there and here, and of the ten best products. The first encoder's are the same to the digit."""
 
 EVERYWHERE = (

@@ -1,0 +1,224 @@
+"""The two networks behind the embedded encoders: "shelfmatch-cnn" and "shelfmatch-vit".
+
+Both take photos (N, 3, 152, 152) with values -1 to 1 and give embeddings (N, 256), not normalized. Both begin as MobileNetV2
+(Sandler et al. 2018, arXiv:1801.04381) with trained weights (`pretrained`); the transformer puts attention in the place of its
+last stages. ReLU6 and batch norm throughout, no squeeze-excitation, no layer norm: all of it folds into int8 kernels.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+INPUT_SIDE: Final = 152
+"""160 would cost the CNN 26 million instructions on a Cortex-A76, where this costs 24."""
+EMBEDDING_DIM: Final = 256
+STAGES: Final = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+"""MobileNetV2 1.0: expansion, channels, blocks, first stride."""
+STEM_CHANNELS: Final = 32
+HEAD_CHANNELS: Final = 512
+VIT_STEM_STAGES: Final = 5
+"""The transformer keeps the stages down to a sixteenth of the photo's side: 10x10 tokens of 96 channels."""
+
+MEAN: Final = 127.5
+STD: Final = 127.5
+"""Pixels 0 to 255 become -1 to 1, as MobileNetV2 was trained."""
+
+
+def normalized(pixels: Tensor) -> Tensor:
+    """0 to 255 → -1 to 1. Device files have it in front of the network."""
+    return (pixels.float() - MEAN) / STD
+
+
+class Unit(nn.Module):  # type: ignore[misc,unused-ignore]  # torch is untyped where it is not installed
+    """Convolution, batch norm and, where `active`, ReLU6.
+
+    With stride 2 an even side is padded right and below only, as TensorFlow's SAME does: the trained weights expect it.
+    """
+
+    def __init__(
+        self, inside: int, outside: int, kernel: int = 1, stride: int = 1, groups: int = 1, active: bool = True
+    ) -> None:
+        super().__init__()
+        self.halves = stride == 2
+        padding = 0 if self.halves else kernel // 2
+        self.conv = nn.Conv2d(inside, outside, kernel, stride, padding, groups=groups, bias=False)
+        self.norm = nn.BatchNorm2d(outside, eps=1e-5, momentum=0.05)
+        self.active = active
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.halves:
+            before = x.shape[-1] % 2
+            x = functional.pad(x, (before, 1, before, 1))
+        x = self.norm(self.conv(x))
+        return functional.relu6(x) if self.active else x
+
+
+class InvertedResidual(nn.Module):  # type: ignore[misc,unused-ignore]
+    """Widen, filter each channel, project back; added to its input where the shapes agree."""
+
+    def __init__(self, inside: int, outside: int, expansion: int, stride: int) -> None:
+        super().__init__()
+        middle = inside * expansion
+        widen = [] if expansion == 1 else [Unit(inside, middle)]
+        self.layers = nn.Sequential(
+            *widen, Unit(middle, middle, 3, stride, groups=middle), Unit(middle, outside, active=False)
+        )
+        self.residual = stride == 1 and inside == outside
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layers(x)
+        return x + y if self.residual else y
+
+
+def _stages(count: int) -> tuple[nn.Sequential, int]:
+    """The first `count` stages and the channels they end with."""
+    blocks: list[nn.Module] = []
+    inside = STEM_CHANNELS
+    for expansion, channels, repeats, stride in STAGES[:count]:
+        for number in range(repeats):
+            blocks.append(InvertedResidual(inside, channels, expansion, stride if number == 0 else 1))
+            inside = channels
+    return nn.Sequential(*blocks), inside
+
+
+class ShelfCNN(nn.Module):  # type: ignore[misc,unused-ignore]
+    """MobileNetV2 with a narrower head: its last 1x1 layer has 512 channels of 1,280, then a linear layer to 256."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = Unit(3, STEM_CHANNELS, 3, 2)
+        self.blocks, inside = _stages(len(STAGES))
+        self.head = Unit(inside, HEAD_CHANNELS)
+        self.embed = nn.Linear(HEAD_CHANNELS, EMBEDDING_DIM)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.head(self.blocks(self.stem(x)))
+        embedding: Tensor = self.embed(x.mean(dim=(2, 3)))
+        return embedding
+
+
+class Attention(nn.Module):  # type: ignore[misc,unused-ignore]
+    """Multi-head attention over the places of a map, batch norm in the place of layer norm (Graham et al. 2021, "LeViT")."""
+
+    def __init__(self, channels: int, heads: int, key: int) -> None:
+        super().__init__()
+        self.heads, self.key, self.value = heads, key, channels // heads
+        self.queries = Unit(channels, heads * key, active=False)
+        self.keys = Unit(channels, heads * key, active=False)
+        self.values = Unit(channels, channels, active=False)
+        self.project = Unit(channels, channels, active=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, channels, height, width = x.shape
+        places = height * width
+        queries = self.queries(x).reshape(n, self.heads, self.key, places)
+        keys = self.keys(x).reshape(n, self.heads, self.key, places)
+        values = self.values(x).reshape(n, self.heads, self.value, places)
+        weights = (queries.transpose(2, 3) * self.key**-0.5) @ keys
+        mixed = values @ weights.softmax(dim=-1).transpose(2, 3)
+        # LeViT has its activation before the projection.
+        return self.project(functional.relu6(mixed.reshape(n, channels, height, width)))
+
+
+class TransformerBlock(nn.Module):  # type: ignore[misc,unused-ignore]
+    """Attention and a two-layer perceptron at every place, each added to its input."""
+
+    def __init__(self, channels: int, heads: int, key: int, expansion: int = 2) -> None:
+        super().__init__()
+        self.attention = Attention(channels, heads, key)
+        self.perceptron = nn.Sequential(
+            Unit(channels, channels * expansion), Unit(channels * expansion, channels, active=False)
+        )
+        for last in (self.attention.project, self.perceptron[1]):
+            nn.init.constant_(last.norm.weight, 0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(x)
+        return x + self.perceptron(x)
+
+
+class Places(nn.Module):  # type: ignore[misc,unused-ignore]
+    """Tells attention where it is: a depthwise convolution added to the map (Chu et al. 2021, arXiv:2102.10882)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.filter = Unit(channels, channels, 3, groups=channels, active=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.filter(x)
+
+
+class ShelfViT(nn.Module):  # type: ignore[misc,unused-ignore]
+    """A convolutional stem (MobileNetV2's first five stages), then attention over 10x10 and 5x5 tokens."""
+
+    TOKENS: Final = ((128, 4, 32, 2), (224, 7, 32, 3))
+    """Channels, heads, key dimension, blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = Unit(3, STEM_CHANNELS, 3, 2)
+        self.blocks, inside = _stages(VIT_STEM_STAGES)
+        layers: list[nn.Module] = []
+        for channels, heads, key, repeats in self.TOKENS:
+            if layers:
+                layers.append(Unit(inside, inside, 3, 2, groups=inside, active=False))
+            layers += [Unit(inside, channels, active=False), Places(channels)]
+            layers += [TransformerBlock(channels, heads, key) for _ in range(repeats)]
+            inside = channels
+        self.transformer = nn.Sequential(*layers)
+        self.head = Unit(inside, HEAD_CHANNELS)
+        self.embed = nn.Linear(HEAD_CHANNELS, EMBEDDING_DIM)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.head(self.transformer(self.blocks(self.stem(x))))
+        embedding: Tensor = self.embed(x.mean(dim=(2, 3)))
+        return embedding
+
+
+def fused(net: Any) -> Any:
+    """A copy for use, each batch norm folded into its convolution."""
+    net = copy.deepcopy(net).eval()
+    for module in net.modules():
+        if isinstance(module, Unit) and isinstance(module.norm, nn.BatchNorm2d):
+            module.conv = nn.utils.fusion.fuse_conv_bn_eval(module.conv, module.norm)
+            module.norm = nn.Identity()
+    return net
+
+
+def from_onnx(name: str, path: Path) -> Any:
+    """The folded network "shelfmatch-cnn" or "shelfmatch-vit" with the weights of its fp32 ONNX file.
+
+    Raises ValueError where the file is of another network.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    net = fused(NETWORKS[name]())
+    tensors = {found.name: found for found in onnx.load(str(path)).graph.initializer}
+    state = {}
+    for key, value in net.state_dict().items():
+        if f"net.{key}" not in tensors:
+            raise ValueError(f"{path.name} has no weights {key}; expected the fp32 file of {name}")
+        found = torch.from_numpy(numpy_helper.to_array(tensors[f"net.{key}"]).copy())
+        if found.shape != value.shape:
+            raise ValueError(f"{path.name}: {key} is {tuple(found.shape)}, the network's {tuple(value.shape)}")
+        state[key] = found
+    net.load_state_dict(state)
+    return net
+
+
+NETWORKS: Final[dict[str, type[Any]]] = {"shelfmatch-cnn": ShelfCNN, "shelfmatch-vit": ShelfViT}

@@ -1,0 +1,129 @@
+"""Weights to begin with: the trained MobileNetV2 of Coral's test data, read back from its int8 TFLite file.
+
+`tf2_mobilenet_v2_1.0_224_ptq.tflite` (Apache-2.0, ImageNet) holds each convolution with its batch norm folded in. Here the
+norms are put back with the statistics that the training pictures give, so that the network computes what the file computes
+and can be trained on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from shelfmatch.export import tflite_graph
+from shelfmatch.models.networks import Unit, normalized
+
+FILE: Final = "tf2_mobilenet_v2_1.0_224_ptq.tflite"
+_TRANSPOSED: Final = {"CONV_2D": (0, 3, 1, 2), "DEPTHWISE_CONV_2D": (3, 0, 1, 2)}
+"""TFLite keeps OHWI and 1HWO, PyTorch OIHW."""
+_STORED: Final = {0: np.float32, 2: np.int32, 3: np.uint8, 9: np.int8}
+
+
+def read_convolutions(path: Path) -> list[tuple[Tensor, Tensor]]:
+    """Weights (out, in / groups, kernel, kernel) and biases (out,) of a .tflite file's convolutions, in the order they run."""
+    model = tflite_graph.parse(path.read_bytes())
+    graph = model.subgraphs[0]
+    found = []
+    for operator in graph.operators:
+        name = tflite_graph.operator_name(model, operator)
+        if name in _TRANSPOSED:
+            weight, bias = (_real(model, graph.tensors[int(index)]) for index in operator.inputs[1:3])
+            kernel = np.ascontiguousarray(weight.transpose(_TRANSPOSED[name]))
+            found.append((torch.from_numpy(kernel), torch.from_numpy(bias)))
+    return found
+
+
+def _real(model: Any, tensor: Any) -> NDArray[np.float32]:
+    """A constant tensor's stored numbers as real ones."""
+    data = np.asarray(model.buffers[tensor.buffer].data, np.uint8)
+    values = data.view(_STORED[tensor.type]).reshape(tensor.shape).astype(np.float64)
+    quantization = tensor.quantization
+    if quantization is None or quantization.scale is None:
+        return np.asarray(values, np.float32)
+    scale, zero = np.asarray(quantization.scale), np.asarray(quantization.zeroPoint)
+    shape = [1] * values.ndim
+    if len(scale) > 1:
+        shape[int(quantization.quantizedDimension)] = len(scale)
+    return np.asarray((values - zero.reshape(shape)) * scale.reshape(shape), np.float32)
+
+
+def _important(weights: Tensor, following: Tensor, count: int) -> Tensor:
+    """The `count` of the head's channels that the classifier listens to most, in order."""
+    return (following.flatten(1).norm(dim=0) * weights.flatten(1).norm(dim=1)).topk(count).indices.sort().values
+
+
+def begin_with(net: Any, path: Path, pictures: Tensor) -> None:
+    """Fill the stem, the blocks and, where there is one to fill, the head of `net` with the file's weights.
+
+    `pictures`: (N, 3, side, side) with values 0 to 255, for the statistics; a few hundred will do. The embedding layer becomes
+    the projection on the leading principal components of what it sees.
+    """
+    with torch.no_grad():
+        _fill(net, path, pictures)
+
+
+def _fill(net: Any, path: Path, pictures: Tensor) -> None:
+    convolutions = read_convolutions(path)
+    units = [module for part in (net.stem, net.blocks) for module in part.modules() if isinstance(module, Unit)]
+    if not hasattr(net, "transformer"):
+        units.append(net.head)
+        *rest, (weight, bias), (classifier, _) = convolutions
+        kept = _important(weight, classifier, net.head.conv.out_channels)
+        convolutions = [*rest, (weight[kept], bias[kept])]
+    for unit, (weight, bias) in zip(units, convolutions, strict=False):
+        if unit.conv.weight.shape != weight.shape:
+            raise ValueError(
+                f"{path.name} has a layer {tuple(weight.shape)}, the network {tuple(unit.conv.weight.shape)}"
+            )
+        unit.conv.weight.copy_(weight)
+        unit.norm.weight.fill_(1.0)
+        unit.norm.bias.copy_(bias)
+    _restore_norms(net, set(units), pictures)
+    if not hasattr(net, "transformer"):
+        _project(net, pictures)
+
+
+def _restore_norms(net: Any, units: set[Any], pictures: Tensor) -> None:
+    sums: dict[Any, list[Tensor]] = {}
+
+    def record(unit: Any, inputs: tuple[Tensor], _: Tensor) -> None:
+        x = inputs[0].transpose(0, 1).flatten(1).double()
+        sums.setdefault(unit, []).append(torch.stack([x.mean(dim=1), x.square().mean(dim=1)]))
+
+    handles = [unit.norm.register_forward_hook(lambda n, i, o, unit=unit: record(unit, i, o)) for unit in units]
+    net.eval()
+    _run(net, pictures)
+    for handle in handles:
+        handle.remove()
+    for unit, found in sums.items():
+        mean, square = torch.stack(found).mean(dim=0)
+        variance = (square - mean.square()).clamp(min=1e-4)
+        norm: nn.BatchNorm2d = unit.norm
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+        # The layer was w * x + b: (w * x - mean) / deviation * deviation + (mean + b) is the same.
+        norm.bias.add_(mean.float())
+        norm.weight.copy_((variance + norm.eps).sqrt())
+
+
+def _run(net: Any, pictures: Tensor) -> None:
+    for batch in pictures.split(32):
+        net(normalized(batch))
+
+
+def _project(net: Any, pictures: Tensor) -> None:
+    seen: list[Tensor] = []
+    handle = net.embed.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    _run(net, pictures)
+    handle.remove()
+    values = torch.cat(seen)
+    mean = values.mean(dim=0)
+    _, _, directions = torch.linalg.svd(values - mean, full_matrices=False)
+    directions = directions[: net.embed.out_features]
+    net.embed.weight[: len(directions)].copy_(directions)
+    net.embed.bias.copy_(-(net.embed.weight @ mean))

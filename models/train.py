@@ -1,0 +1,362 @@
+"""Train the embedded encoders, "shelfmatch-cnn" and "shelfmatch-vit", on a CPU.
+
+    python models/train.py cnn --grocery DATASET --teachers FOLDER --work FOLDER
+    python models/train.py vit --grocery DATASET --teachers FOLDER --work FOLDER
+
+Needs the `train` extra. What it makes is kept in `--work` and used again: pictures, the teachers' features, and after every
+epoch the whole state of the run, from which the same command goes on. `models/export_encoders.py` makes the device files.
+
+Both networks begin with the weights of a MobileNetV2 trained on ImageNet. Every batch holds rendered products as instances to
+tell apart (plain picture and a hard view of each, siblings together), the grocery dataset's train photos, and its catalogue
+pictures, plain and set before photos; all are pulled together or apart by product (supervised contrast, CosFace proxies for
+the grocery products), and the features of two trained MobileNets on the unchanged pictures are kept (cosine, through a
+projection that is thrown away). The dataset's val photos and the 16 products of `pictures.HELD_OUT` are never trained on.
+The weights kept are a running mean of the last ones. The CNN goes on for a while with int8's rounding in the loop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from shelfmatch.edge.rendered import make_shop
+from shelfmatch.edge.views import packshot_mask
+from shelfmatch.models import pictures as data
+from shelfmatch.models import pretrained
+from shelfmatch.models.augment import Framing, as_photographed, framed, pasted
+from shelfmatch.models.losses import CosFace, reduced, supervised_contrast
+from shelfmatch.models.networks import EMBEDDING_DIM, INPUT_SIDE, ShelfCNN, ShelfViT, normalized
+from shelfmatch.models.quantizing import Rounding
+
+SEED: Final = 2026
+STEPS_AN_EPOCH: Final = 62
+PAIRED, PHOTOS, FAMILIES = 14, 26, 20
+"""A batch: catalogue pictures each with a photo of the same product, further photos, pairs of rendered pictures."""
+TEACHER_DIM: Final = 192
+MEAN_DECAY: Final = 0.993
+PHOTO = Framing(0.45, 1.05, turn=0.2)
+PLAIN = Framing(0.85, 1.25, turn=0.06)
+PASTED = Framing(0.75, 1.7, turn=0.35)
+HEAP = Framing(1.3, 2.2, turn=0.6)
+VIEW = Framing(0.72, 1.05, turn=0.1)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the two networks don't share."""
+
+    network: type[Any]
+    fresh_rate: float
+    """Peak learning rate of the layers that begin at random."""
+    trained_rate: float
+    """Peak learning rate of those that begin trained."""
+    frozen_blocks: int
+    """Blocks after the stem that stay as they were trained on ImageNet, norms included: edges and colours."""
+    rounded_steps: int = 0
+    """Further steps with the rounding of int8 files in the loop, beginning at half the peak learning rate."""
+
+
+RECIPES: Final = {
+    "cnn": Recipe(ShelfCNN, fresh_rate=2e-3, trained_rate=2e-4, frozen_blocks=3, rounded_steps=310),
+    "vit": Recipe(ShelfViT, fresh_rate=2e-3, trained_rate=2e-4, frozen_blocks=3),
+}
+
+
+def _tensor(pixels: NDArray[Any]) -> Tensor:
+    """(N, H, W, C) to (N, C, H, W), in memory."""
+    return torch.from_numpy(np.ascontiguousarray(np.asarray(pixels).transpose(0, 3, 1, 2)))
+
+
+class Training:
+    """Pictures, network, heads and the loop."""
+
+    def __init__(self, name: str, grocery: Path, teachers: Path, work: Path, steps: int) -> None:
+        work.mkdir(parents=True, exist_ok=True)
+        self.name, self.work, self.steps, self.done = name, work, steps, 0
+        self.recipe = RECIPES[name]
+        self.rounding: Rounding | None = None
+        self._load(grocery, teachers)
+        torch.manual_seed(SEED)
+        self.net = self.recipe.network()
+        sample = (
+            torch.cat(
+                [
+                    framed(self.photos[::12], PHOTO),
+                    framed(self._products(torch.arange(min(200, len(self.rendered))), 1), VIEW),
+                ]
+            )
+            * 255
+        )
+        pretrained.begin_with(self.net, teachers / pretrained.FILE, sample)
+        self.net = self.net.to(memory_format=torch.channels_last)
+        self.frozen = [self.net.stem, *self.net.blocks[: self.recipe.frozen_blocks]]
+        for part in self.frozen:
+            part.requires_grad_(False)
+        self.classes = CosFace(81, EMBEDDING_DIM, scale=20.0, margin=0.1)
+        self.projection = nn.Linear(EMBEDDING_DIM, TEACHER_DIM)
+        self.mean = {key: value.clone() for key, value in self.net.state_dict().items()}
+        self.optimizer = torch.optim.AdamW(self._groups(), lr=1.0)
+
+    def _load(self, grocery: Path, teachers: Path) -> None:
+        self.sets = {split: data.photos(grocery, self.work, split) for split in ("train", "val", "iconic")}
+        self.test = data.rendered_test(self.work)
+        products = data.rendered_train(self.work)
+        photos, iconic = (self.sets[split].without(data.HELD_OUT) for split in ("train", "iconic"))
+        flat = products.reshape(-1, *products.shape[2:])
+        parts = {"photos": photos.pixels, "iconic": iconic.pixels, "rendered": flat}
+        features = [data.teacher_features(key, pixels, teachers, self.work) for key, pixels in parts.items()]
+        targets = reduced(np.concatenate(features), TEACHER_DIM).split([len(pixels) for pixels in parts.values()])
+        self.photo_targets, self.iconic_targets = targets[:2]
+        self.rendered_targets = targets[2].view(len(products), -1, TEACHER_DIM)
+        self.photos, self.photo_labels = _tensor(photos.pixels), torch.from_numpy(photos.labels)
+        self.iconic, self.iconic_labels = _tensor(iconic.pixels), torch.from_numpy(iconic.labels)
+        self.rendered = products
+        # Print is not mirrored in shops; fruit may be.
+        self.printed = torch.tensor(["Packages" in path.parts for path in data.read_iconic(grocery)[0]])
+        masks = [packshot_mask(picture) for picture in iconic.pixels]
+        self.cut_out = torch.tensor([mask is not None for mask in masks])
+        whole = np.ones(iconic.pixels.shape[1:3], bool)
+        self.masks = _tensor(np.stack([whole if mask is None else mask for mask in masks])[..., None] * np.uint8(255))
+        self.odds = 1 / torch.bincount(self.photo_labels, minlength=81)[self.photo_labels].float().sqrt()
+        self.by_class = [torch.nonzero(self.photo_labels == label).flatten() for label in self.iconic_labels]
+        seeds = np.array([product.seed // 8 for product in make_shop(len(products), data.TRAIN_SHOP)])
+        starts = np.flatnonzero(np.r_[True, seeds[1:] != seeds[:-1]])
+        self.families = [torch.arange(a, b) for a, b in zip(starts, [*starts[1:], len(seeds)], strict=True)]
+
+    def _groups(self) -> list[dict[str, Any]]:
+        fresh = {
+            id(p) for part in ("transformer", "embed") for p in getattr(self.net, part, nn.Identity()).parameters()
+        }
+        if hasattr(self.net, "transformer"):
+            fresh |= {id(p) for p in self.net.head.parameters()}
+        free = [p for p in self.net.parameters() if p.requires_grad]
+        groups = []
+        for weights in (True, False):
+            decay = 0.03 if weights else 0.0
+            for new in (True, False):
+                chosen = [p for p in free if (p.ndim > 1) == weights and (id(p) in fresh) == new]
+                rate = self.recipe.fresh_rate if new else self.recipe.trained_rate
+                groups.append({"params": chosen, "weight_decay": decay, "peak": rate})
+        heads = [*self.classes.parameters(), *self.projection.parameters()]
+        groups.append({"params": heads, "weight_decay": 0.0, "peak": 4e-3})
+        return [group for group in groups if group["params"]]
+
+    def _catalogue_pictures(self, chosen: Tensor) -> Tensor:
+        """(N, 3, INPUT_SIDE, INPUT_SIDE), 0 to 1: plain, set before a photo, or heaped up there."""
+        x = framed(self.iconic[chosen], PLAIN)
+        draw = torch.rand(len(chosen))
+        for kind, framing, copies in (((draw > 0.45) & (draw < 0.75), PASTED, 1), (draw >= 0.75, HEAP, 7)):
+            which = torch.nonzero(kind & self.cut_out[chosen]).flatten()
+            if len(which):
+                pictures, flips = chosen[which], ~self.printed[self.iconic_labels[chosen[which]]]
+                before = framed(self.photos[torch.randint(len(self.photos), (len(which),))], PHOTO)
+                x[which] = pasted(self.iconic[pictures], self.masks[pictures], before, framing, flips, copies)
+        return x
+
+    def _products(self, chosen: Tensor, view: Tensor | int) -> Tensor:
+        """Rendered pictures (N, 3, side, side) uint8 of products; view 0 is the plain one."""
+        return _tensor(self.rendered[chosen.numpy(), view if isinstance(view, int) else view.numpy()])
+
+    def batch(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures (N, 3, side, side), 0 to 255; products (N,), those of the grocery dataset below 81; targets (N, T)."""
+        iconic = torch.randperm(len(self.iconic))[:PAIRED]
+        same = torch.stack([self.by_class[i][torch.randint(len(self.by_class[i]), ())] for i in iconic])
+        photo = torch.cat([same, torch.multinomial(self.odds, PHOTOS, replacement=True)])
+        products: list[Tensor] = []
+        while sum(map(len, products)) < FAMILIES:
+            products.append(self.families[int(torch.randint(len(self.families), ()))])
+        product = torch.cat(products)[:FAMILIES]
+        view = torch.randint(1, 1 + data.VIEWS, (len(product),))
+        catalogue = self._catalogue_pictures(iconic)
+        x = torch.cat(
+            [
+                as_photographed(catalogue, 0.8),
+                as_photographed(framed(self.photos[photo], PHOTO, ~self.printed[self.photo_labels[photo]])),
+                as_photographed(framed(self._products(product, 0), PLAIN), 0.6),
+                as_photographed(framed(self._products(product, view), VIEW), 0.6),
+            ]
+        )
+        labels = torch.cat([self.iconic_labels[iconic], self.photo_labels[photo], 81 + product, 81 + product])
+        targets = [self.iconic_targets[iconic], self.photo_targets[photo]]
+        targets += [self.rendered_targets[product, 0], self.rendered_targets[product, view]]
+        return x, labels, torch.cat(targets)
+
+    def step(self) -> list[float]:
+        """One optimizer step; the three losses."""
+        if self.done >= self.steps and self.rounding is None:
+            self.rounding = Rounding(self.net)
+        x, labels, targets = self.batch()
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * max(self.rate(), 0.002)
+        with self.rounding.weights() if self.rounding is not None else contextlib.nullcontext():
+            losses = self.losses(x, labels, targets)
+            self.optimizer.zero_grad(set_to_none=True)
+            torch.stack(losses).sum().backward()
+        nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
+        self.optimizer.step()
+        self.done += 1
+        # Early on the mean follows closely; later it spans some hundred steps.
+        decay = min(MEAN_DECAY, self.done / (self.done + 20))
+        for key, value in self.net.state_dict().items():
+            if value.is_floating_point():
+                self.mean[key].lerp_(value.float(), 1 - decay)
+        return [loss.item() for loss in losses]
+
+    def rate(self) -> float:
+        """The learning rate as a share of its peak: a short rise, a cosine to nothing, and half of one with rounding."""
+        if self.done >= self.steps:
+            return 0.25 * (1 + math.cos(math.pi * (self.done - self.steps) / self.recipe.rounded_steps))
+        progress = self.done / self.steps
+        return progress / 0.04 if progress < 0.04 else 0.5 * (1 + math.cos(math.pi * (progress - 0.04) / 0.96))
+
+    def losses(self, x: Tensor, labels: Tensor, targets: Tensor) -> list[Tensor]:
+        """By class, by contrast, by what the teachers see."""
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            embeddings = self.net(normalized(x).contiguous(memory_format=torch.channels_last))
+        embeddings = embeddings.float()
+        grocery = labels < 81
+        return [
+            self.classes(embeddings[grocery], labels[grocery]),
+            supervised_contrast(embeddings, labels, temperature=0.1),
+            5 * (1 - functional.cosine_similarity(self.projection(embeddings), targets, dim=1)).mean(),
+        ]
+
+    def train_mode(self) -> None:
+        """Everything learns but what is frozen, whose norms keep their statistics."""
+        self.net.train()
+        for part in self.frozen:
+            part.eval()
+
+    def run(self) -> None:
+        """Until all steps are done, keeping the state after every epoch."""
+
+        def say(line: str) -> None:
+            print(line, flush=True)
+            with (self.work / f"{self.name}.log").open("a") as log:
+                print(line, file=log)
+
+        if self.done == 0:
+            size = sum(p.numel() for p in self.net.parameters()) / 1e6
+            say(
+                f"{self.name}: torch {torch.__version__}, {torch.get_num_threads()} threads, {size:.2f} M parameters, seed {SEED}"
+            )
+        last = self.steps + self.recipe.rounded_steps
+        while self.done < last:
+            self.train_mode()
+            began = time.monotonic()
+            found: list[list[float]] = []
+            while not found or (self.done % STEPS_AN_EPOCH and self.done not in (self.steps, last)):
+                found.append(self.step())
+            seconds = time.monotonic() - began
+            by_class, contrast, teacher = np.mean(found, axis=0)
+            line = f"step {self.done:5d}/{last} class {by_class:.3f} contrast {contrast:.3f}"
+            line += f" teacher {teacher:.3f} {seconds / len(found):.2f} s/step"
+            if self.done in (self.steps, last):
+                line += " " + json.dumps(self.evaluate())
+            say(line)
+            self.keep()
+
+    def keep(self) -> None:
+        """Write the state of the run, and the weights that `export_encoders.py` takes."""
+        state = {
+            "steps": self.steps,
+            "done": self.done,
+            "net": self.net.state_dict(),
+            "heads": [self.classes.state_dict(), self.projection.state_dict()],
+            "mean": self.mean,
+            "optimizer": self.optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+            "ranges": self.rounding.ranges if self.rounding is not None else {},
+        }
+        for target, value in ((f"{self.name}-state.pt", state), (f"{self.name}.pt", self.mean)):
+            temporary = self.work / f"{target}.tmp"
+            torch.save(value, temporary)
+            temporary.replace(self.work / target)
+
+    def resume(self) -> None:
+        """Go on from the last kept state, if there is one."""
+        path = self.work / f"{self.name}-state.pt"
+        if not path.exists():
+            return
+        state = torch.load(path, weights_only=True)
+        if state["steps"] != self.steps:
+            raise SystemExit(
+                f"{path} is of a run of {state['steps']} steps, not {self.steps}; delete it to begin again"
+            )
+        self.done, self.mean = state["done"], state["mean"]
+        self.net.load_state_dict(state["net"])
+        for head, values in zip((self.classes, self.projection), state["heads"], strict=True):
+            head.load_state_dict(values)
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"])
+        if state["ranges"]:
+            self.rounding = Rounding(self.net)
+            self.rounding.ranges = state["ranges"]
+
+    def evaluate(self) -> dict[str, float]:
+        """Of the mean weights, percent: recall of val photos among all train photos, those of held-out products alone, among
+        the 81 catalogue pictures; of hard views of unseen rendered products among their plain pictures."""
+        net = self.recipe.network()
+        net.load_state_dict(self.mean)
+        net = net.eval().to(memory_format=torch.channels_last)
+        vectors = {split: embed(net, found.pixels) for split, found in self.sets.items()}
+        labels = {split: found.labels for split, found in self.sets.items()}
+        unseen = np.isin(labels["val"], data.HELD_OUT)
+        first = labels["train"][(vectors["val"] @ vectors["train"].T).argmax(axis=1)] == labels["val"]
+        iconic = labels["iconic"][np.argsort(-(vectors["val"] @ vectors["iconic"].T), axis=1)] == labels["val"][:, None]
+        plain, hard = embed(net, self.test[:, 0]), embed(net, self.test[:, 1])
+        result = {
+            "photos_r1": first.mean(),
+            "photos_unseen_r1": first[unseen].mean(),
+            "iconic_r1": iconic[:, 0].mean(),
+            "iconic_r5": iconic[:, :5].any(axis=1).mean(),
+            "iconic_unseen_r1": iconic[unseen, 0].mean(),
+            "rendered_r1": ((hard @ plain.T).argmax(axis=1) == np.arange(len(plain))).mean(),
+        }
+        return {key: round(100 * float(value), 1) for key, value in result.items()}
+
+
+def embed(net: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(N, D) unit embeddings of squares (N, side, side, 3) of any side, resized as `edge.image` resizes."""
+    rows = []
+    for start in range(0, len(pixels), 32):
+        squares = [data.to_square(np.ascontiguousarray(picture), INPUT_SIDE) for picture in pixels[start : start + 32]]
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            found = net(normalized(_tensor(np.stack(squares))).contiguous(memory_format=torch.channels_last))
+        rows.append(functional.normalize(found.float(), dim=1).numpy())
+    return np.concatenate(rows)
+
+
+def main() -> None:
+    """The command line; see the first lines."""
+    parser = argparse.ArgumentParser(description="Train shelfmatch's embedded encoders.")
+    parser.add_argument("network", choices=sorted(RECIPES))
+    parser.add_argument("--grocery", type=Path, required=True, help="the Grocery Store Dataset's folder")
+    parser.add_argument("--teachers", type=Path, required=True, help="the folder with the teachers' .tflite files")
+    parser.add_argument("--work", type=Path, required=True, help="where pictures, features and weights are kept")
+    parser.add_argument(
+        "--steps", type=int, default=620, help="optimizer steps, before those with rounding (default: 620)"
+    )
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    training = Training(options.network, options.grocery, options.teachers, options.work, options.steps)
+    training.resume()
+    training.run()
+
+
+if __name__ == "__main__":
+    main()

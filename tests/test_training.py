@@ -1,0 +1,219 @@
+"""The training of the embedded encoders: its parts against plain arithmetic, and a short real run that is broken off."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'shelfmatch[train]'")
+from shelfmatch.models import augment, losses, networks, pictures, pretrained, quantizing  # noqa: E402
+
+
+def test_contrast_is_the_formula() -> None:
+    torch.manual_seed(1)
+    x, labels = torch.randn(7, 5), torch.tensor([0, 1, 0, 2, 1, 0, 3])
+    unit = torch.nn.functional.normalize(x, dim=1)
+    terms = []
+    for i in range(7):
+        others = [j for j in range(7) if j != i]
+        same = [j for j in others if labels[j] == labels[i]]
+        total = sum(torch.exp(unit[i] @ unit[j] / 0.2) for j in others)
+        if same:
+            terms.append(-sum(torch.log(torch.exp(unit[i] @ unit[j] / 0.2) / total) for j in same) / len(same))
+    assert torch.allclose(losses.supervised_contrast(x, labels, 0.2), sum(terms) / len(terms), atol=1e-5)
+
+
+def test_the_margin_makes_the_right_class_harder() -> None:
+    torch.manual_seed(2)
+    plain, strict = losses.CosFace(4, 8, 16.0, 0.0), losses.CosFace(4, 8, 16.0, 0.3)
+    strict.load_state_dict(plain.state_dict())
+    x, labels = torch.randn(6, 8), torch.tensor([0, 1, 2, 3, 0, 1])
+    assert strict(x, labels) > plain(x, labels)
+
+
+def test_teachers_features_are_reduced_evenly() -> None:
+    rng = np.random.default_rng(3)
+    features = rng.normal(size=(400, 20)) * np.geomspace(10, 0.1, 20)
+    found = losses.reduced(features, 6)
+    assert found.shape == (400, 6) and torch.allclose(found.norm(dim=1), torch.ones(400), atol=1e-5)
+    spread = found.std(dim=0)
+    raw = np.sort(features.std(axis=0))[::-1][:6]
+    assert float(spread[0] / spread[-1]) < raw[0] / raw[-1]
+
+
+def test_framing() -> None:
+    picture = torch.randint(0, 256, (1, 3, 152, 152), dtype=torch.uint8)
+    torch.manual_seed(4)
+    still = augment.Framing(1.0, 1.0, 0.0)
+    found = augment.framed(
+        picture.repeat(64, 1, 1, 1), augment.Framing(0.5, 1.2, 0.3), torch.ones(64, dtype=torch.bool)
+    )
+    assert found.shape == (64, 3, networks.INPUT_SIDE, networks.INPUT_SIDE) and found.min() >= 0 and found.max() <= 1
+    # Mirrored pictures look like the mirror image, and only where that is allowed.
+    gradient = torch.linspace(0, 255, 152).round().to(torch.uint8).expand(40, 3, 152, 152)
+    slopes = augment.framed(gradient, still, torch.ones(40, dtype=torch.bool)).diff(dim=3).mean(dim=(1, 2, 3))
+    assert (slopes > 0).any() and (slopes < 0).any()
+    assert (augment.framed(gradient, still).diff(dim=3).mean(dim=(1, 2, 3)) > 0).all()
+
+
+def test_pasted_leaves_the_ground_where_no_product_is() -> None:
+    torch.manual_seed(5)
+    mask = torch.zeros(8, 1, 198, 198, dtype=torch.uint8)
+    mask[:, :, 70:130, 70:130] = 255
+    white = torch.full((8, 3, 198, 198), 255, dtype=torch.uint8)
+    ground = torch.full((8, 3, networks.INPUT_SIDE, networks.INPUT_SIDE), 0.25)
+    found = augment.pasted(white, mask, ground, augment.Framing(1.0, 1.5, 0.3), torch.ones(8, dtype=torch.bool), 1)
+    assert ((found - 0.25).abs() < 1e-6).float().mean() > 0.6 and found.amax(dim=(1, 2, 3)).min() > 0.99
+
+
+def test_photographed_stays_a_photo() -> None:
+    torch.manual_seed(6)
+    found = augment.as_photographed(torch.rand(32, 3, 152, 152))
+    assert torch.isfinite(found).all() and found.min() >= 0 and found.max() <= 255 and torch.equal(found, found.round())
+
+
+@pytest.mark.parametrize("name", sorted(networks.NETWORKS))
+def test_folding_changes_nothing(name: str) -> None:
+    torch.manual_seed(7)
+    net = networks.NETWORKS[name]()
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1), module.running_var.uniform_(0.5, 2), module.bias.data.normal_(0, 0.1)
+    x = torch.randn(2, 3, networks.INPUT_SIDE, networks.INPUT_SIDE)
+    net.eval()
+    with torch.no_grad():
+        exact, folded = net(x), networks.fused(net)(x)
+    assert exact.shape == (2, networks.EMBEDDING_DIM) and torch.allclose(exact, folded, atol=1e-4)
+
+
+def test_another_networks_weights_are_refused() -> None:
+    models = Path(__file__).resolve().parents[1] / "models"
+    with pytest.raises(ValueError, match="expected the fp32 file of shelfmatch-vit"):
+        networks.from_onnx("shelfmatch-vit", models / "shelfmatch-cnn-fp32.onnx")
+
+
+def test_trained_weights_to_begin_with(coral_models: Path) -> None:
+    """Putting the batch norms back changes no number that the network gives; the features are the file's."""
+    torch.manual_seed(8)
+    net = networks.ShelfCNN()
+    photos = torch.randint(0, 256, (260, 3, 64, 64), dtype=torch.uint8)
+    seen: list[Any] = []
+    pretrained.begin_with(net, coral_models / pretrained.FILE, photos)
+    net.head.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    with torch.no_grad():
+        net.eval()(networks.normalized(photos))
+    weights = pretrained.read_convolutions(coral_models / pretrained.FILE)
+    assert len(weights) == 53 and weights[0][0].shape == (32, 3, 3, 3)
+    # A plain run of the file's convolutions, without batch norms, up to the first inverted residual.
+    x = torch.nn.functional.pad(networks.normalized(photos), (0, 1, 0, 1))
+    x = torch.nn.functional.relu6(torch.nn.functional.conv2d(x, *weights[0], stride=2))
+    x = torch.nn.functional.relu6(torch.nn.functional.conv2d(x, *weights[1], padding=1, groups=32))
+    x = torch.nn.functional.conv2d(x, *weights[2])
+    with torch.no_grad():
+        ours = net.blocks[0](net.stem(networks.normalized(photos)))
+    assert torch.allclose(ours, x, atol=2e-3) and seen[0].std() > 0.01
+
+
+def test_rounding_is_that_of_int8() -> None:
+    torch.manual_seed(9)
+    net = networks.ShelfCNN().eval()
+    x = torch.randn(2, 3, 152, 152)
+    exact = net(x).detach()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    rounding = quantizing.Rounding(net)
+    with rounding.weights():
+        levels = [len(row.unique()) for row in net.blocks[3].layers[0].conv.weight.flatten(1)]
+        assert max(levels) <= 255 and not torch.equal(net.embed.weight, before["embed.weight"])
+        stem = net.stem(x)
+        rounded = net(x)
+        rounded.square().mean().backward()
+    assert (
+        len(stem.unique()) <= 256
+        and 0.9 < float(torch.nn.functional.cosine_similarity(rounded, exact).detach().mean()) < 1
+    )
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+    assert all(
+        parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in net.blocks[10].parameters()
+    )
+
+
+def test_products_held_out_are_held_out() -> None:
+    labels = np.arange(81)
+    kept = pictures.Photos(np.zeros((81, 2, 2, 3), np.uint8), labels).without(pictures.HELD_OUT)
+    assert (
+        len(set(pictures.HELD_OUT)) == 16 and len(kept.labels) == 65 and not set(kept.labels) & set(pictures.HELD_OUT)
+    )
+
+
+@pytest.fixture(scope="module")
+def small_dataset(grocery: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One train photo and one catalogue picture of each product, and a few val photos."""
+    folder = tmp_path_factory.mktemp("grocery")
+    lines: dict[str, str] = {}
+    for line in (grocery / "train.txt").read_text().splitlines():
+        if line.strip():
+            lines.setdefault(line.split(",")[1].strip(), line)
+    val = (grocery / "val.txt").read_text().splitlines()[::40]
+    (folder / "train.txt").write_text("\n".join(lines.values()))
+    (folder / "val.txt").write_text("\n".join(val))
+    shutil.copy(grocery / "classes.csv", folder)
+    with (grocery / "classes.csv").open(newline="") as file:
+        iconic = [row["Iconic Image Path (str)"].lstrip("/") for row in csv.DictReader(file)]
+    for path in [*(line.split(",")[0].strip() for line in [*lines.values(), *val]), *iconic]:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(grocery / path, folder / path)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_run_that_is_broken_off_goes_on(
+    small_dataset: Path, coral_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three steps, the third with rounding, a new process's worth of forgetting, one more: the weights of four in one go."""
+    from shelfmatch.models import train
+
+    monkeypatch.setattr(pictures, "PRODUCTS", 30)
+    monkeypatch.setattr(pictures, "TEST_PRODUCTS", 4)
+    monkeypatch.setattr(train, "STEPS_AN_EPOCH", 1)
+    monkeypatch.setitem(train.RECIPES, "cnn", replace(train.RECIPES["cnn"], rounded_steps=2))
+
+    def start(work: Path) -> Any:
+        return train.Training("cnn", small_dataset, coral_models, work, steps=2)
+
+    whole = start(tmp_path)
+    whole.run()
+    assert whole.done == 4 and (tmp_path / "cnn.pt").is_file()
+    log = (tmp_path / "cnn.log").read_text()
+    assert "step     4/4" in log and "photos_r1" in log.splitlines()[-1]
+    reference = {key: value.clone() for key, value in whole.mean.items()}
+    for path in tmp_path.glob("cnn*"):
+        path.unlink()
+
+    first = start(tmp_path)
+    keep = first.keep
+
+    def keep_and_stop() -> None:
+        keep()
+        if first.done == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(first, "keep", keep_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        first.run()
+    assert first.done == 3
+    torch.manual_seed(99)
+    second = start(tmp_path)
+    second.resume()
+    assert second.done == 3
+    second.run()
+    assert second.done == 4
+    changed = [key for key, value in second.mean.items() if not torch.allclose(value, reference[key], atol=1e-5)]
+    assert changed == []
+    with pytest.raises(SystemExit, match="delete it to begin again"):
+        train.Training("cnn", small_dataset, coral_models, tmp_path, steps=6).resume()
