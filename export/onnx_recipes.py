@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import onnx_graph
+from . import onnx_graph, onnx_rounding
+from .rounding import Rounded
 from .tools import need, quiet
 
 
@@ -25,6 +26,7 @@ class OnnxBench:
         self.layers = onnx_graph.layers(self.model)
         self._folder = tempfile.TemporaryDirectory(prefix="shelfmatch-quantize-")
         self._ranges = Path(self._folder.name) / "ranges.json"
+        self._rounding: dict[str, Rounded] | None = None
 
     def close(self) -> None:
         """Remove the calibrated ranges."""
@@ -49,9 +51,16 @@ class OnnxBench:
         onnx, quantization = self._tools("int8-static")
         from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
+        if self._rounding is None:
+            self._rounding = onnx_rounding.rounding(self.model, self.calibration)
+        chosen = {*self._rounding} if only is None else {*self._nodes(only)}
+        chosen -= {*self._nodes(keep_float)}
+        model = onnx_rounding.with_rounding(
+            self.model, {name: found for name, found in self._rounding.items() if name in chosen}
+        )
         with quiet("onnxruntime's static quantization"):
             quantization.quantize_static(
-                onnx.load_model_from_string(self.model),
+                onnx.load_model_from_string(model),
                 str(self._target),
                 calibration_data_reader=None
                 if self._ranges.exists()

@@ -8,7 +8,7 @@ import numpy as np
 
 from .tools import need
 
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
+WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 
 def schema() -> Any:
@@ -123,6 +123,10 @@ def with_uint8_input(model: bytes) -> bytes:
     entry.shapeSignature, entry.isVariable, entry.hasRank = old.shapeSignature, False, old.hasRank
     entry.quantization = classes.QuantizationParametersT()
     entry.quantization.scale, entry.quantization.zeroPoint = np.array([1.0], np.float32), np.array([0], np.int64)
+    if old.type == kinds.INT8 and int(old.quantization.zeroPoint[0]) != -128:
+        # The pixels' scale does what normalization did (`without_normalization`); it must be the same on both sides.
+        entry.quantization.scale = old.quantization.scale
+        entry.quantization.zeroPoint = np.asarray(old.quantization.zeroPoint, np.int64) + 128
     old.name = b"pixels_inside"
     graph.tensors.append(entry)
     new = len(graph.tensors) - 1
@@ -131,12 +135,55 @@ def with_uint8_input(model: bytes) -> bytes:
     operator.inputs, operator.outputs = np.array([new], np.int32), np.array([inside], np.int32)
     operator.builtinOptionsType, operator.builtinOptions = options
     graph.operators.insert(0, operator)
-    graph.inputs = np.array([new], np.int32)
-    for signature in parsed.signatureDefs if parsed.signatureDefs is not None else []:
-        for mapped in signature.inputs:
-            if mapped.tensorIndex == inside:
-                mapped.tensorIndex = new
+    _enter_at(parsed, inside, new)
     return pack(parsed)
+
+
+def without_normalization(model: bytes) -> bytes:
+    """An int8 graph that begins by normalizing all colours alike → one whose pixels have the normalized scale.
+
+    Such a layer, a 1x1 depthwise convolution, writes the bytes that it reads, give or take one: what changes is their scale
+    and zero point, and these the next layer knows. It costs 3 % of a small network's instructions. A graph that begins
+    otherwise, or normalizes each colour in its own way, comes back as it is.
+    """
+    parsed = parse(model)
+    graph = parsed.subgraphs[0]
+    first = graph.operators[0]
+    entry = graph.tensors[int(graph.inputs[0])]
+    if (
+        operator_name(parsed, first) != "DEPTHWISE_CONV_2D"
+        or int(first.inputs[0]) != int(graph.inputs[0])
+        or entry.type != schema().TensorType.INT8
+    ):
+        return model
+    weight, bias = (graph.tensors[int(index)] for index in first.inputs[1:3])
+    result = graph.tensors[int(first.outputs[0])]
+    if list(weight.shape[1:3]) != [1, 1] or result.type != entry.type:
+        return model
+    steps = np.arange(-128, 128)[:, np.newaxis]
+    pixels = (steps - entry.quantization.zeroPoint) * entry.quantization.scale
+    real = pixels * _values(parsed, weight, np.int8) + _values(parsed, bias, np.int32)
+    written = np.clip(real / result.quantization.scale + result.quantization.zeroPoint, -128, 127)
+    if np.abs(written - steps).max() > 1:
+        return model
+    graph.operators.remove(first)
+    _enter_at(parsed, int(graph.inputs[0]), int(first.outputs[0]))
+    return pack(parsed)
+
+
+def _values(model: Any, tensor: Any, kind: type[Any]) -> Any:
+    """A constant's real values, flat."""
+    stored = np.frombuffer(bytes(model.buffers[tensor.buffer].data), kind)
+    return (stored - np.asarray(tensor.quantization.zeroPoint)) * np.asarray(tensor.quantization.scale)
+
+
+def _enter_at(model: Any, old: int, new: int) -> None:
+    """Make tensor `new` the graph's input in the place of `old`."""
+    model.subgraphs[0].inputs = np.array([new], np.int32)
+    for signature in model.signatureDefs if model.signatureDefs is not None else []:
+        for mapped in signature.inputs:
+            if mapped.tensorIndex == old:
+                mapped.tensorIndex = new
 
 
 def _opcode(model: Any, builtin: int) -> int:
@@ -180,7 +227,7 @@ def is_transformer(model: bytes) -> bool:
     for op in graph.operators:
         name = operator_name(parsed, op)
         attention = attention or name == "SOFTMAX"
-        if name in _WEIGHTED:
+        if name in WEIGHTED:
             weight = graph.tensors[int(op.inputs[1])]
             share["dense" if name == "FULLY_CONNECTED" else "conv"] += int(np.prod(weight.shape))
     return attention and share["dense"] > share["conv"]
@@ -194,7 +241,7 @@ def layers(model: bytes) -> dict[str, tuple[str, ...]]:
     current = ""
     for op in graph.operators:
         name = graph.tensors[int(op.outputs[0])].name.decode(errors="replace")
-        if not current or operator_name(parsed, op) in _WEIGHTED:
+        if not current or operator_name(parsed, op) in WEIGHTED:
             current = name
         groups.setdefault(current, []).append(name)
     return {name: tuple(members) for name, members in groups.items()}
@@ -208,5 +255,5 @@ def is_quantized(model: bytes) -> bool:
     return any(
         graph.tensors[int(op.inputs[1])].type in small
         for op in graph.operators
-        if operator_name(parsed, op) in _WEIGHTED
+        if operator_name(parsed, op) in WEIGHTED
     )

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import tflite_graph
+from . import tflite_graph, tflite_rounding
 from .errors import ExportError
+from .rounding import Rounded
 from .tools import need, quiet
 
 
@@ -24,6 +25,7 @@ class TfliteBench:
         self.transformer = tflite_graph.is_transformer(model)
         self.layers = tflite_graph.layers(model)
         self._ranges: Any = None
+        self._rounding: dict[str, Rounded] | None = None
 
     def close(self) -> None:
         """Nothing on disk."""
@@ -52,16 +54,22 @@ class TfliteBench:
         """Weights int8 per channel, activations int8 with ranges of the calibration photos. Both sets hold layer names."""
         quantizer, _, recipe = self._tools("int8-static")
         with quiet("ai-edge-quantizer's static quantization"):
-            if self._ranges is None:
+            if self._ranges is None or self._rounding is None:
                 self._ranges = self._calibrated(recipe.static_wi8_ai8())
-            tool = self._chosen(quantizer, recipe.static_wi8_ai8(), keep_float, only)
-            return self._finished(self._made(tool, self._ranges))
+                self._rounding = tflite_rounding.rounding(self.model, self.calibration)
+            floats = self._floats(keep_float, only)
+            model = tflite_rounding.with_rounding(
+                self.model, {name: found for name, found in self._rounding.items() if name not in floats}
+            )
+            tool = self._chosen(quantizer, model, recipe.static_wi8_ai8(), floats)
+            return self._finished(tflite_graph.without_normalization(self._made(tool, self._ranges)))
 
     def dynamic(self, keep_float: Collection[str] = (), only: Collection[str] | None = None) -> bytes:
         """Weights int8 per channel, activations quantized as they come."""
         quantizer, _, recipe = self._tools("int8-dynamic")
         with quiet("ai-edge-quantizer's dynamic quantization"):
-            tool = self._chosen(quantizer, recipe.dynamic_wi8_afp32(), keep_float, only)
+            floats = self._floats(keep_float, only)
+            tool = self._chosen(quantizer, self.model, recipe.dynamic_wi8_afp32(), floats)
             return self._finished(self._made(tool, None))
 
     def _calibrated(self, rules: list[Any]) -> Any:
@@ -81,16 +89,17 @@ class TfliteBench:
         tool.calibrate({signature: [{name: photo[np.newaxis]} for photo in self.calibration]}, manager)
         return tool.get_model_qsvs()
 
-    def _chosen(
-        self, quantizer: Any, rules: list[Any], keep_float: Collection[str], only: Collection[str] | None
-    ) -> Any:
-        """A quantizer of all layers, of `only` these, or of all but those kept in float."""
-        floats = [name for name in self.layers if (only is not None and name not in only) or name in keep_float]
-        tool = quantizer.Quantizer(self.model, rules)
-        names = [member for layer in floats for member in self.layers[layer]]
+    def _floats(self, keep_float: Collection[str], only: Collection[str] | None) -> list[str]:
+        """The operators, by output, that aren't quantized: all but those of the layers `only`, or of those kept in float."""
+        layers = [name for name in self.layers if (only is not None and name not in only) or name in keep_float]
+        return [member for layer in layers for member in self.layers[layer]]
+
+    def _chosen(self, quantizer: Any, model: bytes, rules: list[Any], floats: list[str]) -> Any:
+        """A quantizer of all operators but these."""
+        tool = quantizer.Quantizer(model, rules)
         # A scope is an operator's output names, each with a semicolon; many names go into few expressions.
-        for start in range(0, len(names), 100):
-            part = "|".join(re.escape(name) for name in names[start : start + 100])
+        for start in range(0, len(floats), 100):
+            part = "|".join(re.escape(name) for name in floats[start : start + 100])
             tool.update_quantization_recipe(f"^(?:{part});?$", "*", algorithm_key=quantizer.AlgorithmName.NO_QUANTIZE)
         return tool
 

@@ -128,7 +128,8 @@ def _cached(path: Path, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
 
 
 def _parallel(function: Callable[[Any], Pixels], items: Iterable[Any]) -> Pixels:
-    with multiprocessing.get_context("fork").Pool() as pool:
+    # Not fork: the trainer has threads by now, torch's and perhaps JAX's.
+    with multiprocessing.get_context("forkserver").Pool() as pool:
         return np.stack(pool.map(function, list(items), chunksize=8))
 
 

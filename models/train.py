@@ -63,6 +63,8 @@ class Recipe:
     """Peak learning rate of the layers that begin at random."""
     trained_rate: float
     """Peak learning rate of those that begin trained."""
+    steps: int
+    """Before those with rounding."""
     frozen_blocks: int
     """Blocks after the stem that stay as they were trained on ImageNet, norms included: edges and colours."""
     rounded_steps: int = 0
@@ -70,8 +72,8 @@ class Recipe:
 
 
 RECIPES: Final = {
-    "cnn": Recipe(ShelfCNN, fresh_rate=2e-3, trained_rate=2e-4, frozen_blocks=3, rounded_steps=310),
-    "vit": Recipe(ShelfViT, fresh_rate=2e-3, trained_rate=2e-4, frozen_blocks=3),
+    "cnn": Recipe(ShelfCNN, fresh_rate=2e-3, trained_rate=3e-4, steps=1240, frozen_blocks=3, rounded_steps=310),
+    "vit": Recipe(ShelfViT, fresh_rate=2e-3, trained_rate=2e-4, steps=620, frozen_blocks=3),
 }
 
 
@@ -348,12 +350,13 @@ def main() -> None:
     parser.add_argument("--teachers", type=Path, required=True, help="the folder with the teachers' .tflite files")
     parser.add_argument("--work", type=Path, required=True, help="where pictures, features and weights are kept")
     parser.add_argument(
-        "--steps", type=int, default=620, help="optimizer steps, before those with rounding (default: 620)"
+        "--steps", type=int, help="optimizer steps, before those with rounding (default: 1240 for the CNN, 620)"
     )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    training = Training(options.network, options.grocery, options.teachers, options.work, options.steps)
+    steps = options.steps or RECIPES[options.network].steps
+    training = Training(options.network, options.grocery, options.teachers, options.work, steps)
     training.resume()
     training.run()
 

@@ -26,6 +26,7 @@ from shelfmatch.edge import Matcher
 from shelfmatch.edge.bundle import BundleWriter
 from shelfmatch.edge.cli import main
 from shelfmatch.edge.inspection import inspect_encoder
+from shelfmatch.models import known
 
 from . import tiny_models
 from .conftest import tile_photo, write_tiles
@@ -332,7 +333,9 @@ def test_encoders(shop: Path) -> None:
     """With a folder of encoders of our own, so that the test doesn't depend on which ones the package brings."""
     models = shop / "site" / "shelfmatch" / "models"
     models.mkdir(parents=True)
-    (models / "__init__.py").touch()
+    for pattern in ("*.py", "known_encoders.json"):
+        for file in Path(known.__file__).parent.glob(pattern):
+            shutil.copy(file, models)
     shutil.copy("tiny.tflite", models / "small.tflite")
     record = {**inspect_encoder(models / "small.tflite").to_dict(), "license": "MIT", "provenance": "a test"}
     (models / "small.json").write_text(json.dumps(record))

@@ -1,0 +1,96 @@
+"""Rounding weights to int8 so that what a layer gives stays, instead of each weight to its nearest step.
+
+Each layer sees the calibration photos once, in float. Its weights are rounded one input at a time, and the error so far is
+made up for by the weights not yet rounded, with the inputs' correlations for a guide (Frantar et al. 2023, "GPTQ",
+arXiv:2210.17323); what is left of the mean error goes into the bias (Nagel et al. 2019, arXiv:1906.04721). The scale of a
+channel stays its largest weight / 127, which is what the quantizers take, so they find whole numbers and round nothing more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+Rounded = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""A weight in whole steps, shaped as its layer has it, and what its bias gains, (outputs,)."""
+
+POSITIONS: Final = 512
+"""Of each photo's map, spread evenly: 64 photos give 32,768 samples of at most some thousand inputs."""
+_DAMPING: Final = 0.01
+"""Added to the correlations' diagonal, as a share of its mean; the paper's value."""
+
+
+@dataclass
+class Layer:
+    """A convolution or matrix product: weight (outputs, height, width, inputs of a group), and what it has seen.
+
+    `padding`: before and after, of height and width. A matrix product is a 1x1 convolution of one place.
+    """
+
+    weight: NDArray[np.float32]
+    groups: int = 1
+    strides: tuple[int, int] = (1, 1)
+    padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+    _products: Any = field(default=0.0, init=False)
+    _sum: Any = field(default=0.0, init=False)
+    _seen: int = field(default=0, init=False)
+
+    def see(self, inputs: NDArray[np.float32]) -> None:
+        """Take in what the layer got for one photo: (N, height, width, channels), or (..., inputs) of a matrix product."""
+        found = self._patches(inputs).astype(np.float64)
+        self._products = self._products + found @ found.transpose(0, 2, 1)
+        self._sum = self._sum + found.sum(axis=2)
+        self._seen += found.shape[2]
+
+    def rounded(self) -> Rounded:
+        """The weight in whole steps, in the given shape, and what to add to the bias, (outputs,)."""
+        wide = self.weight.reshape(self.groups, -1, self._inputs).astype(np.float64)
+        whole = _in_steps(wide, self._products / self._seen)
+        correction = np.einsum("gri,gi->gr", wide - whole, self._sum / self._seen)
+        return whole.reshape(self.weight.shape).astype(np.float32), correction.ravel().astype(np.float32)
+
+    @property
+    def _inputs(self) -> int:
+        return int(np.prod(self.weight.shape[1:]))
+
+    def _patches(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(groups, height * width * inputs, places): what each output is computed from."""
+        height, width, _ = self.weight.shape[1:]
+        if inputs.ndim != 4:
+            inputs = inputs.reshape(1, 1, -1, inputs.shape[-1])
+        padded = np.pad(inputs, ((0, 0), *self.padding, (0, 0)))
+        windows = sliding_window_view(padded, (height, width), axis=(1, 2))[:, :: self.strides[0], :: self.strides[1]]
+        places = windows.shape[0] * windows.shape[1] * windows.shape[2]
+        chosen = np.unravel_index(np.arange(0, places, -(-places // POSITIONS)), windows.shape[:3])
+        found = windows[chosen].reshape(len(chosen[0]), self.groups, -1, height, width)
+        return found.transpose(1, 3, 4, 2, 0).reshape(self.groups, self._inputs, -1)
+
+
+def _in_steps(weight: Floats, correlations: Floats) -> Floats:
+    """Weights (G, R, K) in steps of a 127th of each row's largest; correlations (G, K, K) of the inputs."""
+    step = np.abs(weight).max(axis=2) / 127
+    step[step == 0] = 1
+    groups, inputs = np.arange(len(weight))[:, np.newaxis], weight.shape[2]
+    power = np.diagonal(correlations, axis1=1, axis2=2)
+    damped = correlations + np.eye(inputs) * (_DAMPING * power.mean(axis=1) + 1e-9)[:, np.newaxis, np.newaxis]
+    # The strongest inputs first: the others can still make up for them.
+    order = np.argsort(-power, axis=1, kind="stable")
+    damped = damped[groups[:, :, np.newaxis], order[:, :, np.newaxis], order[:, np.newaxis, :]]
+    guide = np.linalg.cholesky(np.linalg.inv(damped)).transpose(0, 2, 1)
+    left = np.take_along_axis(weight, order[:, np.newaxis, :], axis=2).copy()
+    whole = np.empty_like(left)
+    for i in range(inputs):
+        whole[:, :, i] = np.clip(np.round(left[:, :, i] / step), -127, 127) * step
+        error = (left[:, :, i] - whole[:, :, i]) / guide[:, i, i, np.newaxis]
+        left[:, :, i:] -= error[:, :, np.newaxis] * guide[:, i, np.newaxis, i:]
+    found = np.take_along_axis(whole, np.argsort(order, axis=1, kind="stable")[:, np.newaxis, :], axis=2)
+    # The largest weight stays what it is: the quantizer takes the scale from it.
+    largest = np.abs(weight).argmax(axis=2)[:, :, np.newaxis]
+    np.put_along_axis(found, largest, np.take_along_axis(weight, largest, axis=2), axis=2)
+    return found

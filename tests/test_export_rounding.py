@@ -1,0 +1,198 @@
+"""Weights in whole int8 steps: what layers give stays, both formats' adapters see the same, normalization that is only a scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="pip install 'shelfmatch[export]'")
+
+import torch
+from torch import nn
+
+from shelfmatch.edge import Encoder
+from shelfmatch.edge.encoder import read_card
+from shelfmatch.export import ExportSettings, Overrides, SourceOptions, export_model, onnx_rounding, tflite_rounding
+from shelfmatch.export.onnx_graph import named_nodes
+from shelfmatch.export.rounding import Layer
+from shelfmatch.export.sources import open_source
+from shelfmatch.export.tflite_graph import operator_name, parse, schema
+
+from .conftest import tile_photo, write_tiles
+from .tiny_networks import MEAN, SIDE, STD, TinyCnn
+
+PYTORCH = SourceOptions(preprocessing=Overrides(size=(SIDE, SIDE), mean=MEAN, std=STD))
+
+
+def convolution(seed: int = 0, **said: Any) -> nn.Conv2d:
+    torch.manual_seed(seed)
+    return nn.Conv2d(**{"in_channels": 8, "out_channels": 8, "kernel_size": 3, "bias": False, **said})
+
+
+def correlated(channels: int, side: int, count: int) -> np.ndarray[Any, Any]:
+    """(count, side, side, channels) non-negative, every place and channel much like its neighbours, as after ReLU."""
+    rng = np.random.default_rng(5)
+    coarse = rng.normal(0.5, 1, (count, -(-side // 4), -(-side // 4), 1)).repeat(4, axis=1).repeat(4, axis=2)
+    values = coarse[:, :side, :side] + 0.1 * rng.normal(size=(count, side, side, channels))
+    found: np.ndarray[Any, Any] = np.maximum(values, 0).astype(np.float32)
+    return found
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"padding": 1},
+        {"kernel_size": 1},
+        {"groups": 8, "stride": 2, "padding": 1},
+        {"groups": 2, "kernel_size": (3, 1), "stride": (2, 1), "padding": (1, 0)},
+    ],
+)
+def test_a_layer_sees_what_the_convolution_computes_from(said: dict[str, Any]) -> None:
+    net = convolution(**said)
+    inputs = correlated(8, 9, 1)
+    layer = layer_of(net)
+    patches = layer._patches(inputs)
+    wide = layer.weight.reshape(layer.groups, -1, patches.shape[1])
+    found = (wide @ patches).reshape(8, -1)
+    with torch.no_grad():
+        expected = net(torch.from_numpy(inputs.transpose(0, 3, 1, 2)))[0].flatten(1).numpy()
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def layer_of(net: nn.Conv2d) -> Layer:
+    (top, left), weight = net.padding, net.weight.detach().numpy().transpose(0, 2, 3, 1)  # type: ignore[misc]
+    return Layer(weight, net.groups, net.stride, ((top, top), (left, left)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("groups", "share"), [(1, 1 / 3), (8, 0.8)])
+def test_rounded_weights_keep_what_the_layer_gives(groups: int, share: float) -> None:
+    """On photos that it hasn't seen: a share of the error of rounding each weight to its nearest step.
+
+    A depthwise convolution has only nine weights an output to make up with.
+    """
+    net = convolution(groups=groups, padding=1)
+    layer = layer_of(net)
+    weight = layer.weight
+    for photo in correlated(8, 24, 16)[:8]:
+        layer.see(photo[np.newaxis])
+    rounded, correction = layer.rounded()
+    step = np.abs(weight).reshape(8, -1).max(axis=1).reshape(8, 1, 1, 1) / 127
+    assert np.abs(rounded / step - np.round(rounded / step)).max() < 1e-3
+    assert np.abs(rounded).reshape(8, -1).max(axis=1) == pytest.approx(127 * step.ravel())
+    patches = layer._patches(correlated(8, 24, 16)[8:])
+
+    def output(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        found: np.ndarray[Any, Any] = (value.reshape(groups, -1, patches.shape[1]) @ patches).reshape(8, -1)
+        return found
+
+    nearest = np.abs(output(np.round(weight / step) * step) - output(weight)).mean()
+    kept = np.abs(output(rounded) + correction[:, np.newaxis] - output(weight)).mean()
+    assert kept < share * nearest
+
+
+def test_a_layer_without_weights_or_inputs_stays_finite() -> None:
+    layer = Layer(np.zeros((2, 1, 1, 3), np.float32))
+    layer.see(np.zeros((1, 4, 4, 3), np.float32))
+    rounded, correction = layer.rounded()
+    assert not rounded.any() and not correction.any()
+
+
+@pytest.fixture(scope="module")
+def cores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The tiny CNN as float files that take pixels."""
+    source = open_source(TinyCnn(), PYTORCH)
+    made = {}
+    for file_format in ("onnx", "tflite"):
+        path = tmp_path_factory.mktemp("cores") / f"core.{file_format}"
+        source.writer(file_format)(path, None)  # type: ignore[arg-type]
+        made[file_format] = path.read_bytes()
+    return {**made, "onnx": named_nodes(made["onnx"])}
+
+
+def test_both_formats_are_rounded_alike(cores: dict[str, bytes]) -> None:
+    photos = np.stack([np.asarray(tile_photo(n, 1).resize((SIDE, SIDE)), np.float32) for n in range(12)])
+    nchw = np.ascontiguousarray(photos.transpose(0, 3, 1, 2))
+    tflite = tflite_rounding.rounding(cores["tflite"], photos)
+    onnx = onnx_rounding.rounding(cores["onnx"], nchw)
+    assert len(tflite) == len(onnx) == 4
+    for (weight, correction), (other, other_correction) in zip(tflite.values(), onnx.values(), strict=True):
+        assert weight.shape == other.shape
+        step = np.abs(weight).reshape(len(weight), -1).max(axis=1).reshape(-1, 1, 1, 1) / 127
+        # Sums in another order may tip a weight that lies between two steps.
+        assert np.mean(np.abs(weight - other) > step / 2) < 0.02
+        assert correction == pytest.approx(other_correction, abs=0.02 * float(np.abs(weight).max()))
+
+
+@pytest.mark.parametrize("file_format", ["onnx", "tflite"])
+def test_files_hold_the_steps_that_were_chosen(file_format: str, cores: dict[str, bytes], tmp_path: Path) -> None:
+    """What the quantizer writes is what rounding chose: no weight is rounded twice."""
+    shop = write_tiles(tmp_path / "photos", range(16))
+    settings = ExportSettings(shop, to=(file_format,), recipes=("int8-static",), source=PYTORCH, gate_points=100)  # type: ignore[arg-type]
+    report = export_model(TinyCnn(), tmp_path / "out", settings)
+    data = (tmp_path / "out" / report.kept[0].file).read_bytes()
+    stored: Callable[[bytes], list[np.ndarray[Any, Any]]] = tflite_weights if file_format == "tflite" else onnx_weights
+    nearest = [np.round(127 * w / np.abs(w).reshape(len(w), -1).max(axis=1).reshape(-1, 1, 1, 1)) for w in floats()]
+    found = stored(data)[-3:]
+    assert [w.shape for w in found] == [w.shape for w in nearest]
+    moved = [float(np.mean(w != n)) for w, n in zip(found, nearest, strict=True)]
+    assert all(np.abs(w - n).max() <= 12 for w, n in zip(found, nearest, strict=True))
+    assert max(moved) > 0.05, "every weight is at its nearest step"
+
+
+def floats() -> list[np.ndarray[Any, Any]]:
+    """The tiny CNN's convolutions with batch norm folded, (outputs, height, width, inputs)."""
+    net = TinyCnn()
+    stem = nn.utils.fusion.fuse_conv_bn_eval(net.stem[0], net.stem[1])
+    return [layer.weight.detach().numpy().transpose(0, 2, 3, 1) for layer in (stem, net.middle[0], net.middle[2])]
+
+
+def tflite_weights(data: bytes) -> list[np.ndarray[Any, Any]]:
+    model = parse(data)
+    graph = model.subgraphs[0]
+    found = []
+    for operator in graph.operators:
+        name = operator_name(model, operator)
+        if name in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+            tensor = graph.tensors[int(operator.inputs[1])]
+            assert tensor.type == schema().TensorType.INT8
+            weight = np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.int8).reshape(tensor.shape)
+            found.append(weight.transpose(3, 1, 2, 0) if name == "DEPTHWISE_CONV_2D" else weight)
+    return found
+
+
+def onnx_weights(data: bytes) -> list[np.ndarray[Any, Any]]:
+    import onnx
+
+    graph = onnx.load_model_from_string(data).graph
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    made = {node.output[0]: node for node in graph.node}
+    return [
+        constants[made[node.input[1]].input[0]].transpose(0, 2, 3, 1) for node in graph.node if node.op_type == "Conv"
+    ]
+
+
+@pytest.mark.parametrize(("mean", "std", "folds"), [((127.5,) * 3, (127.5,) * 3, True), (MEAN, STD, False)])
+def test_normalization_of_all_colours_alike_costs_nothing(
+    mean: tuple[float, ...], std: tuple[float, ...], folds: bool, tmp_path: Path
+) -> None:
+    shop = write_tiles(tmp_path / "photos", range(16))
+    overrides = Overrides(size=(SIDE, SIDE), mean=mean, std=std)
+    settings = ExportSettings(
+        shop, to=("tflite",), recipes=("int8-static",), source=SourceOptions(preprocessing=overrides)
+    )
+    report = export_model(TinyCnn(), tmp_path / "out", settings)
+    model = parse((tmp_path / "out" / report.kept[0].file).read_bytes())
+    names = [operator_name(model, operator) for operator in model.subgraphs[0].operators]
+    assert names[0] == "QUANTIZE" and (names[1] == "DEPTHWISE_CONV_2D") != folds
+    card, path = read_card(tmp_path / "out" / f"{report.kept[0].file}.json")
+    encoder = Encoder(replace(card), path.read_bytes(), resizer="pillow")
+    pixels = np.asarray(tile_photo(3, 9).resize((SIDE, SIDE)))
+    value = (torch.from_numpy(pixels.astype(np.float32)) - torch.tensor(mean)) / torch.tensor(std)
+    with torch.no_grad():
+        expected = TinyCnn()(value.permute(2, 0, 1)[None]).numpy()[0]
+    assert float(encoder.embed(pixels)[0] @ expected / np.linalg.norm(expected)) > 0.995
