@@ -1,0 +1,261 @@
+"""Run the benchmarks one after the other and write the README's tables and plot from what they found.
+
+    python benchmarks/run_all.py                     # all of them, some hours on a quiet machine; peers set themselves up
+    python benchmarks/run_all.py encoders latency    # some
+    python benchmarks/run_all.py --tables            # only write the tables again from benchmarks/results
+
+Each benchmark is a program of its own (its first lines say what it measures) and is run as the README says. What it found is kept,
+without the single samples, in benchmarks/results/NAME.json, with the machine it ran on. One that fails stops nothing; it is
+named at the end. In the README, a table stands between `<!-- figures: NAME -->` and `<!-- end of figures -->`. The plot needs
+the `dev` extra (matplotlib).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+HERE: Final = Path(__file__).resolve().parent
+RESULTS: Final = HERE / "results"
+README: Final = HERE.parent / "README.md"
+PLOT: Final = RESULTS / "encoders.svg"
+SAMPLES: Final = 20
+"""A list of more numbers than this is single measurements, and isn't kept."""
+
+Document = dict[str, Any]
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table of Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+
+
+NAMES: Final = {"v1": "Coral MobileNetV1", "v2": "Coral MobileNetV2"}
+DIMENSIONS: Final = {"v1": 1024, "v2": 1280, "shelfmatch-cnn": 256, "shelfmatch-vit": 256}
+
+
+def encoders_table(found: Document) -> str:
+    """One encoder a row, ours first; `benchmarks/results/encoders.md` has the float and ONNX files as well."""
+    rows = []
+    for name in ("shelfmatch-cnn", "shelfmatch-vit", "v1", "v2"):
+        row = found["results"][name]
+        recalls = ["recall_at_1", "recall_at_1_adapted", "unseen_recall_at_1", "rendered_recall_at_1"]
+        photos, tuned, unseen, rendered = (f"{100 * row[key]:.1f} %" for key in recalls)
+        iconic = " / ".join(f"{100 * row[f'iconic_recall_at_{k}']:.1f}" for k in (1, 5)) + " %"
+        instructions = " / ".join(f"{row[f'instructions_{core}_m']:.1f}" for core in ("a72", "a76")) + " M"
+        rows.append(
+            (NAMES.get(name, f"`{name}`"), f"{row['size_mb']:.1f}", DIMENSIONS[name], photos, tuned, iconic, unseen,
+             rendered, instructions, f"{row['ms']:.1f}")
+        )  # fmt: skip
+    header = ("", "MB", "numbers", "photos", "tuned", "catalogue pictures @1 / @5", "never trained on", "rendered",
+              "A72 / A76", "ms")  # fmt: skip
+    return markdown(header, rows)
+
+
+def arm_table(found: Document) -> str:
+    """Stages by core, from benchmarks/arm/budgets.json."""
+    stages = ("decode", "preprocess", "encode", "search", "decide")
+    rows = []
+    for encoder in sorted({name for counts in found["instructions"].values() for name in counts}):
+        for core, counts in found["instructions"].items():
+            what = f"{core.replace('cortex-a', 'Cortex-A')}, {encoder.removesuffix('.tflite')}"
+            rows.append((what, *(f"{counts[encoder][stage] / 1e6:.2f}" for stage in stages)))
+    return markdown(("", *stages), rows)
+
+
+def latency_table(found: Document) -> str:
+    """Our time for each kind of photo, and as a multiple of the peer's."""
+    rows = []
+    for encoder, cases in found["results"].items():
+        for case, pairs in cases.items():
+            if case != "same_photo_cosine":
+                low, high = pairs["ratio"][1:]
+                what = f"{NAMES[encoder].removeprefix('Coral ')}, {case.replace('x', '×')}"
+                rows.append((what, f"{pairs['ours_ms']:.1f}", f"{pairs['ratio'][0]:.2f} ({low:.2f} to {high:.2f})"))
+    return markdown(("", "ms", "× MediaPipe (95 %)"), rows)
+
+
+def search_table(found: Document) -> str:
+    """Every size and engine: time, recall, file."""
+    rows = [
+        (f"{int(size.split('x')[0]):,} × {size.split('x')[1]}, {name}", f"{row['median_us']:.0f}",
+         f"{row['recall_at_10']:.4f}", f"{row['file_bytes'] / 1e6:.2f}")
+        for size, engines in found["results"].items() for name, row in engines.items()
+    ]  # fmt: skip
+    return markdown(("", "µs", "recall@10", "file, MB"), rows)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A row of the table: a program of this folder, and what of the README it fills."""
+
+    name: str
+    minutes: int
+    arguments: tuple[str, ...] = ()
+    table: Callable[[Document], str] | None = None
+    script: str = ""
+    json: bool = True
+    """Whether it takes --json and --work, as those that use `reporting` do."""
+    result: Path | None = None
+    """Where its result lies, if not in benchmarks/results/NAME.json."""
+
+    def command(self, work: Path, target: Path) -> list[str]:
+        """As one would type it."""
+        shared = ["--json", str(target), "--work", str(work)] if self.json else []
+        return [sys.executable, str(HERE / (self.script or f"{self.name}.py")), *self.arguments, *shared]
+
+    @property
+    def kept(self) -> Path:
+        """The file of its result."""
+        return self.result or RESULTS / f"{self.name}.json"
+
+
+BENCHMARKS: Final = (
+    Benchmark(
+        "encoders", 10, ("--markdown", str(RESULTS / "encoders.md"), "--measured", str(HERE.parent / "models/measured.json")),
+        encoders_table,
+    ),
+    Benchmark(
+        "arm", 4, ("--write-budgets",), arm_table, script="arm/check.py", json=False, result=HERE / "arm/budgets.json"
+    ),
+    Benchmark("latency", 15, table=latency_table),
+    Benchmark("search", 30, table=search_table),
+    Benchmark("recall", 3),
+    Benchmark("runtimes", 3),
+    Benchmark("adaptation", 30, ("--draws", "10")),
+    Benchmark("around", 10),
+    Benchmark("lookagain", 40, ("--encoders", "v1", "v2", "--draws", "6")),
+    Benchmark("cascade", 15, ("--draws", "6")),
+    Benchmark("coldstart", 3),
+    Benchmark("cataloguing", 4),
+    Benchmark("bench_honesty", 25),
+    Benchmark("export_matrix", 60, ("--markdown", str(RESULTS / "export_matrix.md"))),
+)  # fmt: skip
+
+
+def compact(value: Any) -> Any:
+    """A result without its single measurements: of a long list of numbers, the median."""
+    if isinstance(value, dict):
+        return {key: compact(item) for key, item in value.items()}
+    if isinstance(value, list):
+        if len(value) > SAMPLES and all(isinstance(item, (int, float)) for item in value):
+            return float(f"{median(value):.6g}")
+        return [compact(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def run(benchmark: Benchmark, work: Path) -> bool:
+    """Run one and keep what it found; whether it ended well."""
+    with tempfile.TemporaryDirectory(prefix="shelfmatch-results-") as folder:
+        target = Path(folder) / "found.json"
+        ended = subprocess.run(benchmark.command(work, target), cwd=HERE.parent, check=False).returncode
+        if ended == 0 and benchmark.json:
+            write(benchmark.kept, json.dumps(compact(json.loads(target.read_text())), indent=1, ensure_ascii=False))
+    return ended == 0
+
+
+def write(path: Path, text: str) -> None:
+    """Beside, synced, renamed."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text.rstrip("\n") + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def with_table(text: str, name: str, table: str) -> str:
+    """A page with the table of that name replaced. Raises ValueError where it has no place for one."""
+    begin, end = f"<!-- figures: {name} -->\n", "<!-- end of figures -->"
+    before, found, rest = text.partition(begin)
+    if not found or end not in rest:
+        raise ValueError(f"the page has no place for the table {name}; put {begin.strip()} and {end} where it goes")
+    return f"{before}{begin}\n{table}\n\n{end}{rest.partition(end)[2]}"
+
+
+def with_all_tables(text: str) -> str:
+    """The page with every table whose result lies in its place."""
+    for benchmark in BENCHMARKS:
+        if benchmark.table is not None and benchmark.kept.exists():
+            text = with_table(text, benchmark.name, benchmark.table(json.loads(benchmark.kept.read_text())))
+    return text
+
+
+def plot_encoders(found: Document, target: Path) -> None:
+    """Recall against instructions on a Cortex-A76, plain and tuned to the shop."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({"svg.hashsalt": "shelfmatch", "svg.fonttype": "path", "font.size": 10}):
+        figure = Figure(figsize=(7.2, 3.6), layout="constrained")
+        axes = figure.subplots()
+        for name, row in found["results"].items():
+            if "instructions_a76_m" not in row:
+                continue
+            ours = name.startswith("shelfmatch")
+            x, plain, tuned = (row["instructions_a76_m"], 100 * row["recall_at_1"], 100 * row["recall_at_1_adapted"])
+            color = "#2e6bff" if ours else "#98a2b3"
+            axes.plot([x, x], [plain, tuned], color=color, linewidth=1.5, zorder=1)
+            axes.scatter([x], [plain], facecolors="white", edgecolors=color, zorder=2)
+            axes.scatter([x], [tuned], color=color, zorder=2)
+            axes.annotate(NAMES.get(name, name), (x, tuned), xytext=(6, 4), textcoords="offset points")
+        axes.set_xscale("log")
+        axes.set_xlim(15, 500)
+        axes.set_ylim(50, 85)
+        ticks = [20, 50, 100, 200, 400]
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.minorticks_off()
+        axes.set_xlabel("million instructions a photo, Cortex-A76")
+        axes.set_ylabel("recall@1, %")
+        axes.set_title("Grocery val photos among train photos: plain (ring), tuned to the shop (dot)", fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.savefig(target, metadata={"Date": None})
+
+
+def main() -> int:
+    names = [benchmark.name for benchmark in BENCHMARKS]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("benchmarks", nargs="*", metavar="NAME", help=f"some of {', '.join(names)} (default: all)")
+    parser.add_argument("--tables", action="store_true", help="run nothing; write the tables from what is there")
+    parser.add_argument(
+        "--work", type=Path, metavar="DIR", help="keep shops, photos and vectors there for the next run"
+    )
+    options = parser.parse_args()
+    unknown = set(options.benchmarks) - set(names)
+    if unknown:
+        parser.error(f"unknown benchmark {min(unknown)}; expected some of {', '.join(names)}")
+    chosen = [one for one in BENCHMARKS if not options.benchmarks or one.name in options.benchmarks]
+    failed = []
+    if not options.tables:
+        from tqdm import tqdm
+
+        with tempfile.TemporaryDirectory(prefix="shelfmatch-bench-") as folder:
+            work = options.work or Path(folder)
+            # In minutes: they take from three to sixty.
+            with tqdm(total=sum(one.minutes for one in chosen), unit="min") as bar:
+                for benchmark in chosen:
+                    bar.set_description(benchmark.name)
+                    if not run(benchmark, work):
+                        failed.append(benchmark.name)
+                    bar.update(benchmark.minutes)
+    write(README, with_all_tables(README.read_text(encoding="utf-8")))
+    encoders = RESULTS / "encoders.json"
+    if encoders.exists():
+        plot_encoders(json.loads(encoders.read_text()), PLOT)
+    if failed:
+        print(f"not finished: {', '.join(failed)}; their tables are as they were", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
