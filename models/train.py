@@ -11,18 +11,16 @@ tell apart (plain picture and a hard view of each, siblings together), the groce
 pictures, plain and set before photos; all are pulled together or apart by product (supervised contrast, CosFace proxies for
 the grocery products), and the features of two trained MobileNets on the unchanged pictures are kept (cosine, through a
 projection that is thrown away). The dataset's val photos and the 16 products of `pictures.HELD_OUT` are never trained on.
-The weights kept are a running mean of the last ones. The CNN goes on for a while with int8's rounding in the loop.
+The weights kept are a running mean of the last ones.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import math
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,7 +37,6 @@ from shelfmatch.models import pretrained
 from shelfmatch.models.augment import Framing, as_photographed, framed, pasted
 from shelfmatch.models.losses import CosFace, reduced, supervised_contrast
 from shelfmatch.models.networks import EMBEDDING_DIM, INPUT_SIDE, ShelfCNN, ShelfViT, normalized
-from shelfmatch.models.quantizing import Rounding
 
 SEED: Final = 2026
 STEPS_AN_EPOCH: Final = 62
@@ -54,27 +51,12 @@ HEAP = Framing(1.3, 2.2, turn=0.6)
 VIEW = Framing(0.72, 1.05, turn=0.1)
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """What the two networks don't share."""
-
-    network: type[Any]
-    fresh_rate: float
-    """Peak learning rate of the layers that begin at random."""
-    trained_rate: float
-    """Peak learning rate of those that begin trained."""
-    steps: int
-    """Before those with rounding."""
-    frozen_blocks: int
-    """Blocks after the stem that stay as they were trained on ImageNet, norms included: edges and colours."""
-    rounded_steps: int = 0
-    """Further steps with the rounding of int8 files in the loop, beginning at half the peak learning rate."""
-
-
-RECIPES: Final = {
-    "cnn": Recipe(ShelfCNN, fresh_rate=2e-3, trained_rate=3e-4, steps=1240, frozen_blocks=3, rounded_steps=310),
-    "vit": Recipe(ShelfViT, fresh_rate=2e-3, trained_rate=2e-4, steps=620, frozen_blocks=3),
-}
+NETWORKS: Final[dict[str, type[Any]]] = {"cnn": ShelfCNN, "vit": ShelfViT}
+STEPS: Final = 1240
+FRESH_RATE, TRAINED_RATE = 2e-3, 3e-4
+"""Peak learning rates of the layers that begin at random, and of those that begin trained."""
+FROZEN_BLOCKS: Final = 3
+"""Blocks after the stem that stay as they were trained on ImageNet, norms included: edges and colours."""
 
 
 def _tensor(pixels: NDArray[Any]) -> Tensor:
@@ -88,11 +70,9 @@ class Training:
     def __init__(self, name: str, grocery: Path, teachers: Path, work: Path, steps: int) -> None:
         work.mkdir(parents=True, exist_ok=True)
         self.name, self.work, self.steps, self.done = name, work, steps, 0
-        self.recipe = RECIPES[name]
-        self.rounding: Rounding | None = None
         self._load(grocery, teachers)
         torch.manual_seed(SEED)
-        self.net = self.recipe.network()
+        self.net = NETWORKS[self.name]()
         sample = (
             torch.cat(
                 [
@@ -104,7 +84,7 @@ class Training:
         )
         pretrained.begin_with(self.net, teachers / pretrained.FILE, sample)
         self.net = self.net.to(memory_format=torch.channels_last)
-        self.frozen = [self.net.stem, *self.net.blocks[: self.recipe.frozen_blocks]]
+        self.frozen = [self.net.stem, *self.net.blocks[:FROZEN_BLOCKS]]
         for part in self.frozen:
             part.requires_grad_(False)
         self.classes = CosFace(81, EMBEDDING_DIM, scale=20.0, margin=0.1)
@@ -150,7 +130,7 @@ class Training:
             decay = 0.03 if weights else 0.0
             for new in (True, False):
                 chosen = [p for p in free if (p.ndim > 1) == weights and (id(p) in fresh) == new]
-                rate = self.recipe.fresh_rate if new else self.recipe.trained_rate
+                rate = FRESH_RATE if new else TRAINED_RATE
                 groups.append({"params": chosen, "weight_decay": decay, "peak": rate})
         heads = [*self.classes.parameters(), *self.projection.parameters()]
         groups.append({"params": heads, "weight_decay": 0.0, "peak": 4e-3})
@@ -198,15 +178,12 @@ class Training:
 
     def step(self) -> list[float]:
         """One optimizer step; the three losses."""
-        if self.done >= self.steps and self.rounding is None:
-            self.rounding = Rounding(self.net)
         x, labels, targets = self.batch()
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * max(self.rate(), 0.002)
-        with self.rounding.weights() if self.rounding is not None else contextlib.nullcontext():
-            losses = self.losses(x, labels, targets)
-            self.optimizer.zero_grad(set_to_none=True)
-            torch.stack(losses).sum().backward()
+        losses = self.losses(x, labels, targets)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.stack(losses).sum().backward()
         nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
         self.optimizer.step()
         self.done += 1
@@ -218,9 +195,7 @@ class Training:
         return [loss.item() for loss in losses]
 
     def rate(self) -> float:
-        """The learning rate as a share of its peak: a short rise, a cosine to nothing, and half of one with rounding."""
-        if self.done >= self.steps:
-            return 0.25 * (1 + math.cos(math.pi * (self.done - self.steps) / self.recipe.rounded_steps))
+        """The learning rate as a share of its peak: a short rise, a cosine to nothing."""
         progress = self.done / self.steps
         return progress / 0.04 if progress < 0.04 else 0.5 * (1 + math.cos(math.pi * (progress - 0.04) / 0.96))
 
@@ -255,18 +230,17 @@ class Training:
             say(
                 f"{self.name}: torch {torch.__version__}, {torch.get_num_threads()} threads, {size:.2f} M parameters, seed {SEED}"
             )
-        last = self.steps + self.recipe.rounded_steps
-        while self.done < last:
+        while self.done < self.steps:
             self.train_mode()
             began = time.monotonic()
             found: list[list[float]] = []
-            while not found or (self.done % STEPS_AN_EPOCH and self.done not in (self.steps, last)):
+            while not found or (self.done % STEPS_AN_EPOCH and self.done != self.steps):
                 found.append(self.step())
             seconds = time.monotonic() - began
             by_class, contrast, teacher = np.mean(found, axis=0)
-            line = f"step {self.done:5d}/{last} class {by_class:.3f} contrast {contrast:.3f}"
+            line = f"step {self.done:5d}/{self.steps} class {by_class:.3f} contrast {contrast:.3f}"
             line += f" teacher {teacher:.3f} {seconds / len(found):.2f} s/step"
-            if self.done in (self.steps, last):
+            if self.done == self.steps:
                 line += " " + json.dumps(self.evaluate())
             say(line)
             self.keep()
@@ -281,7 +255,6 @@ class Training:
             "mean": self.mean,
             "optimizer": self.optimizer.state_dict(),
             "random": torch.get_rng_state(),
-            "ranges": self.rounding.ranges if self.rounding is not None else {},
         }
         for target, value in ((f"{self.name}-state.pt", state), (f"{self.name}.pt", self.mean)):
             temporary = self.work / f"{target}.tmp"
@@ -304,14 +277,11 @@ class Training:
             head.load_state_dict(values)
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["random"])
-        if state["ranges"]:
-            self.rounding = Rounding(self.net)
-            self.rounding.ranges = state["ranges"]
 
     def evaluate(self) -> dict[str, float]:
         """Of the mean weights, percent: recall of val photos among all train photos, those of held-out products alone, among
         the 81 catalogue pictures; of hard views of unseen rendered products among their plain pictures."""
-        net = self.recipe.network()
+        net = NETWORKS[self.name]()
         net.load_state_dict(self.mean)
         net = net.eval().to(memory_format=torch.channels_last)
         vectors = {split: embed(net, found.pixels) for split, found in self.sets.items()}
@@ -345,18 +315,15 @@ def embed(net: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 def main() -> None:
     """The command line; see the first lines."""
     parser = argparse.ArgumentParser(description="Train shelfmatch's embedded encoders.")
-    parser.add_argument("network", choices=sorted(RECIPES))
+    parser.add_argument("network", choices=sorted(NETWORKS))
     parser.add_argument("--grocery", type=Path, required=True, help="the Grocery Store Dataset's folder")
     parser.add_argument("--teachers", type=Path, required=True, help="the folder with the teachers' .tflite files")
     parser.add_argument("--work", type=Path, required=True, help="where pictures, features and weights are kept")
-    parser.add_argument(
-        "--steps", type=int, help="optimizer steps, before those with rounding (default: 1240 for the CNN, 620)"
-    )
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"optimizer steps (default: {STEPS})")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    steps = options.steps or RECIPES[options.network].steps
-    training = Training(options.network, options.grocery, options.teachers, options.work, steps)
+    training = Training(options.network, options.grocery, options.teachers, options.work, options.steps)
     training.resume()
     training.run()
 

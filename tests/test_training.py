@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'shelfmatch[train]'")
-from shelfmatch.models import augment, losses, networks, pictures, pretrained, quantizing  # noqa: E402
+from shelfmatch.models import augment, losses, networks, pictures, pretrained  # noqa: E402
 
 
 def test_contrast_is_the_formula() -> None:
@@ -120,29 +119,6 @@ def test_trained_weights_to_begin_with(coral_models: Path) -> None:
     assert torch.allclose(ours, x, atol=2e-3) and seen[0].std() > 0.01
 
 
-def test_rounding_is_that_of_int8() -> None:
-    torch.manual_seed(9)
-    net = networks.ShelfCNN().eval()
-    x = torch.randn(2, 3, 152, 152)
-    exact = net(x).detach()
-    before = {key: value.clone() for key, value in net.state_dict().items()}
-    rounding = quantizing.Rounding(net)
-    with rounding.weights():
-        levels = [len(row.unique()) for row in net.blocks[3].layers[0].conv.weight.flatten(1)]
-        assert max(levels) <= 255 and not torch.equal(net.embed.weight, before["embed.weight"])
-        stem = net.stem(x)
-        rounded = net(x)
-        rounded.square().mean().backward()
-    assert (
-        len(stem.unique()) <= 256
-        and 0.9 < float(torch.nn.functional.cosine_similarity(rounded, exact).detach().mean()) < 1
-    )
-    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
-    assert all(
-        parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in net.blocks[10].parameters()
-    )
-
-
 def test_products_held_out_are_held_out() -> None:
     labels = np.arange(81)
     kept = pictures.Photos(np.zeros((81, 2, 2, 3), np.uint8), labels).without(pictures.HELD_OUT)
@@ -175,16 +151,15 @@ def small_dataset(grocery: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def test_a_run_that_is_broken_off_goes_on(
     small_dataset: Path, coral_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three steps, the third with rounding, a new process's worth of forgetting, one more: the weights of four in one go."""
+    """Three steps, a new process's worth of forgetting, one more: the weights of four in one go."""
     from shelfmatch.models import train
 
     monkeypatch.setattr(pictures, "PRODUCTS", 30)
     monkeypatch.setattr(pictures, "TEST_PRODUCTS", 4)
     monkeypatch.setattr(train, "STEPS_AN_EPOCH", 1)
-    monkeypatch.setitem(train.RECIPES, "cnn", replace(train.RECIPES["cnn"], rounded_steps=2))
 
     def start(work: Path) -> Any:
-        return train.Training("cnn", small_dataset, coral_models, work, steps=2)
+        return train.Training("cnn", small_dataset, coral_models, work, steps=4)
 
     whole = start(tmp_path)
     whole.run()
