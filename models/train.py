@@ -52,8 +52,9 @@ VIEW = Framing(0.72, 1.05, turn=0.1)
 
 
 NETWORKS: Final[dict[str, type[Any]]] = {"cnn": ShelfCNN, "vit": ShelfViT}
-STEPS: Final = 1240
-FRESH_RATE, TRAINED_RATE = 2e-3, 3e-4
+STEPS: Final = {"cnn": 1240, "vit": 620}
+FRESH_RATE: Final = 2e-3
+TRAINED_RATE: Final = {"cnn": 3e-4, "vit": 2e-4}
 """Peak learning rates of the layers that begin at random, and of those that begin trained."""
 FROZEN_BLOCKS: Final = 3
 """Blocks after the stem that stay as they were trained on ImageNet, norms included: edges and colours."""
@@ -130,7 +131,7 @@ class Training:
             decay = 0.03 if weights else 0.0
             for new in (True, False):
                 chosen = [p for p in free if (p.ndim > 1) == weights and (id(p) in fresh) == new]
-                rate = FRESH_RATE if new else TRAINED_RATE
+                rate = FRESH_RATE if new else TRAINED_RATE[self.name]
                 groups.append({"params": chosen, "weight_decay": decay, "peak": rate})
         heads = [*self.classes.parameters(), *self.projection.parameters()]
         groups.append({"params": heads, "weight_decay": 0.0, "peak": 4e-3})
@@ -319,11 +320,13 @@ def main() -> None:
     parser.add_argument("--grocery", type=Path, required=True, help="the Grocery Store Dataset's folder")
     parser.add_argument("--teachers", type=Path, required=True, help="the folder with the teachers' .tflite files")
     parser.add_argument("--work", type=Path, required=True, help="where pictures, features and weights are kept")
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"optimizer steps (default: {STEPS})")
+    usual = " or ".join(f"{steps} ({name})" for name, steps in STEPS.items())
+    parser.add_argument("--steps", type=int, help=f"optimizer steps (default: {usual})")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    training = Training(options.network, options.grocery, options.teachers, options.work, options.steps)
+    steps = options.steps or STEPS[options.network]
+    training = Training(options.network, options.grocery, options.teachers, options.work, steps)
     training.resume()
     training.run()
 
