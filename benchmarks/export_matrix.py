@@ -22,7 +22,8 @@ from typing import Any
 from shelfmatch.export.tools import versions
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.reporting import Report, argument_parser, machine, print_table, work_folder
+from benchmarks import shops
+from benchmarks.reporting import Report, argument_parser, machine, markdown_table, print_table, work_folder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -192,15 +193,13 @@ def markdown(rows: Sequence[Sequence[str]], outcome: Report, failures: dict[str,
         "# Export matrix",
         "",
         "Printed by `python benchmarks/export_matrix.py`, which says what the columns are. Weights are random except for "
-        f"{' and '.join(TRAINED)}: there the graph is tested, and int8's cost says little. Latency: pixels to embedding, one "
+        f"{', '.join(TRAINED)}: there the graph is tested, and int8's cost says little. Latency: pixels to embedding, one "
         "thread, medians taken in turns in the same run, other programs at work on the machine: trust the ratios.",
         "",
         f"{here['cpu'] or here['architecture']} ({', '.join(here['features'])}), {here['cores']} cores, "
         f"Python {here['python']}; {packages}.",
         "",
-        "| " + " | ".join(HEADER) + " |",
-        "|" + " --- |" * len(HEADER),
-        *("| " + " | ".join(row) + " |" for row in rows),
+        markdown_table(HEADER, rows),
         *(f"\n{name}: {problem}" for name, problem in failures.items()),
         "",
         f"Bars: {sum(bar.met for bar in outcome.bars)} of {len(outcome.bars)} met.",
@@ -213,12 +212,14 @@ def markdown(rows: Sequence[Sequence[str]], outcome: Report, failures: dict[str,
 def main() -> int:
     """The command line; see the first lines."""
     parser = argument_parser(__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="the Grocery Store Dataset")
-    parser.add_argument("--models", type=Path, required=True, help="Coral's trained models")
+    parser.add_argument("--data", type=Path, help="the Grocery Store Dataset (default: where other benchmarks look)")
+    parser.add_argument("--models", type=Path, help="Coral's trained models (default: where other benchmarks look)")
     parser.add_argument("--only", nargs="+", choices=NETWORKS, default=NETWORKS, metavar="NETWORK")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there")
     parser.add_argument("--one", choices=NETWORKS, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    options.data = options.data or shops.grocery_root()
+    options.models = options.models or shops.model_file(shops.V2).parent
     if options.one:
         run_one(options.one, options.work, options)
         return 0

@@ -14,15 +14,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
+
+import reporting
+
+from shelfmatch.edge.files import write_atomic
 
 HERE: Final = Path(__file__).resolve().parent
 RESULTS: Final = HERE / "results"
@@ -34,32 +37,30 @@ SAMPLES: Final = 20
 Document = dict[str, Any]
 
 
-def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table of Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
-
-
 NAMES: Final = {"v1": "Coral MobileNetV1", "v2": "Coral MobileNetV2"}
-DIMENSIONS: Final = {"v1": 1024, "v2": 1280, "shelfmatch-cnn": 256, "shelfmatch-vit": 256}
 
 
 def encoders_table(found: Document) -> str:
     """One encoder a row, ours first; `benchmarks/results/encoders.md` has the float and ONNX files as well."""
+    from encoders import KNOWN_AS
+
+    from shelfmatch.models.known import encoder_named
+
     rows = []
     for name in ("shelfmatch-cnn", "shelfmatch-vit", "v1", "v2"):
         row = found["results"][name]
+        numbers = encoder_named(KNOWN_AS.get(name, name)).dimension
         recalls = ["recall_at_1", "recall_at_1_adapted", "unseen_recall_at_1", "rendered_recall_at_1"]
         photos, tuned, unseen, rendered = (f"{100 * row[key]:.1f} %" for key in recalls)
         iconic = " / ".join(f"{100 * row[f'iconic_recall_at_{k}']:.1f}" for k in (1, 5)) + " %"
         instructions = " / ".join(f"{row[f'instructions_{core}_m']:.1f}" for core in ("a72", "a76")) + " M"
         rows.append(
-            (NAMES.get(name, f"`{name}`"), f"{row['size_mb']:.1f}", DIMENSIONS[name], photos, tuned, iconic, unseen,
+            (NAMES.get(name, f"`{name}`"), f"{row['size_mb']:.1f}", numbers, photos, tuned, iconic, unseen,
              rendered, instructions, f"{row['ms']:.1f}")
         )  # fmt: skip
     header = ("", "MB", "numbers", "photos", "tuned", "catalogue pictures @1 / @5", "never trained on", "rendered",
               "A72 / A76", "ms")  # fmt: skip
-    return markdown(header, rows)
+    return reporting.markdown_table(header, rows)
 
 
 def arm_table(found: Document) -> str:
@@ -70,7 +71,7 @@ def arm_table(found: Document) -> str:
         for core, counts in found["instructions"].items():
             what = f"{core.replace('cortex-a', 'Cortex-A')}, {encoder.removesuffix('.tflite')}"
             rows.append((what, *(f"{counts[encoder][stage] / 1e6:.2f}" for stage in stages)))
-    return markdown(("", *stages), rows)
+    return reporting.markdown_table(("", *stages), rows)
 
 
 def latency_table(found: Document) -> str:
@@ -82,7 +83,7 @@ def latency_table(found: Document) -> str:
                 low, high = pairs["ratio"][1:]
                 what = f"{NAMES[encoder].removeprefix('Coral ')}, {case.replace('x', '×')}"
                 rows.append((what, f"{pairs['ours_ms']:.1f}", f"{pairs['ratio'][0]:.2f} ({low:.2f} to {high:.2f})"))
-    return markdown(("", "ms", "× MediaPipe (95 %)"), rows)
+    return reporting.markdown_table(("", "ms", "× MediaPipe (95 %)"), rows)
 
 
 def search_table(found: Document) -> str:
@@ -92,7 +93,7 @@ def search_table(found: Document) -> str:
          f"{row['recall_at_10']:.4f}", f"{row['file_bytes'] / 1e6:.2f}")
         for size, engines in found["results"].items() for name, row in engines.items()
     ]  # fmt: skip
-    return markdown(("", "µs", "recall@10", "file, MB"), rows)
+    return reporting.markdown_table(("", "µs", "recall@10", "file, MB"), rows)
 
 
 @dataclass(frozen=True)
@@ -104,14 +105,14 @@ class Benchmark:
     arguments: tuple[str, ...] = ()
     table: Callable[[Document], str] | None = None
     script: str = ""
-    json: bool = True
-    """Whether it takes --json and --work, as those that use `reporting` do."""
+    uses_reporting: bool = True
+    """Whether it takes --json and --work, as those with `reporting`'s arguments do."""
     result: Path | None = None
     """Where its result lies, if not in benchmarks/results/NAME.json."""
 
     def command(self, work: Path, target: Path) -> list[str]:
         """As one would type it."""
-        shared = ["--json", str(target), "--work", str(work)] if self.json else []
+        shared = ["--json", str(target), "--work", str(work)] if self.uses_reporting else []
         return [sys.executable, str(HERE / (self.script or f"{self.name}.py")), *self.arguments, *shared]
 
     @property
@@ -126,7 +127,7 @@ BENCHMARKS: Final = (
         encoders_table,
     ),
     Benchmark(
-        "arm", 4, ("--write-budgets",), arm_table, script="arm/check.py", json=False, result=HERE / "arm/budgets.json"
+        "arm", 4, ("--write-budgets",), arm_table, script="arm/check.py", uses_reporting=False, result=HERE / "arm/budgets.json"
     ),
     Benchmark("latency", 15, table=latency_table),
     Benchmark("search", 30, table=search_table),
@@ -159,19 +160,10 @@ def run(benchmark: Benchmark, work: Path) -> bool:
     with tempfile.TemporaryDirectory(prefix="shelfmatch-results-") as folder:
         target = Path(folder) / "found.json"
         ended = subprocess.run(benchmark.command(work, target), cwd=HERE.parent, check=False).returncode
-        if ended == 0 and benchmark.json:
-            write(benchmark.kept, json.dumps(compact(json.loads(target.read_text())), indent=1, ensure_ascii=False))
+        if ended == 0 and benchmark.uses_reporting:
+            found = compact(json.loads(target.read_text()))
+            write_atomic(benchmark.kept, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
     return ended == 0
-
-
-def write(path: Path, text: str) -> None:
-    """Beside, synced, renamed."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text.rstrip("\n") + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def with_table(text: str, name: str, table: str) -> str:
@@ -248,7 +240,7 @@ def main() -> int:
                     if not run(benchmark, work):
                         failed.append(benchmark.name)
                     bar.update(benchmark.minutes)
-    write(README, with_all_tables(README.read_text(encoding="utf-8")))
+    write_atomic(README, with_all_tables(README.read_text(encoding="utf-8")).encode())
     encoders = RESULTS / "encoders.json"
     if encoders.exists():
         plot_encoders(json.loads(encoders.read_text()), PLOT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .tools import need
 
@@ -150,19 +151,22 @@ def without_normalization(model: bytes) -> bytes:
     graph = parsed.subgraphs[0]
     first = graph.operators[0]
     entry = graph.tensors[int(graph.inputs[0])]
-    if (
-        operator_name(parsed, first) != "DEPTHWISE_CONV_2D"
-        or int(first.inputs[0]) != int(graph.inputs[0])
-        or entry.type != schema().TensorType.INT8
-    ):
+    readers = sum(int(graph.inputs[0]) in operator.inputs for operator in graph.operators)
+    if operator_name(parsed, first) != "DEPTHWISE_CONV_2D" or readers > 1 or entry.type != schema().TensorType.INT8:
         return model
     weight, bias = (graph.tensors[int(index)] for index in first.inputs[1:3])
     result = graph.tensors[int(first.outputs[0])]
-    if list(weight.shape[1:3]) != [1, 1] or result.type != entry.type:
+    clipped = first.builtinOptions.fusedActivationFunction != schema().ActivationFunctionType.NONE
+    if (
+        list(result.shape) != list(entry.shape)
+        or list(weight.shape[1:3]) != [1, 1]
+        or clipped
+        or result.type != entry.type
+    ):
         return model
     steps = np.arange(-128, 128)[:, np.newaxis]
     pixels = (steps - entry.quantization.zeroPoint) * entry.quantization.scale
-    real = pixels * _values(parsed, weight, np.int8) + _values(parsed, bias, np.int32)
+    real = pixels * real_values(parsed, weight).ravel() + real_values(parsed, bias)
     written = np.clip(real / result.quantization.scale + result.quantization.zeroPoint, -128, 127)
     if np.abs(written - steps).max() > 1:
         return model
@@ -171,10 +175,20 @@ def without_normalization(model: bytes) -> bytes:
     return pack(parsed)
 
 
-def _values(model: Any, tensor: Any, kind: type[Any]) -> Any:
-    """A constant's real values, flat."""
-    stored = np.frombuffer(bytes(model.buffers[tensor.buffer].data), kind)
-    return (stored - np.asarray(tensor.quantization.zeroPoint)) * np.asarray(tensor.quantization.scale)
+def real_values(model: Any, tensor: Any) -> NDArray[np.float32]:
+    """A constant tensor's stored numbers as real ones, in its shape."""
+    kinds = schema().TensorType
+    stored = {kinds.FLOAT32: np.float32, kinds.INT32: np.int32, kinds.UINT8: np.uint8, kinds.INT8: np.int8}
+    data = np.asarray(model.buffers[tensor.buffer].data, np.uint8)
+    values = data.view(stored[tensor.type]).reshape(tensor.shape).astype(np.float64)
+    quantization = tensor.quantization
+    if quantization is None or quantization.scale is None:
+        return np.asarray(values, np.float32)
+    scale, zero = np.asarray(quantization.scale), np.asarray(quantization.zeroPoint)
+    shape = [1] * values.ndim
+    if len(scale) > 1:
+        shape[int(quantization.quantizedDimension)] = len(scale)
+    return np.asarray((values - zero.reshape(shape)) * scale.reshape(shape), np.float32)
 
 
 def _enter_at(model: Any, old: int, new: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .rounding import Layer, Rounded
-from .tflite_graph import operator_name, pack, parse, schema
+from .tflite_graph import operator_name, pack, parse, real_values, schema
 
 
 def rounding(model: bytes, photos: NDArray[np.float32]) -> dict[str, Rounded]:
@@ -52,7 +52,7 @@ def _layer(model: Any, operator: Any) -> Layer | None:
     uses = sum(int(operator.inputs[1]) in other.inputs for other in graph.operators)
     if tensor.type != classes.TensorType.FLOAT32 or data is None or not len(data) or uses > 1:
         return None
-    weight = np.frombuffer(bytes(data), np.float32).reshape(tensor.shape)
+    weight = real_values(model, tensor)
     if name == "FULLY_CONNECTED":
         return Layer(weight[:, np.newaxis, np.newaxis, :])
     options = operator.builtinOptions
@@ -89,8 +89,7 @@ def with_rounding(model: bytes, found: dict[str, Rounded]) -> bytes:
         _store(parsed, int(operator.inputs[1]), weight)
         if len(operator.inputs) > 2 and int(operator.inputs[2]) >= 0:
             bias = graph.tensors[int(operator.inputs[2])]
-            values = np.frombuffer(bytes(parsed.buffers[bias.buffer].data), np.float32)
-            _store(parsed, int(operator.inputs[2]), values + correction)
+            _store(parsed, int(operator.inputs[2]), real_values(parsed, bias) + correction)
     return pack(parsed)
 
 

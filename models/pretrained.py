@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shelfmatch.export import tflite_graph
@@ -21,7 +20,6 @@ from shelfmatch.models.networks import Unit, normalized
 FILE: Final = "tf2_mobilenet_v2_1.0_224_ptq.tflite"
 _TRANSPOSED: Final = {"CONV_2D": (0, 3, 1, 2), "DEPTHWISE_CONV_2D": (3, 0, 1, 2)}
 """TFLite keeps OHWI and 1HWO, PyTorch OIHW."""
-_STORED: Final = {0: np.float32, 2: np.int32, 3: np.uint8, 9: np.int8}
 
 
 def read_convolutions(path: Path) -> list[tuple[Tensor, Tensor]]:
@@ -32,24 +30,12 @@ def read_convolutions(path: Path) -> list[tuple[Tensor, Tensor]]:
     for operator in graph.operators:
         name = tflite_graph.operator_name(model, operator)
         if name in _TRANSPOSED:
-            weight, bias = (_real(model, graph.tensors[int(index)]) for index in operator.inputs[1:3])
+            weight, bias = (
+                tflite_graph.real_values(model, graph.tensors[int(index)]) for index in operator.inputs[1:3]
+            )
             kernel = np.ascontiguousarray(weight.transpose(_TRANSPOSED[name]))
             found.append((torch.from_numpy(kernel), torch.from_numpy(bias)))
     return found
-
-
-def _real(model: Any, tensor: Any) -> NDArray[np.float32]:
-    """A constant tensor's stored numbers as real ones."""
-    data = np.asarray(model.buffers[tensor.buffer].data, np.uint8)
-    values = data.view(_STORED[tensor.type]).reshape(tensor.shape).astype(np.float64)
-    quantization = tensor.quantization
-    if quantization is None or quantization.scale is None:
-        return np.asarray(values, np.float32)
-    scale, zero = np.asarray(quantization.scale), np.asarray(quantization.zeroPoint)
-    shape = [1] * values.ndim
-    if len(scale) > 1:
-        shape[int(quantization.quantizedDimension)] = len(scale)
-    return np.asarray((values - zero.reshape(shape)) * scale.reshape(shape), np.float32)
 
 
 def _important(weights: Tensor, following: Tensor, count: int) -> Tensor:

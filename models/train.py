@@ -36,7 +36,7 @@ from shelfmatch.models import pictures as data
 from shelfmatch.models import pretrained
 from shelfmatch.models.augment import Framing, as_photographed, framed, pasted
 from shelfmatch.models.losses import CosFace, reduced, supervised_contrast
-from shelfmatch.models.networks import EMBEDDING_DIM, INPUT_SIDE, ShelfCNN, ShelfViT, normalized
+from shelfmatch.models.networks import EMBEDDING_DIM, INPUT_SIDE, NETWORKS, normalized
 
 SEED: Final = 2026
 STEPS_AN_EPOCH: Final = 62
@@ -51,7 +51,6 @@ HEAP = Framing(1.3, 2.2, turn=0.6)
 VIEW = Framing(0.72, 1.05, turn=0.1)
 
 
-NETWORKS: Final[dict[str, type[Any]]] = {"cnn": ShelfCNN, "vit": ShelfViT}
 STEPS: Final = {"cnn": 1240, "vit": 620}
 FRESH_RATE: Final = 2e-3
 TRAINED_RATE: Final = {"cnn": 3e-4, "vit": 2e-4}
@@ -73,7 +72,7 @@ class Training:
         self.name, self.work, self.steps, self.done = name, work, steps, 0
         self._load(grocery, teachers)
         torch.manual_seed(SEED)
-        self.net = NETWORKS[self.name]()
+        self.net = NETWORKS[f"shelfmatch-{self.name}"]()
         sample = (
             torch.cat(
                 [
@@ -282,7 +281,7 @@ class Training:
     def evaluate(self) -> dict[str, float]:
         """Of the mean weights, percent: recall of val photos among all train photos, those of held-out products alone, among
         the 81 catalogue pictures; of hard views of unseen rendered products among their plain pictures."""
-        net = NETWORKS[self.name]()
+        net = NETWORKS[f"shelfmatch-{self.name}"]()
         net.load_state_dict(self.mean)
         net = net.eval().to(memory_format=torch.channels_last)
         vectors = {split: embed(net, found.pixels) for split, found in self.sets.items()}
@@ -316,7 +315,7 @@ def embed(net: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 def main() -> None:
     """The command line; see the first lines."""
     parser = argparse.ArgumentParser(description="Train shelfmatch's embedded encoders.")
-    parser.add_argument("network", choices=sorted(NETWORKS))
+    parser.add_argument("network", choices=sorted(STEPS))
     parser.add_argument("--grocery", type=Path, required=True, help="the Grocery Store Dataset's folder")
     parser.add_argument("--teachers", type=Path, required=True, help="the folder with the teachers' .tflite files")
     parser.add_argument("--work", type=Path, required=True, help="where pictures, features and weights are kept")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,11 @@ from shelfmatch.edge import Encoder
 from shelfmatch.edge.encoder import read_card
 from shelfmatch.export import ExportSettings, Overrides, SourceOptions, export_model, onnx_rounding, tflite_rounding
 from shelfmatch.export.onnx_graph import named_nodes
+from shelfmatch.export.onnx_recipes import OnnxBench, calibration_input
 from shelfmatch.export.rounding import Layer
 from shelfmatch.export.sources import open_source
 from shelfmatch.export.tflite_graph import operator_name, parse, schema
+from shelfmatch.export.tflite_recipes import TfliteBench
 
 from .conftest import tile_photo, write_tiles
 from .tiny_networks import MEAN, SIDE, STD, TinyCnn
@@ -137,19 +139,25 @@ def test_both_formats_are_rounded_alike(cores: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize("file_format", ["onnx", "tflite"])
-def test_files_hold_the_steps_that_were_chosen(file_format: str, cores: dict[str, bytes], tmp_path: Path) -> None:
-    """What the quantizer writes is what rounding chose: no weight is rounded twice."""
-    shop = write_tiles(tmp_path / "photos", range(16))
-    settings = ExportSettings(shop, to=(file_format,), recipes=("int8-static",), source=PYTORCH, gate_points=100)  # type: ignore[arg-type]
-    report = export_model(TinyCnn(), tmp_path / "out", settings)
-    data = (tmp_path / "out" / report.kept[0].file).read_bytes()
-    stored: Callable[[bytes], list[np.ndarray[Any, Any]]] = tflite_weights if file_format == "tflite" else onnx_weights
-    nearest = [np.round(127 * w / np.abs(w).reshape(len(w), -1).max(axis=1).reshape(-1, 1, 1, 1)) for w in floats()]
-    found = stored(data)[-3:]
-    assert [w.shape for w in found] == [w.shape for w in nearest]
-    moved = [float(np.mean(w != n)) for w, n in zip(found, nearest, strict=True)]
-    assert all(np.abs(w - n).max() <= 12 for w, n in zip(found, nearest, strict=True))
-    assert max(moved) > 0.05, "every weight is at its nearest step"
+def test_files_hold_the_steps_that_were_chosen(file_format: str, cores: dict[str, bytes]) -> None:
+    """What the quantizer writes is what rounding chose, to the last step: no weight is rounded twice."""
+    pixels = np.stack([np.asarray(tile_photo(n, 1).resize((SIDE, SIDE))) for n in range(12)])
+    if file_format == "tflite":
+        photos = calibration_input(pixels, "NHWC")
+        chosen = tflite_rounding.rounding(cores["tflite"], photos)
+        found = tflite_weights(TfliteBench(cores["tflite"], photos).static())
+    else:
+        photos = calibration_input(pixels, "NCHW")
+        chosen = onnx_rounding.rounding(cores["onnx"], photos)
+        with contextlib.closing(OnnxBench(cores["onnx"], lambda layout: photos)) as bench:
+            found = onnx_weights(bench.static())
+    moved = 0
+    # The first layer, normalization, has one weight a channel.
+    for (weight, _), whole, exact in zip(list(chosen.values())[1:], found[-3:], floats(), strict=True):
+        step = np.abs(exact).reshape(len(exact), -1).max(axis=1).reshape(-1, 1, 1, 1) / 127
+        assert np.array_equal(whole, np.round(weight / step))
+        moved += int((whole != np.round(exact / step)).sum())
+    assert moved > 50, "every weight is at its nearest step"
 
 
 def floats() -> list[np.ndarray[Any, Any]]:

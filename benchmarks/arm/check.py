@@ -41,8 +41,9 @@ BUDGETS = HERE / "budgets.json"
 TOLERANCE = 0.01
 STAGES = ("decode", "preprocess", "encode", "search", "decide")
 PHOTOS, REFERENCES = 6, 10_000
-LEAST_COSINE, LEAST_OVERLAP = 0.999, 8
-"""Between an embedding there and here, and of the ten best products. The first encoder's are the same to the digit."""
+LEAST_COSINE, LEAST_OVERLAP = 0.999, 9
+"""Between an embedding there and here, and of the ten best products. The CNN's are the same to the digit; a softmax
+rounds differently there."""
 
 EVERYWHERE = (
     "tests/test_doctor.py::test_known_embeddings_belong_to_the_encoders",
