@@ -150,7 +150,7 @@ def build_bundle(
                 editor.remove_references(every[0].ids[~keep].tolist())
                 report.references -= int((~keep).sum())
             if not len(contents[0].index):
-                first = report.unreadable[0][1] if report.unreadable else "no photos"
+                first = ": ".join(report.unreadable[0]) if report.unreadable else "no photos"
                 raise CatalogError(f"none of the {report.photos} photos in {source} can be used; the first: {first}")
             cascade = None
             if len(encoders) == 1:

@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import csv
 import json
+import pickle
 import shutil
 import tempfile
 from dataclasses import replace
@@ -118,12 +119,19 @@ def main() -> None:
     )
     options = parser.parse_args()
     name = NAMES[options.network]
-    if options.weights is None:
-        net = from_onnx(name, options.out / f"{name}-fp32.onnx")
-    else:
-        net = NETWORKS[name]()
-        net.load_state_dict(torch.load(options.weights, weights_only=True))
-        net = fused(net)
+    source = options.weights or options.out / f"{name}-fp32.onnx"
+    for needed in (source, options.grocery / "train.txt"):
+        if not needed.is_file():
+            parser.error(f"{needed} is not there; expected a file")
+    try:
+        if options.weights is None:
+            net = from_onnx(name, source)
+        else:
+            net = NETWORKS[name]()
+            net.load_state_dict(torch.load(source, weights_only=True))
+            net = fused(net)
+    except (RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError) as error:
+        parser.error(f"{source} is not of {name}: {(str(error).splitlines() or [type(error).__name__])[-1].strip()}")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         report = export_int8(name, net, options.grocery, work, options.gate)

@@ -395,7 +395,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "source of a photo": (source("query.png"), "query.png can't be read as a CSV in UTF-8"),
     "source of unreadable photos": (
         source("unreadable"),
-        "none of the 1 photos in unreadable can be used; the first: ",
+        "none of the 1 photos in unreadable can be used; the first: sku/a.jpg: ",
     ),
     "CSV without a header": (source("no-header.csv"), "expected it to include image,sku"),
     "CSV of other columns": (
