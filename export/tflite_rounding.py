@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -86,19 +87,28 @@ def with_rounding(model: bytes, found: dict[str, Rounded]) -> bytes:
         weight, correction = found[name]
         if operator_name(parsed, operator) == "DEPTHWISE_CONV_2D":
             weight = weight.transpose(3, 1, 2, 0)
-        _store(parsed, int(operator.inputs[1]), weight)
+        _store(parsed, operator, 1, weight)
         if len(operator.inputs) > 2 and int(operator.inputs[2]) >= 0:
             bias = graph.tensors[int(operator.inputs[2])]
-            _store(parsed, int(operator.inputs[2]), real_values(parsed, bias) + correction)
+            _store(parsed, operator, 2, real_values(parsed, bias) + correction)
     return pack(parsed)
 
 
-def _store(model: Any, tensor: int, values: NDArray[np.float32]) -> None:
-    """Give a tensor other values, in a buffer of its own where it shared one."""
-    tensors = model.subgraphs[0].tensors
-    data = np.frombuffer(np.ascontiguousarray(values, np.float32).tobytes(), np.uint8)
-    if sum(other.buffer == tensors[tensor].buffer for other in tensors) > 1:
-        buffer = schema().BufferT()
-        model.buffers.append(buffer)
-        tensors[tensor].buffer = len(model.buffers) - 1
-    model.buffers[tensors[tensor].buffer].data = data
+def _store(model: Any, operator: Any, place: int, values: NDArray[np.float32]) -> None:
+    """Give the operator's input at `place` other values: in a tensor and a buffer of its own where it shared one.
+
+    Keras' converter writes one bias, of zeros, for all layers of a size.
+    """
+    graph = model.subgraphs[0]
+    index = int(operator.inputs[place])
+    if sum(int(given) == index for other in graph.operators for given in other.inputs) > 1:
+        graph.tensors.append(copy.deepcopy(graph.tensors[index]))
+        index = len(graph.tensors) - 1
+        graph.tensors[index].name += f"+{index}".encode()
+        operator.inputs = np.array(operator.inputs, np.int32)
+        operator.inputs[place] = index
+    tensor = graph.tensors[index]
+    if sum(other.buffer == tensor.buffer for other in graph.tensors) > 1:
+        model.buffers.append(schema().BufferT())
+        tensor.buffer = len(model.buffers) - 1
+    model.buffers[tensor.buffer].data = np.frombuffer(np.ascontiguousarray(values, np.float32).tobytes(), np.uint8)

@@ -22,7 +22,7 @@ from shelfmatch.export.onnx_graph import named_nodes
 from shelfmatch.export.onnx_recipes import OnnxBench, calibration_input
 from shelfmatch.export.rounding import Layer
 from shelfmatch.export.sources import open_source
-from shelfmatch.export.tflite_graph import operator_name, parse, schema
+from shelfmatch.export.tflite_graph import operator_name, pack, parse, real_values, schema
 from shelfmatch.export.tflite_recipes import TfliteBench
 
 from .conftest import tile_photo, write_tiles
@@ -136,6 +136,26 @@ def test_both_formats_are_rounded_alike(cores: dict[str, bytes]) -> None:
         # Sums in another order may tip a weight that lies between two steps.
         assert np.mean(np.abs(weight - other) > step / 2) < 0.02
         assert correction == pytest.approx(other_correction, abs=0.02 * float(np.abs(weight).max()))
+
+
+def test_a_bias_that_layers_share_is_corrected_for_each(cores: dict[str, bytes]) -> None:
+    """Keras' converter writes one bias of zeros for several layers; the correction of one must not reach the others."""
+    parsed = parse(cores["tflite"])
+    graph = parsed.subgraphs[0]
+    weighted = [op for op in graph.operators if operator_name(parsed, op) in ("CONV_2D", "DEPTHWISE_CONV_2D")]
+    first, second = (op for op in weighted if list(graph.tensors[int(op.inputs[2])].shape) == [16])
+    second.inputs = np.array([*second.inputs[:2], first.inputs[2]], np.int32)
+    shared = real_values(parsed, graph.tensors[int(first.inputs[2])])
+    photos = np.stack([np.asarray(tile_photo(n, 1).resize((SIDE, SIDE)), np.float32) for n in range(4)])
+    found = tflite_rounding.rounding(pack(parsed), photos)
+    changed = parse(tflite_rounding.with_rounding(pack(parsed), found))
+    graph = changed.subgraphs[0]
+    for operator in graph.operators:
+        name = graph.tensors[int(operator.outputs[0])].name.decode()
+        if name in found and len(found[name][1]) == 16:
+            bias = real_values(changed, graph.tensors[int(operator.inputs[2])])
+            assert bias == pytest.approx(shared + found[name][1], rel=1e-5)
+            assert np.abs(found[name][1]).max() > 1e-4
 
 
 @pytest.mark.parametrize("file_format", ["onnx", "tflite"])
