@@ -46,5 +46,6 @@ class Gallery:
     def references(self, product_id: int) -> int:
         """How many references a product has."""
         if self._counts is None:
-            self._counts = np.bincount(product_of(self.index.ids))
+            # intp: a 32-bit machine refuses to count unsigned numbers.
+            self._counts = np.bincount(product_of(self.index.ids).astype(np.intp))
         return int(self._counts[product_id]) if product_id < len(self._counts) else 0

@@ -520,7 +520,8 @@ def checked_vectors(vectors: NDArray[Any], dimension: int) -> NDArray[np.float32
     if array.dtype != np.float32:
         with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as that
             array = array.astype(np.float32)
-    norms = np.sqrt(np.einsum("nd,nd->n", array, array))
+    with np.errstate(invalid="ignore"):  # numpy's square root on 32-bit ARM complains of infinity
+        norms = np.sqrt(np.einsum("nd,nd->n", array, array))
     in_range = (norms > 1e-15) & (norms < 1e15)
     if not in_range.all():  # wrong, or squares beyond float32's range
         peaks = np.where(in_range, np.float32(1), np.abs(array).max(axis=1))

@@ -117,16 +117,21 @@ def stages_command(
     return [sys.executable, *arguments] if emulation is None else emulation.command(processor, *arguments, count=True)
 
 
-def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> tuple[list[str], float]:
+def differences(
+    here: Mapping[str, Any],
+    there: Mapping[str, Any],
+    least_cosine: float = LEAST_COSINE,
+    least_overlap: int = LEAST_OVERLAP,
+) -> tuple[list[str], float]:
     """What is off between the answers of two machines to the same photos, and the least cosine."""
     problems, least = [], 1.0
     for number, (ours, theirs) in enumerate(zip(here["answers"], there["answers"], strict=True)):
         cosine = float(reporting.cosines(np.array([ours["embedding"]]), np.array([theirs["embedding"]]))[0])
         overlap = len(set(ours["top_k"]) & set(theirs["top_k"]))
         least = min(least, cosine)
-        if not cosine >= LEAST_COSINE:
-            problems.append(f"photo {number}: cosine {cosine:.5f} with x86-64, expected {LEAST_COSINE}")
-        if overlap < LEAST_OVERLAP or ours["top_k"][0] != theirs["top_k"][0]:
+        if not cosine >= least_cosine:
+            problems.append(f"photo {number}: cosine {cosine:.5f} with x86-64, expected {least_cosine}")
+        if overlap < least_overlap or ours["top_k"][0] != theirs["top_k"][0]:
             problems.append(f"photo {number}: {overlap} of the ten best are x86-64's, first {theirs['top_k'][0]}")
     return problems, least
 

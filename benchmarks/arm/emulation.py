@@ -11,13 +11,14 @@ out on purpose: LiteRT computed wrong numbers there. Processes in the emulation 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,28 +105,41 @@ class Emulation:
 
 def set_up(folder: Path) -> Emulation:
     """Make the folder, or use the one that the same recipe made. Raises SystemExit with one line where it can't be made."""
-    folder = folder.resolve()
-    what = repr((RECIPE, PROCESSORS, _DEBIAN, _WHEEL_TAGS)).encode()
-    recipe = hashlib.sha256(what + REQUIREMENTS.read_bytes() + (HERE / "icount.c").read_bytes())
-    stamp = folder / "made-by"
     reason = unavailable()
     if reason is not None:
         raise SystemExit(f"skipped: {reason}")
-    if not stamp.is_file() or stamp.read_text() != recipe.hexdigest():
+    folder = folder.resolve()
+    what = repr((RECIPE, PROCESSORS, _DEBIAN, _WHEEL_TAGS)).encode()
+    recipe = hashlib.sha256(what + REQUIREMENTS.read_bytes() + (HERE / "icount.c").read_bytes()).hexdigest()
+    with made_once(folder, recipe) as missing:
+        if missing:
+            install_tools({"qemu-aarch64": "qemu-user", "gcc": "gcc libc6-dev"})
+            unpack_debian(folder, "arm64", _DEBIAN)
+            wheels = [word for tag in _WHEEL_TAGS for word in ("--platform", tag)]
+            install_wheels(folder / "site", *wheels, "-r", str(REQUIREMENTS))
+            for name, processor in PROCESSORS.items():
+                _make_root(folder, name, processor)
+            run("gcc", "-O2", "-shared", "-fPIC", "-o", str(folder / "icount.so"), str(HERE / "icount.c"))
+    link_checkout(folder / "site")
+    return Emulation(folder)
+
+
+@contextlib.contextmanager
+def made_once(folder: Path, recipe: str) -> Iterator[bool]:
+    """Whether the folder is to be made, empty, by this recipe; what is made without an error is used the next time.
+
+    Raises SystemExit where something else lies there.
+    """
+    stamp = folder / "made-by"
+    missing = not stamp.is_file() or stamp.read_text() != recipe
+    if missing:
         if folder.is_dir() and any(folder.iterdir()) and not stamp.is_file():
             raise SystemExit(f"{folder} holds something else; name a new folder for the emulation")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         stamp.touch()
-        install_tools({"qemu-aarch64": "qemu-user", "gcc": "gcc libc6-dev"})
-        _unpack_debian(folder)
-        _unpack_wheels(folder)
-        for name, processor in PROCESSORS.items():
-            _make_root(folder, name, processor)
-        run("gcc", "-O2", "-shared", "-fPIC", "-o", str(folder / "icount.so"), str(HERE / "icount.c"))
-        stamp.write_text(recipe.hexdigest())
-    _link_checkout(folder)
-    return Emulation(folder)
+    yield missing
+    stamp.write_text(recipe)
 
 
 def run(*command: str, cwd: Path | None = None) -> None:
@@ -164,10 +178,15 @@ def apt_for(architecture: str, folder: Path) -> list[str]:
     return ["apt-get", "-qq", *(word for name, value in settings.items() for word in ("-o", f"{name}={value}"))]
 
 
-def _unpack_debian(folder: Path) -> None:
-    apt, root = apt_for("arm64", folder), folder / "debian"
-    run(*apt, "update")
-    run(*apt, "install", "-y", "--download-only", *_DEBIAN)
+def unpack_debian(folder: Path, architecture: str, wanted: tuple[str, ...]) -> None:
+    """Debian's packages of another architecture, with what they depend on, into FOLDER/debian. Raises SystemExit."""
+    apt, root = apt_for(architecture, folder), folder / "debian"
+    try:
+        run(*apt, "update")
+    except SystemExit as problem:
+        # A mirror may be half synchronized, of one list; if it was one that matters, the next command says so.
+        print(f"going on: {problem}", file=sys.stderr)
+    run(*apt, "install", "-y", "--download-only", *wanted)
     for name in ("bin", "sbin", "lib"):  # Debian's merged /usr
         (root / "usr" / name).mkdir(parents=True, exist_ok=True)
         (root / name).symlink_to(f"usr/{name}")
@@ -180,8 +199,8 @@ def _unpack_debian(folder: Path) -> None:
     shutil.rmtree(folder / "apt-cache")
 
 
-def _unpack_wheels(folder: Path) -> None:
-    tags = [word for tag in _WHEEL_TAGS for word in ("--platform", tag)]
+def install_wheels(site: Path, *what: str) -> None:
+    """Wheels for CPython 3.11 of another architecture, as they are. Raises SystemExit."""
     kind = ["--python-version", "3.11", "--implementation", "cp", "--abi", "cp311", "--abi", "abi3", "--abi", "none"]
     pip = [
         sys.executable,
@@ -192,17 +211,7 @@ def _unpack_wheels(folder: Path) -> None:
         "--disable-pip-version-check",
         "--root-user-action=ignore",
     ]
-    run(
-        *pip,
-        "--no-deps",
-        "--only-binary=:all:",
-        *tags,
-        *kind,
-        "--target",
-        str(folder / "site"),
-        "-r",
-        str(REQUIREMENTS),
-    )
+    run(*pip, "--no-deps", "--only-binary=:all:", *kind, "--target", str(site), *what)
 
 
 def _make_root(folder: Path, name: str, processor: Processor) -> None:
@@ -217,8 +226,9 @@ def _make_root(folder: Path, name: str, processor: Processor) -> None:
     (root / "proc/cpuinfo").write_text("".join(f"processor\t: {number}\n{core}" for number in range(CORES)))
 
 
-def _link_checkout(folder: Path) -> None:
-    package = folder / "site/shelfmatch"
+def link_checkout(site: Path) -> None:
+    """This checkout's packages, importable from a folder of wheels."""
+    package = site / "shelfmatch"
     package.mkdir(exist_ok=True)
     for name in ("edge", "export", "models"):
         (package / name).unlink(missing_ok=True)
