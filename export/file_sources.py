@@ -31,13 +31,19 @@ _CLASSES = {1000, 1001, 21841, 21843}
 
 
 def onnx_file(path: Path, output: str | None, overrides: Overrides) -> SourceEncoder:
-    """A ready .onnx file. Raises SourceError where it is no encoder of photos, or doesn't say how it wants them."""
+    """A ready .onnx file, of normalized float photos or of uint8 pixels that it casts.
+
+    Raises SourceError where it is no encoder of photos, or doesn't say how it wants them.
+    """
     session, data = _opened(path, "onnx")
     layout, size, dtype = _image_input(path, session)
     card = _card_beside(path)
-    if dtype != "float32":
-        raise SourceError(f"{path.name} takes {dtype} pixels; expected the float network it was made from")
     found = from_card(card) if card else None
+    if dtype != "float32":
+        core = onnx_graph.with_float_input(data) if dtype == "uint8" else None
+        if core is None:
+            raise SourceError(f"{path.name} takes {dtype} pixels; expected the float network it was made from")
+        data, found = core, _of_pixels(path, found, size, overrides)
     preprocessing = _sized(overrides, found, size, path.name)
     with tempfile.TemporaryDirectory(prefix="shelfmatch-cut-") as folder:
         data = _cut_at_feature(path, data, output, session, Path(folder) / path.name)
@@ -74,17 +80,19 @@ def tflite_file(path: Path, output: str | None, overrides: Overrides) -> SourceE
         "license": card.license if card else "",
         "details": {"output": output},
     }
-    if dtype == "float32":
-        found = from_card(card) if card else _from_metadata(path)
+    found = from_card(card) if card else None
+    core = data if dtype == "float32" else tflite_graph.with_float_input(data) if dtype == "uint8" else None
+    if core is not None:
+        found = (found or _from_metadata(path)) if dtype == "float32" else _of_pixels(path, found, size, overrides)
         preprocessing = _sized(overrides, found, size, path.name)
-        float_model = tflite_graph.with_signature(data)
+        float_model = tflite_graph.with_signature(core)
         embed, dimension = _reference(path, float_model, "tflite", layout, size, preprocessing)
         return SourceEncoder(
             preprocessing=preprocessing, dimension=dimension, embed=embed,
             writers={"tflite": partial(_write_tflite, float_model)}, refused={"onnx": to_onnx},
             takes_normalized=preprocessing.mean is not None, **common,
         )  # fmt: skip
-    found = from_card(card) if card else Preprocessing(size[1], size[0], None, None, read_from="the file's own input")
+    found = found or Preprocessing(size[1], size[0], None, None, read_from="the file's own input")
     preprocessing = _sized(overrides, found, size, path.name)
     embed, dimension = _reference(path, data, "tflite", layout, size)
     return SourceEncoder(
@@ -139,6 +147,13 @@ def _card_beside(path: Path) -> EncoderCard | None:
             if file.resolve() == path.resolve():
                 return card
     return None
+
+
+def _of_pixels(path: Path, found: Preprocessing | None, size: tuple[int, int], overrides: Overrides) -> Preprocessing:
+    """The preprocessing of a float network that takes uint8 pixels. Raises SourceError for a mean that it has already."""
+    if overrides.mean is not None or overrides.std is not None:
+        raise SourceError(f"{path.name} takes uint8 pixels and normalizes them itself; leave out --mean and --std")
+    return found or Preprocessing(size[1], size[0], None, None, read_from="the file's own input")
 
 
 def _sized(overrides: Overrides, found: Preprocessing | None, size: tuple[int, int], name: str) -> Preprocessing:

@@ -106,6 +106,33 @@ def with_uint8_input(model: bytes) -> bytes:
     return data
 
 
+def with_float_input(model: bytes) -> bytes | None:
+    """The float graph behind a file that casts its uint8 pixels first thing, as `with_uint8_input` leaves it.
+
+    None where the file is quantized, or uses its pixels otherwise.
+    """
+    onnx = need("onnx", "reading an .onnx file")
+    graph_model = parse(model)
+    graph = graph_model.graph
+    entry = graph.input[0]
+    readers = [node for node in graph.node if entry.name in node.input]
+    quantized = any("Quantize" in node.op_type or "Integer" in node.op_type for node in graph.node)
+    if quantized or len(readers) != 1 or readers[0].op_type != "Cast":
+        return None
+    (cast,) = readers
+    to = onnx.helper.get_node_attr_value(cast, "to")
+    if to != onnx.TensorProto.FLOAT or cast.output[0] in {output.name for output in graph.output}:
+        return None
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            if name == cast.output[0]:
+                node.input[place] = entry.name
+    graph.node.remove(cast)
+    entry.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    data: bytes = graph_model.SerializeToString(deterministic=True)
+    return data
+
+
 def _is_identity(node: Any, constants: dict[str, Any]) -> bool:
     scale, zero_point = constants.get(node.input[1]), constants.get(node.input[2])
     return (

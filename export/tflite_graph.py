@@ -140,6 +140,29 @@ def with_uint8_input(model: bytes) -> bytes:
     return pack(parsed)
 
 
+def with_float_input(model: bytes) -> bytes | None:
+    """The float graph behind a file that casts its uint8 pixels first thing, as `with_uint8_input` leaves it.
+
+    None where the file is quantized or has weights of 16 bits, or uses its pixels otherwise.
+    """
+    kinds = schema().TensorType
+    parsed = parse(model)
+    graph = parsed.subgraphs[0]
+    outside = int(graph.inputs[0])
+    readers = [operator for operator in graph.operators if outside in operator.inputs]
+    smaller = is_quantized(model) or any(operator_name(parsed, op) == "DEQUANTIZE" for op in graph.operators)
+    if smaller or len(readers) != 1 or operator_name(parsed, readers[0]) != "CAST":
+        return None
+    inside = int(readers[0].outputs[0])
+    if graph.tensors[inside].type != kinds.FLOAT32 or inside in graph.outputs:
+        return None
+    graph.operators.remove(readers[0])
+    graph.tensors[inside].name = b"pixels"
+    _enter_at(parsed, outside, inside)
+    _remove_tensor(parsed, outside)
+    return pack(parsed)
+
+
 def without_normalization(model: bytes) -> bytes:
     """An int8 graph that begins by normalizing all colours alike → one whose pixels have the normalized scale.
 
@@ -198,6 +221,23 @@ def _enter_at(model: Any, old: int, new: int) -> None:
         for mapped in signature.inputs:
             if mapped.tensorIndex == old:
                 mapped.tensorIndex = new
+
+
+def _remove_tensor(model: Any, gone: int) -> None:
+    """Take out a tensor that nothing uses; those behind it get other numbers."""
+    graph = model.subgraphs[0]
+    del graph.tensors[gone]
+
+    def moved(indices: Any) -> NDArray[np.int32]:
+        found = np.asarray(() if indices is None else indices, np.int32)
+        return found - (found > gone)
+
+    graph.inputs, graph.outputs = moved(graph.inputs), moved(graph.outputs)
+    for operator in graph.operators:
+        operator.inputs, operator.outputs = moved(operator.inputs), moved(operator.outputs)
+    for signature in model.signatureDefs if model.signatureDefs is not None else []:
+        for mapped in (*signature.inputs, *signature.outputs):
+            mapped.tensorIndex -= mapped.tensorIndex > gone
 
 
 def _opcode(model: Any, builtin: int) -> int:

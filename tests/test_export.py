@@ -255,6 +255,26 @@ def test_a_ready_onnx_file(shop: Path, tmp_path: Path) -> None:
     assert float(encoder.embed_pixels(pixels) @ reference(net, pixels[np.newaxis])[0]) > 0.99
 
 
+@pytest.mark.parametrize("file_format", ["onnx", "tflite"])
+def test_an_fp32_file_of_an_export_is_exported_again(file_format: Any, shop: Path, tmp_path: Path) -> None:
+    """As the embedded encoders' sources lie beside them: uint8 pixels, normalization inside. The int8 file is the same."""
+    settings = {"to": (file_format,), "name": "net", "gate_points": 100}
+    made = ExportSettings(
+        shop, recipes=("fp32", "int8-static"), source=SourceOptions(preprocessing=OVERRIDES), **settings
+    )
+    export_model(TinyCnn(), tmp_path / "first", made)
+    source, made_file = (tmp_path / "first" / f"net-{recipe}.{file_format}" for recipe in ("fp32", "int8-static"))
+    pixels = np.asarray(tile_photo(2, 2, side=SIDE))
+    expected = Encoder.load(made_file, resizer="pillow").embed_pixels(pixels)
+    for beside in (True, False):  # its card says how photos are cut; without one, squares are all the same
+        if not beside:
+            Path(f"{source}.json").unlink()
+        target = tmp_path / f"again-{beside}"
+        (kept,) = export_model(str(source), target, ExportSettings(shop, recipes=("int8-static",), **settings)).kept
+        again = Encoder.load(target / kept.file, resizer="pillow").embed_pixels(pixels)
+        assert kept.recipe == "int8-static" and float(again @ expected) > 0.9999
+
+
 def test_a_ready_float_tflite_file(shop: Path, tmp_path: Path) -> None:
     """It can't be given its normalization: the card keeps it, and int8 input is quantized from normalized values."""
     write_tflite(TinyCnn(), tmp_path / "net.tflite")

@@ -16,6 +16,7 @@ import torch
 
 from shelfmatch.edge import ShelfmatchError
 from shelfmatch.edge.cli import main
+from shelfmatch.edge.known import embedded_cards
 from shelfmatch.export import ExportSettings, MissingPackage, Overrides, SourceOptions, export_model
 
 from . import tiny_models
@@ -47,6 +48,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "zero.onnx").touch()
     (folder / "text.onnx").write_text("this is no network")
     (folder / "uint8.onnx").write_bytes(tiny_models.average_onnx())
+    (folder / "int8.onnx").write_bytes(embedded_cards()["shelfmatch-cnn.onnx"].with_suffix("").read_bytes())
     (folder / "text.tflite").write_text("this is no network")
     (folder / "int8.tflite").write_bytes(tiny_models.average_tflite())
     (folder / "cut.tflite").write_bytes(tiny_models.average_tflite()[:300])
@@ -86,7 +88,8 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "a feature map": (["map.onnx", *NET[1:]], "no pooled feature was found before it"),
     "a classifier without a pooled feature": (["unpooled.onnx", *NET[1:]], "no pooled feature was found before it"),
     "dynamic sizes": (["sizes.onnx", *NET[1:]], "expected one input of RGB photos of a fixed size"),
-    "an ONNX file of uint8 pixels": (["uint8.onnx"], "expected the float network it was made from"),
+    "an int8 ONNX file": (["int8.onnx"], "takes uint8 pixels; expected the float network it was made from"),
+    "a mean for uint8 pixels": (["uint8.onnx", "--mean", "1", "--std", "1"], "normalizes them itself; leave out --mean"),
     "no word on preprocessing": (["net.onnx"], "doesn't say how its photos were prepared"),
     "only a mean": (["net.onnx", "--mean", "123"], "doesn't say how its photos were prepared"),
     "another size": ([*NET, "--size", "64"], "takes 32x32 photos and 64x64 were asked for"),
