@@ -38,6 +38,13 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dim", type=_positive, metavar="D", help="project to D numbers, by PCA of the calibration photos"
     )
+    parser.add_argument(
+        "--keep-float",
+        action="append",
+        default=[],
+        metavar="LAYER",
+        help="leave it in float, named as in the report; again for more",
+    )
     parser.add_argument("--name", metavar="NAME", help="begin file names so (default: the model's name)")
     photos = parser.add_argument_group(
         "preprocessing", "read from the model's own configuration; say it where that is missing"

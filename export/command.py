@@ -35,6 +35,7 @@ def run(options: argparse.Namespace) -> int:
         dimension=options.dim,
         name=options.name,
         layers=not options.no_layers,
+        keep_float=tuple(options.keep_float),
         source=SourceOptions(checkpoint, options.pool, options.output, overrides),
     )
     try:

@@ -98,7 +98,7 @@ class OnnxBench:
         return Path(self._folder.name) / "quantized.onnx"
 
     def _finished(self) -> bytes:
-        model = onnx_graph.stripped(self._target.read_bytes())
+        model = onnx_graph.stripped(onnx_graph.with_exact_output(self._target.read_bytes()))
         self._target.unlink()
         return onnx_graph.with_uint8_input(model)
 

@@ -52,6 +52,9 @@ def _layer(node: Any, graph: Any, constants: dict[str, Any]) -> Layer | None:
     uses = sum(node.input[1] in other.input for other in graph.node)
     if weight.dtype != np.float32 or uses > 1:
         return None
+    bias = (
+        onnx.numpy_helper.to_array(constants[node.input[2]]) if node.input[2:] and node.input[2] in constants else None
+    )
     said = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
     if node.op_type == "Conv":
         plain = said.get("auto_pad", b"NOTSET") == b"NOTSET" and set(said.get("dilations", [1])) == {1}
@@ -60,11 +63,11 @@ def _layer(node: Any, graph: Any, constants: dict[str, Any]) -> Layer | None:
         top, left, bottom, right = said.get("pads", [0, 0, 0, 0])
         strides = tuple(said.get("strides", [1, 1]))
         padding = ((top, bottom), (left, right))
-        return Layer(weight.transpose(0, 2, 3, 1), said.get("group", 1), strides, padding)
+        return Layer(weight.transpose(0, 2, 3, 1), said.get("group", 1), strides, padding, bias)
     scaled = (said.get("alpha", 1.0), said.get("beta", 1.0), said.get("transA", 0)) != (1.0, 1.0, 0)
     if weight.ndim != 2 or scaled:
         return None
-    return Layer((weight if said.get("transB", 0) else weight.T)[:, np.newaxis, np.newaxis, :])
+    return Layer((weight if said.get("transB", 0) else weight.T)[:, np.newaxis, np.newaxis, :], bias=bias)
 
 
 def with_rounding(model: bytes, found: dict[str, Rounded]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 import os
 import re
@@ -41,7 +42,8 @@ Progresses = Callable[[str], Progress]
 class ExportSettings:
     """How to export. `calibration`: photos of the shop, a folder of folders named by SKU or a CSV; the gate is measured on
     them too, unless `gate_queries` names a CSV of its own. `gate_points`: how far recall@1 may fall, in points of 100.
-    `dimension`: project to so many numbers. `layers`: measure what each layer loses, for the report."""
+    `dimension`: project to so many numbers. `layers`: measure what each layer loses, for the report. `keep_float`: layers, named
+    as the report names them, that int8 recipes leave in float; a format's files have the names of their own graph."""
 
     calibration: str | os.PathLike[str]
     to: tuple[Format, ...] = FORMATS
@@ -51,6 +53,7 @@ class ExportSettings:
     dimension: int | None = None
     name: str | None = None
     layers: bool = True
+    keep_float: tuple[str, ...] = ()
     source: SourceOptions = field(default_factory=SourceOptions)
 
     def check(self) -> None:
@@ -133,6 +136,7 @@ class _Export:
         if settings.dimension is not None:
             self.projection = fit_projection(reference, settings.dimension)
         self.losses: dict[Format, Mapping[str, float]] = {}
+        self.known_layers: list[str] = []
 
     def run(self, model: str) -> ExportReport:
         """All formats; raises at the first that can't be made."""
@@ -156,6 +160,10 @@ class _Export:
         )  # fmt: skip
         for file_format in self.settings.to:
             report.attempts += self._format(file_format)
+        for name in self.settings.keep_float:
+            if name not in self.known_layers:
+                like = difflib.get_close_matches(name, self.known_layers, 3, 0.3) or self.known_layers[:3]
+                raise ExportError(f"no layer {name!r} to keep in float; there are {', '.join(like)} …")
         report.layer_losses = dict(self.losses)
         return report
 
@@ -186,6 +194,7 @@ class _Export:
         data = core.read_bytes()
         core.unlink()
         bench = self._bench(file_format, data)
+        self.known_layers += bench.layers
         with contextlib.closing(bench):
             return _Format(self, file_format, bench).run()
 
@@ -294,7 +303,8 @@ class _Format:
         """Make a recipe's candidates until one passes. `tolerant`: a tool that fails is noted, and the next recipe tried."""
         last: Attempt | None = None
         try:
-            for candidate in RECIPES[name].make(self.bench, self.losses):
+            wanted = tuple(layer for layer in self.export.settings.keep_float if layer in self.bench.layers)
+            for candidate in RECIPES[name].make(self.bench, self.losses, wanted):
                 last, encoder = self.export.made(self.format, name, candidate)
                 try:
                     last.score = self.export.gate.score(encoder)

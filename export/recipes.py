@@ -43,7 +43,8 @@ class Candidate:
 LayerLosses = Callable[[], Mapping[str, float]]
 """What quantizing each layer alone costs, as 1 - cosine; measured when first asked for."""
 
-Maker = Callable[[Bench, LayerLosses], Iterator[Candidate]]
+Maker = Callable[[Bench, LayerLosses, tuple[str, ...]], Iterator[Candidate]]
+"""The bench, what layers lose, and the layers that are to stay in float."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,32 +56,32 @@ class Recipe:
     make: Maker
 
 
-def _fp32(bench: Bench, losses: LayerLosses) -> Iterator[Candidate]:
+def _fp32(bench: Bench, losses: LayerLosses, keep: tuple[str, ...]) -> Iterator[Candidate]:
     yield Candidate(bench.fp32())
 
 
-def _fp16(bench: Bench, losses: LayerLosses) -> Iterator[Candidate]:
+def _fp16(bench: Bench, losses: LayerLosses, keep: tuple[str, ...]) -> Iterator[Candidate]:
     yield Candidate(bench.fp16())
 
 
-def _static(bench: Bench, losses: LayerLosses) -> Iterator[Candidate]:
-    yield Candidate(bench.static())
+def _static(bench: Bench, losses: LayerLosses, keep: tuple[str, ...]) -> Iterator[Candidate]:
+    yield Candidate(bench.static(keep), keep)
 
 
-def _dynamic(bench: Bench, losses: LayerLosses) -> Iterator[Candidate]:
-    yield Candidate(bench.dynamic())
+def _dynamic(bench: Bench, losses: LayerLosses, keep: tuple[str, ...]) -> Iterator[Candidate]:
+    yield Candidate(bench.dynamic(keep), keep)
 
 
-def _mixed(bench: Bench, losses: LayerLosses) -> Iterator[Candidate]:
+def _mixed(bench: Bench, losses: LayerLosses, keep: tuple[str, ...]) -> Iterator[Candidate]:
     """The network's usual int8 recipe with the layers that lose most kept in float: one, two, four … up to half of them."""
     ranked = sorted(losses().items(), key=lambda item: -item[1])
-    hurting = [name for name, loss in ranked if loss > 0]
+    hurting = [name for name, loss in ranked if loss > 0 and name not in keep]
     most = int(len(bench.layers) * MIXED_SHARE)
     counts = [1 << power for power in range(16) if 1 << power < most]
     for count in [*counts, most]:
         if count < 1 or (count > len(hurting) and count > 1):
             return
-        kept = tuple(hurting[:count])
+        kept = (*keep, *hurting[:count])
         yield Candidate(make_int8(bench, keep_float=kept), kept, int8_of(bench))
 
 

@@ -287,6 +287,14 @@ def is_transformer(model: bytes) -> bool:
     return attention and share["dense"] > share["conv"]
 
 
+def last_operator(model: bytes) -> tuple[str, str] | None:
+    """The name of the operator that gives the graph's output, and its output's; None where the output is an input."""
+    parsed = parse(model)
+    graph = parsed.subgraphs[0]
+    made = [operator for operator in graph.operators if int(graph.outputs[0]) in operator.outputs]
+    return (operator_name(parsed, made[0]), graph.tensors[int(graph.outputs[0])].name.decode()) if made else None
+
+
 def layers(model: bytes) -> dict[str, tuple[str, ...]]:
     """The network's layers: each weighted operator with those that follow it up to the next one, as output tensor names."""
     parsed = parse(model)

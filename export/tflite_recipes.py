@@ -62,6 +62,7 @@ class TfliteBench:
                 self.model, {name: found for name, found in self._rounding.items() if name not in floats}
             )
             tool = self._chosen(quantizer, model, recipe.static_wi8_ai8(), floats)
+            self._leave_output_exact(tool, recipe.dynamic_wi8_afp32()[0], floats)
             return self._finished(tflite_graph.without_normalization(self._made(tool, self._ranges)))
 
     def dynamic(self, keep_float: Collection[str] = (), only: Collection[str] | None = None) -> bytes:
@@ -93,6 +94,17 @@ class TfliteBench:
         """The operators, by output, that aren't quantized: all but those of the layers `only`, or of those kept in float."""
         layers = [name for name in self.layers if (only is not None and name not in only) or name in keep_float]
         return [member for layer in layers for member in self.layers[layer]]
+
+    def _leave_output_exact(self, tool: Any, dynamic: dict[str, Any], floats: Collection[str]) -> None:
+        """Let a last matrix product give floats: one scale for all numbers of an embedding was a third of what int8 cost."""
+        qtyping = need("ai_edge_quantizer.qtyping", "the recipe int8-static")
+        last = tflite_graph.last_operator(self.model)
+        if last is None or last[0] != "FULLY_CONNECTED" or last[1] in floats:
+            return
+        config = qtyping.OpQuantizationConfig.from_dict(dynamic["op_config"])
+        product, output = qtyping.TFLOperationName.FULLY_CONNECTED, qtyping.TFLOperationName.OUTPUT
+        tool.update_quantization_recipe(f"^{re.escape(last[1])};?$", product, config, dynamic["algorithm_key"])
+        tool.update_quantization_recipe(".*", output, algorithm_key="no_quantize")
 
     def _chosen(self, quantizer: Any, model: bytes, rules: list[Any], floats: list[str]) -> Any:
         """A quantizer of all operators but these."""

@@ -54,8 +54,10 @@ def _layer(model: Any, operator: Any) -> Layer | None:
     if tensor.type != classes.TensorType.FLOAT32 or data is None or not len(data) or uses > 1:
         return None
     weight = real_values(model, tensor)
+    has_bias = len(operator.inputs) > 2 and int(operator.inputs[2]) >= 0
+    bias = real_values(model, graph.tensors[int(operator.inputs[2])]) if has_bias else None
     if name == "FULLY_CONNECTED":
-        return Layer(weight[:, np.newaxis, np.newaxis, :])
+        return Layer(weight[:, np.newaxis, np.newaxis, :], bias=bias)
     options = operator.builtinOptions
     if (options.dilationHFactor, options.dilationWFactor) != (1, 1):
         return None
@@ -73,7 +75,7 @@ def _layer(model: Any, operator: Any) -> Layer | None:
             for size, stride, kernel in zip(entry[1:3], strides, weight.shape[1:3], strict=True)
         ]
         padding = ((over[0] // 2, over[0] - over[0] // 2), (over[1] // 2, over[1] - over[1] // 2))
-    return Layer(weight, groups, strides, padding)
+    return Layer(weight, groups, strides, padding, bias)
 
 
 def with_rounding(model: bytes, found: dict[str, Rounded]) -> bytes:

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +274,24 @@ def test_an_fp32_file_of_an_export_is_exported_again(file_format: Any, shop: Pat
         (kept,) = export_model(str(source), target, ExportSettings(shop, recipes=("int8-static",), **settings)).kept
         again = Encoder.load(target / kept.file, resizer="pillow").embed_pixels(pixels)
         assert kept.recipe == "int8-static" and float(again @ expected) > 0.9999
+
+
+def test_a_layer_that_is_to_stay_in_float(shop: Path, tmp_path: Path) -> None:
+    """What the report names is left in float; in the other format, where it has another name, nothing is."""
+    settings = ExportSettings(shop, recipes=("int8-static",), source=PYTORCH, name="net", gate_points=100)
+    whole = {a.format: a for a in export_model(TinyCnn(), tmp_path / "whole", settings).kept}
+    layer = next(
+        name
+        for name in json.loads((tmp_path / "whole" / "report.json").read_text())["layer_losses"]["tflite"]
+        if "middle.2" in name
+    )
+    again = {
+        a.format: a for a in export_model(TinyCnn(), tmp_path / "again", replace(settings, keep_float=(layer,))).kept
+    }
+    assert again["tflite"].kept_in_float == (layer,) and again["onnx"].kept_in_float == ()
+    assert again["tflite"].size_bytes > whole["tflite"].size_bytes and again["onnx"].sha256 == whole["onnx"].sha256
+    recipe = json.loads((tmp_path / "again" / f"{again['tflite'].file}.recipe.json").read_text())
+    assert recipe["kept_in_float"] == [layer]
 
 
 def test_a_ready_float_tflite_file(shop: Path, tmp_path: Path) -> None:

@@ -112,6 +112,38 @@ def test_a_layer_that_saw_infinity_is_left_as_it_is() -> None:
     assert np.array_equal(rounded, weight) and not correction.any()
 
 
+def test_a_channel_of_nothing_but_bias_gets_a_scale_that_holds_it() -> None:
+    """32 bits of steps hold the bias, and what the made-up weight gives is next to nothing: its mean goes off the bias."""
+    weight = np.zeros((2, 1, 1, 3), np.float32)
+    weight[1] = 1.0
+    layer = Layer(weight, bias=np.array([-40.0, 3.0], np.float32))
+    inputs = np.random.default_rng(3).uniform(0, 6, (1, 8, 8, 3)).astype(np.float32)
+    layer.see(inputs)
+    rounded, correction = layer.rounded()
+    scales = np.abs(rounded).reshape(2, -1).max(axis=1) / 127
+    assert scales[1] == pytest.approx(1 / 127)
+    assert (40.0 + abs(correction[0])) / (scales[0] * inputs.max() / 255) < 2**29
+    given = inputs.reshape(-1, 3) @ rounded[0, 0, 0] + correction[0]
+    assert abs(given.mean()) < 1e-6 and 0 < np.abs(given).max() < 40.0 * 1e-4
+
+
+@pytest.mark.parametrize("file_format", ["onnx", "tflite"])
+def test_a_dead_filter_keeps_its_bias(file_format: Any, tmp_path: Path) -> None:
+    """As training leaves some: no weights, and a bias that the layers behind it rely on."""
+    net = TinyCnn()
+    with torch.no_grad():
+        for channel in (3, 7):
+            net.stem[0].weight[channel] = 0.0
+            net.stem[1].bias[channel] = 3.3
+            net.middle[0].weight[channel] = 2.0
+    settings = ExportSettings(
+        write_tiles(tmp_path / "photos", range(16)), to=(file_format,), recipes=("int8-static",), gate_points=100,
+        layers=False, source=PYTORCH,
+    )  # fmt: skip
+    report = export_model(net, tmp_path / "out", settings)
+    assert report.kept[0].score is not None and report.kept[0].score.cosine_min > 0.999
+
+
 @pytest.fixture(scope="module")
 def cores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The tiny CNN as float files that take pixels."""

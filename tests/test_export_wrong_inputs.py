@@ -116,6 +116,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "a gate of 200": ([*NET, "--gate", "200"], "expected 0 to 100 points"),
     "a gate in words": ([*NET, "--gate", "strict"], "expected a number"),
     "a dimension of zero": ([*NET, "--dim", "0"], "expected a whole number from 1"),
+    "a layer that isn't there": ([*NET, "--keep-float", "stem/convolution"], "no layer 'stem/convolution' to keep in float"),
     "more dimensions than photos": ([*NET, "--dim", "24"], "carry 1 to 23"),
     "no calibration": ([*NET, "--calibration", "gone"], "gone does not exist"),
     "an empty calibration folder": ([*NET, "--calibration", "empty"], "empty holds no photos"),
