@@ -90,7 +90,7 @@ def prepared(name: str, work: Path, options: argparse.Namespace) -> tuple[Any, d
     if name == DINO:
         return f"hf:{write_dino(work / name)}", {}
     if name == KERAS:
-        return str(write_keras(work / f"{name}.keras")), {}
+        return str(write_keras(work / f"{name}.keras", work / "val.csv")), {}
     if name == CORAL:
         return trained.mobilenet_v2(options.models / "tf2_mobilenet_v2_1.0_224_ptq.tflite"), {}
     from shelfmatch.models.export_encoders import PREPROCESSING
@@ -119,13 +119,22 @@ def write_dino(folder: Path) -> Path:
     return folder
 
 
-def write_keras(path: Path) -> Path:
-    """Keras MobileNetV2 with global average pooling and random weights."""
+def write_keras(path: Path, photos: Path) -> Path:
+    """Keras MobileNetV2 with global average pooling and random weights, batch norms fitted as by `fit_norms`."""
     from shelfmatch.export.keras_source import keras_on_torch
+    from shelfmatch.export.photos import read_photos
+    from shelfmatch.export.preprocessing import Preprocessing
 
     keras = keras_on_torch()
     keras.utils.set_random_seed(0)
-    keras.applications.MobileNetV2(weights=None, include_top=False, pooling="avg", input_shape=(224, 224, 3)).save(path)
+    net = keras.applications.MobileNetV2(weights=None, include_top=False, pooling="avg", input_shape=(224, 224, 3))
+    preprocessing = Preprocessing(224, 224, (127.5,) * 3, (127.5,) * 3)
+    pixels = read_photos(photos, preprocessing, lambda stream, total: stream).spread(64).copy()
+    for layer in net.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0  # the last batch alone
+    net(preprocessing.normalized(pixels), training=True)
+    net.save(path)
     return path
 
 

@@ -1,4 +1,4 @@
-"""Run the benchmarks one after the other and write the README's tables and plot from what they found.
+"""Run the benchmarks one after the other and write the tables of the README and of the encoders' pages, and the plot.
 
     python benchmarks/run_all.py                     # all of them, some hours on a quiet machine; peers set themselves up
     python benchmarks/run_all.py encoders latency    # some
@@ -6,7 +6,7 @@
 
 Each benchmark is a program of its own (its first lines say what it measures) and is run as the README says. What it found is kept,
 without the single samples, in benchmarks/results/NAME.json, with the machine it ran on. One that fails stops nothing; it is
-named at the end. In the README, a table stands between `<!-- figures: NAME -->` and `<!-- end of figures -->`. The plot needs
+named at the end. In a page, a table stands between `<!-- figures: NAME -->` and `<!-- end of figures -->`. The plot needs
 the `dev` extra (matplotlib).
 """
 
@@ -30,6 +30,7 @@ from shelfmatch.edge.files import write_atomic
 HERE: Final = Path(__file__).resolve().parent
 RESULTS: Final = HERE / "results"
 README: Final = HERE.parent / "README.md"
+CARDS: Final = tuple(HERE.parent / "models" / f"{name}.md" for name in ("shelfmatch-cnn", "shelfmatch-vit"))
 PLOT: Final = RESULTS / "encoders.svg"
 SAMPLES: Final = 20
 """A list of more numbers than this is single measurements, and isn't kept."""
@@ -60,6 +61,31 @@ def encoders_table(found: Document) -> str:
         )  # fmt: skip
     header = ("", "MB", "numbers", "photos", "tuned", "catalogue pictures @1 / @5", "never trained on", "rendered",
               "A72 / A76", "ms")  # fmt: skip
+    return reporting.markdown_table(header, rows)
+
+
+CARD_ROWS: Final = {
+    "recall_at_1": "grocery val photos among all train photos, cosine",
+    "recall_at_1_adapted": "… tuned to the shop (`--adapt auto`)",
+    "iconic_recall_at_1": "val photos among 81 catalogue pictures, recall@1",
+    "iconic_recall_at_5": "… recall@5",
+    "unseen_recall_at_1": "val photos of the 16 products never trained on (55 photos), among all train photos",
+    "rendered_recall_at_1": "500 rendered products never trained on, hard view → plain picture",
+}
+
+
+def card_table(found: Document, name: str) -> str:
+    """An encoder's page in models/: what it reaches in each precision, beside the MobileNets."""
+    results = found["results"]
+    columns = [results[key] for key in (name, f"{name}.onnx", f"{name}-fp32", "v1", "v2")]
+    rows = [(what, *(f"{100 * column[key]:.1f} %" for column in columns)) for key, what in CARD_ROWS.items()]
+    counts = [
+        " / ".join(f"{column[f'instructions_{core}_m']:.1f}" for core in ("a72", "a76"))
+        if "instructions_a72_m" in column else ""
+        for column in columns
+    ]  # fmt: skip
+    rows.append(("million instructions a photo, Cortex-A72 / A76", *counts))
+    header = ("", "this (int8, LiteRT)", "int8, ONNX Runtime", "fp32", "MobileNetV1", "MobileNetV2")
     return reporting.markdown_table(header, rows)
 
 
@@ -94,6 +120,29 @@ def search_table(found: Document) -> str:
         for size, engines in found["results"].items() for name, row in engines.items()
     ]  # fmt: skip
     return reporting.markdown_table(("", "µs", "recall@10", "file, MB"), rows)
+
+
+def export_table(found: Document) -> str:
+    """What `auto` made of the trained networks; benchmarks/results/export_matrix.md has the others too."""
+    from export_matrix import TRAINED
+
+    names = {"coral-mobilenetv2": "MobileNetV2"}
+    rows = []
+    for name in TRAINED:
+        for attempt in found["results"][name]["attempts"]:
+            if attempt["recipe"] == "fp32":
+                exact = attempt["size_bytes"]
+            if attempt["verdict"] != "kept":
+                continue
+            floats = len(attempt["kept_in_float"])
+            recipe = attempt["recipe"] + (f", {floats} layer{'s' * (floats > 1)} in float" if floats else "")
+            what = f"{names.get(name, f'`{name}`')}, {attempt['format'].upper().replace('TFLITE', 'TFLite')} {recipe}"
+            size = f"{attempt['size_bytes'] / 1e6:.2f} ({100 * attempt['size_bytes'] / exact:.0f} %)"
+            lost, overlap = f"{attempt['recall_loss_points']:.2f}", f"{attempt['overlap_at_5']:.3f}"
+            rows.append((what, size, lost, overlap, f"{attempt['latency_ms']:.1f} ({attempt['fp32_latency_ms']:.1f})"))
+    return reporting.markdown_table(
+        ("auto", "MB (of fp32)", "recall@1 points lost", "top-5 overlap", "ms (fp32)"), rows
+    )
 
 
 @dataclass(frozen=True)
@@ -140,7 +189,7 @@ BENCHMARKS: Final = (
     Benchmark("coldstart", 3),
     Benchmark("cataloguing", 4),
     Benchmark("bench_honesty", 25),
-    Benchmark("export_matrix", 60, ("--markdown", str(RESULTS / "export_matrix.md"))),
+    Benchmark("export_matrix", 60, ("--markdown", str(RESULTS / "export_matrix.md")), export_table),
 )  # fmt: skip
 
 
@@ -181,6 +230,16 @@ def with_all_tables(text: str) -> str:
         if benchmark.table is not None and benchmark.kept.exists():
             text = with_table(text, benchmark.name, benchmark.table(json.loads(benchmark.kept.read_text())))
     return text
+
+
+def with_figures() -> dict[Path, str]:
+    """Every page that shows figures, as the results in their places say: the README, and the encoders' own."""
+    pages = {README: with_all_tables(README.read_text(encoding="utf-8"))}
+    encoders = RESULTS / "encoders.json"
+    for card in CARDS if encoders.exists() else ():
+        table = card_table(json.loads(encoders.read_text()), card.stem)
+        pages[card] = with_table(card.read_text(encoding="utf-8"), "card", table)
+    return pages
 
 
 def plot_encoders(found: Document, target: Path) -> None:
@@ -240,7 +299,8 @@ def main() -> int:
                     if not run(benchmark, work):
                         failed.append(benchmark.name)
                     bar.update(benchmark.minutes)
-    write_atomic(README, with_all_tables(README.read_text(encoding="utf-8")).encode())
+    for page, text in with_figures().items():
+        write_atomic(page, text.encode())
     encoders = RESULTS / "encoders.json"
     if encoders.exists():
         plot_encoders(json.loads(encoders.read_text()), PLOT)

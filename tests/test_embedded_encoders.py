@@ -69,15 +69,15 @@ def test_the_runtime_chooses_the_file() -> None:
         assert Encoder.load(name).card.format == "tflite"
 
 
-@pytest.mark.parametrize(("name", "mean"), [("shelfmatch-cnn", 0.998), ("shelfmatch-vit", 0.999)])
-def test_two_runtimes_on_real_photos(name: str, mean: float, grocery: Path) -> None:
+@pytest.mark.parametrize("name", ENCODERS)
+def test_two_runtimes_on_real_photos(name: str, grocery: Path) -> None:
     photos, _ = val_photos(grocery)
     first, second = (load(name, file_format).embed(*photos[::4]) for file_format in FORMATS)
     cosines = (first * second).sum(axis=1)
-    assert cosines.mean() > mean and cosines.min() > 0.99
+    assert cosines.mean() > 0.9992 and cosines.min() > 0.995
 
 
-@pytest.mark.parametrize(("name", "at_least"), [("shelfmatch-cnn", 0.67), ("shelfmatch-vit", 0.6)])
+@pytest.mark.parametrize(("name", "at_least"), [("shelfmatch-cnn", 0.7), ("shelfmatch-vit", 0.6)])
 def test_val_photos_among_catalogue_pictures(name: str, at_least: float, grocery: Path) -> None:
     photos, labels = val_photos(grocery)
     encoder = load(name, "tflite")
@@ -85,7 +85,7 @@ def test_val_photos_among_catalogue_pictures(name: str, at_least: float, grocery
     assert (scores.argmax(axis=1) == labels).mean() >= at_least
 
 
-@pytest.mark.parametrize(("name", "at_least"), [("shelfmatch-cnn", 0.88), ("shelfmatch-vit", 0.78)])
+@pytest.mark.parametrize(("name", "at_least"), [("shelfmatch-cnn", 0.93), ("shelfmatch-vit", 0.8)])
 def test_rendered_products_in_a_shop(name: str, at_least: float) -> None:
     """A shop of the demo's kind, three of 60 products below what was measured."""
     products = rendered.make_shop(60, 77)

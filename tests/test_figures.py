@@ -21,9 +21,11 @@ def run_all(monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module("run_all")
 
 
-def test_the_readme_shows_what_was_measured(run_all: Any) -> None:
-    text = run_all.README.read_text(encoding="utf-8")
-    assert run_all.with_all_tables(text) == text, "python benchmarks/run_all.py --tables writes them again"
+def test_the_pages_show_what_was_measured(run_all: Any) -> None:
+    pages = run_all.with_figures()
+    assert [page.name for page in pages] == ["README.md", "shelfmatch-cnn.md", "shelfmatch-vit.md"]
+    for page, text in pages.items():
+        assert page.read_text(encoding="utf-8") == text, f"{page.name}: benchmarks/run_all.py --tables writes it again"
 
 
 def test_every_benchmark_is_there_and_listed_once(run_all: Any) -> None:

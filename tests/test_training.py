@@ -91,6 +91,28 @@ def test_folding_changes_nothing(name: str) -> None:
     assert exact.shape == (2, networks.EMBEDDING_DIM) and torch.allclose(exact, folded, atol=1e-4)
 
 
+def test_equalizing_changes_ranges_and_nothing_else() -> None:
+    torch.manual_seed(8)
+    net = networks.fused(networks.ShelfCNN())
+    loud = torch.ones(24)
+    loud[5] = 50.0
+    for block in net.blocks[1:3]:  # one map of 24 channels, written by two blocks
+        with torch.no_grad():
+            block.layers[-1].conv.weight *= loud[:, None, None, None]
+    pixels = np.random.default_rng(8).integers(0, 256, (4, networks.INPUT_SIDE, networks.INPUT_SIDE, 3), np.uint8)
+    even = networks.equalized(net, pixels)
+    x = networks.normalized(torch.from_numpy(pixels.transpose(0, 3, 1, 2)))
+
+    def outlier(network: Any) -> float:
+        ranges = network.blocks[:3](network.stem(x)).abs().amax(dim=(0, 2, 3))
+        return float(ranges.max() / ranges.median())
+
+    with torch.no_grad():
+        assert torch.allclose(even(x), net(x), rtol=1e-3, atol=1e-5 * float(net(x).abs().max()))
+        assert outlier(even) < 0.2 * outlier(net)
+    assert sum(len(blocks) for blocks, _ in net.streams()) == len(net.blocks)
+
+
 def test_another_networks_weights_are_refused() -> None:
     models = Path(__file__).resolve().parents[1] / "models"
     with pytest.raises(ValueError, match="expected the fp32 file of shelfmatch-vit"):
