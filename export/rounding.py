@@ -37,6 +37,7 @@ class Layer:
     """A convolution or matrix product: weight (outputs, height, width, inputs of a group), and what it has seen.
 
     `padding`: before and after, of height and width. A matrix product is a 1x1 convolution of one place. `bias`: (outputs,).
+    `one_scale`: all channels have the largest one's.
     """
 
     weight: NDArray[np.float32]
@@ -44,6 +45,7 @@ class Layer:
     strides: tuple[int, int] = (1, 1)
     padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
     bias: NDArray[np.float32] | None = None
+    one_scale: bool = False
     _products: Any = field(default=0.0, init=False)
     _sum: Any = field(default=0.0, init=False)
     _seen: int = field(default=0, init=False)
@@ -64,13 +66,13 @@ class Layer:
         if not (np.isfinite(wide).all() and np.isfinite(self._products).all()):
             # A network that overflows on a photo: the quantizer may do what it can, and the gate judges.
             return self.weight, np.zeros(len(self.weight), np.float32)
-        whole = _in_steps(self._held(wide), self._products / self._seen)
+        whole = _in_steps(self._held(wide), self._products / self._seen, self.one_scale)
         correction = np.einsum("gri,gi->gr", wide - whole, self._sum / self._seen)
         return whole.reshape(self.weight.shape).astype(np.float32), correction.ravel().astype(np.float32)
 
     def _held(self, wide: Floats) -> Floats:
         """Weights (G, R, K) by whose scales 32 bits hold the biases."""
-        if self.bias is None or self._largest == 0:
+        if self.bias is None or self.one_scale or self._largest == 0:
             return wide
         least = (LEAST_PART * np.abs(self.bias.astype(np.float64)) / self._largest).reshape(wide.shape[:2])
         largest = np.abs(wide).argmax(axis=2)[:, :, np.newaxis]
@@ -98,9 +100,11 @@ class Layer:
         return found.transpose(1, 3, 4, 2, 0).reshape(self.groups, self._inputs, -1)
 
 
-def _in_steps(weight: Floats, correlations: Floats) -> Floats:
-    """Weights (G, R, K) in steps of a 127th of each row's largest; correlations (G, K, K) of the inputs."""
+def _in_steps(weight: Floats, correlations: Floats, one_scale: bool) -> Floats:
+    """Weights (G, R, K) in steps of a 127th of each row's largest, or of the largest of all; correlations (G, K, K) of inputs."""
     step = np.abs(weight).max(axis=2) / 127
+    if one_scale:
+        step[:] = step.max()
     step[step == 0] = 1
     groups, inputs = np.arange(len(weight))[:, np.newaxis], weight.shape[2]
     power = np.diagonal(correlations, axis1=1, axis2=2)
@@ -118,5 +122,7 @@ def _in_steps(weight: Floats, correlations: Floats) -> Floats:
     found = np.take_along_axis(whole, np.argsort(order, axis=1, kind="stable")[:, np.newaxis, :], axis=2)
     # The largest weight stays what it is: the quantizer takes the scale from it.
     largest = np.abs(weight).argmax(axis=2)[:, :, np.newaxis]
-    np.put_along_axis(found, largest, np.take_along_axis(weight, largest, axis=2), axis=2)
+    exact = np.take_along_axis(weight, largest, axis=2)
+    sets_scale = np.abs(exact) >= 126.99 * step[:, :, np.newaxis]
+    np.put_along_axis(found, largest, np.where(sets_scale, exact, np.take_along_axis(found, largest, axis=2)), axis=2)
     return found

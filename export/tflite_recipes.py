@@ -96,12 +96,18 @@ class TfliteBench:
         return [member for layer in layers for member in self.layers[layer]]
 
     def _leave_output_exact(self, tool: Any, dynamic: dict[str, Any], floats: Collection[str]) -> None:
-        """Let a last matrix product give floats: one scale for all numbers of an embedding was a third of what int8 cost."""
+        """Let a last matrix product give floats: one scale for all numbers of an embedding was a third of what int8 cost.
+
+        Its weights have one scale: tflite-runtime 2.14 computes such a product of a float and an int8 matrix, and silently
+        something else where each channel has its own.
+        """
         qtyping = need("ai_edge_quantizer.qtyping", "the recipe int8-static")
         last = tflite_graph.last_operator(self.model)
         if last is None or last[0] != "FULLY_CONNECTED" or last[1] in floats:
             return
-        config = qtyping.OpQuantizationConfig.from_dict(dynamic["op_config"])
+        settings = dynamic["op_config"]
+        weights = {**settings["weight_tensor_config"], "granularity": qtyping.QuantGranularity.TENSORWISE}
+        config = qtyping.OpQuantizationConfig.from_dict({**settings, "weight_tensor_config": weights})
         product, output = qtyping.TFLOperationName.FULLY_CONNECTED, qtyping.TFLOperationName.OUTPUT
         tool.update_quantization_recipe(f"^{re.escape(last[1])};?$", product, config, dynamic["algorithm_key"])
         tool.update_quantization_recipe(".*", output, algorithm_key="no_quantize")

@@ -57,7 +57,9 @@ def _layer(model: Any, operator: Any) -> Layer | None:
     has_bias = len(operator.inputs) > 2 and int(operator.inputs[2]) >= 0
     bias = real_values(model, graph.tensors[int(operator.inputs[2])]) if has_bias else None
     if name == "FULLY_CONNECTED":
-        return Layer(weight[:, np.newaxis, np.newaxis, :], bias=bias)
+        # A last one gives floats, and has one scale, see `tflite_recipes`.
+        last = int(operator.outputs[0]) in graph.outputs
+        return Layer(weight[:, np.newaxis, np.newaxis, :], bias=bias, one_scale=last)
     options = operator.builtinOptions
     if (options.dilationHFactor, options.dilationWFactor) != (1, 1):
         return None

@@ -97,6 +97,16 @@ def test_rounded_weights_keep_what_the_layer_gives(groups: int, share: float) ->
     assert kept < share * nearest
 
 
+def test_one_scale_for_all_channels() -> None:
+    weight = np.random.default_rng(6).normal(size=(5, 1, 1, 12)).astype(np.float32) * np.float32(
+        [[[[1]]], [[[3]]], [[[0.2]]], [[[1]]], [[[2]]]]
+    )
+    layer = Layer(weight, one_scale=True)
+    layer.see(correlated(12, 8, 1)[0].reshape(-1, 12))
+    steps = layer.rounded()[0] / (np.abs(weight).max() / 127)
+    assert np.abs(steps - np.round(steps)).max() < 1e-3 and np.abs(steps).max() == pytest.approx(127)
+
+
 def test_a_layer_without_weights_or_inputs_stays_finite() -> None:
     layer = Layer(np.zeros((2, 1, 1, 3), np.float32))
     layer.see(np.zeros((1, 4, 4, 3), np.float32))
@@ -242,6 +252,32 @@ def onnx_weights(data: bytes) -> list[np.ndarray[Any, Any]]:
     return [
         constants[made[node.input[1]].input[0]].transpose(0, 2, 3, 1) for node in graph.node if node.op_type == "Conv"
     ]
+
+
+@pytest.mark.parametrize("file_format", ["onnx", "tflite"])
+def test_a_last_product_gives_its_floats(file_format: Any, tmp_path: Path) -> None:
+    """Not rounded to 8 bits once more. In .tflite its weights have one scale: older runtimes compute no other product of a kind."""
+    import onnx
+
+    settings = ExportSettings(
+        write_tiles(tmp_path / "photos", range(16)), to=(file_format,), recipes=("int8-static",), dimension=8,
+        layers=False, source=PYTORCH,
+    )  # fmt: skip
+    (kept,) = export_model(TinyCnn(), tmp_path / "out", settings).kept
+    data = (tmp_path / "out" / kept.file).read_bytes()
+    if file_format == "onnx":
+        graph = onnx.load_model_from_string(data).graph
+        (last,) = (node for node in graph.node if graph.output[0].name in node.output)
+        assert last.op_type == "Gemm"
+    else:
+        model = parse(data)
+        tensors = model.subgraphs[0].tensors
+        (last,) = (op for op in model.subgraphs[0].operators if int(model.subgraphs[0].outputs[0]) in op.outputs)
+        weight = tensors[int(last.inputs[1])]
+        assert operator_name(model, last) == "FULLY_CONNECTED" and weight.type == schema().TensorType.INT8
+        assert len(weight.quantization.scale) == 1
+        assert tensors[int(last.outputs[0])].type == schema().TensorType.FLOAT32
+    assert read_card(tmp_path / "out" / f"{kept.file}.json")[0].output_dtype == "float32"
 
 
 @pytest.mark.parametrize(("mean", "std", "folds"), [((127.5,) * 3, (127.5,) * 3, True), (MEAN, STD, False)])
