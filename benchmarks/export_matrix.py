@@ -250,6 +250,7 @@ def main() -> int:
                     print(f"{name}: {failures[name]}", flush=True)
                     continue
             report = json.loads(finished.read_text())
+            report["model"] = report["model"].replace(f"{work}/", "")  # nothing of this machine
             outcome.results[name] = report
             rows += rows_of(name, report)
             bars(outcome, name, report)

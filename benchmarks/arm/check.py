@@ -161,6 +161,11 @@ def run_tests(emulation: Emulation, processor: str) -> list[str]:
     chosen = EVERYWHERE + (ON_THE_SMALLEST if processor == "cortex-a53" else ())
     command = emulation.command(processor, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no_children", *chosen)
     command = [f"{word}:{HERE}" if word.startswith("PYTHONPATH=") else word for word in command]
+    return failed_tests(processor, command)
+
+
+def failed_tests(processor: str, command: list[str]) -> list[str]:
+    """Run pytest there by this command and say how it went; what failed."""
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=CHECKOUT)
     print(f"{processor}: {done.stdout.strip().splitlines()[-1] if done.stdout.strip() else 'no tests ran'}", flush=True)
     return [] if done.returncode == 0 else [f"{processor}: tests failed:\n{done.stdout[-3000:]}{done.stderr[-500:]}"]

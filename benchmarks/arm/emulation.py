@@ -139,7 +139,8 @@ def made_once(folder: Path, recipe: str) -> Iterator[bool]:
         folder.mkdir(parents=True)
         stamp.touch()
     yield missing
-    stamp.write_text(recipe)
+    if missing:
+        stamp.write_text(recipe)
 
 
 def run(*command: str, cwd: Path | None = None) -> None:
@@ -214,11 +215,17 @@ def install_wheels(site: Path, *what: str) -> None:
     run(*pip, "--no-deps", "--only-binary=:all:", *kind, "--target", str(site), *what)
 
 
-def _make_root(folder: Path, name: str, processor: Processor) -> None:
-    root = folder / "roots" / name
-    (root / "proc").mkdir(parents=True)
+def link_debian(folder: Path, root: Path) -> None:
+    """A root for qemu: the unpacked Debian by links, so that files of its own can lie beside them."""
+    root.mkdir(parents=True)
     for entry in ("usr", "bin", "sbin", "lib", "etc"):
         (root / entry).symlink_to(folder / "debian" / entry)
+
+
+def _make_root(folder: Path, name: str, processor: Processor) -> None:
+    root = folder / "roots" / name
+    link_debian(folder, root)
+    (root / "proc").mkdir()
     core = (
         f"BogoMIPS\t: 108.00\nFeatures\t: {processor.features}\nCPU implementer\t: 0x41\nCPU architecture: 8\n"
         f"CPU variant\t: {processor.variant}\nCPU part\t: {processor.part}\nCPU revision\t: {processor.revision}\n\n"
