@@ -30,10 +30,10 @@ import shops
 from numpy.typing import NDArray
 
 from shelfmatch.edge import rendered
-from shelfmatch.edge.build import Contents, compose, decide
 from shelfmatch.edge.calibration import calibrate, leave_one_out
 from shelfmatch.edge.catalog import PHOTO_BITS
 from shelfmatch.edge.cataloguing import Embedded, EmbeddingCache, embed_photos
+from shelfmatch.edge.contents import Contents, compose, decide
 from shelfmatch.edge.decision import Decision, margin_of
 from shelfmatch.edge.encoder import Encoder
 from shelfmatch.edge.enrolling import Enrolled, centered_on_packshots

@@ -26,8 +26,8 @@ import reporting
 import shops
 from numpy.typing import NDArray
 
-from shelfmatch.edge.build import Contents, compose, decide_pair
 from shelfmatch.edge.cascade import Cascade, fused_rank
+from shelfmatch.edge.contents import Contents, compose, decide_pair
 from shelfmatch.edge.decision import Decision, margin_of
 from shelfmatch.edge.encoder import Encoder
 from shelfmatch.edge.evaluation import auroc

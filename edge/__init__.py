@@ -26,28 +26,30 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .build import BuildReport, add_to_bundle, build_bundle, remove_from_bundle
+    from .answers import Candidate, MatchResult
+    from .build import add_to_bundle, build_bundle, remove_from_bundle
+    from .build_report import BuildReport
     from .bundle import Bundle
     from .doctor import Diagnosis, examine
     from .encoder import Encoder
     from .index import VectorIndex
     from .labels import Label
     from .manifest import EncoderCard
-    from .matcher import Candidate, Matcher, MatchResult
+    from .matcher import Matcher
     from .neighbours import Neighbour
 
 _LAZY = {
-    "BuildReport": "build",
+    "BuildReport": "build_report",
     "add_to_bundle": "build",
     "build_bundle": "build",
     "remove_from_bundle": "build",
     "Bundle": "bundle",
-    "Candidate": "matcher",
+    "Candidate": "answers",
     "Diagnosis": "doctor",
     "Encoder": "encoder",
     "EncoderCard": "manifest",
     "Label": "labels",
-    "MatchResult": "matcher",
+    "MatchResult": "answers",
     "Matcher": "matcher",
     "Neighbour": "neighbours",
     "VectorIndex": "index",

@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 from .errors import ImageError
 
 if TYPE_CHECKING:
+    from .answers import Candidate
     from .explanation import Explanation
-    from .matcher import Candidate
 
 Colour: TypeAlias = tuple[int, int, int]
 

@@ -10,8 +10,9 @@ from ._terminal import complain, print_json
 from .errors import ImageError
 
 if TYPE_CHECKING:
+    from .answers import MatchResult
     from .attributes import Where
-    from .matcher import Matcher, MatchResult
+    from .matcher import Matcher
     from .tracking import TrackDecision
 
 

@@ -6,81 +6,45 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import device
 from ._codes import Dtype
+from ._vectors import checked_vectors
 from .adapter import Adaptation, Adapter, Floats
+from .build_report import BuildReport
 from .bundle import ENCODER_ROLES, Bundle, BundleWriter
-from .calibration import HELD_OUT_STRETCH, MIN_SAMPLES, Samples, calibrate, leave_one_out
+from .calibration import calibrate, leave_one_out
 from .cascade import Cascade
-from .catalog import PHOTO_BITS, CatalogEditor, Product, product_of
-from .decision import Decision, Method, best_products, margin_of
+from .catalog import CatalogEditor, Product
+from .contents import (
+    Adapt,
+    Contents,
+    compose,
+    compose_each,
+    decide,
+    decide_pair,
+    decided_alone,
+    extend,
+    not_adapted,
+    recalibrated,
+    remove,
+)
+from .decision import Decision
 from .encoder import Encoder, EncoderNames, find_encoders
-from .enrolling import Enrolled, Progress, Pruned, centered_on_packshots, enroll, merge_prototypes, prune
-from .errors import CatalogError, ImageError, RuntimeUnavailable, VectorError
-from .fitting import MAX_PHOTOS, Fit, fit, prototypes
-from .image import Resizer, decode
-from .image import fit as fit_to_card
-from .index import VectorIndex, checked_vectors, choose_kind
+from .enrolling import Enrolled, Progress, enroll
+from .errors import CatalogError, RuntimeUnavailable, VectorError
+from .image import Resizer
+from .index import VectorIndex, choose_kind
 from .manifest import EncoderCard, IndexRecord, SecondRecord
 from .runtime import choose_runtime, probe
-from .source import CatalogSource, read_source
-from .views import photo_view, views_per_photo
+from .source import read_source
+from .views import views_per_photo
 
 __all__ = ["BuildReport", "Progress", "add_to_bundle", "build_bundle", "remove_from_bundle", "write_bundle"]
 
-Adapt = Literal["auto", "on", "off"]
-
 _BATCH = 1024
-_SYNTHETIC_PRODUCTS = 300
-
-
-@dataclass(slots=True)
-class BuildReport:
-    """What became of the photos. `unreadable` and `duplicates` list (label, reason)."""
-
-    products: int = 0
-    references: int = 0
-    photos: int = 0
-    unreadable: list[tuple[str, str]] = field(default_factory=list)
-    duplicates: list[tuple[str, str]] = field(default_factory=list)
-    ignored: list[str] = field(default_factory=list)
-    without_photos: list[str] = field(default_factory=list)
-    removed: int = 0
-    seconds: float = 0.0
-    decision: Decision | None = None
-    adaptation: Adaptation | None = None
-    pruned: Pruned | None = None
-    index: IndexRecord | None = None
-    cascade: Cascade | None = None
-    encoder: str = ""
-    size_bytes: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """The document of `build --json`."""
-        return {
-            "products": self.products,
-            "references": self.references,
-            "photos": self.photos,
-            "unreadable": [{"image": label, "message": reason} for label, reason in self.unreadable],
-            "duplicates": [{"image": label, "message": reason} for label, reason in self.duplicates],
-            "ignored": self.ignored,
-            "without_photos": self.without_photos,
-            "removed": self.removed,
-            "seconds": round(self.seconds, 3),
-            "encoder": self.encoder,
-            "index": None if self.index is None else {"kind": self.index.kind, "dtype": self.index.dtype},
-            "decision": None if self.decision is None else self.decision.to_dict(),
-            "adaptation": None if self.adaptation is None else self.adaptation.to_dict(),
-            "pruned": None if self.pruned is None else asdict(self.pruned),
-            "size_bytes": self.size_bytes,
-            **({} if self.cascade is None else {"cascade": self.cascade.to_dict()}),
-        }
 
 
 def build_bundle(
@@ -143,10 +107,10 @@ def build_bundle(
                 kind = choose_kind((photos, dimensions[0]), index)
                 built = VectorIndex(dimensions[0], kind=kind, dtype=vectors)
                 built.extend(((one, embedded[0].vector) for one, embedded in stream), batch=_BATCH)
-                contents = [Contents(built, _not_adapted(dimensions[0], len(built)))]
+                contents = [Contents(built, not_adapted(dimensions[0], len(built)))]
             else:
                 every = Enrolled.collect_each(stream, dimensions, photos)
-                contents, keep, report.pruned = _compose_each(every, adapt, max_references, index, vectors)
+                contents, keep, report.pruned = compose_each(every, adapt, max_references, index, vectors)
                 editor.remove_references(every[0].ids[~keep].tolist())
                 report.references -= int((~keep).sum())
             if not len(contents[0].index):
@@ -154,7 +118,7 @@ def build_bundle(
                 raise CatalogError(f"none of the {report.photos} photos in {source} can be used; the first: {first}")
             cascade = None
             if len(encoders) == 1:
-                decision = _calibrate(contents[0], false_accept, catalogue, encoders[0])
+                decision = decided_alone(contents[0], false_accept, catalogue, encoders[0])
             else:
                 cascade, decision = decide_pair(every, contents, false_accept)
             cards = [one.card for one in encoders]
@@ -163,79 +127,6 @@ def build_bundle(
             editor.close()
     report.seconds = time.perf_counter() - start
     return report
-
-
-@dataclass(slots=True)
-class Contents:
-    """What a bundle holds besides encoder and catalogue; `fit` with the held-out queries, where one was made just now."""
-
-    index: VectorIndex
-    adaptation: Adaptation
-    adapter: Adapter | None = None
-    prototypes: VectorIndex | None = None
-    fit: Fit | None = None
-
-
-def _not_adapted(dimension: int, photos: int) -> Adaptation:
-    return Adaptation("none", "max", "switched off", dimension, photos=photos)
-
-
-def compose(
-    enrolled: Enrolled,
-    *,
-    adapt: Adapt = "auto",
-    max_references: int = 0,
-    index: str = "auto",
-    dtype: Dtype = "i8",
-    keep: NDArray[np.bool_] | None = None,
-) -> tuple[Contents, NDArray[np.bool_], Pruned | None]:
-    """Fit the shop's adapter, prune, and index what is left: the contents, which (N,) references were kept, and what pruning
-    cost. `keep`: the references to keep, where another encoder has chosen them."""
-    dimension = enrolled.vectors.shape[1]
-    fitted = None
-    if adapt != "off" and len(enrolled.ids):
-        fitted = fit(enrolled.pictures(), force=adapt == "on", views=enrolled.views.shape[1])
-    adapter = None if fitted is None else fitted.adapter
-    adaptation = _not_adapted(dimension, len(enrolled.ids)) if fitted is None else fitted.adaptation
-    rows = enrolled.adapted(adapter)
-    pruned = None
-    if keep is None:
-        keep = np.ones(len(rows), bool)
-        if max_references:
-            keep, pruned = prune(enrolled.ids, rows, max_references)
-    built = VectorIndex(rows.shape[1], kind=choose_kind((int(keep.sum()), rows.shape[1]), index), dtype=dtype)
-    built.add(enrolled.ids[keep], rows[keep])
-    means = None
-    if adapter is not None and adaptation.scoring == "prototype":
-        products, vectors = prototypes(adapter, enrolled.pictures(most=len(enrolled.ids)))
-        means = VectorIndex.build(vectors, (products << PHOTO_BITS).astype(np.uint32), kind="exact", dtype=dtype)
-    # Held out from a part of the products, queries would miss the nearest strangers of the whole.
-    whole = len(enrolled.ids) <= MAX_PHOTOS
-    return Contents(built, adaptation, adapter, means, fitted if whole else None), keep, pruned
-
-
-def _compose_each(
-    every: Sequence[Enrolled], adapt: Adapt, max_references: int, index: str, dtype: Dtype
-) -> tuple[list[Contents], NDArray[np.bool_], Pruned | None]:
-    """As `compose`, for each encoder: all keep the references that the first one does."""
-    first, keep, pruned = compose(every[0], adapt=adapt, max_references=max_references, index=index, dtype=dtype)
-    others = [compose(one, adapt=adapt, index=index, dtype=dtype, keep=keep)[0] for one in every[1:]]
-    return [first, *others], keep, pruned
-
-
-def decide_pair(
-    every: Sequence[Enrolled], contents: Sequence[Contents], false_accept: float
-) -> tuple[Cascade, Decision]:
-    """When the second of two encoders looks, and the decision; from photos that are held out for both at once."""
-    from .pairing import pair
-
-    indexes = (contents[0].index, contents[1].index)
-    return pair(
-        (every[0].pictures(), every[1].pictures()),
-        (contents[0].adaptation, contents[1].adaptation),
-        false_accept,
-        indexes if len(every[0].ids) > MAX_PHOTOS else None,
-    )
 
 
 def add_to_bundle(
@@ -258,14 +149,14 @@ def add_to_bundle(
         current = writer.opened()
         workers = workers or os.cpu_count() or 1
         encoders = _bundled_encoders(current, workers)
-        contents = _load_contents(current)
-        editor = _copied_catalog(writer, current)
+        contents = load_contents(current)
+        editor = copied_catalog(writer, current)
         try:
             if replace:
                 stale = [i for sku in catalogue.skus() for i in _reference_ids(editor, sku)]
                 editor.remove_references(stale)
                 for one in contents:
-                    _remove(one, np.array(stale, np.uint32))
+                    remove(one, np.array(stale, np.uint32))
                 report.removed = len(stale)
             views = 0
             if any(one.prototypes is not None for one in contents):
@@ -276,7 +167,7 @@ def add_to_bundle(
             dimensions = [encoder.card.dimension for encoder in encoders]
             every = Enrolled.collect_each(stream, dimensions, len(catalogue.photos))
             for one, enrolled in zip(contents, every, strict=True):
-                _extend(one, enrolled)
+                extend(one, enrolled)
             if not report.references and not report.duplicates:
                 raise CatalogError(
                     f"none of the {report.photos} photos in {source} can be used; {report.unreadable[0][1]}"
@@ -285,35 +176,11 @@ def add_to_bundle(
                 report.without_photos = [sku for sku in catalogue.skus() if not _reference_ids(editor, sku)]
                 for sku in report.without_photos:
                     _forget(editor, sku)
-            _finish_change(writer, editor, contents, report)
+            finish_change(writer, editor, contents, report)
         finally:
             editor.close()
     report.seconds = time.perf_counter() - start
     return report
-
-
-def _extend(contents: Contents, enrolled: Enrolled) -> None:
-    """More references, and what they change in their products' prototypes."""
-    if not len(enrolled.ids):
-        return
-    if contents.adapter is not None:
-        contents.adapter = centered_on_packshots(contents.adapter, enrolled)
-    before = product_of(contents.index.ids)
-    contents.index.add(enrolled.ids, enrolled.adapted(contents.adapter))
-    if contents.prototypes is not None and contents.adapter is not None:
-        products, means = prototypes(contents.adapter, enrolled.pictures(most=len(enrolled.ids)))
-        counts = [
-            np.array([(of == product).sum() for product in products]) for of in (before, product_of(enrolled.ids))
-        ]
-        merge_prototypes(contents.prototypes, products, means, counts[0], counts[1])
-
-
-def _remove(contents: Contents, ids: NDArray[np.uint32]) -> None:
-    """References leave; products without any leave the prototypes."""
-    contents.index.remove(ids)
-    if contents.prototypes is not None:
-        left = np.unique(product_of(contents.index.ids)) << np.uint32(PHOTO_BITS)
-        contents.prototypes.remove(np.setdiff1d(contents.prototypes.ids, left))
 
 
 def remove_from_bundle(bundle: str | os.PathLike[str], skus: Sequence[str]) -> BuildReport:
@@ -322,17 +189,17 @@ def remove_from_bundle(bundle: str | os.PathLike[str], skus: Sequence[str]) -> B
     report = BuildReport()
     with BundleWriter(bundle, existing=True) as writer:
         current = writer.opened()
-        contents = _load_contents(current)
-        editor = _copied_catalog(writer, current)
+        contents = load_contents(current)
+        editor = copied_catalog(writer, current)
         try:
             unknown = [sku for sku in skus if editor.product_id(sku) is None]
             if unknown:
                 raise CatalogError(f"{bundle} has no product {unknown[0]!r}; shelfmatch info --products lists them")
             gone = [i for sku in dict.fromkeys(skus) for i in _forget(editor, sku)]
             for one in contents:
-                _remove(one, np.array(gone, np.uint32))
+                remove(one, np.array(gone, np.uint32))
             report.removed = len(gone)
-            _finish_change(writer, editor, contents, report)
+            finish_change(writer, editor, contents, report)
         finally:
             editor.close()
     report.seconds = time.perf_counter() - start
@@ -407,7 +274,7 @@ def _cards_of(bundle: Bundle) -> list[EncoderCard]:
     return [bundle.manifest.encoder, *([] if second is None else [second.encoder])]
 
 
-def _load_contents(bundle: Bundle) -> list[Contents]:
+def load_contents(bundle: Bundle) -> list[Contents]:
     """What each encoder of a bundle has, to be changed."""
 
     def index_of(role: str) -> VectorIndex:
@@ -425,7 +292,7 @@ def _load_contents(bundle: Bundle) -> list[Contents]:
     return [own, *([] if second is None else [contents_of(second.adaptation, "2")])]
 
 
-def _copied_catalog(writer: BundleWriter, current: Bundle) -> CatalogEditor:
+def copied_catalog(writer: BundleWriter, current: Bundle) -> CatalogEditor:
     staged = writer.stage("catalog")
     shutil.copyfile(current.check("catalog"), staged)
     return CatalogEditor(staged)
@@ -441,65 +308,7 @@ def _forget(editor: CatalogEditor, sku: str) -> list[int]:
     return [] if product_id is None else editor.remove_product(product_id)
 
 
-def decide(contents: Contents, false_accept: float) -> Decision | None:
-    """From the queries that the fit held out: the honest ones, where there are enough and they stand for the whole shop."""
-    fitted = contents.fit
-    if fitted is None or len(fitted.known) < MIN_SAMPLES or len(fitted.unknown) < MIN_SAMPLES:
-        return None
-    method: Method = "held-out" if fitted.by_photo else "synthetic-views"
-    return calibrate(fitted.known, fitted.unknown, false_accept, method, stretch=HELD_OUT_STRETCH)
-
-
-def _calibrate(contents: Contents, false_accept: float, catalogue: CatalogSource, encoder: Encoder) -> Decision:
-    decided = decide(contents, false_accept)
-    if decided is not None:
-        return decided
-    known, unknown = leave_one_out(contents.index)
-    if len(known) >= MIN_SAMPLES or contents.adapter is not None:
-        return calibrate(known, unknown, false_accept, "leave-one-out")
-    return calibrate(*_synthetic_samples(contents.index, catalogue, encoder), false_accept, "synthetic-views")
-
-
-def _synthetic_samples(index: VectorIndex, catalogue: CatalogSource, encoder: Encoder) -> tuple[Samples, Samples]:
-    """Known and unknown queries from synthetic views of the photos, for shops with one photo a product."""
-    first = {photo.sku: photo for photo in reversed(catalogue.photos)}
-    photos = [first[sku] for sku in list(first)[:: max(1, len(first) // _SYNTHETIC_PRODUCTS)]]
-    rows: dict[bool, list[tuple[float, float, float, bool]]] = {True: [], False: []}
-    for number, photo in enumerate(photos):
-        try:
-            pixels = fit_to_card(decode(photo.path, encoder.card), encoder.card, encoder.resizer)
-            own = int(product_of(index.search(encoder.embed_pixels(pixels), 1)[0][0])[0])
-            view = encoder.embed_pixels(photo_view(pixels, seed=number))
-        except (ImageError, VectorError):
-            continue
-        ids, scores = index.search(view, 64)
-        ranked = best_products(ids[0], scores[0])
-        others = [hit for hit in ranked if hit[0] != own]
-        for is_known, hits in ((True, ranked), (False, others)):
-            if hits:
-                rival = hits[1][1] if len(hits) > 1 else None
-                rows[is_known].append((hits[0][1], margin_of(hits[0][1], rival), 1, is_known and hits[0][0] == own))
-
-    def samples(of: list[tuple[float, float, float, bool]]) -> Samples:
-        table = np.array(of, float).reshape(-1, 4)
-        return Samples(table[:, 0], table[:, 1], table[:, 2], table[:, 3].astype(bool))
-
-    return samples(rows[True]), samples(rows[False])
-
-
-def _recalibrate(contents: Contents, current: Bundle) -> Decision:
-    """Fit again after a change where the embedding is plain; what was fitted on held-out photos, or where photos are too few,
-    stays: the fit's own photos would be found too well by it."""
-    before = Decision.from_dict(current.manifest.decision)
-    if contents.adapter is not None or before.method == "held-out":
-        return before
-    known, unknown = leave_one_out(contents.index)
-    if len(known) < MIN_SAMPLES or len(unknown) < MIN_SAMPLES:
-        return before
-    return calibrate(known, unknown, before.target_false_accept_rate, "leave-one-out")
-
-
-def _finish_change(
+def finish_change(
     writer: BundleWriter,
     editor: CatalogEditor,
     contents: Sequence[Contents],
@@ -512,7 +321,7 @@ def _finish_change(
     second = current.manifest.second
     cascade = None if second is None else Cascade.from_dict(second.cascade)
     if decision is None:
-        decision = Decision.from_dict(current.manifest.decision) if cascade else _recalibrate(contents[0], current)
+        decision = Decision.from_dict(current.manifest.decision) if cascade else recalibrated(contents[0], current)
     _finish(writer, editor, contents, _cards_of(current), decision, current.manifest.resizer, report, cascade)
 
 

@@ -29,9 +29,11 @@ from .errors import BundleDamaged, ImageError, ShelfmatchError
 
 if TYPE_CHECKING:
     from .adapter import Adaptation
-    from .build import BuildReport, Progress
+    from .answers import MatchResult
+    from .build_report import BuildReport
+    from .enrolling import Progress
     from .manifest import EncoderCard, IndexRecord
-    from .matcher import Matcher, MatchResult
+    from .matcher import Matcher
 
 
 class _Parser(argparse.ArgumentParser):

@@ -14,11 +14,14 @@ from PIL import Image
 
 from . import rendered, report
 from ._render_design import VARIANTS
-from .build import BuildReport, Progress, build_bundle
+from .answers import MatchResult
+from .build import build_bundle
+from .build_report import BuildReport
+from .enrolling import Progress
 from .errors import CatalogError
 from .evaluation import Evaluation, Query, evaluate
 from .files import write_atomic
-from .matcher import Matcher, MatchResult
+from .matcher import Matcher
 
 PRODUCTS, SIBLINGS, PHOTOS, KNOWN_QUERIES, UNKNOWN_QUERIES = 60, 8, 4, 160, 40
 CATALOGUE_DIFFICULTY, QUERY_DIFFICULTY = 0.35, 0.4

@@ -19,7 +19,7 @@ from .index import VectorIndex
 from .source import CatalogSource
 
 if TYPE_CHECKING:
-    from .build import BuildReport
+    from .build_report import BuildReport
 
 Progress = Callable[[Iterator[EmbeddedPhoto], int], Iterable[EmbeddedPhoto]]
 """Wraps the stream of embedded photos, told how many will come: a progress bar, or nothing."""

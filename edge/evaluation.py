@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .answers import MatchResult
 from .errors import CatalogError, ImageError
-from .matcher import Matcher, MatchResult
+from .matcher import Matcher
 from .measures import ReliabilityBin, error_of, reliability, wilson
 from .source import read_rows
 
 if TYPE_CHECKING:
-    from .build import Progress
+    from .enrolling import Progress
 
 MRR_DEPTH = 100
 """A right product below this place counts as not found in the mean reciprocal rank."""

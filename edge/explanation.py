@@ -23,10 +23,10 @@ from .image import ImageSource, Limits, Pixels, decode, fit, read_photo, upright
 from .lookagain import AS_IT_CAME, variants_of
 
 if TYPE_CHECKING:
+    from .answers import MatchResult
     from .catalog import Catalog, Reference
     from .encoder import Encoder
     from .manifest import EncoderCard
-    from .matcher import MatchResult
 
 Heat: TypeAlias = NDArray[np.float32]
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from .errors import BundleDamaged
 
 _CHUNK = 1 << 20
 
@@ -61,3 +64,36 @@ def sha256_of(path: Path) -> str:
     for piece in chunks(path):
         digest.update(piece)
     return digest.hexdigest()
+
+
+class HashedReader:
+    """A file read front to back once, piece by piece, hashed on the way."""
+
+    def __init__(self, path: Path, file: io.FileIO) -> None:
+        self._path = path
+        self._file = file
+        self._digest = hashlib.sha256()
+
+    def take(self, size: int) -> bytearray:
+        """Exactly `size` bytes. Raises BundleDamaged where the file ends before."""
+        data = bytearray(size)
+        view, filled = memoryview(data), 0
+        while filled < size:
+            count = self._file.readinto(view[filled:])
+            if not count:
+                raise BundleDamaged(f"{self._path} is damaged: it ends too early; copy or build the bundle again")
+            filled += count
+        self._digest.update(data)
+        return data
+
+    def blocks(self, total: int, size: int) -> Iterator[bytearray]:
+        """`total` bytes in pieces of `size`."""
+        while total > 0:
+            yield self.take(min(size, total))
+            total -= size
+
+    def finish(self) -> str:
+        """Read what is left, and give the sha256 of it all."""
+        while piece := self._file.read(_CHUNK):
+            self._digest.update(piece)
+        return self._digest.hexdigest()

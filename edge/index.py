@@ -1,4 +1,4 @@
-"""The nearest stored vectors of a query. The only module that knows usearch.
+"""The nearest stored vectors of a query.
 
 Two kinds: "exact" scans everything and is the default at shop size; "hnsw" walks a usearch graph and is for hundreds of
 thousands of references. Both answer the same calls, and additions and removals are right in both: a graph never removes
@@ -7,11 +7,8 @@ anything itself, its slots are marked as gone here and filtered, and it is rebui
 
 from __future__ import annotations
 
-import hashlib
-import io
 import itertools
 import math
-import mmap
 import os
 import struct
 from collections.abc import Iterable, Iterator
@@ -21,28 +18,21 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ._codes import NUMPY_DTYPES, Codes, Dtype, RowFile, encode, largest_angle, row_bytes, scaled_to_127
+from ._codes import NUMPY_DTYPES, Codes, Dtype, RowFile, encode, largest_angle, row_bytes
+from ._graph import Graph
 from ._scan import Scan, kth_bound
+from ._vectors import Ids, checked_ids, checked_vectors, coarse_queries, coarse_query, unit_query
 from .errors import BundleDamaged, BundleVersion, VectorError
-from .files import replacing
+from .files import HashedReader, replacing
 
-Ids: TypeAlias = NDArray[np.uint32]
 Kind: TypeAlias = Literal["exact", "hnsw"]
 
-MAX_ID = 2**32 - 2
 _GONE = 2**32 - 1
 """Id of a graph slot whose vector was removed."""
 
 HNSW_FROM_ELEMENTS = 200_000 * 128
 """Where "auto" changes to the graph: an exact scan of so many components takes about 3 ms on the machine of
 benchmarks/search.py, comparable to a small encoder; below, the graph's build time and size buy nothing one can feel."""
-
-CONNECTIVITY = 16
-EXPANSION_ADD = 400
-EXPANSION_SEARCH = 20
-"""usearch's names for HNSW's M, efConstruction and efSearch (Malkov & Yashunin 2016, arXiv:1603.09320). The last keeps
-recall@10 above 0.98 at 100,000 x 128 in benchmarks/search.py whatever graph comes of a build: several gave 0.982 to 0.991,
-and with 14, a tenth faster, 0.974 to 0.986."""
 
 _SMALL_GRAPH = 512
 """Up to so many slots a graph's vectors are scanned: usearch missed a neighbour in 3 of 400 random graphs of up to 120 int8
@@ -91,7 +81,7 @@ class VectorIndex:
         self._angle = 0.0
         self._scan: Scan | None = None
         self._groups: tuple[Ids, int, _Groups] | None = None  # of these very slots and bits
-        self._graph: _Graph | None = _Graph(dimension, dtype) if kind == "hnsw" else None
+        self._graph: Graph | None = Graph(dimension, dtype) if kind == "hnsw" else None
 
     @classmethod
     def build(
@@ -132,10 +122,10 @@ class VectorIndex:
 
     def add(self, ids: NDArray[Any], vectors: NDArray[np.float32], *, threads: int = 0) -> None:
         """Add (N, D) vectors under new ids. Raises VectorError if an id is there already or comes twice."""
-        checked_ids, unit = _checked_ids(ids), checked_vectors(vectors, self.dimension)
-        if len(checked_ids) != len(unit):
-            raise VectorError(f"{len(checked_ids)} ids and {len(unit)} vectors arrived; expected as many of each")
-        taken = np.intersect1d(checked_ids, self.ids)
+        new_ids, unit = checked_ids(ids), checked_vectors(vectors, self.dimension)
+        if len(new_ids) != len(unit):
+            raise VectorError(f"{len(new_ids)} ids and {len(unit)} vectors arrived; expected as many of each")
+        taken = np.intersect1d(new_ids, self.ids)
         if len(taken):
             raise VectorError(f"id {taken[0]} is in the index already; remove it first, or use replace")
         codes = encode(unit, self.dtype)
@@ -145,7 +135,7 @@ class VectorIndex:
             self._angle = max(self._angle, largest_angle(codes))
             self._codes = Codes.joined([self._live_codes(), codes])
         self._scan = None
-        self._slots = np.concatenate([self._slots, checked_ids])
+        self._slots = np.concatenate([self._slots, new_ids])
 
     def extend(self, rows: Iterable[tuple[int, NDArray[np.float32]]], *, batch: int = 1024, threads: int = 0) -> None:
         """Add (id, vector) pairs from a stream, `batch` at a time: floats of one batch are in memory at once, not of all.
@@ -177,29 +167,29 @@ class VectorIndex:
 
     def remove(self, ids: NDArray[Any], *, threads: int = 0) -> None:
         """Remove ids. Raises VectorError, changing nothing, if one is not in the index."""
-        checked_ids = _checked_ids(ids)
-        absent = np.setdiff1d(checked_ids, self.ids)
+        gone_ids = checked_ids(ids)
+        absent = np.setdiff1d(gone_ids, self.ids)
         if len(absent):
             raise VectorError(f"id {absent[0]} is not in the index")
-        gone = np.isin(self._slots, checked_ids)
+        gone = np.isin(self._slots, gone_ids)
         if self._graph is None:
             self._codes, self._scan = self._live_codes().take(~gone), None
             self._slots = self._slots[~gone]
             return
         self._slots = np.where(gone, np.uint32(_GONE), self._slots)
-        self._gone += len(checked_ids)
+        self._gone += len(gone_ids)
         if self._gone > _MOST_GONE * len(self._slots):
             codes = self._live_codes()
             self._slots, self._gone, self._scan = self.ids, 0, None
-            self._graph = _Graph(self.dimension, self.dtype).with_added(0, codes.coarse, threads)
+            self._graph = Graph(self.dimension, self.dtype).with_added(0, codes.coarse, threads)
 
     def replace(self, ids: NDArray[Any], vectors: NDArray[np.float32]) -> None:
         """Give ids new vectors; those that aren't there yet are added. Raises VectorError, changing nothing, like `add`."""
-        checked_ids, unit = _checked_ids(ids), checked_vectors(vectors, self.dimension)
-        if len(checked_ids) != len(unit):
-            raise VectorError(f"{len(checked_ids)} ids and {len(unit)} vectors arrived; expected as many of each")
-        self.remove(np.intersect1d(checked_ids, self.ids))
-        self.add(checked_ids, vectors)
+        new_ids, unit = checked_ids(ids), checked_vectors(vectors, self.dimension)
+        if len(new_ids) != len(unit):
+            raise VectorError(f"{len(new_ids)} ids and {len(unit)} vectors arrived; expected as many of each")
+        self.remove(np.intersect1d(new_ids, self.ids))
+        self.add(new_ids, vectors)
 
     def search(
         self, queries: NDArray[np.float32], k: int, *, allowed: NDArray[Any] | None = None
@@ -213,7 +203,7 @@ class VectorIndex:
         """
         if k < 1:
             raise VectorError(f"k is {k}; expected at least 1")
-        unit = _unit_query(queries, self.dimension)
+        unit = unit_query(queries, self.dimension)
         if self._graph is not None and allowed is None and len(self._slots) > _SMALL_GRAPH:
             return self._search_graph(unit, min(k, len(self)))
         eligible = self._eligible(allowed)
@@ -228,7 +218,7 @@ class VectorIndex:
                 ranked_ids, ranked_scores = self._ranked(few, unit[row])
                 ids[row], scores[row] = ranked_ids[:count], ranked_scores[:count]
             return ids, scores
-        coarse, angles = _coarse_queries(unit, self.dtype)
+        coarse, angles = coarse_queries(unit, self.dtype)
         for row, scanned in enumerate(self._scan_scores(coarse)):
             ids[row], scores[row] = self._best(unit[row], scanned, count, angles[row], eligible)
         return ids, scores
@@ -240,7 +230,7 @@ class VectorIndex:
             return live
         given: NDArray[np.bool_] = np.asarray(allowed)
         if given.dtype != np.bool_:
-            return np.isin(self._slots, _checked_ids(given))
+            return np.isin(self._slots, checked_ids(given))
         if given.shape != (len(self),):
             raise VectorError(f"allowed {given.shape} of bools arrived; expected ({len(self)},), one for each id")
         if live is None:
@@ -302,7 +292,7 @@ class VectorIndex:
         """
         if count < 1:
             raise VectorError(f"count is {count}; expected at least 1")
-        unit = _unit_query(query, self.dimension)
+        unit = unit_query(query, self.dimension)
         if self._graph is not None and allowed is None:
             return self._search_graph_groups(unit, count, bits)
         eligible = self._eligible(allowed)
@@ -311,7 +301,7 @@ class VectorIndex:
         few = self._few_rows(eligible)
         if few is not None:
             return _best_of_groups(*self._ranked(few, unit[0]), count, bits)
-        coarse, angles = _coarse_queries(unit, self.dtype)
+        coarse, angles = coarse_queries(unit, self.dtype)
         scores = self._scan_scores(coarse)[0]
         if eligible is not None:
             scores = np.where(eligible, scores, _NOT_ELIGIBLE)
@@ -365,7 +355,7 @@ class VectorIndex:
     def _walk(self, query: NDArray[np.float32], count: int) -> tuple[Ids, NDArray[np.float32]]:
         """The graph's answer to one (1, D) query. It takes 50 µs, so every array that is made here counts."""
         assert self._graph is not None
-        coarse = _coarse_query(query, self.dtype)
+        coarse = coarse_query(query, self.dtype)
         fetch = count
         while True:
             slots, distances = self._graph.search(coarse, min(fetch, len(self._slots)))
@@ -376,7 +366,7 @@ class VectorIndex:
             if len(ids) >= count:
                 break
             if fetch >= len(self._slots):  # what is left is out of the graph's reach: look at everything
-                coarse, angles = _coarse_queries(query, self.dtype)
+                coarse, angles = coarse_queries(query, self.dtype)
                 return self._best(query[0], self._scan_scores(coarse)[0], count, angles[0], self._eligible(None))
             fetch *= 2
         order = np.lexsort((ids, distances))[:count]
@@ -422,7 +412,7 @@ class VectorIndex:
         """
         path = Path(path)
         with path.open("rb", buffering=0) as file:
-            reader = _Reader(path, file)
+            reader = HashedReader(path, file)
             index, rows = cls._from_header(path, reader.take(_HEADER.size))
             index._slots = np.frombuffer(reader.take(4 * rows), "<u4").astype(np.uint32)
             index._gone = int((index._slots == _GONE).sum())
@@ -434,10 +424,10 @@ class VectorIndex:
                 f"{path} is damaged: its sha256 differs from the manifest's; copy or build the bundle again"
             )
         if index.kind == "hnsw":
-            index._graph = _Graph.load(path, _HEADER.size + 4 * rows, index.dimension, index.dtype, rows, writable)
+            index._graph = Graph.load(path, _HEADER.size + 4 * rows, index.dimension, index.dtype, rows, writable)
         return index
 
-    def _load_exact(self, path: Path, reader: _Reader, rows: int) -> None:
+    def _load_exact(self, path: Path, reader: HashedReader, rows: int) -> None:
         width = row_bytes(self.dimension, self.dtype)
         # Blocks of about a megabyte: while they are packed, little more than the result is in memory.
         block_rows = max(1, _BLOCK_BYTES // width)
@@ -499,178 +489,3 @@ def _batches(
     iterator = iter(rows)
     while part := list(itertools.islice(iterator, size)):
         yield np.array([row[0] for row in part], np.int64), np.stack([row[1] for row in part])
-
-
-def _checked_ids(ids: NDArray[Any]) -> Ids:
-    array = np.asarray(ids).reshape(-1)
-    if array.size == 0:
-        return np.empty(0, np.uint32)
-    if array.dtype.kind not in "iu" or array.min() < 0 or array.max() > MAX_ID:
-        raise VectorError(f"ids of {array.dtype} arrived; expected whole numbers from 0 to {MAX_ID}")
-    if len(np.unique(array)) != len(array):
-        raise VectorError("the same id arrived twice; expected each once")
-    return array.astype(np.uint32)
-
-
-def checked_vectors(vectors: NDArray[Any], dimension: int) -> NDArray[np.float32]:
-    """(N, dimension) float32 of unit norm, or VectorError."""
-    array = np.asarray(vectors)
-    if array.ndim != 2 or array.shape[1] != dimension or array.dtype.kind != "f":
-        raise VectorError(f"vectors {array.shape} {array.dtype} arrived; expected (N, {dimension}) float32")
-    if array.dtype != np.float32:
-        with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as that
-            array = array.astype(np.float32)
-    with np.errstate(invalid="ignore"):  # numpy's square root on 32-bit ARM complains of infinity
-        norms = np.sqrt(np.einsum("nd,nd->n", array, array))
-    in_range = (norms > 1e-15) & (norms < 1e15)
-    if not in_range.all():  # wrong, or squares beyond float32's range
-        peaks = np.where(in_range, np.float32(1), np.abs(array).max(axis=1))
-        bad = np.flatnonzero(~np.isfinite(peaks) | (peaks == 0))
-        if len(bad):
-            raise VectorError(f"vector {bad[0]} is zero or holds NaN or infinity; expected a direction")
-        array = array / peaks[:, np.newaxis]
-        norms = np.sqrt(np.einsum("nd,nd->n", array, array))
-    unit: NDArray[np.float32] = array / norms[:, np.newaxis]
-    return unit
-
-
-def _unit_query(query: NDArray[Any], dimension: int) -> NDArray[np.float32]:
-    """(Q, dimension) of unit norm; a single one from an encoder is that already, which costs one product to see."""
-    array = np.asarray(query)
-    if array.ndim != 2:
-        array = array.reshape(1, -1)
-    if array.shape == (1, dimension) and array.dtype == np.float32:
-        row = array[0]
-        with np.errstate(over="ignore", invalid="ignore"):  # wrong ones are named below
-            square = float(row.dot(row))
-        if abs(square - 1) < 1e-6:
-            return array
-    return checked_vectors(array, dimension)
-
-
-def _coarse_query(unit: NDArray[np.float32], dtype: Dtype) -> NDArray[Any]:
-    """One (1, D) query as the graph takes it."""
-    if dtype == "i8":
-        unit = np.rint(unit * np.float32(127 / float(np.abs(unit).max())))
-    coarse: NDArray[Any] = unit.astype(NUMPY_DTYPES[dtype])
-    return coarse
-
-
-def _coarse_queries(unit: NDArray[np.float32], dtype: Dtype) -> tuple[NDArray[Any], list[float]]:
-    """Queries as the scan takes them, and the angle (radians) by which each was turned on the way."""
-    if len(unit) == 1 and dtype == "i8":  # what a camera asks, one photo at a time: half the calls of the general case
-        query = unit[0]
-        whole = np.rint(query * np.float32(127 / float(np.abs(query).max())))
-        cosine = float(whole.dot(query)) / math.sqrt(float(whole.dot(whole)))
-        return whole.astype(np.int8)[np.newaxis], [math.acos(max(-1.0, min(1.0, cosine - 1e-6)))]
-    values = np.rint(scaled_to_127(unit)) if dtype == "i8" else unit.astype(NUMPY_DTYPES[dtype]).astype(np.float32)
-    coarse: NDArray[Any] = values.astype(NUMPY_DTYPES[dtype])
-    cosines = np.einsum("nd,nd->n", values, unit) / np.sqrt(np.einsum("nd,nd->n", values, values))
-    return coarse, [math.acos(max(-1.0, min(1.0, cosine - 1e-6))) for cosine in cosines.tolist()]
-
-
-class _Reader:
-    """A file read front to back once, piece by piece, hashed on the way."""
-
-    def __init__(self, path: Path, file: io.FileIO) -> None:
-        self._path = path
-        self._file = file
-        self._digest = hashlib.sha256()
-
-    def take(self, size: int) -> bytearray:
-        """Exactly `size` bytes. Raises BundleDamaged where the file ends before."""
-        data = bytearray(size)
-        view, filled = memoryview(data), 0
-        while filled < size:
-            count = self._file.readinto(view[filled:])
-            if not count:
-                raise BundleDamaged(f"{self._path} is damaged: it ends too early; copy or build the bundle again")
-            filled += count
-        self._digest.update(data)
-        return data
-
-    def blocks(self, total: int, size: int) -> Iterator[bytearray]:
-        """`total` bytes in pieces of `size`."""
-        while total > 0:
-            yield self.take(min(size, total))
-            total -= size
-
-    def finish(self) -> str:
-        """Read what is left, and give the sha256 of it all."""
-        while piece := self._file.read(_BLOCK_BYTES):
-            self._digest.update(piece)
-        return self._digest.hexdigest()
-
-
-class _Graph:
-    """usearch's HNSW over slots 0, 1, 2, …; it only ever grows."""
-
-    def __init__(self, dimension: int, dtype: Dtype) -> None:
-        from usearch.compiled import Index, MetricKind, ScalarKind
-
-        self._dtype = dtype
-        self._scalar = {"i8": ScalarKind.I8, "f16": ScalarKind.F16, "f32": ScalarKind.F32}[dtype]
-        self._index = Index(
-            ndim=dimension,
-            dtype=self._scalar,
-            metric_kind=MetricKind.Cos,
-            connectivity=CONNECTIVITY,
-            expansion_add=EXPANSION_ADD,
-            expansion_search=EXPANSION_SEARCH,
-        )
-        self._viewed: Any = None
-
-    def with_added(self, first_slot: int, coarse: NDArray[Any], threads: int) -> _Graph:
-        """This graph with more vectors in the next slots (a copy where this one is mapped from a file)."""
-        graph = (
-            self if self._viewed is None else _Graph._read(self._viewed, self._index.ndim, self._dtype, writable=True)
-        )
-        keys = np.arange(first_slot, first_slot + len(coarse), dtype=np.uint64)
-        if len(keys):
-            graph._index.add_many(keys, np.ascontiguousarray(coarse), copy=True, threads=threads, dtype=self._scalar)
-        return graph
-
-    def search(self, coarse_query: NDArray[Any], count: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-        """Slots and cosine distances of about the `count` nearest, gone ones included."""
-        # Not exact, one thread, no progress; by name they cost 1 µs more.
-        keys, distances, counts, _, _ = self._index.search_many(coarse_query, count, False, 1, None, self._scalar)
-        found = int(counts[0])
-        return keys[0, :found].astype(np.intp), distances[0, :found]
-
-    def coarse(self, slots: int) -> NDArray[Any]:
-        """(slots, D): all vectors as stored."""
-        return self.coarse_of(np.arange(slots))
-
-    def coarse_of(self, slots: NDArray[np.intp]) -> NDArray[Any]:
-        if len(slots) == 0:
-            return np.empty((0, self._index.ndim), NUMPY_DTYPES[self._dtype])
-        rows: Any = self._index.get_many(slots.astype(np.uint64), self._scalar)
-        return np.stack(rows).reshape(len(slots), -1).view(NUMPY_DTYPES[self._dtype])
-
-    def to_bytes(self) -> bytes:
-        """usearch's serialization."""
-        return bytes(self._index.save_index_to_buffer())
-
-    @classmethod
-    def load(cls, path: Path, offset: int, dimension: int, dtype: Dtype, slots: int, writable: bool) -> _Graph:
-        """The graph that stands at `offset` of a file, mapped unless it is to be added to."""
-        with path.open("rb") as file:
-            whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        graph = cls._read(memoryview(whole)[offset:], dimension, dtype, writable)
-        if len(graph._index) != slots or graph._index.ndim != dimension:
-            raise BundleDamaged(f"{path} is damaged: its graph has {len(graph._index)} slots, expected {slots}")
-        return graph
-
-    @classmethod
-    def _read(cls, data: memoryview, dimension: int, dtype: Dtype, writable: bool) -> _Graph:
-        graph = cls(dimension, dtype)
-        try:
-            if writable:
-                graph._index.load_index_from_buffer(data)
-            else:
-                graph._index.view_index_from_buffer(data)
-                graph._viewed = data
-        except RuntimeError as error:
-            raise BundleDamaged(f"the graph is damaged: {error}; copy or build the bundle again") from error
-        graph._index.expansion_search = EXPANSION_SEARCH
-        return graph

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
+from .answers import Candidate
 from .attributes import Where
 from .cascade import Allowed, Second, fused_rank
 from .encoder import Encoder, Vector
@@ -15,12 +16,13 @@ from .fusion import DEPTH, Ranked
 from .gallery import Gallery
 from .image import Decoded, ImageSource, Limits, Pixels, decode, fit
 from .lookagain import LookAgain, less_sure, second_look
-from .matcher import Candidate, Matcher, _accepted, _candidates, _Version
+from .matcher import Matcher
 from .tracking import Frame, Sameness, Tracker, Verdict
+from .versions import Version
 
 
 def look_again(
-    version: _Version,
+    version: Version,
     image: ImageSource,
     limits: Limits,
     candidates: tuple[Candidate, ...],
@@ -42,13 +44,13 @@ def look_again(
     if ranked:
         candidates = tuple(
             replace(candidate, confidence=less_sure(candidate.confidence))
-            for candidate in _candidates(version, ranked[:count])
+            for candidate in version.candidates(ranked[:count])
         )
-    return (replace(look, problem=None) if _accepted(version, candidates) else look), candidates
+    return (replace(look, problem=None) if version.accepts(candidates) else look), candidates
 
 
 def ask_second(
-    version: _Version,
+    version: Version,
     image: ImageSource,
     limits: Limits,
     vector: Vector,
@@ -64,7 +66,7 @@ def ask_second(
         seen = second.gallery.adapted(second.encoder.embed_timed(image, limits).vector)
     except VectorError:
         return candidates
-    return _candidates(version, _rank(version, [vector, seen], count, _allowed_each(version, where)))
+    return version.candidates(_rank(version, [vector, seen], count, _allowed_each(version, where)))
 
 
 def as_second_sees(second: Second, first: Encoder, pixels: Pixels) -> Pixels:
@@ -75,12 +77,12 @@ def as_second_sees(second: Second, first: Encoder, pixels: Pixels) -> Pixels:
     return fit(Decoded(pixels), replace(card, resize="squash", crop_fraction=1.0), second.encoder.resizer)
 
 
-def _allowed_each(version: _Version, where: Where | None) -> list[Allowed]:
+def _allowed_each(version: Version, where: Where | None) -> list[Allowed]:
     """Which references of each encoder's index a filter lets pass."""
     return [version.catalog.passing(one.index.ids, where) if where else None for one in version.galleries]
 
 
-def _rank(version: _Version, vectors: Sequence[Vector], count: int, allowed: Sequence[Allowed]) -> Ranked:
+def _rank(version: Version, vectors: Sequence[Vector], count: int, allowed: Sequence[Allowed]) -> Ranked:
     """The best products for what each encoder of the bundle saw."""
     if version.second is None:
         return version.gallery.rank(vectors[0], count, allowed[0])
@@ -104,13 +106,13 @@ def tracker_of(matcher: Matcher, limits: Limits, top_k: int, where: Where | None
     return Tracker(look, judge, sameness, top_k=top_k)
 
 
-def judge(version: _Version, ranked: Ranked) -> Verdict:
+def judge(version: Version, ranked: Ranked) -> Verdict:
     """What scores come to by a version's decision, as if they were one photo's."""
     decision = version.decision
-    return Verdict(_candidates(version, ranked), decision.threshold, decision.target_false_accept_rate)
+    return Verdict(version.candidates(ranked), decision.threshold, decision.target_false_accept_rate)
 
 
-def sameness(version: _Version) -> Sameness:
+def sameness(version: Version) -> Sameness:
     """How alike photos of one product are in this version."""
     return Sameness.of(version.gallery.index)
 

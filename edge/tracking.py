@@ -30,9 +30,10 @@ from .fusion import Ranked, mean_scores
 from .image import ImageSource
 
 if TYPE_CHECKING:
+    from .answers import Candidate
     from .encoder import Vector
     from .index import VectorIndex
-    from .matcher import Candidate, _Version
+    from .versions import Version
 
 CORRELATION = 0.75
 """Of the log odds of two photos of one product: with it, false accepts stay about where one photo has them, and
@@ -60,7 +61,7 @@ class Frame:
 
     vector: Vector
     ranked: Ranked
-    version: _Version
+    version: Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +117,8 @@ class Tracker:
     def __init__(
         self,
         look: Callable[[ImageSource], Frame],
-        judge: Callable[[_Version, Ranked], Verdict],
-        sameness: Callable[[_Version], Sameness],
+        judge: Callable[[Version, Ranked], Verdict],
+        sameness: Callable[[Version], Sameness],
         *,
         top_k: int = 5,
     ) -> None:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from shelfmatch.edge import BundleDamaged, BundleVersion, VectorError
 from shelfmatch.edge._codes import RowFile
 from shelfmatch.edge._scan import Scan, _NumpyBlock, _PackedBlock, _StreamedBlock, kth_bound
-from shelfmatch.edge.index import HNSW_FROM_ELEMENTS, MAX_ID, VectorIndex, choose_kind
+from shelfmatch.edge._vectors import MAX_ID
+from shelfmatch.edge.index import HNSW_FROM_ELEMENTS, VectorIndex, choose_kind
 
 KINDS = ("exact", "hnsw")
 DTYPES = ("i8", "f16", "f32")

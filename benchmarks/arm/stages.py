@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from shelfmatch.edge import Matcher
-from shelfmatch.edge import matcher as pipeline
 from shelfmatch.edge.image import decode, fit
 
 STAGES = ("decode", "preprocess", "encode", "search", "decide")
@@ -66,8 +65,8 @@ def one_photo(matcher: Matcher, photo: bytes, extra: int) -> dict[str, list[obje
 
     vector: Any = counted("encode", encode)
     ranked = counted("search", lambda: version.gallery.rank(version.gallery.adapted(vector), 10, None))
-    candidates = counted("decide", lambda: pipeline._candidates(version, ranked))
-    pipeline._accepted(version, candidates)
+    candidates = counted("decide", lambda: version.candidates(ranked))
+    version.accepts(candidates)
     return {
         "embedding": [round(float(x), 7) for x in vector],
         "top_k": [candidate.sku for candidate in candidates],

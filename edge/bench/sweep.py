@@ -234,7 +234,8 @@ def _variant_target(source: str, name: str, index: str, shown: Photos, folder: P
 
 def _with_index(bundle: Path, copy: Path, kind: str) -> Path:
     """A copy of a bundle whose references are searched in another way."""
-    from ..build import BuildReport, _copied_catalog, _finish_change, _load_contents
+    from ..build import copied_catalog, finish_change, load_contents
+    from ..build_report import BuildReport
     from ..bundle import BundleWriter
     from ..decision import Decision
     from ..index import VectorIndex
@@ -242,14 +243,14 @@ def _with_index(bundle: Path, copy: Path, kind: str) -> Path:
     shutil.copytree(bundle, copy)
     with BundleWriter(copy, existing=True) as writer:
         current = writer.opened()
-        contents = _load_contents(current)
+        contents = load_contents(current)
         for one in contents:
             before = one.index
             one.index = VectorIndex.build(before.vectors(), before.ids, kind=kind, dtype=before.dtype)
-        editor = _copied_catalog(writer, current)
+        editor = copied_catalog(writer, current)
         try:
             decision = Decision.from_dict(current.manifest.decision)
-            _finish_change(writer, editor, contents, BuildReport(), decision)
+            finish_change(writer, editor, contents, BuildReport(), decision)
         finally:
             editor.close()
     return copy
