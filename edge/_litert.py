@@ -48,4 +48,25 @@ def open_litert(runtime: Runtime, model: bytes, threads: int) -> LiteRtSession:
         from ai_edge_litert.interpreter import Interpreter
     else:
         from tflite_runtime.interpreter import Interpreter
-    return LiteRtSession(Interpreter(model_content=model, num_threads=threads))
+    interpreter = Interpreter(model_content=model, num_threads=threads)
+    if runtime.name == "tflite-runtime":
+        _refuse_what_comes_out_wrong(interpreter)
+    return LiteRtSession(interpreter)
+
+
+def _refuse_what_comes_out_wrong(interpreter: Any) -> None:
+    """Raise EncoderError for products of floats and an int8 matrix of a scale a channel, as int8-dynamic files have.
+
+    tflite-runtime 2.14, the last one, silently computes something else (cosine 0.00 to 0.39 to the right embedding).
+    """
+    tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
+    for operator in interpreter._get_ops_details():
+        if operator["op_name"] != "FULLY_CONNECTED":
+            continue
+        values, weights = (tensors[index] for index in operator["inputs"][:2])
+        scales = weights["quantization_parameters"]["scales"]
+        if values["dtype"] is np.float32 and weights["dtype"] is np.int8 and len(scales) > 1:
+            raise EncoderError(
+                "tflite-runtime computes this encoder wrong: its int8 weights have a scale for each channel beside float "
+                "activations (int8-dynamic); pip install 'shelfmatch[litert]', or export it with --recipe int8-static or fp16"
+            )

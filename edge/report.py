@@ -19,7 +19,7 @@ from .image import ImageSource, decode, upright
 from .measures import ReliabilityBin
 
 if TYPE_CHECKING:
-    from .build import BuildReport
+    from .build_report import BuildReport
 
 _STYLE = """
 :root { color-scheme: light; --ink: #1d2430; --soft: #667085; --line: #e4e7ec; --good: #067647; --bad: #b42318; --open: #175cd3; }
@@ -127,8 +127,8 @@ def histogram(groups: Mapping[str, Sequence[float]], threshold: float, caption: 
     return (
         f'<svg viewBox="0 -16 800 {high + 70}" width="100%" role="img">'
         f'<line x1="0" y1="{high}" x2="{wide}" y2="{high}" stroke="#98a2b3"/>'
-        f'{"".join(parts)}<line x1="{x:.1f}" y1="-4" x2="{x:.1f}" y2="{high}" stroke="#1d2430" stroke-dasharray="5 4"/>'
-        f'<text x="{min(x, wide - 80) + 6:.1f}" y="6">threshold</text>'
+        f'{"".join(parts)}<line x1="{x:.1f}" y1="0" x2="{x:.1f}" y2="{high}" stroke="#1d2430" stroke-dasharray="5 4"/>'
+        f'<text x="{min(max(x, 34), wide - 34):.1f}" y="-5" text-anchor="middle">threshold</text>'
         f'<text x="0" y="{high + 17}">0</text><text x="{wide - 8}" y="{high + 17}">1</text>'
         f'<text x="{wide / 2 - 60}" y="{high + 17}">{escape(caption)}</text></svg>'
     )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +97,28 @@ def adapted_bundle(tmp_path: Path, tile_folder: Path, tiny_tflite: Path) -> Path
     """The same, tuned to the shop."""
     build_bundle(tile_folder, tmp_path / "adapted.bundle", encoder=tiny_tflite, resizer="pillow", workers=1, adapt="on")
     return tmp_path / "adapted.bundle"
+
+
+@pytest.fixture(scope="session")
+def fetched(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Folders with packages of given versions, without what they ask for."""
+
+    def fetch(*requirements: str) -> Path:
+        folder = tmp_path_factory.mktemp("fetched")
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--target",
+            str(folder),
+        ]
+        done = subprocess.run([*command, *requirements], capture_output=True, text=True, timeout=300)
+        if done.returncode:
+            pytest.skip(f"pip can't get {' '.join(requirements)} for this Python: {done.stderr.strip()[-200:]}")
+        return folder
+
+    return fetch

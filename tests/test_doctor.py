@@ -231,31 +231,6 @@ def test_a_runtime_that_hangs(package: Callable[..., Path], monkeypatch: pytest.
 # numpy 1 and numpy 2, and a usearch that kills
 
 
-@pytest.fixture(scope="session")
-def fetched(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Folders with packages of given versions, without what they ask for."""
-
-    def fetch(*requirements: str) -> Path:
-        folder = tmp_path_factory.mktemp("fetched")
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--target",
-            str(folder),
-        ]
-        done = subprocess.run([*command, *requirements], capture_output=True, text=True, timeout=300)
-        if done.returncode:
-            pytest.skip(f"pip can't get {' '.join(requirements)} for this Python: {done.stderr.strip()[-200:]}")
-        return folder
-
-    return fetch
-
-
 @pytest.mark.slow
 def test_numpy_1_against_2(fetched: Callable[..., Path]) -> None:
     tflite_runtime, numpy_1 = fetched("tflite-runtime==2.14.0"), fetched("numpy==1.26.4")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,51 @@ def test_the_runtime_loads_them_and_finds_the_same(exported: tuple[ExportReport,
             assert 0.99 < float(encoder.embed(tmp_path / "photo.png")[0] @ expected) < 1.0
         assert attempt.score is not None and attempt.score.recall_loss_points <= 0.5
         assert attempt.size_bytes == (out / attempt.file).stat().st_size
+
+
+_OLD_RUNTIME = """
+import json, sys
+import numpy as np
+from tflite_runtime.interpreter import Interpreter
+from shelfmatch.edge import Encoder, EncoderError
+
+interpreter = Interpreter(sys.argv[1])
+interpreter.allocate_tensors()
+interpreter.set_tensor(interpreter.get_input_details()[0]["index"], np.load(sys.argv[2]))
+interpreter.invoke()
+vector = interpreter.get_tensor(interpreter.get_output_details()[0]["index"]).ravel().tolist()
+try:
+    Encoder.load(sys.argv[1], runtime="tflite-runtime").warm_up()
+    refused = ""
+except EncoderError as error:
+    refused = str(error)
+print(json.dumps([vector, refused]))
+"""
+
+
+@pytest.mark.slow
+def test_tflite_runtime_refuses_what_it_computes_wrong(
+    shop: Path, fetched: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Should it ever compute this right, the first assertion fails and the refusal can go."""
+    folders = [fetched("tflite-runtime==2.14.0"), fetched("numpy==1.26.4")]
+    torch.manual_seed(5)
+    uneven = torch.nn.Linear(TinyCnn()(torch.zeros(1, 3, SIDE, SIDE)).shape[1], 16)
+    uneven.weight.data *= torch.logspace(-1, 1, 16)[:, None]
+    net = torch.nn.Sequential(TinyCnn(), uneven).eval()
+    settings = ExportSettings(shop, to=("tflite",), recipes=("int8-dynamic",), name="net", layers=False, source=PYTORCH)
+    export_model(net, tmp_path / "out", settings)
+    file, photo = tmp_path / "out" / "net-int8-dynamic.tflite", tmp_path / "photo.npy"
+    pixels = fit(decode(next(shop.rglob("*.png"))), Encoder.load(file).card)[np.newaxis]
+    np.save(photo, pixels)
+    done = subprocess.run(
+        [sys.executable, "-c", _OLD_RUNTIME, str(file), str(photo)], capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))},
+    )  # fmt: skip
+    vector, refused = json.loads(done.stdout.splitlines()[-1])
+    right = Encoder.load(file).embed_pixels(pixels[0])
+    assert float(np.array(vector) @ right) / np.linalg.norm(vector) < 0.99
+    assert "tflite-runtime computes this encoder wrong" in refused and "--recipe int8-static or fp16" in refused
 
 
 def test_the_report(exported: tuple[ExportReport, Path]) -> None:
