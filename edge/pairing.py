@@ -105,14 +105,14 @@ def _hold_out(pictures: tuple[Pictures, Pictures], adaptations: tuple[Adaptation
     first = pictures[0]
     found = []
     for gallery, asked, strangers in rounds(first, spaces[0], has_second_photos(first)):
-        sold = first.products[gallery & ~first.is_view]
-        labels, counts = np.unique(sold, return_counts=True)
+        labels = np.unique(first.products[gallery & ~first.is_view])
         if len(labels) < 3:
             continue
         scores = tuple(
             scores_under(one, space, _choice(told), gallery, asked)[1]
             for one, space, told in zip(pictures, spaces, adaptations, strict=True)
         )
+        counts = first.photos_of(labels)
         found.append(_Round(labels, counts, (scores[0], scores[1]), first.products[asked], strangers[asked]))
     return found
 

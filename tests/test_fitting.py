@@ -70,6 +70,13 @@ def test_fitting_twice_gives_the_same() -> None:
     assert first.adapter.to_bytes() == second.adapter.to_bytes() and first.adaptation == second.adaptation
 
 
+def test_held_out_queries_are_told_as_many_references_as_the_shop_has() -> None:
+    """The confidence counts references: fitted on fewer than there will be, it would be too modest in the shop."""
+    for found in (fit(shop(12, 8)), fit(shop(12, 1, views=10), views=10)):
+        photos = 8 if found.by_photo else 1
+        assert set(found.known.references) == set(found.unknown.references) == {photos}
+
+
 def test_views_stand_in_for_photos_where_products_have_one() -> None:
     pictures = shop(30, 1, views=10)
     found = fit(pictures, views=10)
