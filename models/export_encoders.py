@@ -29,7 +29,7 @@ from shelfmatch.export.recipes import Bench, make_int8
 from shelfmatch.export.sources import open_source
 from shelfmatch.export.tflite_recipes import TfliteBench
 from shelfmatch.models import pictures
-from shelfmatch.models.networks import INPUT_SIDE, MEAN, NETWORKS, STD, ShelfCNN, equalized, from_onnx, fused
+from shelfmatch.models.networks import EQUALIZED, INPUT_SIDE, MEAN, NETWORKS, STD, equalized, from_onnx, fused
 
 NAMES: Final = {"cnn": "shelfmatch-cnn", "vit": "shelfmatch-vit"}
 PROVENANCE: Final = (
@@ -140,9 +140,7 @@ def main() -> None:
         else:
             net = NETWORKS[name]()
             net.load_state_dict(torch.load(source, weights_only=True))
-            net = fused(net)
-            if isinstance(net, ShelfCNN):
-                net = equalized(net, calibration_pixels(options.grocery))
+            net = equalized(fused(net), calibration_pixels(options.grocery), EQUALIZED[name])
     except (RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError) as error:
         parser.error(f"{source} is not of {name}: {(str(error).splitlines() or [type(error).__name__])[-1].strip()}")
     with tempfile.TemporaryDirectory() as folder:

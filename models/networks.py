@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -97,6 +97,25 @@ def _stages(count: int) -> tuple[nn.Sequential, int]:
     return nn.Sequential(*blocks), inside
 
 
+class Stream(NamedTuple):
+    """A residual map: the convolutions whose outputs are added up in it, and those that read it. Nothing else touches it."""
+
+    writers: list[nn.Conv2d]
+    readers: list[nn.Conv2d]
+
+
+def _block_streams(blocks: nn.Sequential) -> list[Stream]:
+    """The map of each run of blocks that add to one; what reads the last one isn't known here."""
+    found: list[Stream] = []
+    for block in blocks:
+        if found:
+            found[-1].readers.append(block.layers[0].conv)
+        if not block.residual:
+            found.append(Stream([], []))
+        found[-1].writers.append(block.layers[-1].conv)
+    return found
+
+
 class ShelfCNN(nn.Module):  # type: ignore[misc,unused-ignore]
     """MobileNetV2 with a narrower head: its last 1x1 layer has 512 channels of 1,280, then a linear layer to 256."""
 
@@ -107,16 +126,10 @@ class ShelfCNN(nn.Module):  # type: ignore[misc,unused-ignore]
         self.head = Unit(inside, HEAD_CHANNELS)
         self.embed = nn.Linear(HEAD_CHANNELS, EMBEDDING_DIM)
 
-    def streams(self) -> list[tuple[list[InvertedResidual], list[nn.Conv2d]]]:
-        """Each run of blocks that add to one map, and the convolutions that read it."""
-        found: list[tuple[list[InvertedResidual], list[nn.Conv2d]]] = []
-        for block in self.blocks:
-            if found:
-                found[-1][1].append(block.layers[0].conv)
-            if not block.residual:
-                found.append(([], []))
-            found[-1][0].append(block)
-        found[-1][1].append(self.head.conv)
+    def streams(self) -> list[Stream]:
+        """Its residual maps, first to last."""
+        found = _block_streams(self.blocks)
+        found[-1].readers.append(self.head.conv)
         return found
 
     def forward(self, x: Tensor) -> Tensor:
@@ -197,6 +210,27 @@ class ShelfViT(nn.Module):  # type: ignore[misc,unused-ignore]
         self.head = Unit(inside, HEAD_CHANNELS)
         self.embed = nn.Linear(HEAD_CHANNELS, EMBEDDING_DIM)
 
+    def streams(self) -> list[Stream]:
+        """Its residual maps, first to last."""
+        found = _block_streams(self.blocks)
+        for layer in self.transformer:
+            if isinstance(layer, Unit):
+                found[-1].readers.append(layer.conv)
+                found.append(Stream([layer.conv], []))
+                continue
+            here = found[-1]
+            if isinstance(layer, Places):
+                here.readers.append(layer.filter.conv)
+                here.writers.append(layer.filter.conv)
+            else:
+                attention, perceptron = layer.attention, layer.perceptron
+                here.readers.extend(unit.conv for unit in (attention.queries, attention.keys, attention.values))
+                here.writers.append(attention.project.conv)
+                here.readers.append(perceptron[0].conv)
+                here.writers.append(perceptron[1].conv)
+        found[-1].readers.append(self.head.conv)
+        return found
+
     def forward(self, x: Tensor) -> Tensor:
         x = self.head(self.transformer(self.blocks(self.stem(x))))
         embedding: Tensor = self.embed(x.mean(dim=(2, 3)))
@@ -213,16 +247,16 @@ def fused(net: Any) -> Any:
     return net
 
 
-EQUALIZED: Final = 0.75
-"""Of 0, 0.5, 0.75 and 1 the one with which int8 embeddings of val photos were nearest to float ones, in both runtimes."""
+EQUALIZED: Final = {"shelfmatch-cnn": 0.75, "shelfmatch-vit": 0.5}
+"""Of 0, 0.5, 0.75 and 1 the power with which int8 embeddings of val photos were nearest to float ones, in both runtimes."""
 
 
-def equalized(net: Any, pixels: NDArray[np.uint8]) -> Any:
-    """A folded `ShelfCNN` that computes the same, its residual maps' channels scaled towards one range.
+def equalized(net: Any, pixels: NDArray[np.uint8], power: float) -> Any:
+    """A folded network that computes the same, its residual maps' channels scaled towards one range.
 
     A map has one scale in an int8 file, and its largest channel sets it. Nothing but sums lies between the convolutions that
     write a map and those that read it, so each channel can be divided by a factor there and multiplied by it here (as Nagel et
-    al. 2019, arXiv:1906.04721, do across ReLU): its range in photos (N, side, side, 3), to the power `EQUALIZED`.
+    al. 2019, arXiv:1906.04721, do across ReLU): its range in photos (N, side, side, 3), to `power` (see `EQUALIZED`).
     """
     net = copy.deepcopy(net)
     streams = net.streams()
@@ -232,21 +266,22 @@ def equalized(net: Any, pixels: NDArray[np.uint8]) -> Any:
         ranges[number] = torch.maximum(ranges[number], values.abs().amax(dim=(0, 2, 3)))
 
     hooks = [
-        block.register_forward_hook(lambda _module, _inputs, output, number=number: widen(number, output))
-        for number, (blocks, _) in enumerate(streams)
-        for block in blocks
+        reader.register_forward_pre_hook(lambda _module, inputs, number=number: widen(number, inputs[0]))
+        for number, stream in enumerate(streams)
+        for reader in stream.readers
     ]
     with torch.no_grad():
         for batch in torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).split(16):
             net(normalized(batch))
-        for (blocks, readers), found in zip(streams, ranges, strict=True):
+        for stream, found in zip(streams, ranges, strict=True):
             wide = found.clamp(min=float(found.max()) / 100)
-            factors = (wide / wide.log().mean().exp()) ** EQUALIZED
-            for block in blocks:
-                block.layers[-1].conv.weight /= factors[:, None, None, None]
-                block.layers[-1].conv.bias /= factors
-            for reader in readers:
-                reader.weight *= factors[None, :, None, None]
+            factors = ((wide / wide.log().mean().exp()) ** power)[:, None, None, None]
+            for writer in stream.writers:
+                writer.weight /= factors
+                writer.bias /= factors.flatten()
+            for reader in stream.readers:
+                # A depthwise convolution has the channel it reads where others have the one they write.
+                reader.weight *= factors if reader.groups > 1 else factors.transpose(0, 1)
     for hook in hooks:
         hook.remove()
     return net

@@ -91,26 +91,50 @@ def test_folding_changes_nothing(name: str) -> None:
     assert exact.shape == (2, networks.EMBEDDING_DIM) and torch.allclose(exact, folded, atol=1e-4)
 
 
-def test_equalizing_changes_ranges_and_nothing_else() -> None:
+@pytest.mark.parametrize(("name", "number"), [("shelfmatch-cnn", 1), ("shelfmatch-vit", 5)])
+def test_equalizing_changes_ranges_and_nothing_else(name: str, number: int) -> None:
     torch.manual_seed(8)
-    net = networks.fused(networks.ShelfCNN())
-    loud = torch.ones(24)
+    net = networks.fused(networks.NETWORKS[name]())
+    stream = net.streams()[number]
+    assert len(stream.writers) == {"shelfmatch-cnn": 2, "shelfmatch-vit": 6}[name]
+    loud = torch.ones(len(stream.writers[0].bias))
     loud[5] = 50.0
-    for block in net.blocks[1:3]:  # one map of 24 channels, written by two blocks
-        with torch.no_grad():
-            block.layers[-1].conv.weight *= loud[:, None, None, None]
+    with torch.no_grad():
+        for writer in stream.writers:
+            writer.weight *= loud[:, None, None, None]
+            writer.bias *= loud
+        for reader in stream.readers:
+            reader.weight /= loud[:, None, None, None] if reader.groups > 1 else loud[None, :, None, None]
     pixels = np.random.default_rng(8).integers(0, 256, (4, networks.INPUT_SIDE, networks.INPUT_SIDE, 3), np.uint8)
-    even = networks.equalized(net, pixels)
+    even = networks.equalized(net, pixels, networks.EQUALIZED[name])
     x = networks.normalized(torch.from_numpy(pixels.transpose(0, 3, 1, 2)))
 
     def outlier(network: Any) -> float:
-        ranges = network.blocks[:3](network.stem(x)).abs().amax(dim=(0, 2, 3))
+        seen: list[Any] = []
+        last = network.streams()[number].readers[-1]
+        hook = last.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+        network(x)
+        hook.remove()
+        ranges = seen[0].abs().amax(dim=(0, 2, 3))
         return float(ranges.max() / ranges.median())
 
     with torch.no_grad():
         assert torch.allclose(even(x), net(x), rtol=1e-3, atol=1e-5 * float(net(x).abs().max()))
         assert outlier(even) < 0.2 * outlier(net)
-    assert sum(len(blocks) for blocks, _ in net.streams()) == len(net.blocks)
+
+
+def test_every_sum_is_in_a_residual_map() -> None:
+    for name, blocks in (("shelfmatch-cnn", 17), ("shelfmatch-vit", 13)):
+        net = networks.NETWORKS[name]()
+        streams = net.streams()
+        writers = [id(writer) for stream in streams for writer in stream.writers]
+        linear = [
+            id(module.conv) for module in net.modules() if isinstance(module, networks.Unit) and not module.active
+        ]
+        read_alone = [id(getattr(one.attention, part).conv) for one in net.modules()
+                      if isinstance(one, networks.TransformerBlock) for part in ("queries", "keys", "values")]  # fmt: skip
+        assert sorted(writers) == sorted(set(linear) - set(read_alone)) and all(stream.readers for stream in streams)
+        assert len(net.blocks) == blocks
 
 
 def test_another_networks_weights_are_refused() -> None:
