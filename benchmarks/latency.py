@@ -4,19 +4,23 @@
     python benchmarks/latency.py --cases 640x480 array --encoders v1 --repetitions 300 --json latency.json
 
 Ours goes further: from the file to the five best products of a shop of 10,000 references, on one thread. MediaPipe
-ends at the embedding. Both sit in a process of their own and stay warm; each repetition asks both for the same photo,
-in random order. V1 is the uint8 MobileNetV1 extractor, V2 the int8 MobileNetV2. Ours takes V2 cut at its pooled
-feature; MediaPipe, which refuses int8 outputs, takes the file as it came, its last layer included. Photos are grocery
-photos resized by Lanczos, JPEG of quality 90; "array" is the RGB array of a 640×480 one. The last table is how far
-the embedding moves between a photo at 640×480 and the same photo at 12 megapixels. `--peer tasklib` puts the TFLite
-Task Library in MediaPipe's place, without bars.
+ends at the embedding. Ours runs twice, with Pillow alone and, where they are installed, with what `shelfmatch[fast]`
+brings. Each sits in a process of its own and stays warm; each repetition asks all for the same photo, in random order.
+V1 is the uint8 MobileNetV1 extractor, V2 the int8 MobileNetV2. Ours takes V2 cut at its pooled feature; MediaPipe,
+which refuses int8 outputs, takes the file as it came, its last layer included. Photos are grocery photos resized by
+Lanczos, JPEG of quality 90; "array" is the RGB array of a 640×480 one. The last table is how far the embedding moves
+between a photo at 640×480 and the same photo at 12 megapixels. `--peer tasklib` puts the TFLite Task Library in
+MediaPipe's place, without bars.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -31,29 +35,20 @@ BARS = {
     "v1": {"640x480": 0.97, "1920x1080": 0.68, "4032x3024": 0.36, "array": 1.0},
     "v2": {"640x480": 0.82, "1920x1080": 0.52, "4032x3024": 0.36, "array": 0.95},
 }
+"""Of ours with what is installed: Pillow alone where `shelfmatch[fast]` isn't."""
+FAST_MODULES = ("cv2", "simplejpeg")
 SAME_PHOTO_BAR = 0.997
 PEERS = {"mediapipe": "MediaPipe", "tasklib": "Task Library"}
 WARM_UP = 10
 
 
 @dataclass(slots=True)
-class Pairs:
-    """Wall and processor milliseconds of requests that were made side by side."""
+class Requests:
+    """Wall and processor milliseconds of one participant's requests, and of ours each stage."""
 
-    ours: list[float] = field(default_factory=list)
-    theirs: list[float] = field(default_factory=list)
-    ours_cpu: list[float] = field(default_factory=list)
-    theirs_cpu: list[float] = field(default_factory=list)
+    ms: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
     stages: list[dict[str, float]] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "ours_ms": self.ours,
-            "peer_ms": self.theirs,
-            "ours_cpu_ms": median(self.ours_cpu),
-            "peer_cpu_ms": median(self.theirs_cpu),
-            "ours_stages_ms": stage_medians(self.stages),
-        }
 
 
 def stage_medians(stages: list[dict[str, float]]) -> dict[str, float]:
@@ -62,24 +57,21 @@ def stage_medians(stages: list[dict[str, float]]) -> dict[str, float]:
 
 
 def measure(
-    ours: peers.Worker, theirs: peers.Worker, operation: str, inputs: list[Path], repetitions: int, random: Random
-) -> Pairs:
-    """Ask both for the same input, one after the other, the first of the two by chance."""
+    workers: Mapping[str, peers.Worker], operation: str, inputs: list[Path], repetitions: int, random: Random
+) -> dict[str, Requests]:
+    """Ask all for the same input, one after the other, in an order by chance."""
     for path in (inputs * WARM_UP)[:WARM_UP]:
-        for worker in (ours, theirs):
+        for worker in workers.values():
             worker.ask(operation, path=str(path))
-    pairs = Pairs()
+    found = {who: Requests() for who in workers}
     for repetition in range(repetitions):
         wanted = str(inputs[repetition % len(inputs)])
-        replies = {}
-        for who in random.sample(("ours", "theirs"), 2):
-            replies[who] = (ours if who == "ours" else theirs).ask(operation, path=wanted)
-        pairs.ours.append(replies["ours"]["ms"])
-        pairs.theirs.append(replies["theirs"]["ms"])
-        pairs.ours_cpu.append(replies["ours"]["cpu_ms"])
-        pairs.theirs_cpu.append(replies["theirs"]["cpu_ms"])
-        pairs.stages.append(replies["ours"]["stages_ms"])
-    return pairs
+        for who in random.sample(list(workers), len(workers)):
+            reply = workers[who].ask(operation, path=wanted)
+            found[who].ms.append(reply["ms"])
+            found[who].cpu_ms.append(reply["cpu_ms"])
+            found[who].stages.append(reply.get("stages_ms", {}))
+    return found
 
 
 def same_photo_cosines(worker: peers.Worker, small: list[Path], large: list[Path]) -> list[float]:
@@ -100,33 +92,50 @@ def run_encoder(name: str, arguments: argparse.Namespace, work: Path, report: re
     rows: list[tuple[object, ...]] = []
     stage_rows: list[tuple[object, ...]] = []
     results: dict[str, Any] = {}
-    with (
-        peers.Worker(None, "shelfmatch_matcher.py", bundle, core=arguments.core) as ours,
-        peers.Worker(arguments.peer, f"{arguments.peer}_embedder.py", peer_model, core=arguments.core) as theirs,
-    ):
+    hidden = {"Pillow": FAST_MODULES, "[fast]": ()}
+    if any(find_spec(module) is None for module in FAST_MODULES):
+        del hidden["[fast]"]
+    *_, installed = hidden
+    with ExitStack() as stack:
+        workers = {
+            who: stack.enter_context(peers.Worker(None, "shelfmatch_matcher.py", bundle, *modules, core=arguments.core))
+            for who, modules in hidden.items()
+        }
+        peer_worker = peers.Worker(arguments.peer, f"{arguments.peer}_embedder.py", peer_model, core=arguments.core)
+        workers["peer"] = stack.enter_context(peer_worker)
         for case in arguments.cases:
             width, height = (int(side) for side in ("640x480" if case == "array" else case).split("x"))
             photos = shops.sized_photos(work, width, height, arguments.photos)
             inputs = shops.decoded_arrays(photos) if case == "array" else photos
             operation = "array" if case == "array" else "photo"
-            pairs = measure(ours, theirs, operation, inputs, arguments.repetitions, random)
-            ratio = reporting.ratio_of_medians(pairs.ours, pairs.theirs)
-            bar = f"≤ {BARS[name][case]}" if arguments.peer == "mediapipe" else ""
-            if bar:
-                report.bar(f"{name} {case}: ours / MediaPipe", ratio.value, BARS[name][case])
-            cpu = f"{median(pairs.ours_cpu):.1f} / {median(pairs.theirs_cpu):.1f}"
-            rows.append((case, f"{median(pairs.ours):.2f}", f"{median(pairs.theirs):.2f}", cpu, ratio, bar))
-            results[case] = {**pairs.to_dict(), "ratio": [ratio.value, ratio.low, ratio.high]}
-            stage_rows.append((case, *(f"{value:.2f}" for value in stage_medians(pairs.stages).values())))
-        header = ("input", "ours ms", f"{PEERS[arguments.peer]} ms", "processor ms", "ratio (95 %)", "bar")
+            found = measure(workers, operation, inputs, arguments.repetitions, random)
+            theirs = found.pop("peer")
+            results[case] = {"peer_ms": theirs.ms, "peer_cpu_ms": theirs.cpu_ms}
+            for who, ours in found.items():
+                ratio = reporting.ratio_of_medians(ours.ms, theirs.ms)
+                bar = f"≤ {BARS[name][case]}" if arguments.peer == "mediapipe" and who == installed else ""
+                if bar:
+                    report.bar(f"{name} {case}: ours / MediaPipe", ratio.value, BARS[name][case])
+                cpu = f"{median(ours.cpu_ms):.1f} / {median(theirs.cpu_ms):.1f}"
+                rows.append((case, who, f"{median(ours.ms):.2f}", f"{median(theirs.ms):.2f}", cpu, ratio, bar))
+                stages = stage_medians(ours.stages)
+                stage_rows.append((case, who, *(f"{value:.2f}" for value in stages.values())))
+                results[case][who] = {
+                    "ours_ms": ours.ms,
+                    "ours_cpu_ms": ours.cpu_ms,
+                    "ours_stages_ms": stages,
+                    "ratio": [ratio.value, ratio.low, ratio.high],
+                }
+        header = ("input", "ours with", "ours ms", f"{PEERS[arguments.peer]} ms", "processor ms", "ratio (95 %)", "bar")
         title = (
             f"{name.upper()}: to products of {arguments.references:,} references, medians of {arguments.repetitions}"
         )
         reporting.print_table(title, header, rows)
-        stages = results[arguments.cases[0]]["ours_stages_ms"]
-        reporting.print_table(f"{name.upper()}: our stages, ms", ("input", *stages), stage_rows)
+        reporting.print_table(f"{name.upper()}: our stages, ms", ("input", "ours with", *stages), stage_rows)
         if not arguments.no_cosines:
-            results["same_photo_cosine"] = compare_sizes(name, ours, theirs, arguments, work, report)
+            results["same_photo_cosine"] = compare_sizes(
+                name, workers[installed], workers["peer"], arguments, work, report
+            )
     report.results[name] = results
 
 

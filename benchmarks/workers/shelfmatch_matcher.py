@@ -1,4 +1,6 @@
-"""Ours as a worker: `python shelfmatch_matcher.py SHOP.bundle`, wherever shelfmatch is installed, on one thread.
+"""Ours as a worker: `python shelfmatch_matcher.py SHOP.bundle [MODULE…]`, wherever shelfmatch is installed, on one thread.
+
+The modules are as if they weren't installed: `cv2 simplejpeg` leaves what comes without `shelfmatch[fast]`.
 
 Operations: photo {path, embedding?} and array {path, embedding?} as the peers' workers have them, except that the
 clock runs to the five best products, not to the embedding; `embedding` is computed apart, off the clock.
@@ -19,6 +21,8 @@ read_array = functools.lru_cache(maxsize=32)(np.load)
 
 
 def main() -> None:
+    for module in sys.argv[2:]:
+        sys.modules[module] = None  # type: ignore[assignment]
     # One look a photo, as the peers have it: what a rejected photo pays for another is in benchmarks/lookagain.py.
     with Matcher.open(sys.argv[1], threads=1, sessions=1, look_again=False) as matcher:
 
