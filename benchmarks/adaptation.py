@@ -44,6 +44,7 @@ from shelfmatch.edge.index import VectorIndex
 from shelfmatch.edge.source import SourcePhoto
 from shelfmatch.edge.views import MOST_VIEWS, PHOTO_VIEWS
 
+ENCODERS = ("v1", "v2", "shelfmatch-cnn", "shelfmatch-vit")
 BINS = 15
 TARGETS = (0.01, 0.05, 0.10)
 
@@ -60,8 +61,8 @@ class Data:
 
 
 def load(name: str, work: Path) -> Data:
-    model = shops.model_file(shops.V1) if name == "v1" else shops.cut_v2(work)
-    encoder = Encoder.load(model, sessions=2, resizer="pillow")
+    models = {"v1": lambda: shops.model_file(shops.V1), "v2": lambda: shops.cut_v2(work)}
+    encoder = Encoder.load(models.get(name, lambda: name)(), sessions=2, resizer="pillow")
     cache = EmbeddingCache(work / "adaptation.sqlite", encoder)
 
     def embedded(paths: Sequence[Path], views: int) -> list[Embedded]:
@@ -209,6 +210,9 @@ def small_shops(name: str, data: Data, draws: int, report: reporting.Report) -> 
             without, adapted = mean(pair[0] for pair in pairs), mean(pair[1] for pair in pairs)
             worst = min(pair[1] - pair[0] for pair in pairs)
             table.append((group, len(pairs), f"{without:.1f}", f"{adapted:.1f}", f"{worst:+.1f}"))
+            report.results[f"{name} small shops, {group}"] = {
+                "shops": len(pairs), "without": without, "auto": adapted, "worst_won": worst
+            }  # fmt: skip
             bar = 5.0 if group == "3 and more" else -0.5
             report.bar(f"{name} small shops, {group}: points won", adapted - without, bar, at_least=True)
     header = ("photos a product", "shops", "without, recall@1 %", "auto, recall@1 %", "worst shop")
@@ -254,6 +258,13 @@ def unknowns(name: str, data: Data, draws: int, report: reporting.Report) -> Non
     known = calibration_error(found.confidence, found.best == data.truth)
     print(f"\n  calibration error, {BINS} bins: {known:.3f} all products sold, {mean(errors):.3f} with 16 left out")
     report.bar(f"{name} calibration error", known, 0.05)
+    report.results[f"{name} strangers"] = {
+        "near_auroc": mean(one for one, _ in near),
+        "near_right_accepts": mean(one for _, one in near),
+        "far_auroc": mean(far),
+        "false_accepts": {str(target): mean(found) for target, found in rates.items()},
+        "calibration_error": known,
+    }
 
 
 def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
@@ -300,7 +311,7 @@ def cost(name: str, data: Data, work: Path, report: reporting.Report) -> None:
 
 def main() -> int:
     parser = reporting.argument_parser(__doc__)
-    parser.add_argument("--encoders", nargs="+", choices=("v1", "v2"), default=["v1", "v2"])
+    parser.add_argument("--encoders", nargs="+", choices=ENCODERS, default=list(ENCODERS))
     parser.add_argument("--draws", type=int, default=20, metavar="N")
     arguments = parser.parse_args()
     report = reporting.Report.start("adaptation", draws=arguments.draws, encoders=arguments.encoders)

@@ -24,10 +24,11 @@ MAX_SAMPLES = 2000
 UNKNOWN_SHARE = 0.03
 """How many queries are taken to show a product that the shop doesn't sell. A probability needs such a share: where more are
 strangers, fewer of the confident answers are right. The threshold doesn't depend on it."""
-HELD_OUT_STRETCH = 1.5
+HELD_OUT_STRETCH = 1.3
 """The share of held-out strangers above the threshold, over the share of strangers that the shop asked for. A shop's own
-pictures share its light and its shelves; strangers photographed elsewhere score lower. On the grocery validation photos an
-unstretched threshold let half as many pass as asked for (benchmarks/adaptation.py)."""
+pictures share its light and its shelves; strangers photographed elsewhere score lower, with MobileNetV1 by more than with
+MobileNetV2 and our own encoders. On the grocery validation photos, with 20 products left out, this brings the four nearest to
+their targets at once (benchmarks/adaptation.py)."""
 _WHOLE_STRETCH_FROM = 0.05
 """Below this rate the stretch fades: what is let pass there are the few products that look like a sold one anywhere."""
 _DEFAULT_SCORE = 0.8
