@@ -60,9 +60,14 @@ class Data:
     far: NDArray[np.float32]
 
 
-def load(name: str, work: Path) -> Data:
+def model_of(name: str, work: Path) -> str | Path:
+    """What `Encoder.load` takes for one of `ENCODERS`."""
     models = {"v1": lambda: shops.model_file(shops.V1), "v2": lambda: shops.cut_v2(work)}
-    encoder = Encoder.load(models.get(name, lambda: name)(), sessions=2, resizer="pillow")
+    return models[name]() if name in models else name
+
+
+def load(name: str, work: Path) -> Data:
+    encoder = Encoder.load(model_of(name, work), sessions=2, resizer="pillow")
     cache = EmbeddingCache(work / "adaptation.sqlite", encoder)
 
     def embedded(paths: Sequence[Path], views: int) -> list[Embedded]:

@@ -222,6 +222,9 @@ BENCHMARKS: Final = (
     Benchmark("around", 10),
     Benchmark("lookagain", 40, ("--encoders", "v1", "v2", "--draws", "6")),
     Benchmark("cascade", 15, ("--draws", "6")),
+    Benchmark(
+        "cascade_own", 5, ("--draws", "6", "--encoders", "shelfmatch-cnn", "shelfmatch-vit"), script="cascade.py"
+    ),
     Benchmark("coldstart", 3),
     Benchmark("cataloguing", 4),
     Benchmark("bench_honesty", 25),
