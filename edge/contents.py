@@ -46,6 +46,7 @@ class Contents:
 
 
 def not_adapted(dimension: int, photos: int) -> Adaptation:
+    """What a bundle says of embeddings that are left as they are, as asked."""
     return Adaptation("none", "max", "switched off", dimension, photos=photos)
 
 
@@ -141,6 +142,7 @@ def decide(contents: Contents, false_accept: float) -> Decision | None:
 
 
 def decided_alone(contents: Contents, false_accept: float, catalogue: CatalogSource, encoder: Encoder) -> Decision:
+    """A bundle's with one encoder: from held-out queries, else from photos left out one by one, else from views made for it."""
     decided = decide(contents, false_accept)
     if decided is not None:
         return decided
