@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from shelfmatch.edge import BundleDamaged, BundleVersion, VectorError
 from shelfmatch.edge._codes import RowFile
-from shelfmatch.edge._scan import Scan, _NumpyBlock, _PackedBlock, _StreamedBlock, kth_bound
+from shelfmatch.edge._scan import Scan, _ConvertedBlock, _NumpyBlock, _PackedBlock, _StreamedBlock, kth_bound
 from shelfmatch.edge._vectors import MAX_ID
 from shelfmatch.edge.index import HNSW_FROM_ELEMENTS, VectorIndex, choose_kind
 
@@ -422,8 +422,8 @@ def test_numpy_scans_like_numkong(dtype: str, dimension: int) -> None:
     stored[~stored.any(axis=1), 0] = 1
     queries = stored[[0, 5, 119]]
     truth = unit(queries) @ unit(stored).T
-    streamed = [_StreamedBlock([stored], *stored.shape)] if stored.dtype == np.int8 else []
-    for block in (_PackedBlock(stored), *streamed, _NumpyBlock(stored)):
+    whole = (_StreamedBlock, _ConvertedBlock) if stored.dtype == np.int8 else ()
+    for block in (_PackedBlock(stored), _NumpyBlock(stored), *(kind([stored], *stored.shape) for kind in whole)):
         assert np.abs(block.cosines(queries) - truth).max() < 2e-6  # float32 sums of 1,000 products
     assert _PackedBlock(stored).cosines(queries).shape == (3, 120)
 
@@ -438,6 +438,23 @@ def test_without_numkong_the_answers_are_the_same(monkeypatch: pytest.MonkeyPatc
     assert all(isinstance(block, _NumpyBlock) for block in plain._scan._blocks)  # type: ignore[union-attr]
     plain_ids, plain_scores = plain.search(queries, 20)
     assert (plain_ids == ids).all() and (plain_scores == scores).all()
+
+
+def test_cores_without_dot_products_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Raspberry Pi 3 or 4: rows become floats a few at a time, and their sums are the same whole numbers."""
+    numkong = pytest.importorskip("numkong")
+    random = np.random.default_rng(6)
+    rows = random.integers(-127, 128, (3001, 200)).astype(np.int8)
+    rows[:2] = 127  # the largest sums there are
+    usual = Scan([rows], *rows.shape, rows.dtype)
+    capabilities = {**numkong.get_capabilities(), "neon": True, "neonsdot": False}
+    monkeypatch.setattr(numkong, "get_capabilities", lambda: capabilities)
+    scan = Scan([rows[:70], rows[70:]], *rows.shape, rows.dtype)
+    assert [type(block) for block in scan._blocks] == [_ConvertedBlock]
+    for count in (1, 3):
+        assert np.array_equal(scan.scores(rows[:count]), usual.scores(rows[:count]))
+    wide = random.integers(-127, 128, (5, 1100)).astype(np.int8)  # float32 would round
+    assert not any(isinstance(block, _ConvertedBlock) for block in Scan([wide], *wide.shape, wide.dtype)._blocks)
 
 
 @pytest.mark.parametrize("dimension", [24, 200])
