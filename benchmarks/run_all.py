@@ -139,9 +139,11 @@ def search_table(found: Document) -> str:
 
 def adaptation_table(found: Document) -> str:
     """What tuning brings each encoder, and how it tells strangers apart."""
+    from adaptation import ENCODERS
+
     results = found["results"]
     rows = []
-    for name in ("v1", "v2", "shelfmatch-cnn", "shelfmatch-vit"):
+    for name in ENCODERS:
         photos, pictures = (
             " → ".join(f"{results[f'{name} {shop} {adapt}']['recall_at_1']:.1f}" for adapt in ("off", "auto"))
             for shop in ("2,640 train photos", "81 catalogue pictures")

@@ -102,8 +102,8 @@ class _StreamedBlock(_WholeRows):
 class _ConvertedBlock(_WholeRows):
     """Rows become floats, as many at a time as stay in the cache, for numpy's product; exact up to `_EXACT_DIMENSION`.
 
-    Without instructions for dot products of int8, NumKong's kernels take two to three times the instructions (Cortex-A72, a
-    query of 10,000 rows: 5.4 M packed and 8.6 M streamed at 128 numbers, 10.4 M and 16.3 M at 256; this 2.6 M and 4.8 M).
+    Without instructions for dot products of int8, NumKong's kernels take three times the instructions: a search among 10,000
+    rows of 256 numbers took 17.0 M on a Cortex-A72, and takes 5.8 M (benchmarks/arm/check.py).
     """
 
     def cosines(self, queries: NDArray[Any]) -> Scores:

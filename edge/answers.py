@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from .catalog import Product
+from .catalog import ScoredProduct
 
 if TYPE_CHECKING:
     from .labels import Label
@@ -14,33 +14,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(ScoredProduct):
     """A product that the photo may show: its cosine (of its best reference or of its prototype, see `adapter.Adaptation`; where
     two encoders looked, the weighted mean of both), and the probability that it is right."""
 
-    product: Product
-    score: float
     confidence: float
 
-    @property
-    def sku(self) -> str:
-        return self.product.sku
-
-    @property
-    def name(self) -> str:
-        return self.product.name
-
     def to_dict(self) -> dict[str, Any]:
-        """As in `match --json`; attributes only where there are any."""
-        record: dict[str, Any] = {
-            "sku": self.sku,
-            "name": self.name,
-            "score": self.score,
-            "confidence": self.confidence,
-        }
-        if self.product.attributes:
-            record["attributes"] = dict(self.product.attributes)
-        return record
+        """As in `match --json`."""
+        return self.described(score=self.score, confidence=self.confidence)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,29 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoredProduct:
+    """A product and how near it is: what candidates and neighbours have in common."""
+
+    product: Product
+    score: float
+
+    @property
+    def sku(self) -> str:
+        return self.product.sku
+
+    @property
+    def name(self) -> str:
+        return self.product.name
+
+    def described(self, **numbers: float) -> dict[str, Any]:
+        """For JSON: SKU, name, these numbers; attributes only where there are any."""
+        record: dict[str, Any] = {"sku": self.sku, "name": self.name, **numbers}
+        if self.product.attributes:
+            record["attributes"] = dict(self.product.attributes)
+        return record
+
+
+@dataclass(frozen=True, slots=True)
 class Reference:
     """One catalogued photo: the id of its vector, its label and the sha256 of its file."""
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .catalog import PHOTO_BITS, Catalog, Product, Reference, product_of
+from .catalog import PHOTO_BITS, Catalog, Reference, ScoredProduct, product_of
 from .decision import best_products
 from .errors import CatalogError
 
@@ -21,28 +20,15 @@ MAX_VIEWS = 32
 _DEPTH = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbour:
+class Neighbour(ScoredProduct):
     """A product near another one, or near some words. `score`: higher is nearer; a mean cosine for `similar`, and for
     `find` a number that compares within one answer only."""
 
-    product: Product
-    score: float
-
-    @property
-    def sku(self) -> str:
-        return self.product.sku
-
-    @property
-    def name(self) -> str:
-        return self.product.name
+    __slots__ = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As in `similar --json` and `find --json`; attributes only where there are any."""
-        record: dict[str, Any] = {"sku": self.sku, "name": self.name, "score": round(self.score, 6)}
-        if self.product.attributes:
-            record["attributes"] = dict(self.product.attributes)
-        return record
+        """As in `similar --json` and `find --json`."""
+        return self.described(score=round(self.score, 6))
 
 
 def similar(
@@ -53,8 +39,8 @@ def similar(
     Each photo of the product looks for the other's photo most like it; the mean of those cosines is the score. So one odd
     photo (the shelf behind both, the same hand) has a say of its own share, where the best pair alone would let it decide;
     and a product seen from all sides isn't pushed away by the sides that differ, as by the mean of all pairs. On the grocery
-    photos (benchmarks/around.py) the first neighbour is of the same kind for 86 % of products, by best pair 76 %, by
-    the mean of all pairs 68 %.
+    photos (benchmarks/around.py) the first neighbour is of the same kind for 86 % of products, by best pair 78 %, by
+    the mean of all pairs 70 %.
     Raises CatalogError if the shop doesn't have the SKU.
     """
     if top_k < 1:
