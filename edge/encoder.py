@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -118,19 +119,17 @@ class Encoder:
         """The network's input tensor as a unit vector."""
         with self._pool.borrow() as session:
             raw = session.run(value, self.card.output_name)
-        vector = raw.reshape(-1).astype(np.float32)
+        vector: Vector = raw.reshape(-1).astype(np.float32, copy=False)
         quantization = self.card.output_quantization
         if quantization is not None:
-            vector -= np.float32(quantization.zero_point)
-            vector *= np.float32(quantization.scale)
-        norm = float(np.sqrt(vector.dot(vector)))
-        if not (norm > 0 and np.isfinite(norm)):
-            if not check:
-                return vector
+            vector = (vector - np.float32(quantization.zero_point)) * np.float32(quantization.scale)
+        norm = math.sqrt(vector.dot(vector))
+        if 0 < norm < math.inf:
+            return vector / np.float32(norm)
+        if check:
             raise VectorError(
                 f"encoder {self.card.name} gave an embedding of norm {norm} for this photo; it says nothing"
             )
-        vector /= np.float32(norm)
         return vector
 
     def embed_batch(self, pictures: Sequence[Pixels]) -> Vector:
@@ -140,7 +139,8 @@ class Encoder:
         """
         card = self.card
         with self._pool.borrow() as session:
-            step = _BATCH if session.inputs[0].shape[0] == -1 else 1
+            # LiteRT says -1 of a free batch, too, and takes one picture all the same.
+            step = _BATCH if card.format == "onnx" and session.inputs[0].shape[0] == -1 else 1
             parts = [
                 session.run(np.concatenate([self._input(p) for p in pictures[first : first + step]]), card.output_name)
                 for first in range(0, len(pictures), step)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -166,7 +166,11 @@ def probe(runtime: Runtime, timeout_s: float = 60.0) -> Probe:
 
 
 class SessionPool:
-    """Up to `size` sessions of one network, opened as threads ask for them; a thread waits when all are lent."""
+    """Up to `size` sessions of one network, opened as threads ask for them; a thread waits when all are lent.
+
+    Beside a network of two milliseconds, what surrounds it counts: its code has left the caches each time. So a free session is
+    taken from the list without a lock (which one operation of a list doesn't need), and the condition is only for who waits.
+    """
 
     def __init__(self, open_one: Callable[[], Session], size: int) -> None:
         if size < 1:
@@ -175,26 +179,41 @@ class SessionPool:
         self._size = size
         self._free: list[Session] = []
         self._opened = 0
+        self._waiting = 0
         self._condition = threading.Condition()
 
-    @contextmanager
-    def borrow(self) -> Iterator[Session]:
-        """A session for this thread alone; the most recently used first, whose weights are in the cache."""
-        session = self._take()
+    def borrow(self) -> _Loan:
+        """In a `with`: a session for this thread alone; the most recently used first, whose weights are in the cache."""
+        return _Loan(self)
+
+    def take(self) -> Session:
+        """A session that is this thread's until it is given back."""
         try:
-            yield session
-        finally:
+            return self._free.pop()
+        except IndexError:
+            return self._wait_or_open()
+
+    def give_back(self, session: Session) -> None:
+        """What `take` returned."""
+        self._free.append(session)
+        # Who begins to wait after this line looks at the list first.
+        if self._waiting:
             with self._condition:
-                self._free.append(session)
                 self._condition.notify()
 
-    def _take(self) -> Session:
+    def _wait_or_open(self) -> Session:
         with self._condition:
-            while not self._free and self._opened >= self._size:
-                self._condition.wait()
-            if self._free:
-                return self._free.pop()
-            self._opened += 1
+            self._waiting += 1
+            try:
+                while True:
+                    with suppress(IndexError):
+                        return self._free.pop()
+                    if self._opened < self._size:
+                        break
+                    self._condition.wait()
+                self._opened += 1
+            finally:
+                self._waiting -= 1
         try:
             return self._open_one()
         except BaseException:
@@ -202,3 +221,19 @@ class SessionPool:
                 self._opened -= 1
                 self._condition.notify()
             raise
+
+
+class _Loan:
+    """A session lent for a `with`."""
+
+    __slots__ = ("_pool", "_session")
+
+    def __init__(self, pool: SessionPool) -> None:
+        self._pool = pool
+
+    def __enter__(self) -> Session:
+        self._session = self._pool.take()
+        return self._session
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.give_back(self._session)
