@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._terminal import DONE, print_json
+from ._terminal import DONE, complain, print_json
 from .errors import EncoderError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
         return _pull(encoder_named(options.name), options)
     if options.mirror or options.to:
         raise EncoderError("--mirror and --to go with: shelfmatch encoders pull NAME")
-    encoders = all_encoders()
+    encoders = all_encoders(complain)
     if options.json:
         print_json([{**encoder.to_dict(), "default": encoder.name == DEFAULT_ENCODER} for encoder in encoders])
         return DONE

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -44,7 +44,11 @@ class KnownEncoder:
 
     def here(self) -> bool:
         """Whether `--encoder NAME` works now."""
-        return self.name in known_encoders()
+        try:
+            read_card(known_encoders()[self.name])
+        except (KeyError, EncoderError, OSError):
+            return False
+        return True
 
     def how(self) -> str:
         """The command that makes it usable, "" where it is."""
@@ -63,41 +67,61 @@ class KnownEncoder:
         return {**record, "input": list(self.input), "measured": dict(self.measured), "get": self.how() or None}
 
 
-def all_encoders() -> list[KnownEncoder]:
-    """The embedded ones, then the list. Raises EncoderError where a record of the package or a card is unreadable."""
-    measured = _read(_MEASURED) if _MEASURED.exists() else {}
-    listed = [_record(record, measured) for record in _read(_LIST)["encoders"]]
-    names = {encoder.name for encoder in listed}
-    return [*_with_cards(measured, names), *listed]
+def all_encoders(tell: Callable[[str], object] = lambda problem: None) -> list[KnownEncoder]:
+    """The embedded ones and the user's own, then the list. `tell` hears, on one line, of each own card that can't be used.
+
+    Raises EncoderError where a record or a card of the package is unreadable.
+    """
+    measured = _measured()
+    listed = _listed(measured)
+    found = []
+    for name, path in known_encoders().items():
+        try:
+            encoder = _with_card(name, path, measured)
+        except (EncoderError, OSError) as error:
+            if path.parent in embedded_folders():
+                raise
+            tell(f"{error}; the list goes on without this card: mend it, or take it out of {path.parent}")
+            continue
+        if name not in listed:
+            found.append(encoder)
+    return [*found, *listed.values()]
 
 
 def encoder_named(name: str) -> KnownEncoder:
-    """The encoder of that name. Raises EncoderError that lists what there is."""
-    known = {encoder.name: encoder for encoder in all_encoders()}
-    if name not in known:
-        raise EncoderError(f"unknown encoder {name!r}; expected one of {', '.join(known)}")
-    return known[name]
+    """The encoder of that name. Raises EncoderError: its card can't be used, or there is none, with what there is."""
+    measured = _measured()
+    listed = _listed(measured)
+    if name in listed:
+        return listed[name]
+    cards = known_encoders()
+    if name not in cards:
+        raise EncoderError(f"unknown encoder {name!r}; expected one of {', '.join({**cards, **listed})}")
+    return _with_card(name, cards[name], measured)
 
 
-def _with_cards(measured: Mapping[str, Any], besides: set[str]) -> list[KnownEncoder]:
-    """Those that have a card here: of the package, or of a folder that pull wrote to."""
-    found = []
-    for name, path in known_encoders().items():
-        if name in besides:
-            continue
-        card, file = read_card(path)
-        kind: Kind = "embedded" if path.parent in embedded_folders() else "own"
-        found.append(
-            KnownEncoder(
-                name, kind, card.dimension, (card.height, card.width), card.resize, card.license, card.provenance,
-                size_bytes=file.stat().st_size, file=card.file, sha256=card.sha256, measured=measured.get(name, {}),
-            )
-        )  # fmt: skip
-    return found
+def _with_card(name: str, path: Path, measured: Mapping[str, Any]) -> KnownEncoder:
+    """One that has a card here: of the package, or of the folder that pull writes to."""
+    card, file = read_card(path)
+    return KnownEncoder(
+        name, "embedded" if path.parent in embedded_folders() else "own",
+        card.dimension, (card.height, card.width), card.resize, card.license, card.provenance,
+        size_bytes=file.stat().st_size, file=card.file, sha256=card.sha256, measured=measured.get(name, {}),
+    )  # fmt: skip
 
 
-def _record(record: Mapping[str, Any], measured: Mapping[str, Any]) -> KnownEncoder:
-    return KnownEncoder(**{**record, "input": tuple(record["input"]), "measured": measured.get(record["name"], {})})
+def _listed(measured: Mapping[str, Any]) -> dict[str, KnownEncoder]:
+    """The list, by name."""
+    return {
+        record["name"]: KnownEncoder(
+            **{**record, "input": tuple(record["input"]), "measured": measured.get(record["name"], {})}
+        )
+        for record in _read(_LIST)["encoders"]
+    }
+
+
+def _measured() -> Mapping[str, Any]:
+    return _read(_MEASURED) if _MEASURED.exists() else {}
 
 
 def _read(path: Path) -> Any:

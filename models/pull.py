@@ -7,7 +7,6 @@ import fcntl
 import http.client
 import json
 import os
-import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from typing import IO, Any, Final
 from ..edge._terminal import quiet_native
 from ..edge.encoder import encoders_folder, read_card
 from ..edge.errors import EncoderError
-from ..edge.files import sha256_of, sync_file, sync_folder, write_atomic
+from ..edge.files import chunks, sha256_of, sync_file, sync_folder, write_atomic
 from ..edge.inspection import inspect_encoder
 from ..export.cutting import cut
 from .known import KnownEncoder
@@ -39,7 +38,8 @@ def pull(
     """Fetch `encoder` into `folder` (default: `edge.encoder.encoders_folder()`, where `--encoder NAME` finds it); its card.
 
     `mirror`: a folder, or an address to which the file's name is appended, in the place of the public address. `advance`
-    hears of every piece, in bytes. What is there already and whole is not fetched again.
+    hears of every piece, in bytes; where it begins again, of those thrown away, below zero. What is there already and whole
+    is not fetched again.
 
     Raises EncoderError: nothing to fetch, no way to the address, a wrong file; nothing wrong is kept.
     """
@@ -83,7 +83,12 @@ def _card(encoder: KnownEncoder, folder: Path) -> Path | None:
 
 def _fetch_whole(encoder: KnownEncoder, folder: Path, mirror: Any, advance: Advance) -> Path:
     part = folder / f".{encoder.file}.part"
-    _fetch(encoder, part, mirror, advance)
+    went_on = _fetch(encoder, part, mirror, advance)
+    if went_on and sha256_of(part) != encoder.sha256:
+        # What an earlier pull left may be of another place: this one is judged by its own bytes.
+        advance(-part.stat().st_size)
+        part.unlink()
+        _fetch(encoder, part, mirror, advance)
     size, digest = part.stat().st_size, sha256_of(part)
     if (size, digest) != (encoder.size_bytes, encoder.sha256):
         part.unlink()
@@ -126,18 +131,22 @@ def _place(encoder: KnownEncoder, mirror: Any) -> str:
     return f"{text.rstrip('/')}/{encoder.file}" if "://" in text else str(Path(text) / encoder.file)
 
 
-def _fetch(encoder: KnownEncoder, part: Path, mirror: Any, advance: Advance) -> None:
+def _fetch(encoder: KnownEncoder, part: Path, mirror: Any, advance: Advance) -> bool:
+    """Make `part` whole; whether it went on with what an earlier pull left."""
     place = _place(encoder, mirror)
     if "://" not in place:
-        if not Path(place).is_file():
-            raise EncoderError(f"mirror {mirror} has no {encoder.file}; expected a folder with that file")
-        shutil.copyfile(place, part)
-        advance(part.stat().st_size)
-        return
+        pieces = _pieces(encoder, Path(place), mirror)
+        piece = next(pieces, b"")  # an unfinished copy isn't given up for a file that can't be read
+        with part.open("wb") as file:
+            while piece:
+                file.write(piece)
+                advance(len(piece))
+                piece = next(pieces, b"")
+        return False
     if not place.startswith(("https://", "http://")):
         raise EncoderError(f"mirror {mirror} arrived; expected a folder or an address with http:// or https://")
     try:
-        _download(place, part, encoder.size_bytes, advance)
+        return _download(place, part, encoder, advance)
     except (
         urllib.error.URLError,
         http.client.HTTPException,
@@ -153,22 +162,61 @@ def _fetch(encoder: KnownEncoder, part: Path, mirror: Any, advance: Advance) -> 
         ) from error
 
 
-def _download(url: str, part: Path, size: int, advance: Advance) -> None:
-    """Append what is missing of `size` bytes to `part`. Raises EOFError where the connection ends early."""
+def _pieces(encoder: KnownEncoder, source: Path, mirror: Any) -> Iterator[bytes]:
+    """A mirror folder's file. Its errors become EncoderError here, so that none is taken for one of writing."""
+    try:
+        if not source.is_file():
+            raise EncoderError(f"mirror {mirror} has no {encoder.file}; expected a folder with that file")
+        yield from chunks(source)
+    except OSError as error:
+        raise EncoderError(
+            f"the mirror's file {source} can't be read ({error.strerror or error}); name another folder or an address with --mirror"
+        ) from error
+
+
+def _download(url: str, part: Path, encoder: KnownEncoder, advance: Advance) -> bool:
+    """Append to `part` what it lacks; whether it had something that counted. Raises EOFError where the connection ends early,
+    EncoderError where the server has a file of another size."""
+    size = encoder.size_bytes
     have = part.stat().st_size if part.exists() else 0
     if have >= size:
         # Whole, or too long: the hash decides, and a wrong one is thrown away.
         advance(have)
-        return
+        return True
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
-        goes_on = answer.status == 206 and str(answer.headers.get("Content-Range", "")).startswith(f"bytes {have}-")
-        with part.open("ab" if goes_on else "wb") as file:
-            advance(have if goes_on else 0)
-            _copy(answer, file, size - file.tell(), advance)
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+            whole = _whole_size(answer)
+            if whole not in (None, size):
+                part.unlink(missing_ok=True)
+                raise EncoderError(
+                    f"{url} has {whole:,} bytes, expected {size:,}: another file, a cut one, or a log-in page of this network; "
+                    f"nothing was kept, name a folder or another address that has {encoder.file} with --mirror"
+                )
+            goes_on = answer.status == 206 and str(answer.headers.get("Content-Range", "")).startswith(f"bytes {have}-")
+            with part.open("ab" if goes_on else "wb") as file:
+                advance(have if goes_on else 0)
+                _copy(answer, file, size - file.tell(), advance)
+    except urllib.error.HTTPError as error:
+        if not have or error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise
+        # The server's file ends before `part` does: one of them is another file. Once more, without a range.
+        error.close()
+        part.unlink()
+        return _download(url, part, encoder, advance)
     got = part.stat().st_size
     if got < size:
         raise EOFError(f"the connection ended after {got:,} of {size:,} bytes")
+    return goes_on
+
+
+def _whole_size(answer: Any) -> int | None:
+    """How long the file is that an answer brings, or brings a part of; None where the server doesn't say."""
+    if answer.status == http.HTTPStatus.PARTIAL_CONTENT:
+        told = str(answer.headers.get("Content-Range", "")).rpartition("/")[2]
+    else:
+        told = str(answer.headers.get("Content-Length", ""))
+    return int(told) if told.strip().isdecimal() else None
 
 
 def _copy(answer: IO[bytes], file: IO[bytes], most: int, advance: Advance) -> None:

@@ -29,11 +29,12 @@ from .tiny_models import average_tflite
 @dataclass
 class Server:
     """One file over HTTP. `breaks_after`: bytes of the next answer before the connection is cut; `ranges`: whether it goes
-    on where asked; `requests`: the Range headers that arrived."""
+    on where asked; `refuses`: whether it has 416 for every range; `requests`: the Range headers that arrived."""
 
     data: bytes
     breaks_after: int | None = None
     ranges: bool = True
+    refuses: bool = False
     missing: bool = False
     address: str = ""
     requests: list[str | None] = field(default_factory=list)
@@ -51,6 +52,12 @@ def server() -> Iterator[Server]:
                 self.send_error(404)
                 return
             start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and state.ranges else 0
+            if start and (state.refuses or start >= len(state.data)):
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(state.data)}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             body = state.data[start:]
             self.send_response(206 if start else 200)
             if start:
@@ -136,13 +143,55 @@ def test_a_wrong_file_is_not_kept(server: Server, tiny: KnownEncoder, tmp_path: 
     assert names(tmp_path) == set()
 
 
-def test_an_unfinished_copy_of_another_file(server: Server, tiny: KnownEncoder, tmp_path: Path) -> None:
-    """It is found out by the hash, thrown away, and the next pull is whole."""
-    (tmp_path / ".tiny-file.tflite.part").write_bytes(b"x" * 200)
+@pytest.mark.parametrize("left", [200, len(average_tflite()), len(average_tflite()) + 1])
+def test_an_unfinished_copy_of_another_file(server: Server, tiny: KnownEncoder, tmp_path: Path, left: int) -> None:
+    """It is found out by the hash and thrown away, and the server judged by a whole answer of its own."""
+    part = tmp_path / ".tiny-file.tflite.part"
+    part.write_bytes(b"x" * left)
+    asked = ["bytes=200-"] if left == 200 else []
+    told: list[int] = []
+    pull(tiny, tmp_path, server.address, told.append)
+    assert server.requests == [*asked, None] and (tmp_path / "tiny.tflite").read_bytes() == server.data
+    assert sum(told) == len(server.data)
+    (tmp_path / "tiny.json").unlink()
+    part.write_bytes(b"x" * left)
+    server.requests.clear()
+    server.data = bytes(len(server.data))
     with pytest.raises(EncoderError, match="nothing was kept"):
         pull(tiny, tmp_path, server.address)
+    assert server.requests == [*asked, None] and not part.exists()
+
+
+def test_a_log_in_page_is_not_gone_on_from(server: Server, tiny: KnownEncoder, tmp_path: Path) -> None:
+    right, server.data = server.data, b"<html>log in here</html>\r\n"
+    with pytest.raises(EncoderError) as caught:
+        pull(tiny, tmp_path, server.address)
+    message = str(caught.value)
+    assert f"has 26 bytes, expected {len(right):,}: " in message and "\n" not in message and "--mirror" in message
+    assert names(tmp_path) == set()
+    server.data = right
     pull(tiny, tmp_path, server.address)
-    assert (tmp_path / "tiny.tflite").read_bytes() == server.data
+    assert server.requests == [None, None] and (tmp_path / "tiny.tflite").read_bytes() == right
+
+
+@pytest.mark.parametrize(
+    ("left", "asked"), [(0, [None]), (100, ["bytes=100-"]), (300, ["bytes=300-", None]), (400, ["bytes=400-", None])]
+)
+def test_a_cut_file(server: Server, tiny: KnownEncoder, tmp_path: Path, left: int, asked: list[str | None]) -> None:
+    """Its server has 300 bytes; `left` is what an earlier pull left."""
+    right, server.data = server.data, server.data[:300]
+    if left:
+        (tmp_path / ".tiny-file.tflite.part").write_bytes(right[:left])
+    with pytest.raises(EncoderError, match=f"has 300 bytes, expected {len(right):,}: .* nothing was kept"):
+        pull(tiny, tmp_path, server.address)
+    assert server.requests == asked and names(tmp_path) == set()
+
+
+def test_begins_again_where_ranges_are_refused(server: Server, tiny: KnownEncoder, tmp_path: Path) -> None:
+    (tmp_path / ".tiny-file.tflite.part").write_bytes(server.data[:200])
+    server.refuses = True
+    pull(tiny, tmp_path, server.address)
+    assert server.requests == ["bytes=200-", None] and (tmp_path / "tiny.tflite").read_bytes() == server.data
 
 
 def test_a_mirror_folder(tiny: KnownEncoder, tmp_path: Path) -> None:
@@ -150,6 +199,25 @@ def test_a_mirror_folder(tiny: KnownEncoder, tmp_path: Path) -> None:
     (tmp_path / "mirror" / tiny.file).write_bytes(average_tflite())
     pull(tiny, tmp_path / "to", tmp_path / "mirror")
     assert names(tmp_path / "to") == {"tiny.tflite", "tiny.json"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that opens and can't be read")
+def test_a_mirror_that_cant_be_read_and_a_folder_that_cant_be_written(tiny: KnownEncoder, tmp_path: Path) -> None:
+    mirror, target = tmp_path / "mirror", tmp_path / "to"
+    part = target / ".tiny-file.tflite.part"
+    mirror.mkdir()
+    target.mkdir()
+    part.write_bytes(b"half")
+    (mirror / tiny.file).symlink_to("/proc/self/mem")
+    with pytest.raises(EncoderError, match=f"file {mirror / tiny.file} can't be read .Input/output error.; "):
+        pull(tiny, target, mirror)
+    assert part.read_bytes() == b"half"
+    (mirror / tiny.file).unlink()
+    (mirror / tiny.file).write_bytes(average_tflite())
+    part.unlink()
+    part.symlink_to("/dev/full")
+    with pytest.raises(EncoderError, match=f"{target} can't be written to .No space left on device.; "):
+        pull(tiny, target, mirror)
 
 
 def test_what_stands_in_the_way(server: Server, tiny: KnownEncoder, tmp_path: Path) -> None:
@@ -254,3 +322,45 @@ def test_a_card_of_ones_own_is_listed(tiny: KnownEncoder, tmp_path: Path, monkey
     monkeypatch.setenv("SHELFMATCH_ENCODERS", str(tmp_path / "to"))
     mine = encoder_named("mine")
     assert (mine.kind, mine.how(), mine.dimension) == ("own", "", 48)
+
+
+@pytest.fixture
+def own_folder(tiny: KnownEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An encoders' folder with a sound card, a record of another kind, and two cards whose files are gone."""
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror" / tiny.file).write_bytes(average_tflite())
+    folder = tmp_path / "to"
+    card = pull(tiny, folder, tmp_path / "mirror")
+    record = {**json.loads(card.read_bytes()), "file": "away.tflite"}
+    for name in ("gone", "coral-mobilenetv1"):
+        (folder / f"{name}.json").write_text(json.dumps(record))
+    (folder / "labels.json").write_text('{"labels": 1}')
+    monkeypatch.setenv("SHELFMATCH_ENCODERS", str(folder))
+    return folder
+
+
+def test_cards_that_cant_be_used_are_told_and_the_rest_listed(own_folder: Path) -> None:
+    command = [sys.executable, "-m", "shelfmatch.edge.cli", "encoders"]
+    for arguments in ([], ["--json"]):
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True)
+        assert done.returncode == 0
+        told = done.stderr.splitlines()
+        assert len(told) == 3 and all(line.startswith("shelfmatch: ") and str(own_folder) in line for line in told)
+        for name in ("gone.json", "coral-mobilenetv1.json", "labels.json"):
+            assert sum(f"{own_folder / name}" in line for line in told) == 1
+    rows = {row["name"]: row for row in json.loads(done.stdout)}
+    assert {"tiny", "shelfmatch-cnn", "coral-mobilenetv2"} <= set(rows) and not {"gone", "labels"} & set(rows)
+    coral = rows["coral-mobilenetv1"]
+    assert (coral["here"], coral["get"]) == (False, "shelfmatch encoders pull coral-mobilenetv1")
+
+
+def test_a_card_that_cant_be_used_stops_its_own_name_only(own_folder: Path, server: Server) -> None:
+    command = [sys.executable, "-m", "shelfmatch.edge.cli", "encoders", "pull", "coral-mobilenetv1"]
+    done = subprocess.run([*command, "--mirror", server.address], capture_output=True, text=True)
+    assert server.requests == [None] and done.stderr.count("\n") == 1 and str(own_folder) not in done.stderr
+    assert encoder_named("tiny").kind == "own"
+    for load in (Encoder.load, encoder_named):
+        with pytest.raises(EncoderError, match=r"labels.json: encoder card: unknown field labels"):
+            load("labels")
+        with pytest.raises(EncoderError, match=r"gone.json names the file away.tflite, which is not beside it"):
+            load("gone")
