@@ -114,12 +114,22 @@ class Report:
 def argument_parser(description: str | None) -> argparse.ArgumentParser:
     """The options that every benchmark has."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="save everything measured")
+    parser.add_argument("--json", type=_writable, metavar="FILE", help="save everything measured")
     parser.add_argument("--gate", action="store_true", help="exit 1 if a bar is missed")
     parser.add_argument(
         "--work", type=Path, metavar="DIR", help="keep shops, photos and vectors there for the next run"
     )
     return parser
+
+
+def _writable(text: str) -> Path:
+    """Checked before an hour of measuring."""
+    path = Path(text)
+    if not os.access(path if path.exists() else path.parent, os.W_OK) or path.is_dir() or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(
+            f"{text!r} arrived, expected a file that can be written in a folder that is there"
+        )
+    return path
 
 
 @contextmanager

@@ -15,7 +15,8 @@ than BASELINE. A file called compare is ./compare."""
 
 def register(command: Callable[..., argparse.ArgumentParser], positive: Callable[[str], int]) -> None:
     """The command bench."""
-    bench = command("bench", _run, "how fast this machine names products; compare such results, find its best settings")
+    bench = command("bench", _run, "how fast this machine names products; compare such results, find its best settings",
+                    mixed=True)  # fmt: skip
     bench.usage, bench.epilog = _USAGE, _TARGET
     bench.add_argument("words", nargs="*", metavar="TARGET", help="see below")
     shown = bench.add_mutually_exclusive_group()

@@ -83,13 +83,15 @@ def where_of(texts: Iterable[str]) -> dict[str, list[str]]:
 
 def _similar(options: argparse.Namespace) -> int:
     """From vectors and catalogue alone: no network is loaded."""
-    from .bundle import Bundle
+    from .bundle import Bundle, read_whole
     from .index import VectorIndex
     from .neighbours import similar
 
-    bundle = Bundle.open(options.bundle)
-    catalog = _catalog(bundle.check("catalog"))
-    index = VectorIndex.load(bundle.file("vectors"), sha256=bundle.entry("vectors").sha256)
+    def read(bundle: Bundle) -> tuple[Catalog, VectorIndex]:
+        index = VectorIndex.load(bundle.file("vectors"), sha256=bundle.entry("vectors").sha256)
+        return _catalog(bundle.check("catalog")), index
+
+    catalog, index = read_whole(options.bundle, read)
     where = where_of(options.where)
     allowed = catalog.passing(index.ids, where) if where else None
     found = similar(index, catalog, options.sku, options.top_k, allowed)
@@ -105,10 +107,10 @@ def _similar(options: argparse.Namespace) -> int:
 
 def _find(options: argparse.Namespace) -> int:
     """From the catalogue alone."""
-    from .bundle import Bundle
+    from .bundle import read_whole
     from .neighbours import find
 
-    catalog = _catalog(Bundle.open(options.bundle).check("catalog"))
+    catalog = read_whole(options.bundle, lambda bundle: _catalog(bundle.check("catalog")))
     words = " ".join(options.words)
     found = find(catalog, words, options.limit)
     if options.json:

@@ -52,8 +52,11 @@ _CLASH = re.compile(
 )
 
 
-def explained(failure: Failure, what: str, install: str, numpy_version: str) -> tuple[str, str]:
-    """(what is wrong, what to do) as sentences. `what`: how the user calls it; `install`: the pip arguments that bring it."""
+def explained(
+    failure: Failure, what: str, install: str, numpy_version: str, *, saturates: bool = False
+) -> tuple[str, str]:
+    """(what is wrong, what to do) as sentences. `what`: how the user calls it; `install`: the pip arguments that bring it;
+    `saturates`: whether this processor's sums of 8-bit products stop at 16 bits."""
     reinstall = f"pip install --force-reinstall --no-cache-dir {install}"
     if failure.timeout_s:
         return (
@@ -63,8 +66,17 @@ def explained(failure: Failure, what: str, install: str, numpy_version: str) -> 
     if failure.signal:
         return _died(failure, what, install)
     if failure.raised and failure.raised[0][0] == "WrongNumbers":
+        finding = f"{what} calculates wrongly on this machine: {failure.raised[0][1]}."
+        if saturates and install.startswith("onnxruntime"):
+            # https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html (reduce_range)
+            return (
+                f"{finding} The likely cause: this x86 processor has no VNNI, and without it ONNX Runtime cuts sums of 8-bit "
+                "products off at 16 bits.",
+                "Another version won't help. Use LiteRT: pip install 'shelfmatch[litert]'; or, for your own encoder, its fp32 "
+                ".onnx file, or export it again with shelfmatch export",
+            )
         return (
-            f"{what} calculates wrongly on this machine: {failure.raised[0][1]}.",
+            finding,
             f"Don't use it here, its answers are worth nothing. Another version may be right: pip install --upgrade {install}",
         )
     return _raised(failure, what, install, numpy_version, reinstall)

@@ -21,19 +21,21 @@ NEEDED_DISK_MB = 50
 HOT_CELSIUS = 80.0
 """Where a Raspberry Pi begins to slow down (https://www.raspberrypi.com/documentation/computers/raspberry-pi.html)."""
 
-_NO_CAMERAS = re.compile(r"codec|isp|rpivid|hevc|pispbe|m2m|loopback|decoder|encoder", re.IGNORECASE)
+_NO_CAMERAS = re.compile(r"codec|\b(rk)?isp\d*(?![a-z])|rpivid|hevc|pispbe|m2m|loopback|decoder|encoder", re.IGNORECASE)
 """Video devices of a Raspberry Pi that take no pictures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at: a sentence about it, and one about what to do. "problem": it is broken; "absent": not there."""
+    """One thing that was looked at: a sentence about it, and one about what to do. "problem": it is broken; "absent": not there.
+    `needed`: whether the main job needs it."""
 
     name: str
     status: Status
     finding: str
     advice: str = ""
     details: dict[str, Any] = field(default_factory=dict)
+    needed: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """As in `doctor --json`."""
@@ -64,14 +66,24 @@ def processor() -> Check:
     return Check("processor", "ok", finding, details=details)
 
 
+def saturates(root: Path = Path("/")) -> bool:
+    """Whether this is an x86 processor without VNNI: its instruction for sums of 8-bit products (VPMADDUBSW) stops at 16 bits."""
+    try:
+        text = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    flags = re.search(r"^flags\s*:(.*)", text, re.MULTILINE)
+    return flags is not None and not {"avx512_vnni", "avx_vnni"} & set(flags[1].split())
+
+
 def memory(root: Path = Path("/")) -> Check:
     """Memory that a new process can have, a container's limit included."""
     total, available = _meminfo(root)
     if total is None:
         return Check("memory", "ok", "How much memory is free can't be told on this system.")
-    limit = _control_group_limit(root)
+    limit, used = _control_group(root)
     if limit is not None and limit < total:
-        total, available = limit, min(available, limit)
+        total, available = limit, min(available, max(0.0, limit - used))
     details = {"total_mb": round(total), "available_mb": round(available)}
     finding = f"{available:,.0f} MB of memory are free, of {total:,.0f} MB."
     if available < NEEDED_MEMORY_MB:
@@ -99,14 +111,27 @@ def _meminfo(root: Path) -> tuple[float | None, float]:
     return found["MemTotal"], found.get("MemAvailable", found.get("MemFree", 0.0))
 
 
-def _control_group_limit(root: Path) -> float | None:
-    for name in ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"):
+def _control_group(root: Path) -> tuple[float | None, float]:
+    """(limit, used) in MB of a container, (None, 0) without one. Files that are cached but not in use can go, and don't count."""
+    for group, limit, used, idle in (
+        ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+        ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
         try:
-            text = (root / name).read_text(encoding="ascii").strip()
+            text = (root / group / limit).read_text(encoding="ascii").strip()
         except OSError:
             continue
-        return int(text) / 1e6 if text.isdecimal() else None
-    return None
+        if not text.isdecimal():
+            return None, 0.0
+        try:
+            taken = int((root / group / used).read_text(encoding="ascii"))
+            found = re.search(
+                rf"^{idle} (\d+)$", (root / group / "memory.stat").read_text(encoding="ascii"), re.MULTILINE
+            )
+        except (OSError, ValueError):
+            return int(text) / 1e6, 0.0
+        return int(text) / 1e6, (taken - (int(found[1]) if found is not None else 0)) / 1e6
+    return None, 0.0
 
 
 def disk(folder: Path) -> Check:
@@ -145,7 +170,8 @@ def temperature(root: Path = Path("/")) -> Check:
         except (OSError, ValueError):
             continue
         if -50 < celsius < 200:  # sensors that aren't connected report nonsense
-            zones[name or zone.name] = celsius
+            # Several sensors may have one name.
+            zones[name or zone.name] = max(celsius, zones.get(name or zone.name, celsius))
     if not zones:
         return Check("temperature", "absent", "No temperature sensor can be read.")
     hottest = max(zones, key=lambda name: zones[name])

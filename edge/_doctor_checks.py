@@ -6,15 +6,19 @@ import importlib.metadata
 import importlib.util
 import json
 import sys
+import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from . import _doctor_board as board
+from . import device
 from ._doctor_advice import Failure, explained
 from ._doctor_board import Check
 from ._doctor_probes import MARK
+from .errors import DeviceError
 from .runtime import RUNTIMES, Runtime
 
 PROBE_TIMEOUT_S, JOB_TIMEOUT_S = 120.0, 300.0
@@ -86,6 +90,10 @@ def run_probe(*arguments: str, timeout_s: float = PROBE_TIMEOUT_S) -> dict[str, 
         timed_out = True
         process.kill()
         output, errors = process.communicate()
+    except BaseException:  # the doctor is stopped
+        process.kill()
+        process.communicate()
+        raise
     told: dict[str, Any] = {}
     for line in output.split("\n"):
         if line.startswith(MARK):
@@ -108,6 +116,7 @@ class Examination:
         self._folder = folder
         self._broken: list[str] = []
         self._sound: set[str] = set()
+        self._told = False
         self.can_run = False
         self.runtime: str | None = None
 
@@ -121,6 +130,7 @@ class Examination:
             self._index,
             self._order,
             *(lambda extra=extra: self._extra(extra) for extra in EXTRAS),
+            self._device,
             lambda: board.disk(self._folder),
             board.memory,
             board.temperature,
@@ -141,7 +151,8 @@ class Examination:
 
     def _failed(self, name: str, package: Package, failure: Failure, status: board.Status = "problem") -> Check:
         titled = f"{package.title} {package.version}".strip()
-        finding, advice = explained(failure, titled, package.distribution, NUMPY.version)
+        finding, advice = explained(failure, titled, package.distribution, NUMPY.version, saturates=board.saturates())
+        self._told = True
         details = {
             "stage": failure.stage,
             "signal": failure.signal or None,
@@ -168,7 +179,8 @@ class Examination:
             return waiting
         outcome = run_probe("runtime", runtime.name)
         if isinstance(outcome, Failure):
-            return self._failed(runtime.name, package, outcome)
+            # One that works and is preferred answers without it.
+            return replace(self._failed(runtime.name, package, outcome), needed=not self._sound)
         self._sound.add(runtime.name)
         outcome["version"] = package.version
         titled = f"{package.title} {package.version}".strip()
@@ -189,7 +201,7 @@ class Examination:
                 self._broken.append("the index")
                 return check
             finding = f"{check.finding} Only shops with some hundred thousand photos need it."
-            return Check("index", "problem", finding, check.advice, check.details)
+            return Check("index", "problem", finding, check.advice, check.details, needed=False)
         self._sound |= {"usearch"} if "hnsw" in outcome["kinds"] else set()
         details = {**outcome, "versions": {package.distribution: package.version for package in (USEARCH, NUMKONG)}}
         titles = " and ".join(
@@ -215,9 +227,11 @@ class Examination:
             if isinstance(outcome, Failure):
                 finding, _ = explained(outcome, f"Python with {', then '.join(order)}", "", NUMPY.version)
                 advice = "Each alone works. pip install 'usearch<2.26', which goes with all of them; or import the others first."
-                return Check(
-                    "import order", "problem", finding, advice, {"order": order, "signal": outcome.signal or None}
-                )
+                if "usearch.index" not in order:
+                    names = [RUNTIME_PACKAGES[name].distribution for name in RUNTIMES if name in self._sound]
+                    advice = f"Each alone works. Use one of them, or try other versions: pip install --upgrade {' '.join(names)}"
+                details = {"order": order, "signal": outcome.signal or None}
+                return Check("import order", "problem", finding, advice, details, needed=False)
         return Check("import order", "ok", f"{', '.join(sound)} get along in either order.", details={"modules": sound})
 
     def _extra(self, extra: Package) -> Check:
@@ -232,17 +246,34 @@ class Examination:
             extra.module, "ok", f"{extra.title} {extra.version} can be used.", details={"version": extra.version}
         )
 
+    def _device(self) -> Check:
+        try:
+            path, _ = device.find(), device.load()
+        except DeviceError as error:
+            self._broken.append("device.toml")
+            finding, _, advice = str(error).rpartition("; ")
+            return Check("device.toml", "problem", f"{finding}.", f"{advice[:1].upper()}{advice[1:]}")
+        if path is None:
+            return Check("device.toml", "absent", "There is none, so the defaults are used.")
+        return Check("device.toml", "ok", f"{path} can be used.", details={"path": str(path)})
+
     def _job(self) -> Check:
         if self._broken:
-            return Check("main job", "problem", f"The main job can't begin without {' and '.join(self._broken)}.")
-        outcome = run_probe("job", timeout_s=JOB_TIMEOUT_S)
+            what = " and ".join(self._broken)
+            return Check("main job", "problem", f"The main job can't begin until {what} can be used.")
+        with ExitStack() as stack:
+            folder = []
+            with suppress(OSError):  # the probe will say why
+                # Made here: the probe can't tidy up if it dies.
+                folder.append(stack.enter_context(tempfile.TemporaryDirectory(prefix="shelfmatch-doctor-")))
+            outcome = run_probe("job", *folder, timeout_s=JOB_TIMEOUT_S)
         if isinstance(outcome, Failure):
             finding, advice = explained(outcome, "The main job", "shelfmatch", NUMPY.version)
             if outcome.raised and outcome.raised[0][0] != "WrongNumbers":
-                finding, advice = (
-                    f"The main job fails: {outcome.last}.",
-                    "Mend what is told above, then run the doctor again.",
-                )
+                kind, message = outcome.raised[0]
+                what = "what is told above" if self._told else "that"
+                finding = f"The main job fails: {kind}: {' '.join(message.split()).rstrip('.')[:1000]}."
+                advice = f"Mend {what}, then run the doctor again."
             return Check("main job", "problem", finding, advice, {"stage": outcome.stage, "error": outcome.last})
         if outcome["runtime"] not in self._sound:
             finding = f"The main job goes through, but with {outcome['runtime']}, which can't be trusted here."

@@ -180,7 +180,7 @@ def _index() -> dict[str, Any]:
     return {"kinds": list(found), "numkong": importlib.util.find_spec("numkong") is not None}
 
 
-def _job() -> dict[str, Any]:
+def _job(place: str | None = None) -> dict[str, Any]:
     """The main job, small: six products, a bundle with the default encoder, and a photo of one of them."""
     _stage("import shelfmatch")
     import numpy as np
@@ -193,12 +193,12 @@ def _job() -> dict[str, Any]:
         noise = np.random.default_rng([product, number]).normal(0, 8, (240, 320, 3))
         return Image.fromarray((np.kron(cells, np.ones((80, 80, 1))) + noise).clip(0, 255).astype(np.uint8))
 
-    with tempfile.TemporaryDirectory(prefix="shelfmatch-doctor-") as folder:
+    with tempfile.TemporaryDirectory(prefix="shelfmatch-doctor-", dir=place) as folder:
         for product in range(6):
-            place = Path(folder, "photos", f"sku-{product}")
-            place.mkdir(parents=True)
+            photos = Path(folder, "photos", f"sku-{product}")
+            photos.mkdir(parents=True)
             for number in range(2):
-                photo(product, number).save(place / f"{number}.jpg", quality=92)
+                photo(product, number).save(photos / f"{number}.jpg", quality=92)
         photo(4, 9).save(Path(folder, "query.jpg"), quality=92)
         start = time.perf_counter()
         _stage("build")

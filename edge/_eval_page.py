@@ -14,7 +14,7 @@ from ._terminal import titled
 from .catalog import Reference
 from .errors import ImageError
 from .evaluation import Answer, Confusion, Evaluation, group_rows, percent
-from .files import sha256_of, write_atomic
+from .files import sha256_of, shown_name, write_atomic
 from .source import read_source
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def write_eval_page(
 
 
 def _name(matcher: Matcher) -> str:
-    return matcher.bundle.path.absolute().name
+    return shown_name(matcher.bundle.path.absolute().name)
 
 
 def _figures(evaluation: Evaluation, matcher: Matcher) -> list[str]:
@@ -75,7 +75,7 @@ def _figures(evaluation: Evaluation, matcher: Matcher) -> list[str]:
                 "right at first place": percent(evaluation.recall_at_1),
                 "right among five": percent(evaluation.recall_at_5),
                 "accepted and right": percent(evaluation.correct_accept_rate),
-                f"unknown, accepted all the same (target {evaluation.target_false_accept_rate:.0%})": percent(
+                f"unknown, accepted all the same (target {100 * evaluation.target_false_accept_rate:.3g}%)": percent(
                     evaluation.false_accept_rate
                 ),
                 "calibration error": "–" if error is None else f"{error:.3f}",

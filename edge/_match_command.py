@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ._terminal import complain, print_json
-from .errors import ImageError
+from .errors import ImageError, VectorError
 
 if TYPE_CHECKING:
     from .answers import MatchResult
@@ -26,6 +27,8 @@ def add_options(match: argparse.ArgumentParser) -> None:
 
 def check_options(options: argparse.Namespace) -> None:
     """Refuse what doesn't go together, before anything is loaded. Raises ImageError."""
+    if options.frames and options.labels:
+        raise ImageError("--labels arrived with --frames; expected one of them, labels are of single photos")
     if options.explain is None:
         if options.photos is not None:
             raise ImageError("--photos arrived without --explain; it says where the reference's picture is")
@@ -70,11 +73,21 @@ def _told(decision: TrackDecision, given: int) -> str:
     return f"{title}, {best.confidence:.0%} sure, {looked}"
 
 
-def match_explained(matcher: Matcher, options: argparse.Namespace, where: Where) -> MatchResult:
-    """Match the image and write the picture; the match."""
-    explanation = matcher.explain(options.images[0], photos=options.photos, where=where or None)
+def match_explained(matcher: Matcher, options: argparse.Namespace, where: Where) -> MatchResult | ImageError:
+    """Match the image and write the picture; the match, or why the image can't be read."""
+    count = options.top_k or 5
+    try:
+        explanation = matcher.explain(
+            options.images[0],
+            photos=options.photos,
+            top_k=max(2, count),  # the picture shows the runner-up
+            where=where or None,
+            labels=options.labels,
+        )
+    except (ImageError, VectorError) as error:
+        return error if isinstance(error, ImageError) else ImageError(str(error))
     explanation.save(options.explain)
-    return explanation.result
+    return replace(explanation.result, candidates=explanation.result.candidates[:count])
 
 
 def second_look_told(answer: MatchResult) -> str:

@@ -46,6 +46,12 @@ def open_ort(runtime: Runtime, model: bytes, threads: int) -> OrtSession:
     options.log_severity_level = _FATAL_ONLY
     # Spinning threads starve the neighbours on a small board and win nothing between photos.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Falling back would try the same again, and say so on stdout.
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+    session = onnxruntime.InferenceSession(
+        model,
+        options,
+        providers=["CPUExecutionProvider"],
+        # It makes int8 of the layers that a file of mixed precision keeps in float because int8 hurts them.
+        disabled_optimizers=["WeightBiasQuantization"],
+        enable_fallback=0,  # falling back would try the same again, and say so on stdout
+    )
     return OrtSession(session)

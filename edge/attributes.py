@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
-from typing import TypeAlias
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,14 @@ _TABLE = (
 def conditions_of(where: Where) -> Conditions:
     """A filter in one form, whatever the order and the collections it came in: it can be a key. Raises CatalogError."""
     conditions = []
+    for key in where:
+        if not isinstance(key, str):
+            raise CatalogError(
+                f"the filter {key!r} ({type(key).__name__}) arrived; expected an attribute, like 'category'"
+            )
     for key, wanted in sorted(where.items()):
-        values = (wanted,) if isinstance(wanted, str) else tuple(wanted)
+        several = isinstance(wanted, Iterable) and not isinstance(wanted, (str, bytes))
+        values: tuple[Any, ...] = tuple(wanted) if several else (wanted,)
         for value in values:
             if not isinstance(value, str):
                 raise CatalogError(
@@ -78,12 +84,28 @@ def passing(connection: sqlite3.Connection, conditions: Conditions) -> NDArray[n
 
 def _having(connection: sqlite3.Connection, key: str, value: str) -> NDArray[np.uint32]:
     if key == "sku":
-        return _ids(connection, "SELECT id FROM product WHERE sku = ?", (value,))
+        spelt = spellings(value)
+        return _ids(connection, f"SELECT id FROM product WHERE sku IN ({', '.join('?' * len(spelt))})", spelt)
     return _ids(connection, "SELECT product FROM attribute WHERE key = ? AND value = ?", (key, value))
 
 
 def _ids(connection: sqlite3.Connection, sql: str, values: tuple[str, ...]) -> NDArray[np.uint32]:
     return np.fromiter((row[0] for row in connection.execute(sql, values)), np.uint32)
+
+
+def clean_sku(sku: str) -> str:
+    """A SKU as catalogues are built with it: the same letters may be typed or stored composed or not (macOS names files in parts),
+    and no one sees the blanks around them."""
+    if not sku.isascii():
+        import unicodedata
+
+        sku = unicodedata.normalize("NFC", sku)
+    return sku.strip()
+
+
+def spellings(sku: str) -> tuple[str, ...]:
+    """What to look for where a SKU is asked for: as given, since bundles built before may have it so, and cleaned."""
+    return tuple(spelt for spelt in dict.fromkeys((sku, clean_sku(sku))) if storable(spelt))
 
 
 def storable(text: str) -> bool:

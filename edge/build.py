@@ -13,6 +13,7 @@ from . import device
 from ._codes import Dtype
 from ._vectors import checked_vectors
 from .adapter import Adaptation, Adapter, Floats
+from .attributes import clean_sku
 from .build_report import BuildReport
 from .bundle import ENCODER_ROLES, Bundle, BundleWriter
 from .calibration import calibrate, leave_one_out
@@ -39,7 +40,7 @@ from .image import Resizer
 from .index import VectorIndex, choose_kind
 from .manifest import EncoderCard, IndexRecord, SecondRecord
 from .runtime import choose_runtime, probe
-from .source import read_source
+from .source import CatalogSource, read_source
 from .views import views_per_photo
 
 __all__ = ["BuildReport", "Progress", "add_to_bundle", "build_bundle", "remove_from_bundle", "write_bundle"]
@@ -88,7 +89,7 @@ def build_bundle(
         _probe(card, runtime)
         encoders.append(Encoder(card, model_path.read_bytes(), sessions=workers, runtime=runtime, resizer=resizer))
         encoders[-1].warm_up()
-    report = BuildReport(photos=len(catalogue.photos), ignored=list(catalogue.ignored))
+    report = _report_of(catalogue)
     photos, products = len(catalogue.photos), len(catalogue.skus())
     # A cascade of two is measured on views where products have one photo each.
     no_views = adapt == "off" and (len(encoders) == 1 or photos >= 2 * products)
@@ -111,7 +112,7 @@ def build_bundle(
             else:
                 every = Enrolled.collect_each(stream, dimensions, photos)
                 contents, keep, report.pruned = compose_each(every, adapt, max_references, index, vectors)
-                editor.remove_references(every[0].ids[~keep].tolist())
+                editor.prune_references(every[0].ids[~keep].tolist())
                 report.references -= int((~keep).sum())
             if not len(contents[0].index):
                 first = ": ".join(report.unreadable[0]) if report.unreadable else "no photos"
@@ -144,7 +145,7 @@ def add_to_bundle(
     """
     start = time.perf_counter()
     catalogue = read_source(source)
-    report = BuildReport(photos=len(catalogue.photos), ignored=list(catalogue.ignored))
+    report = _report_of(catalogue)
     with BundleWriter(bundle, existing=True) as writer:
         current = writer.opened()
         workers = workers or os.cpu_count() or 1
@@ -167,7 +168,7 @@ def add_to_bundle(
             dimensions = [encoder.card.dimension for encoder in encoders]
             every = Enrolled.collect_each(stream, dimensions, len(catalogue.photos))
             for one, enrolled in zip(contents, every, strict=True):
-                extend(one, enrolled)
+                extend(one, enrolled, editor.pruned())
             if not report.references and not report.duplicates:
                 raise CatalogError(
                     f"none of the {report.photos} photos in {source} can be used; {report.unreadable[0][1]}"
@@ -235,7 +236,8 @@ def write_bundle(
         editor = CatalogEditor(writer.stage("catalog"))
         try:
             ids = [
-                editor.put_product(product.sku, {**product.attributes, "name": product.name}) for product in products
+                editor.put_product(clean_sku(product.sku), {**product.attributes, "name": product.name})
+                for product in products
             ]
             reference_ids = [editor.add_reference(ids[place], f"{row}", b"") for row, place in enumerate(references)]
             enrolled = Enrolled.of_vectors(
@@ -250,6 +252,13 @@ def write_bundle(
             editor.close()
     report.seconds = time.perf_counter() - start
     return report
+
+
+def _report_of(catalogue: CatalogSource) -> BuildReport:
+    """Of a source that was read, before its photos are."""
+    return BuildReport(
+        photos=len(catalogue.photos), ignored=list(catalogue.ignored), unreadable=list(catalogue.unreadable)
+    )
 
 
 def _probe(card: EncoderCard, runtime: str) -> None:

@@ -13,20 +13,21 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ._version import __version__
 from .adapter import Adaptation
 from .encoder import renamed
 from .errors import BundleDamaged, BundleError, BundleLocked
 from .files import sha256_of, sync_file, sync_folder, write_atomic
-from .manifest import EncoderCard, FileEntry, IndexRecord, Manifest, SecondRecord
+from .manifest import BUNDLE_VERSION, EncoderCard, FileEntry, IndexRecord, Manifest, SecondRecord
 
 MANIFEST = "manifest.json"
 WORK_FOLDER = ".work"
@@ -39,6 +40,7 @@ _SUFFIXES = {"catalog": ".sqlite", **_OF_AN_ENCODER, **{f"{role}2": suffix for r
 "encoder2", "vectors2" and so on."""
 
 Stamp = tuple[int, int, int]
+_Read = TypeVar("_Read")
 
 
 class Bundle:
@@ -51,8 +53,20 @@ class Bundle:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Bundle:
-        """Read the manifest and check every file's size. Raises BundleError, BundleDamaged or BundleVersion."""
+        """Read the manifest and check every file's size; of the next version, if a writer swept files in between. Raises
+        BundleError, BundleDamaged or BundleVersion."""
         folder = Path(path)
+        while True:
+            bundle = cls._of_manifest(folder)
+            problems = (_size_problem(folder, entry) for entry in bundle.manifest.files.values())
+            problem = next((one for one in problems if one), None)
+            if problem is None:
+                return bundle
+            if not bundle.was_replaced():
+                raise BundleDamaged(problem)
+
+    @classmethod
+    def _of_manifest(cls, folder: Path) -> Bundle:
         manifest_path = folder / MANIFEST
         try:
             stamp = read_stamp(folder)
@@ -71,11 +85,14 @@ class Bundle:
         )
         if any(bundle.manifest.files[role].sha256 != card.sha256 for role, card in made_by.items()):
             raise BundleError(f"{manifest_path}: the encoder file is not the one that made the vectors; build it again")
-        for entry in bundle.manifest.files.values():
-            problem = _size_problem(folder, entry)
-            if problem:
-                raise BundleDamaged(problem)
         return bundle
+
+    def was_replaced(self) -> bool:
+        """Whether there is another manifest by now: then a file that is missing is none of today's version."""
+        try:
+            return read_stamp(self.path) != self.stamp
+        except OSError:  # no manifest: nothing took this version's place
+            return False
 
     def file(self, role: str) -> Path:
         """Where the file of a role lies."""
@@ -116,6 +133,21 @@ class Bundle:
             except BundleDamaged as error:
                 problems.append(str(error))
         return problems
+
+
+def read_whole(path: str | os.PathLike[str], read: Callable[[Bundle], _Read]) -> _Read:
+    """What `read` makes of a bundle's files: of the next version, if a writer swept them before they were opened. Raises
+    BundleError and its kin, and what else `read` raises."""
+    while True:
+        bundle = Bundle.open(path)
+        try:
+            return read(bundle)
+        except (BundleDamaged, OSError) as error:
+            if bundle.was_replaced():
+                continue
+            if isinstance(error, OSError):
+                raise BundleDamaged(f"{error.filename} can't be read: {error.strerror}") from error
+            raise
 
 
 def read_stamp(folder: Path) -> Stamp:
@@ -177,6 +209,7 @@ class BundleWriter:
         self._existing = existing
         self._generation = 0
         self._lock = -1
+        self._was_empty = False
 
     def __enter__(self) -> BundleWriter:
         if self._existing and not (self.path / MANIFEST).exists():
@@ -185,6 +218,7 @@ class BundleWriter:
         self._take_lock()
         try:
             self._open_current()
+            self._was_empty = self._was_empty and not any(self.path.iterdir())
             self._sweep()
         except BaseException:
             os.close(self._lock)
@@ -199,7 +233,7 @@ class BundleWriter:
                 self._sweep()
             with contextlib.suppress(OSError):  # a work folder with something in it stays
                 (self.path / WORK_FOLDER).rmdir()
-            if self.current is None and not (self.path / MANIFEST).exists():
+            if self.current is None and not self._was_empty and not (self.path / MANIFEST).exists():
                 with contextlib.suppress(OSError):  # a build that came to nothing leaves nothing
                     self.path.rmdir()
         finally:
@@ -207,6 +241,7 @@ class BundleWriter:
 
     def _take_lock(self) -> None:
         while True:
+            self._was_empty = self.path.is_dir()  # as far as is known: somebody's own folder, to be left there
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
                 lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
@@ -236,13 +271,25 @@ class BundleWriter:
         try:
             self.current = Bundle.open(self.path)
             self._generation = self.current.manifest.generation
-        except BundleDamaged:
-            names = {entry.name for entry in self.path.iterdir()} - {MANIFEST, WORK_FOLDER}
-            # Somebody else's manifest.json, or something of theirs beside ours, is not for a build to replace.
-            if self._existing or not any(map(_is_ours, names)) or not all(_is_ours(n) or _is_staged(n) for n in names):
+        except BundleError:
+            if self._existing or not self._is_replaceable():
                 raise
             with contextlib.suppress(BundleError, OSError):
                 self._generation = Manifest.from_bytes(manifest_path.read_bytes(), str(manifest_path)).generation
+
+    def _is_replaceable(self) -> bool:
+        """Whether what can't be opened is ours for a build to replace: not somebody else's manifest.json, or something of theirs
+        beside ours, nor a bundle that a newer shelfmatch can read."""
+        names = {entry.name for entry in self.path.iterdir()} - {MANIFEST, WORK_FOLDER}
+        if not any(map(_is_ours, names)) or not all(_is_ours(name) or _is_staged(name) for name in names):
+            return False
+        try:
+            version = json.loads((self.path / MANIFEST).read_bytes())["format_version"]
+        except OSError:
+            return False
+        except (ValueError, RecursionError, LookupError, TypeError):
+            return True
+        return not (isinstance(version, int) and version > BUNDLE_VERSION)
 
     def _refuse_foreign_folder(self) -> None:
         """Never write into somebody's folder of photos."""

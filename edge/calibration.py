@@ -81,9 +81,9 @@ def leave_one_out(
 ) -> tuple[Samples, Samples]:
     """What the shop's own photos would score as queries: (known, unknown).
 
-    Known: a photo against all others, where its product has another one. Unknown: a photo against all other products, as if
-    the shop didn't sell its own. At most `limit` photos, evenly spread. `other`: a second encoder's index of the same references,
-    and the weights with which the two scores of a product are added.
+    Known: a photo against all others but its copies, where its product has another one. Unknown: a photo against all other
+    products, as if the shop didn't sell its own. At most `limit` photos, evenly spread. `other`: a second encoder's index of the
+    same references, and the weights with which the two scores of a product are added.
     """
     ids = index.ids
     picks = (
@@ -95,17 +95,18 @@ def leave_one_out(
     vectors = index.vectors(picks) if len(picks) else np.empty((0, index.dimension), np.float32)
     products, counts = np.unique(product_of(ids), return_counts=True)
     photos_of = dict(zip(products.tolist(), counts.tolist(), strict=True))
-    ranked = _ranked_products(index, vectors, own_ids)
+    copies = _copies(index, own_ids)
+    ranked = _ranked_products(index, vectors, copies)
     if other is not None and len(picks):
         order = np.argsort(other[0].ids)
         rows = order[np.searchsorted(other[0].ids, own_ids, sorter=order)]
-        seconds = _ranked_products(other[0], other[0].vectors(rows), own_ids)
+        seconds = _ranked_products(other[0], other[0].vectors(rows), copies)
         ranked = [mean_scores(pair, other[1]) for pair in zip(ranked, seconds, strict=True)]
     known: list[tuple[float, float, int, bool]] = []
     unknown: list[tuple[float, float, int, bool]] = []
-    for own_id, hits in zip(own_ids.tolist(), ranked, strict=True):
+    for own_id, same, hits in zip(own_ids.tolist(), copies, ranked, strict=True):
         own = own_id >> 12
-        if photos_of[own] > 1 and hits:
+        if photos_of[own] > len(same) and hits:
             # As many as the product has: one fewer would give every known query away.
             known.append((*_lead(hits), photos_of[hits[0][0]], hits[0][0] == own))
         others = [hit for hit in hits if hit[0] != own]
@@ -114,18 +115,35 @@ def leave_one_out(
     return _samples(known), _samples(unknown)
 
 
+def _copies(index: VectorIndex, own_ids: NDArray[np.uint32]) -> list[list[int]]:
+    """For each photo the ids of its product's photos with the very same vector, its own among them: one photo in other files."""
+    ids = index.ids
+    products = product_of(ids)
+    order = np.argsort(products, kind="stable")
+    alike: dict[int, list[int]] = {}
+    for product in np.unique(product_of(own_ids)):
+        rows = order[slice(*np.searchsorted(products, [product, product + 1], sorter=order))]
+        by_vector: dict[bytes, list[int]] = {}
+        for own_id, vector in zip(ids[rows].tolist(), index.vectors(rows), strict=True):
+            alike[own_id] = by_vector.setdefault(vector.tobytes(), [])
+            alike[own_id].append(own_id)
+    return [alike[own_id] for own_id in own_ids.tolist()]
+
+
 def _ranked_products(
-    index: VectorIndex, vectors: NDArray[np.float32], own_ids: NDArray[np.uint32]
+    index: VectorIndex, vectors: NDArray[np.float32], left_out: Sequence[Sequence[int]]
 ) -> list[list[tuple[int, float]]]:
-    """For each photo the (product, score) of the best products, itself left out: at least three where the shop has them."""
+    """For each photo the (product, score) of the best products, without some references: at least three where the shop has
+    them."""
     ranked: list[list[tuple[int, float]]] = []
     distinct = len(np.unique(product_of(index.ids)))
     for start in range(0, len(vectors), 64):
-        batch, own = vectors[start : start + 64], own_ids[start : start + 64]
+        batch, without = vectors[start : start + 64], left_out[start : start + 64]
         k = 64
         while True:
             found, scores = index.search(batch, k)
-            lists = [best_products(f[f != o], s[f != o]) for f, s, o in zip(found, scores, own, strict=True)]
+            kept = [~np.isin(f, np.array(ids, np.uint32)) for f, ids in zip(found, without, strict=True)]
+            lists = [best_products(f[here], s[here]) for f, s, here in zip(found, scores, kept, strict=True)]
             if k >= len(index) or min(len(one) for one in lists) >= min(3, distinct):
                 break
             k *= 4

@@ -6,7 +6,8 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import attributes as attribute_table
-from .attributes import Conditions, Where, conditions_of, storable
+from .attributes import Conditions, Where, conditions_of, spellings
 from .errors import BundleDamaged, CatalogError
 
 PHOTO_BITS = 12
@@ -79,6 +80,8 @@ _SCHEMA = """
 CREATE TABLE product (id INTEGER PRIMARY KEY, sku TEXT NOT NULL UNIQUE, name TEXT NOT NULL, attributes TEXT NOT NULL);
 CREATE TABLE reference (id INTEGER PRIMARY KEY, photo TEXT NOT NULL, photo_sha256 BLOB NOT NULL);
 """
+_PRUNED = "TABLE pruned (product INTEGER PRIMARY KEY, photos INTEGER NOT NULL)"
+"""Only where max_references took photos away; readers don't look at it."""
 
 
 class Catalog:
@@ -95,6 +98,7 @@ class Catalog:
         try:
             # What SQLite asks to be escaped in a URI (https://www.sqlite.org/uri.html); urllib costs 5 ms of a cold start.
             escaped = os.fspath(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+            escaped = "/" + escaped.lstrip("/")  # after two slashes a URI names a host
             uri = f"file:{escaped}?mode=ro&immutable=1"
             self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
             self._connection.execute("PRAGMA temp_store = MEMORY")
@@ -135,8 +139,11 @@ class Catalog:
 
     def product_id(self, sku: str) -> int | None:
         """The id of a SKU, None where the shop doesn't have it."""
-        rows = self._query("SELECT id FROM product WHERE sku = ?", (sku,)) if storable(sku) else []
-        return int(rows[0][0]) if rows else None
+        for spelt in spellings(sku):
+            rows = self._query("SELECT id FROM product WHERE sku = ?", (spelt,))
+            if rows:
+                return int(rows[0][0])
+        return None
 
     def references(self, product_id: int) -> list[Reference]:
         """A product's photos by number."""
@@ -219,9 +226,22 @@ class CatalogEditor:
         ).fetchone()[0]
         reference_id = first if last is None else int(last) + 1
         if reference_id >= first + MAX_PHOTOS:
-            raise CatalogError(f"a product holds at most {MAX_PHOTOS:,} photos")
+            reference_id = self._free_number(product_id)
         self._connection.execute("INSERT INTO reference VALUES (?, ?, ?)", (reference_id, photo, photo_sha256))
         return reference_id
+
+    def _free_number(self, product_id: int) -> int:
+        """The lowest id that a removed or pruned photo has left. Raises CatalogError."""
+        taken = {reference.id for reference in self.references(product_id)}
+        first = product_id << PHOTO_BITS
+        for reference_id in range(first, first + MAX_PHOTOS):
+            if reference_id not in taken:
+                return reference_id
+        (sku,) = self._connection.execute("SELECT sku FROM product WHERE id = ?", (product_id,)).fetchone()
+        raise CatalogError(
+            f"one photo more than {MAX_PHOTOS:,} arrived for product {sku!r}; a product holds at most {MAX_PHOTOS:,} photos, "
+            "leave some out"
+        )
 
     def references(self, product_id: int) -> list[Reference]:
         """A product's photos by number."""
@@ -241,14 +261,35 @@ class CatalogEditor:
 
     def product_id(self, sku: str) -> int | None:
         """The id of a SKU, None where there is no such product."""
-        if not storable(sku):
-            return None
-        row = self._connection.execute("SELECT id FROM product WHERE sku = ?", (sku,)).fetchone()
-        return None if row is None else int(row[0])
+        for spelt in spellings(sku):
+            row = self._connection.execute("SELECT id FROM product WHERE sku = ?", (spelt,)).fetchone()
+            if row is not None:
+                return int(row[0])
+        return None
 
-    def remove_references(self, reference_ids: Iterable[int]) -> None:
+    def remove_references(self, reference_ids: Collection[int]) -> None:
         """Forget photos."""
         self._connection.executemany("DELETE FROM reference WHERE id = ?", ((i,) for i in reference_ids))
+        if self._has_pruned():  # a product's prototype goes with its last reference
+            self._connection.executemany(
+                "DELETE FROM pruned WHERE product = ? AND NOT EXISTS (SELECT 1 FROM reference WHERE id >= ? AND id < ?)",
+                ((own, own << PHOTO_BITS, (own + 1) << PHOTO_BITS) for own in {i >> PHOTO_BITS for i in reference_ids}),
+            )
+
+    def prune_references(self, reference_ids: Collection[int]) -> None:
+        """Forget photos that stay part of their products' prototypes, and keep how many those are."""
+        self.remove_references(reference_ids)
+        counts = Counter(reference_id >> PHOTO_BITS for reference_id in reference_ids)
+        if counts:
+            self._connection.execute(f"CREATE {_PRUNED}")
+            self._connection.executemany("INSERT INTO pruned VALUES (?, ?)", sorted(counts.items()))
+
+    def pruned(self) -> dict[int, int]:
+        """Product id → the photos in its prototype that are no references any more."""
+        return dict(self._connection.execute("SELECT * FROM pruned")) if self._has_pruned() else {}
+
+    def _has_pruned(self) -> bool:
+        return bool(self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'pruned'").fetchone())
 
     def remove_product(self, product_id: int) -> list[int]:
         """Forget a product and its photos; the ids of their vectors."""
@@ -288,7 +329,11 @@ def _drop_unusable_words(path: Path) -> None:
         copy.unlink(missing_ok=True)
         connection.execute("ATTACH ? AS copy", (os.fspath(copy),))
         connection.executescript(_SCHEMA.replace("CREATE TABLE ", "CREATE TABLE copy."))
-        for table in ("product", "reference"):
+        tables = ["product", "reference"]
+        if connection.execute("SELECT 1 FROM main.sqlite_master WHERE name = 'pruned'").fetchone():
+            connection.execute(f"CREATE {_PRUNED.replace('pruned', 'copy.pruned')}")
+            tables.append("pruned")
+        for table in tables:
             connection.execute(f"INSERT INTO copy.{table} SELECT * FROM main.{table}")
     finally:
         connection.close()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -26,6 +28,7 @@ from ._terminal import (
 )
 from ._version import __version__
 from .errors import BundleDamaged, ImageError, ShelfmatchError
+from .files import check_can_write
 
 if TYPE_CHECKING:
     from .adapter import Adaptation
@@ -37,16 +40,32 @@ if TYPE_CHECKING:
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, with its complaint on one line."""
+    """argparse, with its complaint on one line. `mixed`: options may stand before and between what has no name, of which there
+    may be none."""
+
+    mixed = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if not self.mixed:
+            return super().parse_known_args(args, namespace)
+        self.mixed = False  # parse_known_intermixed_args comes back here
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self.mixed = True
 
     def error(self, message: str) -> NoReturn:
         self.exit(WRONG_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code: 0 done, 1 the answer is no, 2 wrong input or usage, 130 interrupted."""
+    """Run one command; the exit code: 0 done, 1 the answer is no, 2 wrong input or usage, 130 interrupted.
+
+    SIGTERM raises SystemExit(143) from then on.
+    """
     ready_streams()
     options = _parser().parse_args(arguments)
+    _tidy_on_sigterm()
     try:
         code: int = options.run(options)
         sys.stdout.flush()
@@ -68,20 +87,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return WRONG_INPUT
 
 
+def _tidy_on_sigterm() -> None:
+    """What is temporary goes and processes that were started end, as after an interrupt."""
+    # Only the main thread may, and who ignores or handles it has reasons.
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="shelfmatch", description="Visual product search that runs on the device.")
     parser.add_argument("--version", action="version", version=f"shelfmatch {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(name: str, run: Any, summary: str) -> argparse.ArgumentParser:
+    def command(name: str, run: Any, summary: str, *, mixed: bool = False) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=summary, description=summary)
         sub.set_defaults(run=run)
+        sub.mixed = mixed
         sub.add_argument("--json", action="store_true", help="print JSON instead of text for people")
         return sub
 
     demo = command("demo", _demo, "make a small rendered shop, match unseen photos, write a page with the pictures")
     demo.add_argument("--out", default="demo", metavar="DIR", help="where to write (default: demo)")
-    demo.add_argument("--seed", type=int, default=0, help="another shop (default: 0)")
+    demo.add_argument("--seed", type=_seed, default=0, metavar="N", help="another shop, 0 to 499 (default: 0)")
 
     build = command("build", _build, "catalogue → bundle")
     build.add_argument(
@@ -163,6 +190,12 @@ def _parser() -> argparse.ArgumentParser:
 def _whole(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} arrived, expected a whole number")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) > 499:
+        raise argparse.ArgumentTypeError(f"{text!r} arrived, expected a whole number from 0 to 499")
     return int(text)
 
 
@@ -304,7 +337,7 @@ def _print_report(options: argparse.Namespace, report: BuildReport, headline: st
 
 def describe_decision(decision: dict[str, Any]) -> str:
     """The decision's record as a sentence."""
-    target = f"{decision['target_false_accept_rate']:.0%} false accepts"
+    target = f"{100 * decision['target_false_accept_rate']:.3g}% false accepts"
     if decision["method"] == "default":
         return f"threshold: a default, since the shop is too small to calibrate (target {target})"
     how = {
@@ -334,12 +367,11 @@ def _match(options: argparse.Namespace) -> int:
         if options.frames:
             return DONE if _match_command.match_frames(matcher, options, where) else WRONG_INPUT
         if options.explain is not None:
-            explained = _match_command.match_explained(matcher, options, where)
-            print_json(explained.to_dict()) if options.json else _print_match(explained, options.top_k)
-            return DONE
-        answers = matcher.match_many(
-            options.images, top_k=options.top_k or 5, where=where, labels=options.labels, workers=workers
-        )
+            answers = iter([_match_command.match_explained(matcher, options, where)])
+        else:
+            answers = matcher.match_many(
+                options.images, top_k=options.top_k or 5, where=where, labels=options.labels, workers=workers
+            )
         for image, answer in zip(options.images, answers, strict=True):
             if isinstance(answer, ImageError):
                 failed = True
@@ -372,10 +404,13 @@ def _print_match(answer: MatchResult, top_k: int | None) -> None:
 
 
 def _info(options: argparse.Namespace) -> int:
-    from .bundle import Bundle
+    from .bundle import Bundle, read_whole
     from .catalog import Catalog
 
-    bundle = Bundle.open(options.bundle)
+    def read(bundle: Bundle) -> tuple[Bundle, Catalog | None]:
+        return bundle, Catalog(bundle.check("catalog")) if options.products else None
+
+    bundle, catalog = read_whole(options.bundle, read)
     manifest = bundle.manifest
     record: dict[str, Any] = {
         "bundle": options.bundle,
@@ -392,11 +427,13 @@ def _info(options: argparse.Namespace) -> int:
         **({} if manifest.second is None else {"second": manifest.second.to_dict()}),
     }
     products = []
-    if options.products:
-        catalog = Catalog(bundle.check("catalog"))
+    if catalog is not None:
         for product_id, product in catalog.products():
-            photos = len(catalog.references(product_id))
-            products.append({"sku": product.sku, "name": product.name, **product.attributes, "photos": photos})
+            row: dict[str, Any] = {"sku": product.sku, "name": product.name, **product.attributes}
+            row["photos"] = len(catalog.references(product_id))
+            if product.attributes:  # also by themselves, as candidates have them: a column may be called photos
+                row["attributes"] = dict(product.attributes)
+            products.append(row)
         catalog.close()
         record["product_list"] = products
     if options.json:
@@ -419,7 +456,9 @@ def _info(options: argparse.Namespace) -> int:
         print(
             "  "
             + ", ".join(
-                f"{key} {value}" if key != "sku" else str(value) for key, value in product_record.items() if value
+                f"{key} {value}" if key != "sku" else str(value)
+                for key, value in product_record.items()
+                if value and key != "attributes"
             )
         )
     return DONE
@@ -440,7 +479,8 @@ def _verify(options: argparse.Namespace) -> int:
 
     try:
         bundle = Bundle.open(options.bundle)
-        problems = bundle.verify()
+        while (problems := bundle.verify()) and bundle.was_replaced():
+            bundle = Bundle.open(options.bundle)
     except BundleDamaged as error:
         problems = [str(error)]
     if options.json:
@@ -454,6 +494,8 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _eval(options: argparse.Namespace) -> int:
+    if options.report is not None:
+        check_can_write(options.report)
     with _open_matcher(options.bundle, options.workers) as matcher:
         return _cli_around.run_eval(options, matcher)
 

@@ -5,7 +5,7 @@ In memory only: `build` makes these out of photos, changes them, and writes them
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -108,8 +108,9 @@ def decide_pair(
     )
 
 
-def extend(contents: Contents, enrolled: Enrolled) -> None:
-    """More references, and what they change in their products' prototypes."""
+def extend(contents: Contents, enrolled: Enrolled, pruned: Mapping[int, int]) -> None:
+    """More references, and what they change in their products' prototypes; `pruned`: product → how many photos besides its
+    references are in that already."""
     if not len(enrolled.ids):
         return
     if contents.adapter is not None:
@@ -118,10 +119,9 @@ def extend(contents: Contents, enrolled: Enrolled) -> None:
     contents.index.add(enrolled.ids, enrolled.adapted(contents.adapter))
     if contents.prototypes is not None and contents.adapter is not None:
         products, means = prototypes(contents.adapter, enrolled.pictures(most=len(enrolled.ids)))
-        counts = [
-            np.array([(of == product).sum() for product in products]) for of in (before, product_of(enrolled.ids))
-        ]
-        merge_prototypes(contents.prototypes, products, means, counts[0], counts[1])
+        had = np.array([(before == product).sum() + pruned.get(int(product), 0) for product in products])
+        added = np.array([(product_of(enrolled.ids) == product).sum() for product in products])
+        merge_prototypes(contents.prototypes, products, means, had, added)
 
 
 def remove(contents: Contents, ids: NDArray[np.uint32]) -> None:

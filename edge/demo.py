@@ -62,11 +62,12 @@ class DemoResult:
 
 
 def run_demo(out: Path, *, seed: int = 0, progress: Callable[[str, str], Progress] | None = None) -> DemoResult:
-    """Render, build, match, write `out`/index.html. Raises CatalogError if `out` holds somebody's files."""
-    _claim(out)
+    """Render, build, match, write `out`/index.html. Raises CatalogError if `out` holds somebody's files, ValueError for a seed
+    outside 0 to 499."""
     bar: Callable[[str, str], Any] = progress or (lambda description, unit: lambda stream, total: stream)
     sold = _mostly_distinct(rendered.make_shop(3 * PRODUCTS, seed=2 * seed))
     strangers = rendered.make_shop(UNKNOWN_QUERIES, seed=2 * seed + 1)
+    _claim(out)
     catalogue = _write_catalogue(out, sold, bar("render catalogue", "photo"))
     queries = _write_queries(out, sold, strangers, bar("render queries", "photo"))
     bundle = out / "shop.bundle"
@@ -90,13 +91,18 @@ def _mostly_distinct(products: Sequence[rendered.Product]) -> list[rendered.Prod
 
 
 def _claim(out: Path) -> None:
-    """Use an empty or new folder, or one of an earlier demo, which is cleared."""
-    if out.is_dir() and any(out.iterdir()):
-        if not (out / _MARK).is_file():
+    """Use an empty or new folder, or one of an earlier demo, which is cleared; it may be a link, or where the user stands."""
+    folder = out.resolve()
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / _MARK).is_file():
             raise CatalogError(f"{out} holds files that are no demo; choose another folder with --out")
-        shutil.rmtree(out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / _MARK).write_text("made by shelfmatch demo; cleared by the next one\n")
+        for child in list(folder.iterdir()):
+            if child.is_dir() and not child.is_symlink():
+                shutil.rmtree(child)
+            elif child.name != _MARK:  # which says whose the folder is until all is gone
+                child.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _MARK).write_text("made by shelfmatch demo; cleared by the next one\n")
 
 
 def _write_catalogue(out: Path, sold: Sequence[rendered.Product], progress: Any) -> Path:

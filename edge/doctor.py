@@ -31,10 +31,13 @@ class Diagnosis:
     @property
     def summary(self) -> str:
         """The answer in a sentence."""
-        broken = [check.name for check in self.checks if check.status == "problem" and check.name != "main job"]
+        problems = [check for check in self.checks if check.status == "problem" and check.name != "main job"]
         if self.can_run:
+            broken = [check.name for check in problems if check.name != "memory"]
             rest = f" Broken, but not needed for it: {', '.join(broken)}." if broken else ""
-            return f"This machine can do the main job; its runtime is {self.runtime}.{rest}"
+            short = " It is short of memory, though: see above." if len(broken) < len(problems) else ""
+            return f"This machine can do the main job; its runtime is {self.runtime}.{rest}{short}"
+        broken = [check.name for check in problems if check.needed]
         why = f"mend first: {', '.join(broken)}." if broken else self.checks[-1].finding
         return f"This machine can't do the main job yet: {why}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from .measures import ReliabilityBin, error_of, reliability, wilson
 from .source import read_rows
 
 if TYPE_CHECKING:
+    from .catalog import Catalog
     from .enrolling import Progress
 
 MRR_DEPTH = 100
@@ -140,7 +141,7 @@ class Evaluation(Rates):
             (
                 "unknown: accepted all the same",
                 f"{percent(self.false_accept_rate)}{_interval(self.false_accept_interval)}, "
-                f"target {self.target_false_accept_rate:.0%}",
+                f"target {100 * self.target_false_accept_rate:.3g}%",
             ),
             ("known against unknown, AUROC", _decimal(self.auroc)),
             ("calibration error of confidence", _decimal(self.calibration_error)),
@@ -240,13 +241,8 @@ def evaluate(
 
     Raises CatalogError if a query names a SKU that the shop doesn't have, or no product has an attribute of `by`.
     """
-    listed = list(queries) if isinstance(queries, Sequence) and not isinstance(queries, str) else read_queries(queries)
-    for query in listed:
-        if query.sku and matcher.catalog.product_id(query.sku) is None:
-            raise CatalogError(
-                f"query {query.label} has the SKU {query.sku!r}, which the bundle doesn't; "
-                "leave the SKU empty for products the shop doesn't sell"
-            )
+    given = list(queries) if isinstance(queries, Sequence) and not isinstance(queries, str) else read_queries(queries)
+    listed = [_as_catalogued(query, matcher.catalog) for query in given]
     by = (by,) if isinstance(by, str) else by
     _check_attributes(matcher, by)
     stream: Any = matcher.match_many([query.path for query in listed], top_k=MRR_DEPTH, workers=workers)
@@ -263,6 +259,20 @@ def evaluate(
     result.unreadable = unreadable
     result.by = {attribute: _rates_by(answers, _value_of(matcher, attribute)) for attribute in by}
     return result
+
+
+def _as_catalogued(query: Query, catalog: Catalog) -> Query:
+    """The query with its SKU as the catalogue spells it, which answers are compared with. Raises CatalogError."""
+    if not query.sku:
+        return query
+    product_id = catalog.product_id(query.sku)
+    if product_id is None:
+        raise CatalogError(
+            f"query {query.label} has the SKU {query.sku!r}, which the bundle doesn't; "
+            "leave the SKU empty for products the shop doesn't sell"
+        )
+    sku = catalog.product(product_id).sku
+    return query if sku == query.sku else replace(query, sku=sku)
 
 
 def _check_attributes(matcher: Matcher, by: Sequence[str]) -> None:
@@ -328,9 +338,9 @@ def _value_of(matcher: Matcher, attribute: str) -> Callable[[Query], str | None]
     def value(query: Query) -> str | None:
         product_id = matcher.catalog.product_id(query.sku) if query.sku else None
         if product_id is None:
-            return query.attributes.get(attribute)
+            return query.attributes.get(attribute) or None
         product = matcher.catalog.product(product_id)
-        return {"sku": product.sku, "name": product.name, **product.attributes}.get(attribute)
+        return {"sku": product.sku, "name": product.name, **product.attributes}.get(attribute) or None
 
     return value
 

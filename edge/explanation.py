@@ -161,12 +161,19 @@ def find_reference_photo(
     if folder is None:
         return None
     root = Path(folder)
-    root = root.parent if root.is_file() else root  # the CSV that the shop was built from will do
+    listed: dict[str, list[Path]] = {}
+    if root.is_file():  # the CSV that the shop was built from, which knows of photos outside its folder
+        from .source import read_source
+
+        for photo in read_source(root).photos:
+            listed.setdefault(photo.label, []).append(photo.path)
+        root = root.parent
     if not root.is_dir():
         raise CatalogError(f"{folder} is not a folder; expected the one that the bundle was built from")
     for reference in references:
-        with contextlib.suppress(ImageError):
-            data = read_photo(root / reference.photo)
-            if hashlib.sha256(data).digest() == reference.photo_sha256:
-                return data, reference.photo
+        for path in listed.get(reference.photo, [root / reference.photo]):
+            with contextlib.suppress(ImageError):
+                data = read_photo(path)
+                if hashlib.sha256(data).digest() == reference.photo_sha256:
+                    return data, reference.photo
     return None

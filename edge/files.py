@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -26,15 +28,46 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write beside `path`, which takes its name at the end. Whoever has the old one open keeps it."""
+    """A file to write beside `path`, which takes its name at the end. Whoever has the old one open keeps it. An OSError names
+    `path`, which its reader knows, and not the file beside it."""
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:
         with temporary.open("xb") as file:
             yield file
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and str(error.filename) in ("None", str(temporary)):
+            error.filename, error.filename2 = str(path), None
         raise
+
+
+def check_can_write(given: str | os.PathLike[str]) -> None:
+    """Before long work whose result goes there: whether `write_atomic` could write this file now. Raises OSError that names it
+    and says what is wrong with it."""
+    name = os.fspath(given)
+    path = Path(name)
+    if path.is_dir() or path.name in ("", "..") or name.endswith("/"):
+        raise OSError(errno.EISDIR, "a folder arrived; expected the name of a file to write", name or "''")
+    if not path.parent.is_dir():
+        raise OSError(errno.ENOENT, f"{path.parent} is no folder; make it first", name)
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is a device or a pipe; expected the name of a file to write", name)
+    try:
+        with contextlib.suppress(_Probed), replacing(path):
+            raise _Probed
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}; name a file that can be written", name) from error
+
+
+class _Probed(Exception):
+    """Leaves a file that is only tried."""
+
+
+def shown_name(name: str) -> str:
+    """A file's name that any document can hold: what isn't UTF-8 as escapes."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def sync_file(path: Path) -> None:

@@ -246,8 +246,19 @@ def _discriminants(
 
 def has_second_photos(pictures: Pictures) -> bool:
     """Whether enough products have two photos: then photos are held out, otherwise views are."""
-    _, counts = np.unique(pictures.products[~pictures.is_view], return_counts=True)
-    return bool((counts > 1).mean() >= 0.5)
+    products = np.unique(pictures.products[~pictures.is_view])
+    return bool(len(products)) and len(_with_second_photos(pictures)) / len(products) >= 0.5
+
+
+def _with_second_photos(pictures: Pictures) -> set[int]:
+    """Products whose photos differ: one photo saved twice is still one."""
+    first: dict[int, bytes] = {}
+    found: set[int] = set()
+    for row in np.flatnonzero(~pictures.is_view):
+        product, vector = int(pictures.products[row]), pictures.vectors[row].tobytes()
+        if first.setdefault(product, vector) != vector:
+            found.add(product)
+    return found
 
 
 def _hold_out(pictures: Pictures, by_photo: bool) -> dict[Choice, Held]:
@@ -312,15 +323,18 @@ def scores_under(
 def _groups(pictures: Pictures, rows: Floats, by_photo: bool) -> NDArray[np.int64]:
     """(N,) number of the group of like pictures, 0 to GROUPS-1, in which each is held out; -1: never.
 
-    Groups are found among a product's photos, and views go with their photo. A product with one photo always keeps it: where
-    others have more it is never held out, and where none has, its views are.
+    Groups are found among a product's photos, and views go with their photo. A product with one photo, or one in several
+    copies, always keeps it: where others have more it is never held out, and where none has, its views are.
     """
     groups = np.full(len(pictures), -1)
+    several = _with_second_photos(pictures) if by_photo else set()
     for product in np.unique(pictures.products):
         own = np.flatnonzero(pictures.products == product)
         photos = own[~pictures.is_view[own]]
-        if by_photo and len(photos) > 1:
+        if int(product) in several:
             found = _clusters(rows[photos] - rows[photos].mean(axis=0), GROUPS)
+            if not found.any():  # they differ in nothing that the components show
+                continue
             of_photo = dict(zip(pictures.photos[photos].tolist(), found.tolist(), strict=True))
             groups[own] = [of_photo[photo] for photo in pictures.photos[own].tolist()]
         elif not by_photo:

@@ -300,7 +300,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image.load()
         return image
     if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_to_8_bit(np.asarray(image))).convert("RGB")
+        values = np.asarray(image)
+        pixels = _to_8_bit(values)
+        see_through = image.info.get("transparency")
+        if isinstance(see_through, int):  # one 16-bit grey of a PNG
+            pixels = np.where(values == see_through, np.uint8(255), pixels)
+        return Image.fromarray(pixels).convert("RGB")
     if image.mode == "La":
         image = image.convert("LA")
     if image.has_transparency_data:

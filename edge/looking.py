@@ -122,12 +122,14 @@ def explanation_of(
     image: ImageSource,
     photos: str | os.PathLike[str] | None,
     grid: tuple[int, int],
+    top_k: int,
     where: Where | None,
+    labels: Sequence[str],
     limits: Limits,
 ) -> Explanation:
-    """Match a photo and explain the best candidate, accepted or not."""
+    """Match a photo and explain the best candidate, accepted or not, with one version of the bundle from start to end."""
     version = matcher._fresh()
-    result = matcher.match(image, where=where)
+    result = matcher._match(version, image, top_k, where, labels)
     own = _allowed_each(version, {"sku": result.candidates[0].sku}) if result.candidates else [None, None]
     nearest: list[int] = []
 

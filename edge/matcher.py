@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from . import device
 from .answers import MatchResult
 from .attributes import Where
-from .bundle import Bundle, Stamp, read_stamp
+from .bundle import Bundle, Stamp, read_stamp, read_whole
 from .catalog import Catalog, Reference
 from .encoder import Encoder
-from .errors import BundleDamaged, BundleError, ImageError, ShelfmatchError, VectorError
+from .errors import BundleError, ImageError, ShelfmatchError, VectorError
 from .gallery import Gallery
 from .image import DEFAULT_LIMITS, ImageSource, Limits, source_name
 from .index import VectorIndex
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from .neighbours import Neighbour
     from .tracking import Tracker
 
+_LONGEST_WAIT_S = 60.0
+"""Between two looks at a version that can't be used."""
+
 
 class Matcher:
     """Names the products on photos. Safe to share between threads; follows the bundle when it is changed.
@@ -36,14 +39,17 @@ class Matcher:
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any], limits: Limits, follow: bool, look_again: bool) -> None:
-        self._path = path
+        absolute = path.absolute()  # a relative one would name another bundle after os.chdir
+        self._path = path  # while it is opened: messages name what was asked for
         self._settings = settings
         self._limits = limits
         self._follow = follow
         self._looks_again = look_again
         self._reload_lock = threading.Lock()
         self._refused: Stamp | None = None
+        self._wait_s, self._look_from = 1.0, 0.0
         self._version: Version | None = self._load(None)
+        self._path = absolute
 
     @classmethod
     def open(
@@ -125,8 +131,14 @@ class Matcher:
         "coffee"]}, either. `labels`: attributes that the nearest products (that pass `where`) vote on, also for products the
         shop doesn't sell. Raises ImageError if the photo can't be read, CatalogError for an attribute that no product has.
         """
+        return self._match(None, image, top_k, where, labels)
+
+    def _match(
+        self, version: Version | None, image: ImageSource, top_k: int, where: Where | None, labels: Sequence[str]
+    ) -> MatchResult:
+        """`version`: to match with; None for the bundle's current one."""
         start = time.perf_counter()
-        version = self._fresh()
+        version = version or self._fresh()
         embedding = version.encoder.embed_timed(image, self._limits)
         before_search = time.perf_counter()
         allowed = version.allowed(where)
@@ -185,16 +197,18 @@ class Matcher:
         *,
         photos: str | os.PathLike[str] | None = None,
         grid: tuple[int, int] = (8, 8),
+        top_k: int = 5,
         where: Where | None = None,
+        labels: Sequence[str] = (),
     ) -> Explanation:
         """What a match rests on: `grid` (rows, columns) parts of the photo are covered one by one, a run of the encoder each.
 
-        `photos`: the folder or CSV that the bundle was built from, to show the reference; bundles hold no pictures. Raises
-        ImageError if the photo can't be read, CatalogError if the folder isn't there.
+        `top_k`, `where` and `labels` as for `match`; `photos`: the folder or CSV that the bundle was built from, to show the
+        reference; bundles hold no pictures. Raises ImageError if the photo can't be read, CatalogError if the folder isn't there.
         """
         from .looking import explanation_of
 
-        return explanation_of(self, image, photos, grid, where, self._limits)
+        return explanation_of(self, image, photos, grid, top_k, where, labels, self._limits)
 
     def match_many(
         self,
@@ -243,37 +257,31 @@ class Matcher:
     def _fresh(self) -> Version:
         """The version in use, after taking over a new one if the bundle changed.
 
-        A new version that can't be used (half copied, damaged) is left alone until it changes again: a kiosk goes on with
-        the one it has.
+        A new version that can't be used (half copied, damaged) is looked at again when its manifest changes, and after 1, 2, 4 …
+        s: copied in the order of their names, the vectors come after the manifest. A kiosk goes on with the one it has.
         """
         version = self._current()
         if not self._follow:
             return version
         stamp = read_stamp_or_none(self._path)
-        if stamp is None or stamp in (version.bundle.stamp, self._refused):
+        if stamp is None or stamp == version.bundle.stamp:
+            return version
+        if stamp == self._refused and time.monotonic() < self._look_from:
             return version
         if self._reload_lock.acquire(blocking=False):  # one thread loads, the others go on with what there is
             try:
                 if self._version is not None:
                     self._version = self._load(version)
             except ShelfmatchError:
-                self._refused = stamp
+                self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S) if stamp == self._refused else 1.0
+                self._refused, self._look_from = stamp, time.monotonic() + self._wait_s
             finally:
                 self._reload_lock.release()
         return self._current()
 
     def _load(self, previous: Version | None) -> Version:
         """Load a version, again if a writer replaced it meanwhile."""
-        while True:
-            bundle = Bundle.open(self._path)
-            try:
-                return load_version(bundle, self._settings, previous)
-            except (BundleDamaged, OSError) as error:
-                if read_stamp_or_none(self._path) not in (None, bundle.stamp):
-                    continue
-                if isinstance(error, OSError):
-                    raise BundleDamaged(f"{error.filename} can't be read: {error.strerror}") from error
-                raise
+        return read_whole(self._path, lambda bundle: load_version(bundle, self._settings, previous))
 
     def similar(self, sku: str, *, top_k: int = 5, where: Where | None = None) -> tuple[Neighbour, ...]:
         """The other products most like this one, best first: see `neighbours.similar`. `where` as for `match`.

@@ -62,7 +62,7 @@ def page(title: str, body: Iterable[str]) -> bytes:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>'
         f"<body><main>{''.join(body)}</main></body></html>\n"
-    ).encode()
+    ).encode(errors="backslashreplace")  # names of files that aren't UTF-8
 
 
 def figures(values: Mapping[str, str]) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .attributes import clean_sku
 from .errors import CatalogError
 
 PHOTO_SUFFIXES = frozenset(
@@ -43,11 +43,13 @@ class SourcePhoto:
 
 @dataclass(frozen=True, slots=True)
 class CatalogSource:
-    """What a folder or a CSV holds: photos in a fixed order, attributes by SKU, and files that are no photos."""
+    """What a folder or a CSV holds: photos in a fixed order, attributes by SKU, files that are no photos, and (label, reason) of
+    folders that can't be read."""
 
     photos: tuple[SourcePhoto, ...]
     attributes: Mapping[str, Mapping[str, str]]
     ignored: tuple[str, ...] = ()
+    unreadable: tuple[tuple[str, str], ...] = ()
 
     def skus(self) -> list[str]:
         """The products, each once, in the order of their photos."""
@@ -63,6 +65,10 @@ def read_source(source: str | os.PathLike[str]) -> CatalogSource:
         found = _read_csv(path)
     else:
         raise CatalogError(f"{path} does not exist; expected a folder of folders named by SKU, or a CSV")
+    if not found.photos and found.unreadable:
+        raise CatalogError(
+            f"{path} holds no photos that can be read; the first folder: {': '.join(found.unreadable[0])}"
+        )
     if not found.photos:
         raise CatalogError(
             f"{path} holds no photos; expected {path.name}/SKU/photo.jpg, or a CSV with the header image,sku"
@@ -72,16 +78,45 @@ def read_source(source: str | os.PathLike[str]) -> CatalogSource:
 
 def _read_folder(root: Path) -> CatalogSource:
     photos, ignored = [], []
-    for path in sorted(root.rglob("*")):
-        parts = path.relative_to(root).parts
-        if any(part.startswith(".") for part in parts) or path.is_dir():
-            continue
-        label = "/".join(parts).encode(errors="replace").decode()  # names that aren't UTF-8 get question marks
-        if len(parts) < 2 or path.suffix.lower() not in PHOTO_SUFFIXES:
+    unreadable: list[tuple[str, str]] = []
+    for path in sorted(_files(root, unreadable)):
+        label = _shown(path, root)
+        if path.parent == root or path.suffix.lower() not in PHOTO_SUFFIXES:
             ignored.append(label)
         else:
-            photos.append(SourcePhoto(path, label, _checked_sku(parts[0], label)))
-    return CatalogSource(tuple(photos), {}, tuple(ignored))
+            photos.append(SourcePhoto(path, label, _checked_sku(path.relative_to(root).parts[0], label)))
+    return CatalogSource(tuple(photos), {}, tuple(ignored), tuple(sorted(unreadable)))
+
+
+def _files(root: Path, unreadable: list[tuple[str, str]]) -> Iterator[Path]:
+    """What lies in a folder and those in it, links followed but for those to a folder that they lie in; nothing hidden."""
+    waiting: list[tuple[Path, tuple[tuple[int, int], ...]]] = [(root, ())]
+    while waiting:
+        folder, above = waiting.pop()
+        try:
+            info = folder.stat()
+            own = info.st_dev, info.st_ino
+            entries = [] if own in above else list(folder.iterdir())
+        except OSError as error:
+            unreadable.append((_shown(folder, root), f"the folder can't be read: {error.strerror or error}"))
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            try:
+                is_folder = entry.is_dir()
+            except OSError as error:
+                unreadable.append((_shown(entry, root), f"it can't be looked at: {error.strerror or error}"))
+                continue
+            if is_folder:
+                waiting.append((entry, (*above, own)))
+            else:
+                yield entry
+
+
+def _shown(path: Path, root: Path) -> str:
+    """Its path inside the source; names that aren't UTF-8 get question marks."""
+    return path.relative_to(root).as_posix().encode(errors="replace").decode()
 
 
 def _read_csv(path: Path) -> CatalogSource:
@@ -103,20 +138,21 @@ def _read_csv(path: Path) -> CatalogSource:
 
 def _label(image: str, folder: Path) -> str:
     """What a bundle may know of a photo's place: nothing above the source."""
-    if not Path(image).is_absolute():
-        return image
-    with contextlib.suppress(ValueError):
-        return Path(image).relative_to(folder.absolute()).as_posix()
-    return "/".join(Path(image).parts[-2:])
+    top = os.path.normpath(folder.absolute())
+    place = Path(os.path.normpath(Path(top, image)))
+    if place.is_relative_to(top):
+        return place.relative_to(top).as_posix()
+    parts = Path(os.path.normpath(image)).parts
+    return "/".join([part for part in parts if not part.startswith("/")][-2:])
 
 
 def read_rows(path: Path, required: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
     """(line number, row) of a CSV whose header has at least the required columns; empty rows and columns without a name
-    are left out. Raises CatalogError."""
+    are left out, and cells are on one line. Raises CatalogError."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
-            header = [name.strip() for name in reader.fieldnames or []]
+            header = [" ".join(name.split()) for name in reader.fieldnames or []]
             reader.fieldnames = header
             missing = [column for column in required if column not in header]
             if missing:
@@ -132,13 +168,19 @@ def read_rows(path: Path, required: Sequence[str]) -> list[tuple[int, dict[str, 
                     continue
                 if None in row or None in row.values():
                     raise CatalogError(f"{path} line {reader.line_num} has more or fewer fields than the header")
-                rows.append((reader.line_num, {key: value.strip() for key, value in row.items() if key}))
+                rows.append((reader.line_num, {key: _cell(key, value) for key, value in row.items() if key}))
             return rows
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CatalogError(f"{path} can't be read as a CSV in UTF-8: {error}") from error
 
 
+def _cell(column: str, text: str) -> str:
+    """Without the blanks around it; in what is only shown, a line break is a blank. File names and SKUs are as they are."""
+    return text.strip() if column in ("image", "sku") else " ".join(text.split())
+
+
 def _checked_sku(sku: str, where: str) -> str:
-    if not sku or len(sku) > 200 or not sku.isprintable():
+    cleaned = clean_sku(sku)
+    if not cleaned or len(cleaned) > 200 or not cleaned.isprintable():
         raise CatalogError(f"{where}: SKU {sku[:40]!r} arrived; expected 1 to 200 printable characters")
-    return sku
+    return cleaned

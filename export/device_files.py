@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -89,4 +90,9 @@ def latencies_ms(encoders: Sequence[Encoder], pixels: Pixels) -> list[float]:
 
 def card_bytes(card: EncoderCard) -> bytes:
     """The card as its file holds it."""
-    return (json.dumps(card.to_dict(), indent=2, ensure_ascii=False) + "\n").encode()
+    return json_bytes(card.to_dict())
+
+
+def json_bytes(record: Any) -> bytes:
+    """As a file. Names of files that are no Unicode have question marks in them."""
+    return (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode(errors="replace")

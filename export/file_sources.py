@@ -17,13 +17,14 @@ from ..edge.encoder import read_card
 from ..edge.errors import ShelfmatchError
 from ..edge.image import Pixels
 from ..edge.manifest import EncoderCard, Format
-from ..edge.runtime import Session, choose_runtime, open_session
+from ..edge.runtime import Session, TensorInfo, choose_runtime, open_session
 from . import onnx_graph, tflite_graph
 from .cutting import cut, inner_tensors
+from .device_files import card_for, encoder_for
 from .encoders import Projection, SourceEncoder, Vectors
 from .errors import ExportError, SourceError
 from .preprocessing import Overrides, Preprocessing, from_card
-from .tools import quiet
+from .tools import need, quiet
 
 ONNX2TF = "SHELFMATCH_ONNX2TF"
 """Names the onnx2tf command, which lives in an environment of its own (it pins other versions of what we use)."""
@@ -39,6 +40,9 @@ def onnx_file(path: Path, output: str | None, overrides: Overrides) -> SourceEnc
     layout, size, dtype = _image_input(path, session)
     card = _card_beside(path)
     found = from_card(card) if card else None
+    with quiet(f"reading {path.name}"):
+        if onnx_graph.is_quantized(data):
+            raise SourceError(f"{path.name} is quantized already; expected the float network it was made from")
     if dtype != "float32":
         core = onnx_graph.with_float_input(data) if dtype == "uint8" else None
         if core is None:
@@ -46,7 +50,7 @@ def onnx_file(path: Path, output: str | None, overrides: Overrides) -> SourceEnc
         data, found = core, _of_pixels(path, found, size, overrides)
     preprocessing = _sized(overrides, found, size, path.name)
     with tempfile.TemporaryDirectory(prefix="shelfmatch-cut-") as folder:
-        data = _cut_at_feature(path, data, output, session, Path(folder) / path.name)
+        data = _cut_at_feature(path, data, output, session, Path(folder))
     float_model = onnx_graph.named_nodes(onnx_graph.with_normalization(onnx_graph.tidy(data), preprocessing, layout))
     embed, dimension = _reference(path, float_model, "onnx", layout, size)
     return SourceEncoder(
@@ -70,9 +74,10 @@ def tflite_file(path: Path, output: str | None, overrides: Overrides) -> SourceE
     layout, size, dtype = _image_input(path, session)
     card = _card_beside(path)
     with tempfile.TemporaryDirectory(prefix="shelfmatch-cut-") as folder:
-        data = _cut_at_feature(path, data, output, session, Path(folder) / path.name)
+        data = _cut_at_feature(path, data, output, session, Path(folder))
     to_onnx = (
-        "no well-kept converter from TFLite exists that works beside the others; export the network it was made from"
+        "no well-kept converter from TFLite exists that works beside the others; --to tflite, or export the network it was made "
+        "from"
     )
     common: dict[str, Any] = {
         "name": path.stem,
@@ -81,10 +86,18 @@ def tflite_file(path: Path, output: str | None, overrides: Overrides) -> SourceE
         "details": {"output": output},
     }
     found = from_card(card) if card else None
-    core = data if dtype == "float32" else tflite_graph.with_float_input(data) if dtype == "uint8" else None
+    core: bytes | None = None
+    with quiet(f"reading {path.name}"):
+        if not tflite_graph.is_quantized(data):
+            core = data if dtype == "float32" else tflite_graph.with_float_input(data) if dtype == "uint8" else None
+    if core is not None and dtype == "uint8":
+        found = _of_pixels(path, found, size, overrides)
+    elif dtype == "float32":
+        found = found or _from_metadata(path)
+    elif found is None and overrides.mean is None:
+        found = Preprocessing(size[1], size[0], None, None, read_from="the file's own input")
+    preprocessing = _sized(overrides, found, size, path.name)
     if core is not None:
-        found = (found or _from_metadata(path)) if dtype == "float32" else _of_pixels(path, found, size, overrides)
-        preprocessing = _sized(overrides, found, size, path.name)
         float_model = tflite_graph.with_signature(core)
         embed, dimension = _reference(path, float_model, "tflite", layout, size, preprocessing)
         return SourceEncoder(
@@ -92,13 +105,19 @@ def tflite_file(path: Path, output: str | None, overrides: Overrides) -> SourceE
             writers={"tflite": partial(_write_tflite, float_model)}, refused={"onnx": to_onnx},
             takes_normalized=preprocessing.mean is not None, **common,
         )  # fmt: skip
-    found = found or Preprocessing(size[1], size[0], None, None, read_from="the file's own input")
-    preprocessing = _sized(overrides, found, size, path.name)
-    embed, dimension = _reference(path, data, "tflite", layout, size)
-    return SourceEncoder(
-        preprocessing=preprocessing, dimension=dimension, embed=embed, writers={}, finished={"tflite": data},
-        refused={"onnx": to_onnx}, **common,
-    )  # fmt: skip
+
+    def finished(embed: Callable[[Pixels], Vectors], dimension: int) -> SourceEncoder:
+        return SourceEncoder(
+            preprocessing=preprocessing, dimension=dimension, embed=embed, writers={}, finished={"tflite": data},
+            refused={"onnx": to_onnx}, takes_normalized=preprocessing.mean is not None, **common,
+        )  # fmt: skip
+
+    # Its card says how pixels become what it takes, by the scale of its input where that is quantized.
+    card = card_for(data, path.name, "tflite", finished(lambda pixels: np.empty((0, 0), np.float32), 0), "as it is")
+    encoder = encoder_for(data, card)
+    return finished(
+        lambda pixels: np.stack([encoder.embed_pixels(one) for one in pixels]), _vector_of(path, card.dimension)
+    )
 
 
 def _opened(path: Path, file_format: Format) -> tuple[Session, bytes]:
@@ -180,8 +199,11 @@ def _from_metadata(path: Path) -> Preprocessing | None:
         return None
 
 
-def _cut_at_feature(path: Path, data: bytes, output: str | None, session: Session, target: Path) -> bytes:
-    """The network up to its embedding: the named tensor, the only output, or the pooled feature of a classifier."""
+def _cut_at_feature(path: Path, data: bytes, output: str | None, session: Session, folder: Path) -> bytes:
+    """The network `data` of the file up to its embedding: the named tensor, the only output, or what a classifier reads.
+
+    `folder`: for what is cut.
+    """
     outputs = {info.name: info for info in session.outputs}
     if output is None and len(outputs) > 1:
         named = ", ".join(f"{info.name} {list(info.shape)}" for info in session.outputs)
@@ -190,37 +212,83 @@ def _cut_at_feature(path: Path, data: bytes, output: str | None, session: Sessio
         )
     if output is not None and output in outputs and len(outputs) == 1:
         return data
+    whole = folder / f"whole{path.suffix}"
+    whole.write_bytes(data)
     wanted = output
     if wanted is None:
         (only,) = session.outputs
         sizes = [n for n in only.shape if n > 1]
-        if len(sizes) == 1 and sizes[0] not in _CLASSES:
+        with quiet(f"reading {path.name}"):
+            is_classes = len(sizes) != 1 or sizes[0] in _CLASSES or _ends_in_softmax(path, data)
+        if not is_classes:
             return data
-        wanted = _pooled_feature(path, data, [*only.shape])
+        with quiet(f"reading {path.name}"):
+            found = (
+                _classifier_input(data)
+                if path.suffix == ".onnx"
+                else _vector_before(whole, data, int(np.prod(sizes)), only)
+            )
+        if found is None:
+            raise SourceError(
+                f"{path.name} gives {[*only.shape]}, and no pooled feature was found before it; say which tensor is the "
+                "embedding, --output NAME"
+            )
+        wanted = found
     with quiet(f"cutting {path.name}"):
-        return cut(path, wanted, target).read_bytes()
+        return cut(whole, wanted, folder / path.name).read_bytes()
 
 
-def _pooled_feature(path: Path, data: bytes, shape: list[int]) -> str:
-    """The last inner vector before a classifier. Raises SourceError where there is none."""
+def _ends_in_softmax(path: Path, data: bytes) -> bool:
     if path.suffix == ".tflite":
-        found = [t for t in inner_tensors(path) if int(np.prod(t.shape)) not in _CLASSES]
-        if found and len(shape) <= 4:
-            return str(found[-1].index)
-    else:
-        graph = onnx_graph.parse(data).graph
-        pools = [node for node in graph.node if node.op_type in ("GlobalAveragePool", "ReduceMean", "Flatten")]
-        spatial = [node for node in pools if node.op_type != "Flatten"]
-        if spatial:
-            after = [
-                node.output[0]
-                for node in graph.node
-                if spatial[-1].output[0] in node.input and node.op_type in ("Flatten", "Reshape", "Squeeze")
-            ]
-            return after[0] if after else str(spatial[-1].output[0])
-    raise SourceError(
-        f"{path.name} gives {shape}, and no pooled feature was found before it; say which tensor is the embedding, --output NAME"
-    )
+        last = tflite_graph.last_operator(data)
+        return last is not None and last[0] == "SOFTMAX"
+    graph = onnx_graph.parse(data).graph
+    made = {name: node for node in graph.node for name in node.output}
+    node = made.get(graph.output[0].name)
+    while node is not None and node.op_type in _PASSES_ON:
+        if node.op_type == "Softmax":
+            return True
+        node = made.get(node.input[0])
+    return False
+
+
+_PASSES_ON = ("Softmax", "LogSoftmax", "Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Dropout", "Add")
+"""What may come after a classifier's product. Add: of its bias."""
+
+
+def _classifier_input(data: bytes) -> str | None:
+    """The tensor that the last product of an ONNX classifier reads, if it is one vector a photo.
+
+    Not the last pooling: LayerNorm is written with means, and squeeze-excitation pools inside of its blocks.
+    """
+    model = onnx_graph.parse(data)
+    graph = model.graph
+    constants = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    made = {name: node for node in graph.node for name in node.output}
+    node = made.get(graph.output[0].name)
+    while node is not None and node.op_type in _PASSES_ON:
+        node = made.get(next((name for name in node.input if name in made), ""))
+    if node is None or node.op_type not in ("Gemm", "MatMul", "Conv") or len(constants.get(node.input[1], ())) < 2:
+        return None
+    shape = constants[node.input[1]]
+    by_row = node.op_type == "Conv" or any(entry.name == "transB" and entry.i for entry in node.attribute)
+    inputs = shape[1] if by_row else shape[0]
+    described = need("onnx", "reading an .onnx file").shape_inference.infer_shapes(model).graph.value_info
+    sides = {entry.name: [d.dim_value for d in entry.type.tensor_type.shape.dim] for entry in described}
+    known = sides.get(node.input[0])
+    is_vector = bool(known) and int(np.prod([n for n in known or () if n > 1])) == inputs
+    return str(node.input[0]) if is_vector and inputs not in _CLASSES else None
+
+
+def _vector_before(whole: Path, data: bytes, classes: int, output: TensorInfo) -> str | None:
+    """The tensor that the last product of a .tflite classifier reads, else the last inner vector that is no score of its
+    classes; by number."""
+    no_features = {*_CLASSES, classes}
+    read = tflite_graph.last_product_input(data)
+    if read is not None and int(np.prod(read[1])) == max(read[1], default=0) not in no_features:
+        return str(read[0])
+    vectors = [t for t in inner_tensors(whole) if int(np.prod(t.shape)) not in no_features]
+    return str(vectors[-1].index) if vectors and len(output.shape) <= 4 else None
 
 
 def _reference(
@@ -234,32 +302,26 @@ def _reference(
     """What the float file itself says of pixels, through its own runtime, and the embedding's dimension."""
     with quiet(f"running {path.name}"):
         session = open_session(choose_runtime(file_format), model, threads=1)
-        (info,) = session.inputs
-        shape = (1, *size, 3)
-        quantization = session.outputs[0].quantization
 
         def embed(pixels: Pixels) -> Vectors:
             rows = []
             for one in pixels:
-                value: Any = one.astype(np.float32) if info.dtype == "float32" else one
-                if preprocessing is not None:
-                    value = preprocessing.normalized(one)
-                if info.dtype == "int8":
-                    value = (one.astype(np.int16) - 128).astype(np.int8)
+                value = one.astype(np.float32) if preprocessing is None else preprocessing.normalized(one)
                 value = value if layout == "NHWC" else value.transpose(2, 0, 1)
                 row = session.run(np.ascontiguousarray(value)[np.newaxis], session.outputs[0].name)
-                row = row.reshape(-1).astype(np.float32)
-                if quantization is not None and session.outputs[0].dtype != "float32":
-                    row = (row - np.float32(quantization.zero_point)) * np.float32(quantization.scale)
-                rows.append(row)
+                rows.append(row.reshape(-1).astype(np.float32))
             return np.stack(rows)
 
-        dimension = int(embed(np.full(shape, 128, np.uint8)).shape[1])
+        dimension = int(embed(np.full((1, *size, 3), 128, np.uint8)).shape[1])
+    return embed, _vector_of(path, dimension)
+
+
+def _vector_of(path: Path, dimension: int) -> int:
     if dimension > 65536:
         raise SourceError(
             f"{path.name} gives {dimension:,} numbers a photo, a feature map and no vector; say which tensor, --output NAME"
         )
-    return embed, dimension
+    return dimension
 
 
 def _write_onnx(model: bytes, dimension: int, path: Path, projection: Projection | None) -> None:
@@ -275,6 +337,8 @@ def _write_tflite(model: bytes, path: Path, projection: Projection | None) -> No
 def _onnx_to_tflite(model: bytes, dimension: int, layout: str, path: Path, projection: Projection | None) -> None:
     """onnx2tf, run as a program of an environment of its own."""
     command = os.environ.get(ONNX2TF) or shutil.which("onnx2tf")
+    if command and Path(command).name != command:
+        command = str(Path(command).absolute())  # it runs in a folder of its own
     if not command:
         raise ExportError(
             "ONNX → TFLite needs onnx2tf, which can't live beside the other tools: python3.12 -m venv onnx2tf && "

@@ -87,12 +87,24 @@ def _preprocessing_of(path: Path, model: Any) -> Preprocessing | None:
     names = {type(layer).__name__ for layer in model._flatten_layers()}
     if names & {"Rescaling", "Normalization"}:
         return Preprocessing(width, height, None, None, read_from="the model's own Rescaling layer")
+    if _prepares_pixels(model):
+        return Preprocessing(width, height, None, None, read_from="the model's own arithmetic on its pixels")
     known = [model.name, *(layer.name for layer in model.layers)]
     for name in known:
         for prefix, (mean, std) in _APPLICATIONS.items():
             if name.lower().startswith(prefix):
                 return Preprocessing(width, height, mean, std, read_from=f"keras.applications' {name}")
     return None
+
+
+def _prepares_pixels(model: Any) -> bool:
+    """Whether bare arithmetic, as preprocess_input called on the model's input leaves it, comes before the first weights."""
+    for operation in getattr(model, "operations", model.layers):
+        if not hasattr(operation, "weights"):
+            return True
+        if operation.weights:
+            return False
+    return False
 
 
 def _encoder_of(keras: Any, path: Path, model: Any, output: str | None, pool: str) -> Any:
@@ -109,6 +121,16 @@ def _encoder_of(keras: Any, path: Path, model: Any, output: str | None, pool: st
             f"{path.name} has {len(model.outputs)} outputs; say which layer's is the embedding, --output NAME"
         )
     last = model.layers[-1]
-    if type(last).__name__ == "Dense" and getattr(last.activation, "__name__", "") == "softmax":
-        return keras.Model(model.inputs, last.input)
-    return model
+    is_softmax = (
+        type(last).__name__ == "Softmax" or getattr(getattr(last, "activation", None), "__name__", "") == "softmax"
+    )
+    if not is_softmax:
+        return model
+    if type(last).__name__ != "Dense":  # a layer of its own: the classifier is the one before it
+        last = model.layers[-2]
+        if type(last).__name__ != "Dense":
+            raise SourceError(
+                f"{path.name} ends in a softmax without a Dense layer before it; say which layer's output is the embedding, "
+                "--output NAME"
+            )
+    return keras.Model(model.inputs, last.input)

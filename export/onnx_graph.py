@@ -116,8 +116,7 @@ def with_float_input(model: bytes) -> bytes | None:
     graph = graph_model.graph
     entry = graph.input[0]
     readers = [node for node in graph.node if entry.name in node.input]
-    quantized = any("Quantize" in node.op_type or "Integer" in node.op_type for node in graph.node)
-    if quantized or len(readers) != 1 or readers[0].op_type != "Cast":
+    if is_quantized(model) or len(readers) != 1 or readers[0].op_type != "Cast":
         return None
     (cast,) = readers
     to = onnx.helper.get_node_attr_value(cast, "to")
@@ -185,27 +184,31 @@ def with_projection(model: bytes, projection: Projection, dimension: int) -> byt
     graph_model = parse(model)
     graph = graph_model.graph
     (last,) = graph.output
-    weight = onnx.numpy_helper.from_array(np.ascontiguousarray(projection.weight), "projection_weight")
-    bias = onnx.numpy_helper.from_array(projection.bias, "projection_bias")
-    shape = onnx.numpy_helper.from_array(np.array([-1, dimension], np.int64), "projection_shape")
+    taken = {name for node in graph.node for name in (node.name, *node.output)}
+    taken |= {entry.name for entry in (*graph.initializer, *graph.input)}
+    mark = ""
+    while any(name.startswith(f"projection{mark}_") or name == f"projected{mark}" for name in taken):
+        mark += "_again"  # a file that an export with --dim made
+    name, projected = f"projection{mark}", f"projected{mark}"
+    weight = onnx.numpy_helper.from_array(np.ascontiguousarray(projection.weight), f"{name}_weight")
+    bias = onnx.numpy_helper.from_array(projection.bias, f"{name}_bias")
+    shape = onnx.numpy_helper.from_array(np.array([-1, dimension], np.int64), f"{name}_shape")
     graph.initializer.extend([weight, bias, shape])
     make = onnx.helper.make_node
-    graph.node.append(make("Reshape", [last.name, "projection_shape"], ["projection_in"], name="projection_reshape"))
-    graph.node.append(
-        make(
-            "Gemm",
-            ["projection_in", "projection_weight", "projection_bias"],
-            ["projected"],
-            name="projection",
-            transB=1,
-        )
-    )
+    inputs = [f"{name}_in", weight.name, bias.name]
+    graph.node.append(make("Reshape", [last.name, shape.name], inputs[:1], name=f"{name}_reshape"))
+    graph.node.append(make("Gemm", inputs, [projected], name=f"{name}_product", transB=1))
     graph.output.remove(last)
     graph.output.append(
-        onnx.helper.make_tensor_value_info("projected", onnx.TensorProto.FLOAT, [None, len(projection.bias)])
+        onnx.helper.make_tensor_value_info(projected, onnx.TensorProto.FLOAT, [None, len(projection.bias)])
     )
     data: bytes = graph_model.SerializeToString(deterministic=True)
     return data
+
+
+def is_quantized(model: bytes) -> bool:
+    """Whether a node of the graph works on quantized numbers."""
+    return any(part in node.op_type for node in parse(model).graph.node for part in ("Quantize", "Integer", "QLinear"))
 
 
 def is_transformer(model: bytes) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import onnx_graph, onnx_rounding
+from .errors import ExportError
 from .rounding import Rounded
 from .tools import need, quiet
 
@@ -52,12 +53,12 @@ class OnnxBench:
         from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
         if self._rounding is None:
-            self._rounding = onnx_rounding.rounding(self.model, self.calibration)
+            with quiet("measuring what rounding costs"):
+                self._rounding = onnx_rounding.rounding(self.model, self.calibration)
         chosen = {*self._rounding} if only is None else {*self._nodes(only)}
         chosen -= {*self._nodes(keep_float)}
-        model = onnx_rounding.with_rounding(
-            self.model, {name: found for name, found in self._rounding.items() if name in chosen}
-        )
+        rounding = {name: found for name, found in self._rounding.items() if name in chosen}
+        model = onnx_rounding.with_rounding(self.model, rounding)
         with quiet("onnxruntime's static quantization"):
             quantization.quantize_static(
                 onnx.load_model_from_string(model),
@@ -69,6 +70,8 @@ class OnnxBench:
                 # Sorted: the order decides the order of nodes in the file, and a set's differs from run to run.
                 op_types_to_quantize=sorted({*QLinearOpsRegistry, *QDQRegistry}),
                 per_channel=True,
+                reduce_range=True,  # where no other range is said
+                extra_options={"TensorQuantOverrides": onnx_rounding.ranges(model, rounding)},
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
                 nodes_to_quantize=self._nodes(only) if only is not None else None,
@@ -76,7 +79,7 @@ class OnnxBench:
                 nodes_to_exclude=[*self._nodes(keep_float), "normalize_mul", "normalize_add"],
                 calibration_cache_path=self._ranges,
             )
-        return self._finished()
+        return self._finished(only is None)
 
     def dynamic(self, keep_float: Collection[str] = (), only: Collection[str] | None = None) -> bytes:
         """Weights of matrix products int8 per channel, their activations quantized as they come."""
@@ -87,19 +90,22 @@ class OnnxBench:
                 str(self._target),
                 op_types_to_quantize=["MatMul", "Gemm"],
                 per_channel=True,
+                reduce_range=True,  # see `rounding`: older x86 processors saturate
                 weight_type=quantization.QuantType.QInt8,
                 nodes_to_quantize=self._nodes(only) if only is not None else None,
                 nodes_to_exclude=self._nodes(keep_float),
             )
-        return self._finished()
+        return self._finished(only is None)
 
     @property
     def _target(self) -> Path:
         return Path(self._folder.name) / "quantized.onnx"
 
-    def _finished(self) -> bytes:
+    def _finished(self, whole: bool) -> bytes:
         model = onnx_graph.stripped(onnx_graph.with_exact_output(self._target.read_bytes()))
         self._target.unlink()
+        if whole and not onnx_graph.is_quantized(model):
+            raise ExportError("the network has no layer that this recipe quantizes")
         return onnx_graph.with_uint8_input(model)
 
     def _nodes(self, layers: Collection[str]) -> list[str]:

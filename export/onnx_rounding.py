@@ -63,11 +63,31 @@ def _layer(node: Any, graph: Any, constants: dict[str, Any]) -> Layer | None:
         top, left, bottom, right = said.get("pads", [0, 0, 0, 0])
         strides = tuple(said.get("strides", [1, 1]))
         padding = ((top, bottom), (left, right))
-        return Layer(weight.transpose(0, 2, 3, 1), said.get("group", 1), strides, padding, bias)
+        # Kernels for filters of one channel add up in 32 bits.
+        in_pairs = weight.shape[1] > 1
+        return Layer(weight.transpose(0, 2, 3, 1), said.get("group", 1), strides, padding, bias, in_pairs=in_pairs)
     scaled = (said.get("alpha", 1.0), said.get("beta", 1.0), said.get("transA", 0)) != (1.0, 1.0, 0)
     if weight.ndim != 2 or scaled:
         return None
-    return Layer((weight if said.get("transB", 0) else weight.T)[:, np.newaxis, np.newaxis, :], bias=bias)
+    return Layer(
+        (weight if said.get("transB", 0) else weight.T)[:, np.newaxis, np.newaxis, :], bias=bias, in_pairs=True
+    )
+
+
+def ranges(model: bytes, found: dict[str, Rounded]) -> dict[str, list[dict[str, Any]]]:
+    """By name of a weight, for each of its channels the range that its steps span, as onnxruntime.quantization's
+    TensorQuantOverrides; weights without it are stored in 7 bits (`reduce_range`)."""
+    said = {}
+    for node in parse(model).graph.node:
+        if node.name not in found or not found[node.name].step.all():
+            continue
+        by_row = node.op_type == "Conv" or any(entry.name == "transB" and entry.i for entry in node.attribute)
+        spans = (127 * found[node.name].step).tolist()
+        said[node.input[1]] = [
+            {"axis": 0 if by_row else 1, "reduce_range": False, "rmin": np.float32(-span), "rmax": np.float32(span)}
+            for span in spans
+        ]
+    return said
 
 
 def with_rounding(model: bytes, found: dict[str, Rounded]) -> bytes:
@@ -79,7 +99,7 @@ def with_rounding(model: bytes, found: dict[str, Rounded]) -> bytes:
     for node in graph.node:
         if node.name not in found:
             continue
-        weight, correction = found[node.name]
+        weight, correction, _ = found[node.name]
         if node.op_type == "Conv":
             weight = weight.transpose(0, 3, 1, 2)
         else:

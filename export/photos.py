@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..edge.errors import ImageError
 from ..edge.evaluation import read_queries
@@ -40,19 +40,17 @@ class Photos:
 
     def spread(self, count: int) -> Pixels:
         """`count` photos, evenly spread; all where there are fewer."""
-        picks: NDArray[np.intp] = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.intp))
-        chosen: Pixels = self.pixels[picks]
+        chosen: Pixels = self.pixels[_evenly(len(self), count)]
         return chosen
 
 
 def read_photos(source: str | Path, preprocessing: Preprocessing, progress: Progress) -> Photos:
-    """A folder of folders named by SKU, or a CSV: at most MAX_PHOTOS of it, evenly spread, one product no more than others.
+    """A folder of folders named by SKU, or a CSV: at most MAX_PHOTOS of it, evenly spread.
 
     Raises CatalogError for what is no such source, PhotosError where too little of it can be read.
     """
-    found = read_source(source).photos
-    picks = np.unique(np.linspace(0, len(found) - 1, min(MAX_PHOTOS, len(found))).astype(np.intp))
-    photos = _read([(found[i].path, found[i].sku) for i in picks], preprocessing, progress)
+    found = [(photo.path, photo.sku) for photo in read_source(source).photos]
+    photos = _read(_thinned(found), preprocessing, progress)
     if len(photos) < MIN_PHOTOS:
         unreadable = f", {len(photos.unreadable)} more can't be read" if photos.unreadable else ""
         raise PhotosError(
@@ -60,6 +58,30 @@ def read_photos(source: str | Path, preprocessing: Preprocessing, progress: Prog
             "of the shop's products"
         )
     return photos
+
+
+def _thinned(found: list[tuple[Path, str]]) -> list[tuple[Path, str]]:
+    """At most MAX_PHOTOS, evenly over the photos; where that would leave most products one photo, which finds no other, evenly
+    over the products, several photos of each."""
+    if len(found) <= MAX_PHOTOS:
+        return found
+    even = [found[i] for i in _evenly(len(found), MAX_PHOTOS)]
+    counts = Counter(sku for _, sku in even)
+    if sum(count for count in counts.values() if count > 1) >= len(even) / 2:
+        return even
+    by_sku: dict[str, list[tuple[Path, str]]] = {}
+    for row in found:
+        by_sku.setdefault(row[1], []).append(row)
+    several, single = ([rows for rows in by_sku.values() if (len(rows) > 1) == more] for more in (True, False))
+    groups = [several[i] for i in _evenly(len(several), MAX_PHOTOS // 4)]
+    groups += [single[i] for i in _evenly(len(single), MAX_PHOTOS // 2 - len(groups))]
+    each = max(2, MAX_PHOTOS // len(groups))
+    return [rows[i] for rows in groups for i in _evenly(len(rows), each)]
+
+
+def _evenly(count: int, most: int) -> list[int]:
+    picks: list[int] = np.unique(np.linspace(0, count - 1, min(most, count)).astype(np.intp)).tolist() if count else []
+    return picks
 
 
 def read_gate_queries(path: str | Path, preprocessing: Preprocessing, progress: Progress) -> Photos:
@@ -72,12 +94,13 @@ def read_gate_queries(path: str | Path, preprocessing: Preprocessing, progress: 
 
 
 def check_labels(photos: Photos, source: str | os.PathLike[str]) -> None:
-    """Raises PhotosError where no product has two photos: nothing could then find another photo of its product."""
-    counts = np.unique(photos.skus, return_counts=True)[1]
-    if (counts < 2).all():
+    """Raises PhotosError where too few photos could find another one of their product for the gate to say anything."""
+    counts = Counter(photos.skus)
+    asked = sum(count for count in counts.values() if count > 1)
+    if asked < MIN_PHOTOS:
         raise PhotosError(
-            f"{source} has one photo of each of {len(counts)} products; the gate needs two or more of some, "
-            "or --gate-queries QUERIES.csv"
+            f"{source} has {asked} photos whose product has another one, of {len(photos)} photos of {len(counts)} products; the "
+            f"gate needs at least {MIN_PHOTOS}, or --gate-queries QUERIES.csv"
         )
 
 
@@ -90,7 +113,8 @@ def _read(rows: Sequence[tuple[Path, str]], preprocessing: Preprocessing, progre
             data = read_photo(path)
             pixels.append(fit(decode(data, card), card))
         except ImageError as error:
-            unreadable.append(str(error))
+            told = str(error)
+            unreadable.append(told if path.name in told else f"{path.name}: {told}")
             continue
         digest.update(hashlib.sha256(data).digest())
         skus.append(sku)

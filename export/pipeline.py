@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import json
+import itertools
 import os
 import re
 import shutil
@@ -20,7 +20,7 @@ from ..edge.encoder import Encoder
 from ..edge.files import sync_file, sync_folder
 from ..edge.manifest import Format
 from .attempts import Attempt, ExportReport
-from .device_files import card_bytes, card_for, encoder_for, latencies_ms
+from .device_files import card_bytes, card_for, encoder_for, json_bytes, latencies_ms
 from .encoders import FORMATS, Projection, SourceEncoder, Vectors, fit_projection
 from .errors import ExportError, GateNotMet
 from .gate import MIN_OVERLAP, Gate, NoDirection, Score, embed_all
@@ -92,7 +92,7 @@ def export_model(
         export = _Export(source, settings, work, progress)
         report = export.run(model if isinstance(model, str) else source.name)
         report.seconds = time.monotonic() - started
-        (work / "report.json").write_text(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n", "utf-8")
+        (work / "report.json").write_bytes(json_bytes(report.to_dict()))
         (work / "report.html").write_bytes(report_page(report))
         _publish(work, target)
     return report
@@ -100,14 +100,17 @@ def export_model(
 
 @contextlib.contextmanager
 def _staging(target: Path) -> Iterator[Path]:
-    """A folder beside the destination, on the same disk, that is gone in the end."""
+    """A folder in the destination, or beside one that is yet to be made, on the same disk; it is gone in the end."""
     if target.exists() and not target.is_dir():
         raise ExportError(f"{target} is a file; expected a folder to write to, or a new name")
+    if target.is_symlink() and not target.exists():
+        raise ExportError(f"{target} is a link to nothing; expected a folder to write to, or a new name")
     if not target.absolute().parent.is_dir():
         raise ExportError(
             f"{target.absolute().parent} does not exist; expected the folder in which {target.name} is made"
         )
-    work = target.absolute().parent / f".{target.absolute().name}.{os.urandom(4).hex()}.tmp"
+    name = f".{target.absolute().name}.{os.urandom(4).hex()}.tmp"
+    work = (target if target.is_dir() else target.absolute().parent) / name
     work.mkdir()
     try:
         yield work
@@ -118,6 +121,9 @@ def _staging(target: Path) -> Iterator[Path]:
 def _publish(work: Path, target: Path) -> None:
     """Give the finished files their names: synced first, the report last."""
     target.mkdir(exist_ok=True)
+    folders = [path.name for path in work.iterdir() if (target / path.name).is_dir()]
+    if folders:
+        raise ExportError(f"{target / folders[0]} is a folder; expected to write a file of that name, move it away")
     for path in sorted(work.iterdir(), key=lambda path: (path.name.startswith("report."), path.name)):
         sync_file(path)
         path.replace(target / path.name)
@@ -158,7 +164,7 @@ class _Export:
             },
             versions=versions(),
         )  # fmt: skip
-        for file_format in self.settings.to:
+        for file_format in dict.fromkeys(self.settings.to):
             report.attempts += self._format(file_format)
         for name in self.settings.keep_float:
             if name not in self.known_layers:
@@ -250,8 +256,7 @@ class _Export:
             "calibration": {"photos_sha256": self.photos.sha256, "used": min(CALIBRATION_PHOTOS, len(self.photos))},
             "versions": versions(),
         }
-        text = json.dumps(recipe, indent=2, ensure_ascii=False) + "\n"
-        (self.work / f"{attempt.file}.recipe.json").write_text(text, "utf-8")
+        (self.work / f"{attempt.file}.recipe.json").write_bytes(json_bytes(recipe))
 
 
 class _Format:
@@ -268,10 +273,12 @@ class _Format:
         self.reference = reference
         reference.score, reference.verdict = self.export.gate.score(self.exact_encoder), "reference"
         self._check_conversion(reference.score)
-        for name in self.export.settings.recipes:
+        for name in check_recipes(self.export.settings.recipes):
             if name == "auto":
-                self._first_that_passes(automatic(self.bench), keep=True)
-            elif not self._try(name, keep=True):
+                # What was asked for by name and got here has passed: auto would find the same.
+                left = itertools.takewhile(lambda one: not self._is_kept(one), automatic(self.bench))
+                self._first_that_passes(tuple(left), keep=True)
+            elif not self._is_kept(name) and not self._try(name, keep=True):
                 self._refuse(name)
         self._measure_layers()
         for attempt in self.attempts:
@@ -280,6 +287,9 @@ class _Format:
             reference.file = ""
             self.attempts.insert(0, reference)
         return self.attempts
+
+    def _is_kept(self, name: str) -> bool:
+        return any(attempt.recipe == name and attempt.verdict == "kept" for attempt in self.attempts)
 
     def _check_conversion(self, score: Score) -> None:
         shortfall = score.shortfall(self.export.settings.gate_points)

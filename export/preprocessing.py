@@ -107,7 +107,7 @@ class Overrides:
             mean=None if not self.normalize else self.mean or found.mean,
             std=None if not self.normalize else self.std or found.std,
             resize=self.resize or found.resize,
-            crop_fraction=self.crop_fraction or found.crop_fraction,
+            crop_fraction=found.crop_fraction if self.crop_fraction is None else self.crop_fraction,
         )
         return changed if changed == found else replace(changed, read_from=f"{found.read_from}, changed by the user")
 
@@ -133,7 +133,29 @@ def from_timm(config: Mapping[str, Any]) -> Preprocessing:
 
 
 def from_image_processor(config: Mapping[str, Any]) -> Preprocessing:
-    """Hugging Face's preprocessor_config.json: size, crop_size, image_mean, image_std, rescale_factor, do_…"""
+    """Hugging Face's preprocessor_config.json: size, crop_size, crop_pct, image_mean, image_std, rescale_factor, do_…
+
+    Raises SourceError for what isn't one, or asks for what device files don't do.
+    """
+    try:
+        return _from_image_processor(config)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise SourceError(
+            f"preprocessor_config.json can't be read ({type(error).__name__}: {error}); expected an image processor's "
+            "configuration, or say it: --size, --mean, --std"
+        ) from error
+
+
+_WHOLE_FROM = 384
+"""ConvNeXt's image processor cuts nothing off from this size on (transformers, ConvNextImageProcessor.resize)."""
+
+
+def _from_image_processor(config: Mapping[str, Any]) -> Preprocessing:
+    if config.get("do_flip_channel_order"):
+        raise SourceError(
+            "preprocessor_config.json asks for BGR (do_flip_channel_order), device files get RGB; wrap the network in a "
+            "torch.nn.Module that flips the channels, and export that"
+        )
     size = _sides(config.get("size", 224))
     crop = _sides(config.get("crop_size", size)) if config.get("do_center_crop") else size
     height, width = crop
@@ -147,6 +169,10 @@ def from_image_processor(config: Mapping[str, Any]) -> Preprocessing:
     elif config.get("do_rescale", True):
         mean, std = (0.0, 0.0, 0.0), triple([1 / float(config.get("rescale_factor", 1 / 255))])
     fraction = min(1.0, height / size[0]) if cropped else 1.0
+    part = config.get("crop_pct")
+    if part is not None and not config.get("do_center_crop"):
+        cropped = height < _WHOLE_FROM
+        fraction = float(part) if cropped else 1.0
     return Preprocessing(
         width, height, mean, std, "crop" if cropped else "squash", fraction, "Hugging Face's preprocessor_config.json"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -61,6 +62,8 @@ def from_module(net: Any, options: SourceOptions, name: str = "") -> SourceEncod
     name = name or type(net).__name__.lower()
     if not isinstance(net, torch.nn.Module):
         raise SourceError(f"{type(net).__name__} arrived; expected the name of a model, a file, or a torch.nn.Module")
+    with quiet(f"copying the module {name}"):
+        net = copy.deepcopy(net)  # the caller's stays as it is
     if options.checkpoint is not None:
         load_state(net, options.checkpoint)
     config = getattr(net, "pretrained_cfg", None)
@@ -161,10 +164,10 @@ def _hugging_face(name: str, options: SourceOptions) -> SourceEncoder:
     return torch_encoder(
         encoder,
         preprocessing,
-        name=folder.name if folder.is_dir() else wanted.rpartition("/")[2],
+        name=folder.resolve().name if folder.is_dir() else wanted.rpartition("/")[2],
         may_be_classes=True,
         provenance=_with_checkpoint(
-            f"Hugging Face {folder.name if folder.is_dir() else wanted} ({net.config.model_type})", options
+            f"Hugging Face {folder.resolve().name if folder.is_dir() else wanted} ({net.config.model_type})", options
         ),
         license=str(getattr(net.config, "license", "") or ""),
         details={"pool": options.pool, "output": options.output},
@@ -209,17 +212,30 @@ def _fix_positions(net: Any, preprocessing: Preprocessing) -> None:
     embeddings.interpolate_pos_encoding = lambda *arguments, **names: embeddings.fixed_positions
 
 
+def _refuse(name: str, options: SourceOptions, *unused: str) -> None:
+    """Raises SourceError for an option that would do nothing."""
+    for option in unused:
+        if getattr(options, option) != getattr(SourceOptions(), option):
+            raise SourceError(
+                f"--{option} arrived with {Path(name).name}, which brings its own; leave it out, or give timm:NAME, hf:FOLDER "
+                "or a torch.nn.Module"
+            )
+
+
 def _keras(name: str, options: SourceOptions) -> SourceEncoder:
     from .keras_source import keras_file
 
+    _refuse(name, options, "checkpoint")
     return keras_file(Path(name), options.output, options.pool, options.preprocessing)
 
 
 def _onnx(name: str, options: SourceOptions) -> SourceEncoder:
+    _refuse(name, options, "checkpoint", "pool")
     return onnx_file(Path(name), options.output, options.preprocessing)
 
 
 def _tflite(name: str, options: SourceOptions) -> SourceEncoder:
+    _refuse(name, options, "checkpoint", "pool")
     return tflite_file(Path(name), options.output, options.preprocessing)
 
 

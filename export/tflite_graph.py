@@ -295,6 +295,26 @@ def last_operator(model: bytes) -> tuple[str, str] | None:
     return (operator_name(parsed, made[0]), graph.tensors[int(graph.outputs[0])].name.decode()) if made else None
 
 
+_AFTER_PRODUCTS = ("SOFTMAX", "LOG_SOFTMAX", "RESHAPE", "SQUEEZE", "QUANTIZE", "DEQUANTIZE", "ADD")
+"""What may come after a classifier's product. ADD: of its bias."""
+
+
+def last_product_input(model: bytes) -> tuple[int, tuple[int, ...]] | None:
+    """Number and shape of the tensor that the last weighted operator before the output reads; None where there is none."""
+    parsed = parse(model)
+    graph = parsed.subgraphs[0]
+    made = {int(index): operator for operator in graph.operators for index in operator.outputs}
+    at = int(graph.outputs[0])
+    while at in made:
+        name, inputs = operator_name(parsed, made[at]), [int(index) for index in made[at].inputs]
+        if name in WEIGHTED:
+            return inputs[0], tuple(int(side) for side in graph.tensors[inputs[0]].shape)
+        if name not in _AFTER_PRODUCTS:
+            return None
+        at = next((index for index in inputs if index in made), -1)
+    return None
+
+
 def layers(model: bytes) -> dict[str, tuple[str, ...]]:
     """The network's layers: each weighted operator with those that follow it up to the next one, as output tensor names."""
     parsed = parse(model)

@@ -88,7 +88,7 @@ def with_rounding(model: bytes, found: dict[str, Rounded]) -> bytes:
         name = graph.tensors[int(operator.outputs[0])].name.decode()
         if name not in found:
             continue
-        weight, correction = found[name]
+        weight, correction, _ = found[name]
         if operator_name(parsed, operator) == "DEPTHWISE_CONV_2D":
             weight = weight.transpose(3, 1, 2, 0)
         _store(parsed, operator, 1, weight)

@@ -129,11 +129,14 @@ def _write_tflite(
 def load_state(net: Any, checkpoint: Path) -> None:
     """Load a .pth, .pt or .safetensors file into a network, without running anything it may hold.
 
-    Entries of a classifier that the network no longer has are left out; everything else must fit. Raises SourceError.
+    Entries that the network doesn't have, as those of a classifier, are left out; all that it has must be there. Raises
+    SourceError.
     """
     state = _read_state(checkpoint)
     own = net.state_dict()
-    prefixes = ("", "module.", "model.", "backbone.", "encoder.")
+    # Of wrappers, and of the model that a Hugging Face classifier or a pair of encoders has inside.
+    inside = getattr(net, "base_model_prefix", "") or "model"
+    prefixes = ("", "module.", "model.", "backbone.", "encoder.", "vision_model.", f"{inside}.")
     fitting = max(prefixes, key=lambda p: sum(key.startswith(p) and key[len(p) :] in own for key in state))
     state = {key.removeprefix(fitting): value for key, value in state.items()}
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]

@@ -19,21 +19,37 @@ _GEM_FLOOR = 1e-6
 
 
 def pooled(features: Tensor, how: str, prefix_tokens: int) -> Tensor:
-    """A feature map (N, C, H, W) or tokens (N, T, C) as one vector a photo."""
+    """A feature map (N, C, H, W) or tokens (N, T, C), of which the first `prefix_tokens` are no patches, as one vector a photo."""
     if features.ndim == 2:
         return features
     if features.ndim == 4 and how in ("auto", "avg"):
         return features.mean(dim=(2, 3))
     if features.ndim == 4 and how == "gem":
         return features.clamp(min=_GEM_FLOOR).pow(_GEM_POWER).mean(dim=(2, 3)).pow(1 / _GEM_POWER)
-    if features.ndim == 3 and how in ("auto", "cls"):
+    if features.ndim == 3 and how == "cls" and not prefix_tokens:
+        raise SourceError("--pool cls arrived for a network without a class token; expected auto or avg")
+    if features.ndim == 3 and how in ("auto", "cls") and prefix_tokens:
         return features[:, 0]
-    if features.ndim == 3 and how == "avg":
+    if features.ndim == 3 and how in ("auto", "avg"):
         return features[:, prefix_tokens:].mean(dim=1)
     allowed = "auto, avg or gem" if features.ndim == 4 else "auto, avg or cls"
     raise SourceError(
         f"--pool {how} arrived for features of shape {list(features.shape[1:])} a photo; expected {allowed}"
     )
+
+
+def prefix_tokens_of(net: nn.Module) -> int:
+    """How many tokens before the patches' a network has: a class token, registers and the like. 1 where it doesn't say."""
+    said = getattr(net, "num_prefix_tokens", None)  # timm
+    if said is not None:
+        return int(said)
+    embeddings = getattr(net, "embeddings", None)  # transformers
+    if embeddings is None:
+        return 1
+    names = ("cls_token", "class_embedding", "distillation_token")
+    count = sum(getattr(embeddings, name, None) is not None for name in names)
+    registers = getattr(embeddings, "register_tokens", None)
+    return count + (0 if registers is None else int(registers.shape[-2]))
 
 
 class Pooled(nn.Module):  # type: ignore[misc,unused-ignore]  # torch is untyped where it is not installed
@@ -43,7 +59,7 @@ class Pooled(nn.Module):  # type: ignore[misc,unused-ignore]  # torch is untyped
         super().__init__()
         self.net = net
         self.how = how
-        self.prefix_tokens = int(getattr(net, "num_prefix_tokens", 1))
+        self.prefix_tokens = prefix_tokens_of(net)
 
     def forward(self, x: Tensor) -> Tensor:
         return pooled(self.net.forward_features(x), self.how, self.prefix_tokens)
@@ -56,6 +72,7 @@ class Inner(nn.Module):  # type: ignore[misc,unused-ignore]
         super().__init__()
         self.net = net
         self.how = how
+        self.prefix_tokens = prefix_tokens_of(net)
         modules = dict(net.named_modules())
         if name not in modules or not name:
             last = [known for known in modules if known][-4:]
@@ -73,7 +90,7 @@ class Inner(nn.Module):  # type: ignore[misc,unused-ignore]
             raise SourceError("the module that --output names is not used when a photo is embedded; name another one")
         result = self._seen.pop()
         self._seen.clear()
-        return pooled(result, self.how, 1) if isinstance(result, Tensor) else result
+        return pooled(result, self.how, self.prefix_tokens) if isinstance(result, Tensor) else result
 
 
 class Transformer(nn.Module):  # type: ignore[misc,unused-ignore]
@@ -83,6 +100,7 @@ class Transformer(nn.Module):  # type: ignore[misc,unused-ignore]
         super().__init__()
         self.net = net
         self.how = how
+        self.prefix_tokens = prefix_tokens_of(net)
         # A pooler with a dense layer (BERT's habit) is made for classification and often untrained: the token before it.
         self.has_dense_pooler = any(isinstance(part, nn.Linear) for part in _pooler(net).modules())
 
@@ -91,7 +109,7 @@ class Transformer(nn.Module):  # type: ignore[misc,unused-ignore]
         feature = getattr(result, "pooler_output", None)
         if self.how == "auto" and feature is not None and not self.has_dense_pooler:
             return feature.flatten(1)
-        return pooled(result.last_hidden_state, self.how, 1)
+        return pooled(result.last_hidden_state, self.how, self.prefix_tokens)
 
 
 def _pooler(net: nn.Module) -> nn.Module:
@@ -138,19 +156,20 @@ class Device(nn.Module):  # type: ignore[misc,unused-ignore]
             x = nn.functional.conv2d(x, self.scale, self.shift, groups=3)
         if self.nhwc_net:
             x = x.permute(0, 2, 3, 1)
-        embedding: Tensor = self.project(_vector(self.net(x)))
+        embedding: Tensor = self.project(_vector(self.net(x), self.nhwc_net))
         return embedding
 
 
-def _vector(result: Any) -> Tensor:
-    """The network's result as one vector a photo."""
+def _vector(result: Any, channels_last: bool) -> Tensor:
+    """The network's result as one vector a photo, maps by their mean."""
     if isinstance(result, (tuple, list)) and len(result) == 1:
         result = result[0]
     if not isinstance(result, Tensor):
         kind = f"{len(result)} outputs" if isinstance(result, (tuple, list, dict)) else type(result).__name__
         raise SourceError(f"the network gives {kind}; expected one tensor, say which module's with --output NAME")
-    if result.ndim == 4 and result.shape[2] * result.shape[3] > 1:
-        result = result.mean(dim=(2, 3))
+    places = (1, 2) if channels_last else (2, 3)
+    if result.ndim == 4 and result.shape[places[0]] * result.shape[places[1]] > 1:
+        result = result.mean(dim=places)
     if result.ndim < 2 or result[0].numel() != max(result.shape[1:]):
         raise SourceError(
             f"the network gives {list(result.shape[1:])} a photo, which is no vector; say which module's output is, "

@@ -28,8 +28,19 @@ class Board:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"{content}\n")
 
-    def temperature(self, degrees: float) -> None:
-        self.put_files({"sys/class/thermal/thermal_zone0/temp": int(degrees * 1000)})
+    def temperature(self, degrees: float, zone: int = 0) -> None:
+        self.put_files({f"sys/class/thermal/thermal_zone{zone}/temp": int(degrees * 1000)})
+
+    def zone(self, number: int, kind: str, degrees: float, **trips: float) -> None:
+        """A thermal zone in place of the one with this number; `trips`: passive=80, critical=110, …"""
+        folder = f"sys/class/thermal/thermal_zone{number}"
+        for old in (self.root / folder).glob("*"):
+            old.unlink()
+        self.put_files({f"{folder}/type": kind})
+        self.temperature(degrees, number)
+        for place, (name, at) in enumerate(trips.items()):
+            self.put_files({f"{folder}/trip_point_{place}_type": name})
+            self.put_files({f"{folder}/trip_point_{place}_temp": int(at * 1000)})
 
     def frequency(self, mhz: float) -> None:
         self.put_files({f"sys/devices/system/cpu/cpu{n}/cpufreq/scaling_cur_freq": int(mhz * 1000) for n in range(4)})

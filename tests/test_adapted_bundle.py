@@ -20,8 +20,9 @@ from shelfmatch.edge import (
     build_bundle,
     remove_from_bundle,
 )
+from shelfmatch.edge.adapter import Floats
 from shelfmatch.edge.bundle import Bundle
-from shelfmatch.edge.catalog import product_of
+from shelfmatch.edge.catalog import PHOTO_BITS, product_of
 from shelfmatch.edge.cli import main
 from shelfmatch.edge.evaluation import Query, evaluate
 
@@ -137,6 +138,37 @@ def test_a_budget_of_references(tile_folder: Path, tiny_tflite: Path, tmp_path: 
         build_bundle(tmp_path / "many", tmp_path / "s.bundle", encoder=tiny_tflite, max_references=-1)
     with pytest.raises(CatalogError, match="expected auto, on or off"):
         build_bundle(tmp_path / "many", tmp_path / "s.bundle", encoder=tiny_tflite, adapt="please")  # type: ignore[arg-type]
+
+
+def test_pruned_photos_weigh_on_in_their_prototypes(tmp_path: Path, tiny_tflite: Path) -> None:
+    """A photo that is added moves a product's prototype as far as if all photos had stayed references."""
+    write_tiles(tmp_path / "many", range(12), photos=6)
+    (tmp_path / "new" / "sku-003").mkdir(parents=True)
+    tile_photo(7, 99).save(tmp_path / "new" / "sku-003" / "unlike.png")
+    moved = []
+    for most in (0, 1):
+        bundle = tmp_path / f"{most}.bundle"
+        report = build_bundle(
+            tmp_path / "many", bundle, encoder=tiny_tflite, resizer="pillow", workers=1, adapt="on", max_references=most
+        )
+        assert report.adaptation is not None and report.adaptation.scoring == "prototype"
+        before = prototype_of(bundle, "sku-003")
+        add_to_bundle(bundle, tmp_path / "new", workers=1)
+        moved.append(float(before @ prototype_of(bundle, "sku-003")))
+    assert moved[1] == pytest.approx(moved[0], abs=1e-3) and moved[0] < 0.999
+    bundle = tmp_path / "1.bundle"
+    add_to_bundle(bundle, tmp_path / "new", workers=1, replace=True)  # the pruned photos go with the others
+    once = prototype_of(bundle, "sku-003")
+    add_to_bundle(bundle, write_tiles(tmp_path / "old", range(3, 4), photos=1), workers=1)
+    assert float(once @ prototype_of(bundle, "sku-003")) < 0.95
+
+
+def prototype_of(bundle: Path, sku: str) -> Floats:
+    with Matcher.open(bundle) as matcher:
+        prototypes, product_id = matcher.gallery.prototypes, matcher.catalog.product_id(sku)
+        assert prototypes is not None and product_id is not None
+        row = prototypes.ids.tolist().index(product_id << PHOTO_BITS)
+        return prototypes.vectors()[row]
 
 
 def test_info_says_what_was_chosen_and_why(

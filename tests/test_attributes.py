@@ -68,6 +68,12 @@ def test_odd_values_are_only_values_that_nothing_has(catalog: Catalog, value: st
 def test_a_value_that_is_no_text_is_a_mistake(catalog: Catalog) -> None:
     with pytest.raises(CatalogError, match=r"'size' has the value 3 \(int\); expected text"):
         catalog.where({"size": [3]})  # type: ignore[list-item]
+    with pytest.raises(CatalogError, match=r"'size' has the value 3 \(int\); expected text"):
+        catalog.where({"size": 3})  # type: ignore[dict-item]
+    with pytest.raises(CatalogError, match=r"'size' has the value b's' \(bytes\); expected text"):
+        catalog.where({"size": b"s"})  # type: ignore[dict-item]
+    with pytest.raises(CatalogError, match=r"filter 3 \(int\) arrived; expected an attribute"):
+        catalog.where({"size": "s", 3: "s"})  # type: ignore[dict-item]
 
 
 def made_up_shop(path: Path, encoder: Encoder, kind: str, random: np.random.Generator) -> None:

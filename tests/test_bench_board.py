@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from shelfmatch.edge.bench.board import describe_board
 from shelfmatch.edge.bench.sensors import EnergyMeter, Recorder, Sample, Sensors
 from shelfmatch.edge.bench.throttle import energy_between, find, spoilt
 
-from .boards import Board, raspberry_pi
+from .boards import PI_CPUINFO, Board, raspberry_pi
 
 
 def silent(*arguments: str) -> str | None:
@@ -30,6 +32,20 @@ def test_a_raspberry_pi_is_described(tmp_path: Path) -> None:
     assert record["memory_bytes"] == 3884404 * 1024 and record["load_average"] == 0.05
     assert record["system"] == "Raspbian GNU/Linux 12"
     assert {"numpy", "pillow"} <= set(record["libraries"])
+
+
+@pytest.mark.parametrize(
+    ("parts", "cpu"),
+    [
+        (["0xd05"] * 4 + ["0xd0b"] * 4, "Cortex-A55 + Cortex-A76"),
+        (["0xd05", "0xfff"], "Cortex-A55 + 0xfff"),
+        (["0xd0b"] * 4, "Cortex-A76"),
+    ],
+)
+def test_all_kinds_of_cores_are_named(tmp_path: Path, parts: list[str], cpu: str) -> None:
+    board = raspberry_pi(tmp_path)
+    board.put_files({"proc/cpuinfo": "\n".join(PI_CPUINFO.replace("0xd08", part) for part in parts)})
+    assert describe_board(board.root)["cpu"] == cpu
 
 
 def test_a_bare_machine_is_described_all_the_same(tmp_path: Path) -> None:
@@ -65,6 +81,78 @@ def test_a_pc_tells_its_temperature_through_hwmon(tmp_path: Path) -> None:
     assert Sensors(board.root, silent).read().temperature_c == 45.5
 
 
+@pytest.mark.parametrize("unset", [-274, 0, 5, 250])
+def test_a_trip_point_that_is_not_set_is_no_limit(unset: float, tmp_path: Path) -> None:
+    board = raspberry_pi(tmp_path)
+    board.zone(0, "x86_pkg_temp", 45, passive=unset)
+    sensors = Sensors(board.root, silent)
+    assert sensors.trip_c is None and find([sensors.read()], []) == []
+    board.zone(0, "x86_pkg_temp", 45, passive=unset, hot=95)
+    assert Sensors(board.root, silent).trip_c == 95.0
+
+
+def test_each_zone_has_its_own_limit(tmp_path: Path) -> None:
+    board = raspberry_pi(tmp_path)
+    board.zone(0, "soc-thermal", 50, passive=60)
+    board.zone(1, "cpu-thermal", 75, passive=95)
+    sensors = Sensors(board.root, silent)
+    cool = sensors.read()
+    assert cool.temperature_c == 75.0 and find([cool], [], trip_c=sensors.trip_c) == []
+    board.temperature(62)
+    (found,) = find([cool, sensors.read(), cool], [], trip_c=sensors.trip_c)
+    assert found.what == "62 °C, where it slows down from 60 °C on"
+
+
+def test_a_board_with_only_a_critical_trip_slows_down_at_80(tmp_path: Path) -> None:
+    """A Raspberry Pi 4: the firmware slows it down long before the kernel's 110 °C."""
+    board = raspberry_pi(tmp_path)
+    board.zone(0, "cpu-thermal", 82, critical=110)
+    sensors = Sensors(board.root, silent)
+    (found,) = find([sensors.read()], [], trip_c=sensors.trip_c)
+    assert sensors.trip_c is None and found.what == "82 °C, where it slows down from 80 °C on"
+
+
+def test_a_packages_throttling_counts_once(tmp_path: Path) -> None:
+    board = Board(tmp_path)
+    for number in range(4):
+        cpu = f"sys/devices/system/cpu/cpu{number}"
+        board.put_files({f"{cpu}/topology/physical_package_id": number // 2})
+        board.put_files({f"{cpu}/thermal_throttle/package_throttle_count": 10 + number // 2})
+        board.put_files({f"{cpu}/thermal_throttle/core_throttle_count": 1})
+    assert Sensors(board.root, silent).read().throttle_count == 10 + 11 + 4
+
+
+def test_an_idle_power_clamp_hides_no_cap(tmp_path: Path) -> None:
+    board = Board(tmp_path)
+    for number, (kind, state) in enumerate([("intel_powerclamp", -1), ("Processor", 1)]):
+        folder = f"sys/class/thermal/cooling_device{number}"
+        board.put_files({f"{folder}/type": kind, f"{folder}/cur_state": state})
+    sensors = Sensors(board.root, silent)
+    assert "capped the CPU" in find([sensors.read()], [])[0].what
+    board.put_files({"sys/class/thermal/cooling_device1/cur_state": 0})
+    assert sensors.read().cooling == 0
+
+
+@pytest.mark.parametrize(
+    ("domains", "joules"),
+    [
+        ({"package-0": 3, "psys": 7}, 7.0),
+        ({"package-0": 3, "package-1": 4}, 7.0),
+        ({"package-0": 3, "dram": 4}, 3.0),
+        ({"package-0-die-0": 3, "package-0-die-1": 1}, 4.0),
+    ],
+)
+def test_rapl_domains_that_hold_each_other_count_once(tmp_path: Path, domains: dict[str, int], joules: float) -> None:
+    board = Board(tmp_path)
+    folders = {name: f"sys/class/powercap/intel-rapl:{number}" for number, name in enumerate(domains)}
+    board.put_files({f"{folder}/name": name for name, folder in folders.items()})
+    board.put_files({f"{folder}/energy_uj": 5 for folder in folders.values()})
+    meter = EnergyMeter(board.root, silent)
+    meter.read(0.0)
+    board.put_files({f"{folders[name]}/energy_uj": 5 + used * 1_000_000 for name, used in domains.items()})
+    assert meter.read(1.0) == pytest.approx(joules)
+
+
 def test_rapl_counts_and_wraps(tmp_path: Path) -> None:
     board = Board(tmp_path)
     package = "sys/class/powercap/intel-rapl:0"
@@ -90,6 +178,26 @@ def test_hwmon_power_is_integrated(tmp_path: Path, files: dict[str, int]) -> Non
     meter = EnergyMeter(board.root, silent)
     assert meter.source == "hwmon" and meter.read(10.0) == 0.0
     assert meter.read(13.0) == pytest.approx(6.0)
+
+
+@pytest.mark.parametrize(
+    ("chip", "counts"),
+    [
+        ("ina3221", True),
+        ("power_meter", True),
+        ("zenpower", True),
+        *((name, False) for name in ("BAT0", "AC", "ADP1", "ucsi_source_psy_USBC000:001", "amdgpu", "nouveau", "nvme")),
+    ],
+)
+def test_power_of_a_battery_or_of_one_device_is_not_the_boards(tmp_path: Path, chip: str, counts: bool) -> None:
+    board = Board(tmp_path)
+    board.put_files({"sys/class/hwmon/hwmon0/name": chip, "sys/class/hwmon/hwmon0/power1_input": 2_000_000})
+    board.put_files({"sys/class/hwmon/hwmon1/name": "BAT1", "sys/class/hwmon/hwmon1/curr1_input": 400})
+    board.put_files({"sys/class/hwmon/hwmon1/in1_input": 12_000})
+    meter = EnergyMeter(board.root, silent)
+    assert meter.source == ("hwmon" if counts else None)
+    meter.read(1.0)
+    assert meter.read(2.0) == (pytest.approx(2.0) if counts else None)
 
 
 def test_a_pi_5_tells_its_rails(tmp_path: Path) -> None:
@@ -196,6 +304,39 @@ def test_a_shared_machine_is_found() -> None:
     assert found.kind == "disturbed" and "60%" in found.what
     (found,) = find(run_of(lambda sample: replace(sample, stolen=4.0)), blocks_of(), trip_c=80.0, cores=2)
     assert found.kind == "disturbed" and "hypervisor gave 5%" in found.what
+
+
+# What the project's own benchmarks do before they begin
+
+
+def benchmark_module(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    folder = Path(__file__).resolve().parents[1] / "benchmarks"
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.syspath_prepend(str(folder / "arm"))
+    return importlib.import_module(name)
+
+
+def test_budgets_that_cannot_be_measured_are_a_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check = benchmark_module("check", monkeypatch)
+    monkeypatch.setattr(check, "unavailable", lambda: "no emulator")
+    monkeypatch.setattr("sys.argv", ["check.py"])
+    assert check.main() == 0 and capsys.readouterr().out == "skipped: no emulator\n"
+    monkeypatch.setattr("sys.argv", ["check.py", "--write-budgets"])
+    assert check.main() == 1 and capsys.readouterr().err == "no budgets were written: no emulator\n"
+
+
+@pytest.mark.parametrize("name", ["nodir/x.json", ".", "file.txt/x.json"])
+def test_a_json_file_that_cannot_be_written_is_told_at_once(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = benchmark_module("reporting", monkeypatch).argument_parser("")
+    (tmp_path / "file.txt").write_text("")
+    with pytest.raises(SystemExit) as stopped:
+        parser.parse_args(["--json", str(tmp_path / name)])
+    assert stopped.value.code == 2 and "expected a file that can be written" in capsys.readouterr().err
+    assert parser.parse_args(["--json", str(tmp_path / "x.json")]).json == tmp_path / "x.json"
 
 
 def test_flags_are_those_of_the_firmware() -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,25 @@ import jsonschema
 import numpy as np
 import pytest
 
-from shelfmatch.edge import Matcher
-from shelfmatch.edge.bench import run_bench
-from shelfmatch.edge.bench.page import write_page
+from shelfmatch.edge import Bundle, Matcher, build_bundle
+from shelfmatch.edge.bench import load_result, run_bench, run_sweep, save_result, throttle
+from shelfmatch.edge.bench.page import _what, write_page
+from shelfmatch.edge.bench.plots import _STAGES
 from shelfmatch.edge.bench.process import idle_for, memory_bytes
 from shelfmatch.edge.bench.results import problem_of, schema
 from shelfmatch.edge.bench.runner import Plan, Settings
-from shelfmatch.edge.bench.scenarios import offline, single_stream, steady_rate
+from shelfmatch.edge.bench.scenarios import STAGES, offline, single_stream, steady_rate
 from shelfmatch.edge.bench.sensors import Sensors
+from shelfmatch.edge.bench.target import MOST_PHOTOS, folder_photos
 from shelfmatch.edge.bench.yardstick import make_yardstick
+from shelfmatch.edge.cascade import ALWAYS
 from shelfmatch.edge.errors import BenchError, CardRequired, ImageError
 
 from .boards import raspberry_pi
 from .conftest import tile_photo
 
 TINY = Plan(3, 0.0, 0.3, 0.2, 0.3, 0.05, 0.1, 0, 0.05)
+BRIEF = Plan(2, 0.0, 0.1, 0.0, 0.0, 0.0, 0.0, 0, 0.05)
 STREAM = Plan(6, 0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 0, 0.02)
 
 
@@ -111,6 +116,102 @@ def test_an_encoder_is_measured_in_a_made_up_shop(tiny_tflite: Path, photos: Pat
     assert (result["settings"]["threads"], result["settings"]["resizer"]) == (2, "pillow")
 
 
+def test_a_second_encoder_has_its_stage_and_its_name(
+    tile_folder: Path, tiny_tflite: Path, tiny_onnx: Path, photos: Path, tmp_path: Path
+) -> None:
+    build_bundle(tile_folder, tmp_path / "two.bundle", encoder=(tiny_tflite, tiny_onnx), resizer="pillow", adapt="off")
+    manifest = Bundle.open(tmp_path / "two.bundle").manifest
+    assert manifest.second is not None
+    second = replace(manifest.second, cascade={**manifest.second.cascade, "sure_from": ALWAYS})
+    (tmp_path / "two.bundle" / "manifest.json").write_bytes(replace(manifest, second=second).to_bytes())
+    result = run_bench(tmp_path / "two.bundle", photos=photos, plan=BRIEF, scenarios=("single-stream",))
+    stream = result["scenarios"]["single-stream"]
+    assert stream["stages_ms"]["second_encoder"]["p50"] > 0 and stream["stage_sum_of_wall"] > 0.6
+    assert result["target"]["second_encoder"] == second.encoder.name
+    assert result["target"]["second_encoder_sha256"] == second.encoder.sha256 and problem_of(result) is None
+    assert f"and {second.encoder.name}, 36 references" in _what(result)
+    assert _STAGES.keys() == set(STAGES)
+
+
+def test_a_sweep_of_two_encoders_of_two_formats(
+    tile_folder: Path, tiny_tflite: Path, tiny_onnx: Path, photos: Path, tmp_path: Path, capsys: Any
+) -> None:
+    build_bundle(tile_folder, tmp_path / "two.bundle", encoder=(tiny_tflite, tiny_onnx), resizer="pillow", adapt="off")
+    (photos / "broken.png").write_text("no photo")
+    sweep: dict[str, Any] = {
+        "photos": photos,
+        "device_file": tmp_path / "new" / "d.toml",
+        "scenarios": ("single-stream",),
+    }
+    result = run_sweep(tmp_path / "two.bundle", ("threads",), plan=BRIEF, bench_plan=BRIEF, **sweep)
+    assert all(point["excluded"] is None for point in result["sweep"]["points"]) and problem_of(result) is None
+    assert capsys.readouterr().err.count("broken.png") == 1
+    with pytest.raises(BenchError, match="whose encoders are tflite and onnx, which no runtime takes both"):
+        run_sweep(tmp_path / "two.bundle", ("runtime",), **sweep)
+
+
+def test_what_was_stolen_is_held_against_all_cpus(
+    tile_bundle: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not against those that this process may use, of a machine with many."""
+    asked = []
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(throttle, "find", lambda *given, **named: asked.append(named["cores"]) or [])
+    result = run_bench(tile_bundle, photos=photos, plan=BRIEF, scenarios=("single-stream",))
+    assert asked == [64] and result["sensors"]["cpus"] == 64 and result["board"]["cores"] < 64
+
+
+def test_photos_that_cannot_be_read_are_told_and_left_out(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for hidden in (photos / "._1.png", photos / ".trash" / "1.png"):
+        hidden.parent.mkdir(exist_ok=True)
+        hidden.write_text("no photo")
+    assert folder_photos(photos).count == 5 and capsys.readouterr().err == ""
+    (photos / "0.png").write_text("no photo")
+    assert folder_photos(photos).count == 4
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "left out: " in said and "0.png is damaged" in said
+    for photo in photos.rglob("*.??g"):
+        photo.write_text("no photo")
+    with pytest.raises(BenchError, match=r"none of the 5 photos in .* can be read"):
+        folder_photos(photos)
+    assert capsys.readouterr().err == "", "the error names one of them"
+
+
+def test_others_take_the_places_of_photos_that_cannot_be_read(tmp_path: Path) -> None:
+    for number in range(MOST_PHOTOS + 2):
+        tile_photo(number, 0, side=4).save(tmp_path / f"{number:03d}.png")
+    (tmp_path / "000.png").write_text("no photo")
+    found = folder_photos(tmp_path)
+    assert found.count == len(set(found.paths)) == MOST_PHOTOS and str(tmp_path / "000.png") not in found.paths
+
+
+def test_a_name_that_is_not_utf8_is_kept_as_escapes(tile_bundle: Path, photos: Path, tmp_path: Path) -> None:
+    bundle = tile_bundle.rename(tmp_path / "bad\udcff.bundle")
+    result = run_bench(bundle, photos=photos, plan=BRIEF, scenarios=("single-stream",))
+    assert result["target"]["name"] == "bad\\udcff.bundle"
+    save_result(tmp_path / "r.json", result)
+    write_page(tmp_path / "r.html", result)
+    assert load_result(tmp_path / "r.json")["target"]["name"] in (tmp_path / "r.html").read_text()
+    encoder = tmp_path / "bad\udcff.tflite"
+    with pytest.raises(BenchError, match=r"no name in UTF-8, which device\.toml could not hold"):
+        run_sweep(encoder, ("precision",), device_file=tmp_path / "d.toml")
+
+
+def test_a_made_up_shop_keeps_to_the_memory_there_is(
+    tiny_tflite: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shelfmatch.edge.bench.target.describe_board", lambda: {"available_bytes": 1_000_000})
+    with pytest.raises(BenchError, match=r"5,000 references of 48 numbers need 0\.0 GB"):
+        run_bench(tiny_tflite, photos=photos, plan=BRIEF, references=5000)
+
+
+@pytest.mark.parametrize("camera", ["99999999999999", "9" * 5000])
+def test_a_camera_that_no_machine_has(camera: str, tile_bundle: Path) -> None:
+    pytest.importorskip("cv2")
+    with pytest.raises(BenchError, match="can't be opened or gives no frames"):
+        run_bench(tile_bundle, camera=camera, plan=BRIEF)
+
+
 def test_a_camera_gives_frames(tile_bundle: Path, tmp_path: Path) -> None:
     cv2 = pytest.importorskip("cv2")
     video = tmp_path / "camera.avi"
@@ -129,7 +230,7 @@ def test_a_camera_gives_frames(tile_bundle: Path, tmp_path: Path) -> None:
     [
         ({"photos": "nowhere"}, BenchError, "is no folder"),
         ({"photos": "empty"}, BenchError, "holds no photos"),
-        ({"photos": "broken"}, ImageError, "broken"),
+        ({"photos": "broken"}, BenchError, "can be read; .*broken.jpg is damaged"),
         ({"photos": "photos", "camera": "0"}, BenchError, "expected one of them"),
         ({"scenarios": ("multi",)}, BenchError, "'multi' arrived; expected single-stream"),
         ({"scenarios": ()}, BenchError, "expected single-stream"),

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from shelfmatch.edge import (
     BundleDamaged,
     BundleError,
     BundleLocked,
+    BundleVersion,
     CatalogError,
     Encoder,
     Matcher,
@@ -34,6 +36,7 @@ from shelfmatch.edge import (
 from shelfmatch.edge.build import write_bundle
 from shelfmatch.edge.bundle import WORK_FOLDER, BundleWriter
 from shelfmatch.edge.catalog import Catalog, Product, product_of
+from shelfmatch.edge.cli import main
 from shelfmatch.edge.manifest import Manifest
 
 from .conftest import tile_photo, write_tiles
@@ -204,6 +207,35 @@ def test_a_damaged_bundle_can_only_be_built_again(tile_bundle: Path, tile_folder
     assert contents(tile_bundle) == whole
 
 
+def reformatted(data: bytes, version: int) -> bytes:
+    """A manifest in another format version, sealed."""
+    body = data[: data.rindex(b',\n  "sha256": "')].replace(b'"format_version": 2', b'"format_version": %d' % version)
+    return body + b',\n  "sha256": "' + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
+
+
+def test_what_says_to_build_it_again_can_be_built_again(
+    tile_bundle: Path, tile_folder: Path, tiny_tflite: Path
+) -> None:
+    manifest = tile_bundle / "manifest.json"
+    good, opened = manifest.read_bytes(), Bundle.open(tile_bundle).manifest
+    incomplete = replace(opened, files={role: entry for role, entry in opened.files.items() if role != "vectors"})
+    for wrong in (reformatted(good, 1), incomplete.to_bytes(), good.replace(b'"products": 12', b'"products": 13')):
+        manifest.write_bytes(wrong)
+        with pytest.raises(BundleError, match="again"):
+            Bundle.open(tile_bundle)
+        with pytest.raises(BundleError, match="again"):
+            remove_from_bundle(tile_bundle, ["sku-000"])
+        assert manifest.read_bytes() == wrong
+        build_bundle(tile_folder, tile_bundle, encoder=tiny_tflite, resizer="pillow", workers=1, adapt="off")
+        assert len(skus_in(tile_bundle)) == 12
+    future = reformatted(good, 4)
+    for newer in (future, future.replace(b'"products": 12', b'"products": 13')):  # perhaps sealed in another way
+        manifest.write_bytes(newer)
+        with pytest.raises(BundleVersion, match="install a newer one"):
+            build_bundle(tile_folder, tile_bundle, encoder=tiny_tflite)
+        assert manifest.read_bytes() == newer
+
+
 def test_somebody_elses_file_keeps_a_damaged_bundle_from_being_replaced(
     tile_bundle: Path, tile_folder: Path, tiny_tflite: Path
 ) -> None:
@@ -252,6 +284,48 @@ def test_opening_goes_on_when_a_writer_was_faster(tile_bundle: Path, monkeypatch
         result = matcher.match(tile_photo(1, 9), top_k=50)
     assert next(changes, None) is None and result.generation == 3
     assert len(result.candidates) == 10
+
+
+def test_a_bundle_that_changes_while_it_is_opened_is_not_damaged(
+    tile_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files of a manifest that was read are swept before they are looked for."""
+    real, changes = Manifest.from_bytes, ["sku-003", "sku-004"]
+
+    def read_slowly(data: bytes, where: str) -> Manifest:
+        manifest = real(data, where)
+        if changes:
+            sku = changes.pop()
+            with monkeypatch.context() as quick:
+                quick.setattr(Manifest, "from_bytes", real)
+                remove_from_bundle(tile_bundle, [sku])
+        return manifest
+
+    monkeypatch.setattr(Manifest, "from_bytes", read_slowly)
+    assert Bundle.open(tile_bundle).manifest.generation == 3 and not changes
+
+
+@pytest.mark.parametrize(
+    "command", [["info", "--products"], ["verify"], ["similar", "sku-001"], ["find", "sku"]], ids=lambda one: one[0]
+)
+def test_commands_go_on_when_a_writer_was_faster(
+    command: list[str], tile_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, changes = Bundle.open, ["sku-003"]
+
+    def open_slowly(path: Any) -> Bundle:
+        opened = real(path)
+        if changes:
+            sku = changes.pop()
+            with monkeypatch.context() as quick:
+                quick.setattr(Bundle, "open", real)
+                remove_from_bundle(tile_bundle, [sku])
+        return opened
+
+    monkeypatch.setattr(Bundle, "open", open_slowly)
+    assert main([command[0], str(tile_bundle), *command[1:]]) == 0
+    told = capsys.readouterr()
+    assert told.err == "" and told.out and "sku-003" not in told.out and not changes
 
 
 def test_a_file_that_vanished_for_good_is_named(tile_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -452,6 +526,22 @@ def test_when_no_photo_can_be_read_nothing_is_left(tile_bundle: Path, tiny_tflit
         with pytest.raises(CatalogError, match="none of the 3 photos"):
             change()
         assert contents(tile_bundle) == before
+
+
+def test_an_empty_folder_of_the_users_outlives_a_build_that_came_to_nothing(
+    tile_folder: Path, tiny_tflite: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "texts" / "a").mkdir(parents=True)
+    (tmp_path / "texts" / "a" / "1.png").write_text("no photo")
+    (tmp_path / "mine").mkdir()
+    for name in ("mine", "new", "unfinished"):
+        if name == "unfinished":
+            with pytest.raises(KeyboardInterrupt):
+                build_bundle(tile_folder, tmp_path / name, encoder=tiny_tflite, progress=interrupt_after(2))
+        with pytest.raises(CatalogError, match="none of the 1 photos"):
+            build_bundle(tmp_path / "texts", tmp_path / name, encoder=tiny_tflite)
+    assert list((tmp_path / "mine").iterdir()) == []
+    assert not (tmp_path / "new").exists()
 
 
 def test_replace_takes_the_old_photos_away(tile_bundle: Path, tmp_path: Path) -> None:

@@ -109,6 +109,35 @@ def test_a_product_holds_so_many_photos_and_no_more(tmp_path: Path) -> None:
     editor.close()
 
 
+def test_numbers_of_photos_that_are_gone_are_used_again(tmp_path: Path) -> None:
+    editor = CatalogEditor(tmp_path / "catalog.sqlite")
+    other, product_id = editor.put_product("other", {}), editor.put_product("TEA-1", {})
+    ids = [editor.add_reference(product_id, f"{n}.png", b"") for n in range(MAX_PHOTOS)]
+    editor.remove_references([ids[7], ids[100]])
+    assert [editor.add_reference(product_id, "new.png", b"") for _ in range(2)] == [ids[7], ids[100]]
+    with pytest.raises(CatalogError, match="product 'TEA-1'; a product holds at most 4,096 photos"):
+        editor.add_reference(product_id, "one too many.png", b"")
+    assert editor.add_reference(other, "0.png", b"") == 0
+    editor.close()
+
+
+def test_how_many_photos_were_pruned_is_known_as_long_as_the_product(path: Path) -> None:
+    editor = CatalogEditor(path)
+    assert editor.pruned() == {}
+    for product_id in (0, 1):
+        editor.add_reference(product_id, "third.png", b"")
+    editor.prune_references([0, 1, (1 << PHOTO_BITS) + 1])
+    editor.finish()
+    editor = CatalogEditor(path)
+    assert editor.pruned() == {0: 2, 1: 1}
+    editor.remove_references([1 << PHOTO_BITS])  # one is left
+    assert editor.pruned() == {0: 2, 1: 1}
+    editor.remove_product(0)
+    editor.remove_references([(1 << PHOTO_BITS) + 2])
+    assert editor.pruned() == {}
+    editor.close()
+
+
 def test_a_catalogue_holds_so_many_products_and_no_more(tmp_path: Path) -> None:
     editor = CatalogEditor(tmp_path / "catalog.sqlite")
     editor._connection.execute("INSERT INTO product VALUES (?, 'last but one', '', '{}')", (MAX_PRODUCTS - 2,))
@@ -130,6 +159,26 @@ def test_any_path_will_do(folder: str, path: Path, tmp_path: Path) -> None:
     assert len(catalog.products()) == 3
     catalog.close()
     assert [entry.name for entry in (tmp_path / folder).iterdir()] == ["catalog.sqlite"]
+
+
+def test_a_path_of_two_slashes_names_no_host(path: Path) -> None:
+    catalog = Catalog(Path(f"/{path}"))
+    assert len(catalog.products()) == 3
+    catalog.close()
+
+
+def test_a_sku_is_the_same_however_it_was_typed(tmp_path: Path) -> None:
+    editor = CatalogEditor(tmp_path / "catalog.sqlite")
+    editor.put_product("caf\u00e9", {})
+    old = editor.put_product("the\u0301", {})  # as bundles have it that were built before SKUs were composed
+    assert editor.product_id("cafe\u0301 ") == 0 and editor.product_id("the\u0301") == old
+    editor.finish()
+    catalog = Catalog(tmp_path / "catalog.sqlite")
+    for spelt in ("caf\u00e9", "cafe\u0301", " cafe\u0301 "):
+        assert catalog.product_id(spelt) == 0 and catalog.where({"sku": spelt}).tolist() == [0]
+    assert catalog.product_id("the\u0301") == old and catalog.where({"sku": "the\u0301"}).tolist() == [old]
+    assert catalog.product_id("cafe") is None
+    catalog.close()
 
 
 def test_threads_share_one_catalogue(catalog: Catalog) -> None:

@@ -282,6 +282,16 @@ def test_info(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert "tiny, 32x32 uint8 → 48" in printed[1] and printed[-1] == "  sku-011, photos 3"
 
 
+def test_info_has_every_column(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    rows = (shop / "shop.csv").read_text().replace("shelf", "photos")
+    (shop / "shop.csv").write_text(rows)
+    document(capfd, "build", "shop.csv", "-o", "columns.bundle", *TINY(shop))
+    listed = document(capfd, "info", "columns.bundle", "--products")["product_list"]
+    columns = {"category": "coffee", "gtin": "4002", "price": "1.2", "photos": "A2"}
+    assert listed[2] == {"sku": "S2", "name": "Tea 2", **columns, "photos": 1, "attributes": columns}
+    assert "attributes" not in lines(capfd, "info", "columns.bundle", "--products")[-1]
+
+
 def test_verify(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert document(capfd, "verify", "shop.bundle") == {"bundle": "shop.bundle", "ok": True, "problems": []}
     assert lines(capfd, "verify", "shop.bundle") == ["shop.bundle: every byte is as built"]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from shelfmatch.edge.demo import _claim, run_demo
+
 _COMMAND = [sys.executable, "-m", "shelfmatch.edge.cli"]
 
 
@@ -45,6 +47,37 @@ def test_the_shop_answers_from_the_command_line(demo: tuple[Path, dict[str, obje
         [*_COMMAND, "match", str(out / "shop.bundle"), str(photo), "--json"], capture_output=True, text=True
     )
     assert json.loads(done.stdout)["sku"] == photo.parent.name
+
+
+@pytest.mark.parametrize("seed", ["-1", "500", "many"])
+def test_a_seed_that_has_no_shop_clears_nothing(seed: str, tmp_path: Path) -> None:
+    (tmp_path / "shelfmatch-demo").write_text("")
+    (tmp_path / "index.html").write_text("of an earlier demo")
+    command = [*_COMMAND, "demo", "--out", str(tmp_path), f"--seed={seed}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert f"{seed!r} arrived, expected a whole number from 0 to 499" in done.stderr
+    with pytest.raises(ValueError, match="expected 1 to 400000 products and a seed"):
+        run_demo(tmp_path, seed=-1)
+    assert (tmp_path / "index.html").is_file()
+
+
+@pytest.mark.parametrize("out", [".", "link"])
+def test_an_earlier_demo_is_cleared_where_the_user_stands_or_through_a_link(
+    out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, mine = tmp_path / "demo", tmp_path / "mine"
+    (folder / "photos").mkdir(parents=True)
+    mine.mkdir()
+    (mine / "holiday.jpg").write_text("")
+    for name in ("shelfmatch-demo", "index.html", "photos/0.jpg"):
+        (folder / name).write_text("old")
+    (folder / "elsewhere").symlink_to(mine)
+    (tmp_path / "link").symlink_to(folder)
+    monkeypatch.chdir(folder if out == "." else tmp_path)
+    _claim(Path(out))
+    assert [path.name for path in folder.iterdir()] == ["shelfmatch-demo"]
+    assert (mine / "holiday.jpg").is_file()
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:

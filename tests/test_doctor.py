@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -19,7 +20,8 @@ import pytest
 from shelfmatch.edge import Encoder
 from shelfmatch.edge import _doctor_board as board
 from shelfmatch.edge._doctor_advice import Failure, explained
-from shelfmatch.edge._doctor_checks import RUNTIME_PACKAGES, run_probe
+from shelfmatch.edge._doctor_checks import RUNTIME_PACKAGES, Examination, run_probe
+from shelfmatch.edge.doctor import Diagnosis
 from shelfmatch.edge.encoder import DEFAULT_ENCODER, read_card
 from shelfmatch.edge.known import LEAST_COSINE, KnownEmbedding, embedded_cards, known_file, known_of
 from shelfmatch.edge.runtime import RUNTIMES
@@ -228,6 +230,56 @@ def test_a_runtime_that_hangs(package: Callable[..., Path], monkeypatch: pytest.
     assert "did not finish within 3 s" in explained(outcome, "ONNX Runtime", "onnxruntime", "2.0")[0]
 
 
+def test_a_doctor_that_is_stopped_leaves_nothing(package: Callable[..., Path], tmp_path: Path) -> None:
+    """cv2 is first imported for its own check, then in the main job, whose folder it tells."""
+    told, temporary = tmp_path / "told", tmp_path / "temporary"
+    temporary.mkdir()
+    hangs = f"""
+import glob, os, time
+if glob.glob({str(temporary)!r} + "/shelfmatch-doctor-*/*"):
+    with open({str(told)!r}, "w") as file:
+        file.write(str(os.getpid()) + "\\n")
+    time.sleep(100)
+"""
+    variables = {**os.environ, "PYTHONPATH": str(package(cv2=hangs)), "TMPDIR": str(temporary)}
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "shelfmatch.edge.cli", "doctor", "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (told.is_file() and told.read_text().endswith("\n")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (143, "", "")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(told.read_text()), 0)
+    assert list(temporary.glob("*shelfmatch*")) == []
+
+
+def test_a_device_file_that_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = tmp_path / "device.toml"
+    settings.write_text("version = 1\n[match]\nthreads = -2\n")
+    monkeypatch.setenv("SHELFMATCH_DEVICE", str(settings))
+    code, document, checks = diagnosis()
+    assert code == 1 and document["summary"].endswith("can't do the main job yet: mend first: device.toml.")
+    assert checks["device.toml"]["finding"].endswith("threads is -2; expected a whole number from 1 to 256.")
+    assert checks["device.toml"]["advice"].startswith("Mend or remove it, or write it anew with ")
+    assert checks["main job"]["finding"] == "The main job can't begin until device.toml can be used."
+
+
+def test_an_encoder_of_the_device_file_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = tmp_path / "device.toml"
+    settings.write_text(f'version = 1\n[build]\nencoder = "{tmp_path / ("far" * 60)}/gone.tflite"\n')
+    monkeypatch.setenv("SHELFMATCH_DEVICE", str(settings))
+    examination = Examination(tmp_path)
+    assert examination._device().status == "ok"
+    check = examination._job()
+    assert check.status == "problem" and check.advice == "Mend that, then run the doctor again."
+    assert "gone.tflite', which isn't there; expected a file that is; mend or remove it" in check.finding
+
+
 # numpy 1 and numpy 2, and a usearch that kills
 
 
@@ -341,6 +393,66 @@ def test_what_signals_mean(number: int, finding: str) -> None:
     assert finding in told[0] and "while it loaded an encoder" in told[0] and told[1]
 
 
+def test_wrong_numbers_of_onnx_runtime_without_vnni(tmp_path: Path) -> None:
+    wrong = Failure("run", raised=(("WrongNumbers", "a cosine of 0.985"),))
+    finding, advice = explained(wrong, "ONNX Runtime 1.32.0", "onnxruntime", "2", saturates=True)
+    assert "a cosine of 0.985. The likely cause: this x86 processor has no VNNI" in finding
+    assert "pip install 'shelfmatch[litert]'" in advice and "fp32" in advice and "--upgrade" not in advice
+    assert "--upgrade onnxruntime" in explained(wrong, "ONNX Runtime 1.32.0", "onnxruntime", "2")[1]
+    assert "VNNI" not in explained(wrong, "LiteRT", "ai-edge-litert", "2", saturates=True)[0]
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "saturates"),
+    [
+        ("flags\t\t: fpu avx2 avx512f\n", True),
+        ("flags\t\t: fpu avx2 avx512f avx512_vnni\n", False),
+        ("flags\t\t: fpu avx2 avx_vnni\n", False),
+        ("Features\t: fp asimd\n", False),
+        (None, False),
+    ],
+)
+def test_processors_whose_sums_saturate(cpuinfo: str | None, saturates: bool, tmp_path: Path) -> None:
+    if cpuinfo is not None:
+        write(tmp_path, {"proc/cpuinfo": "processor\t: 0\n" + cpuinfo})
+    assert board.saturates(tmp_path) == saturates
+
+
+def test_the_doctor_asks_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(board, "saturates", lambda: True)
+    wrong = Failure("run", raised=(("WrongNumbers", "a cosine of 0.985"),))
+    assert "VNNI" in Examination(tmp_path)._failed("onnx", RUNTIME_PACKAGES["onnx"], wrong).finding
+
+
+@pytest.mark.parametrize(
+    ("sound", "advice"),
+    [({"litert", "onnx"}, "--upgrade ai-edge-litert onnxruntime"), ({"usearch", "onnx"}, "usearch<2")],
+)
+def test_usearch_is_blamed_only_where_it_was_there(
+    sound: set[str], advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shelfmatch.edge._doctor_checks.run_probe", lambda *_: Failure("import", signal=6))
+    monkeypatch.setattr("shelfmatch.edge._doctor_checks._version", lambda _: "")
+    examination = Examination(tmp_path)
+    examination._sound = sound
+    check = examination._order()
+    assert (
+        check.status == "problem" and advice in check.advice and check.advice.count("usearch") == ("usearch" in sound)
+    )
+
+
+def test_what_the_summary_calls_broken() -> None:
+    onnx = board.Check("onnx", "problem", "", needed=False)
+    memory = board.Check("memory", "problem", "")
+    index, job = board.Check("index", "problem", ""), board.Check("main job", "problem", "The job is lost.")
+    ran = "This machine can do the main job; its runtime is litert."
+    assert Diagnosis((memory, job), True, "litert").summary == f"{ran} It is short of memory, though: see above."
+    assert "needed for it: onnx. It is short" in Diagnosis((onnx, memory, job), True, "litert").summary
+    assert Diagnosis((job,), True, "litert").summary == ran
+    assert Diagnosis((onnx, index, job), False, None).summary.endswith("mend first: index.")
+    assert Diagnosis((onnx, job), False, None).summary.endswith("yet: The job is lost.")
+
+
 def test_every_runtime_has_a_package() -> None:
     assert {name: package.module for name, package in RUNTIME_PACKAGES.items()} == {
         name: runtime.module for name, runtime in RUNTIMES.items()
@@ -372,6 +484,42 @@ def test_memory(available_kb: int, limit: str | None, status: str, tmp_path: Pat
     if limit is not None:
         files["sys/fs/cgroup/memory.max"] = limit + "\n"
     assert board.memory(write(tmp_path, files)).status == status
+
+
+@pytest.mark.parametrize(
+    ("group", "files", "free_mb"),
+    [
+        ("", {"memory.max": "100000000", "memory.current": "60000000", "memory.stat": "inactive_file 0\n"}, 40),
+        (
+            "",
+            {"memory.max": "100000000", "memory.current": "90000000", "memory.stat": "anon 1\ninactive_file 30000000"},
+            40,
+        ),
+        ("", {"memory.max": "100000000"}, 100),
+        ("", {"memory.max": "100000000", "memory.current": "110000000", "memory.stat": ""}, 0),
+        (
+            "/memory",
+            {
+                "memory.limit_in_bytes": "100000000",
+                "memory.usage_in_bytes": "75000000",
+                "memory.stat": "total_inactive_file 0",
+            },
+            25,
+        ),
+    ],
+)
+def test_memory_that_a_container_has_left(group: str, files: dict[str, str], free_mb: int, tmp_path: Path) -> None:
+    write(tmp_path, {"proc/meminfo": "MemTotal:      500000 kB\nMemAvailable: 400000 kB\n"})
+    write(tmp_path, {f"sys/fs/cgroup{group}/{name}": text for name, text in files.items()})
+    assert board.memory(tmp_path).details == {"total_mb": 100, "available_mb": free_mb}
+
+
+def test_the_hottest_of_sensors_of_one_name(tmp_path: Path) -> None:
+    for number, degrees in enumerate([50, 85, 60]):
+        folder = f"sys/class/thermal/thermal_zone{number}"
+        write(tmp_path, {f"{folder}/temp": f"{degrees}000\n", f"{folder}/type": "cpu\n"})
+    check = board.temperature(tmp_path)
+    assert check.status == "advice" and check.details == {"celsius": {"cpu": 85.0}}
 
 
 def test_temperature(tmp_path: Path) -> None:
@@ -411,6 +559,22 @@ def test_camera(tmp_path: Path) -> None:
     )
     write(tmp_path, {"dev/video0": ""})
     assert board.camera(tmp_path).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("name", "is_camera"),
+    [
+        ("Studio Display Camera", True),
+        ("Crispy Cam", True),
+        ("bcm2835-isp-capture0", False),
+        ("rkisp1_stats", False),
+        ("ISP output", False),
+        ("pispbe-input", False),
+    ],
+)
+def test_names_of_cameras(name: str, is_camera: bool, tmp_path: Path) -> None:
+    write(tmp_path, {"sys/class/video4linux/video0/name": name + "\n", "sys/class/video4linux/video0/index": "0\n"})
+    assert (board.camera(tmp_path).status != "absent") == is_camera
 
 
 def test_disk(tmp_path: Path) -> None:

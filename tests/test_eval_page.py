@@ -138,6 +138,25 @@ def test_photos_without_a_page_is_a_mistake(case: Path, capfd: Any) -> None:
     assert out == "" and err.count("\n") == 1 and "--photos came without --report" in err
 
 
+@pytest.mark.parametrize("report", ["nodir/ev.html", ".", ""])
+def test_a_page_that_cannot_be_written_is_told_before_the_evaluation(
+    report: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["eval", "s.bundle", "q.csv", "--report", report]) == 2  # neither is looked at
+    out, err = capfd.readouterr()
+    assert out == "" and err.count("\n") == 1 and f"{report or repr('')} can't be used: " in err
+
+
+def test_a_bundle_whose_name_is_not_utf8_has_a_page(case: Path) -> None:
+    (case / "s.bundle").rename(case / "s\udcff.bundle")
+    assert (
+        main(["eval", str(case / "s\udcff.bundle"), str(case / "queries" / "q.csv"), "--report", str(case / "p.html")])
+        == 0
+    )
+    assert "<h1>s\\udcff.bundle</h1>" in (case / "p.html").read_text()
+
+
 def test_the_reliability_plot_has_a_dot_for_each_bin_with_answers() -> None:
     plot = reliability_plot(reliability([0.05, 0.5, 0.51, 0.97], [False, True, False, True]))
     dots = [tuple(map(float, dot)) for dot in re.findall(r'cx="([\d.]+)" cy="([\d.]+)" r="([\d.]+)"', plot)]

@@ -173,6 +173,23 @@ def test_rates_by_an_attribute(
     assert "by kind" in text and "by sku" in text and "(none)" in text and "mixed up most often" in text
 
 
+def test_products_without_a_name_are_a_group_of_none(tile_bundle: Path, queries: Path) -> None:
+    with Matcher.open(tile_bundle) as matcher:
+        (group,) = evaluate(matcher, queries, by="name").by["name"]
+    assert group.value is None and group.known > 0
+
+
+def test_small_rates_are_told(
+    tile_bundle: Path, tile_folder: Path, queries: Path, tiny_tflite: Path, capsys: Any
+) -> None:
+    build_bundle(
+        tile_folder, tile_bundle, encoder=tiny_tflite, resizer="pillow", workers=1, adapt="off", false_accept=0.004
+    )
+    capsys.readouterr()
+    assert main(["info", str(tile_bundle)]) == 0 and "for 0.4% false accepts" in capsys.readouterr().out
+    assert main(["eval", str(tile_bundle), str(queries)]) == 0 and "target 0.4%" in capsys.readouterr().out
+
+
 def test_a_product_beyond_the_depth_counts_as_not_found(
     tile_bundle: Path, queries: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from shelfmatch.edge import CatalogError, ImageError, Matcher, build_bundle
+from shelfmatch.edge import CatalogError, ImageError, Matcher, build_bundle, remove_from_bundle
 from shelfmatch.edge._explain_card import heated
 from shelfmatch.edge.cli import main
 from shelfmatch.edge.explanation import GRID, find_reference_photo, occlusion, seen_by
 from shelfmatch.edge.image import Pixels
+from shelfmatch.edge.versions import Version
 
 from .cards import plain_card
 from .conftest import tile_photo, write_tiles
@@ -99,6 +101,51 @@ def test_only_the_photo_that_was_catalogued_is_shown(tmp_path: Path, tiny_tflite
     assert find_reference_photo(references, photos) is None
 
 
+def test_a_photo_outside_the_folder_of_its_csv_is_shown(tmp_path: Path, tiny_tflite: Path) -> None:
+    write_tiles(tmp_path / "photos", range(3), photos=1)
+    (tmp_path / "lists").mkdir()
+    listed = tmp_path / "lists" / "shop.csv"
+    rows = [f"../photos/sku-{n:03d}/0.png,sku-{n:03d}" for n in range(3)]
+    listed.write_text("\n".join(["image,sku", *rows]))
+    build_bundle(listed, tmp_path / "t.bundle", encoder=tiny_tflite, resizer="pillow", workers=1)
+    with Matcher.open(tmp_path / "t.bundle") as matcher:
+        references = matcher.catalog.references(2)
+    found = find_reference_photo(references, listed)
+    assert found == ((tmp_path / "photos" / "sku-002" / "0.png").read_bytes(), "sku-002/0.png")
+
+
+def test_one_version_of_the_bundle_is_explained(tile_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if the product is gone when the match is done."""
+    with Matcher.open(tile_bundle) as matcher:
+        fresh, calls = matcher._fresh, []
+
+        def fresh_after_a_change() -> Version:
+            calls.append(1)
+            if len(calls) == 2:
+                remove_from_bundle(tile_bundle, ["sku-002"])
+            return fresh()
+
+        monkeypatch.setattr(matcher, "_fresh", fresh_after_a_change)
+        explanation = matcher.explain(tile_photo(2, 9), grid=(2, 2))
+    assert explanation.result.sku == "sku-002" and explanation.result.generation == 1 and explanation.heat.any()
+
+
+def test_explaining_matches_as_asked(tmp_path: Path, tile_folder: Path, tiny_tflite: Path, capsys: Any) -> None:
+    rows = [f"{path},{path.parent.name},tile" for path in sorted(tile_folder.rglob("*.png"))]
+    (tmp_path / "s.csv").write_text("\n".join(["image,sku,kind", *rows]))
+    bundle = tmp_path / "s.bundle"
+    build_bundle(tmp_path / "s.csv", bundle, encoder=tiny_tflite, resizer="pillow", workers=1, adapt="off")
+    query = tile_folder / "sku-001" / "0.png"
+    with Matcher.open(bundle) as matcher:
+        result = matcher.explain(query, grid=(2, 2), top_k=7, labels=("kind",)).result
+        assert result.labels == matcher.match(query, labels=("kind",)).labels and len(result.candidates) == 7
+    explain = ("match", bundle, query, "--explain", tmp_path / "why.png", "--labels", "kind", "--json")
+    for count in (1, 9):
+        code, out, _ = run(capsys, *explain, "--top-k", count)
+        answer = json.loads(out)
+        assert code == 0 and len(answer["candidates"]) == count and answer["labels"]["kind"]["value"] == "tile"
+
+
 def test_the_part_that_the_encoder_sees() -> None:
     assert seen_by(plain_card(32, 32), (640, 480)) == (0, 0, 1, 1)
     assert seen_by(plain_card(32, 32, resize="crop"), (640, 480)) == pytest.approx((0.125, 0, 0.875, 1))
@@ -137,9 +184,20 @@ def test_the_command_explains(
         ((query, "--frames", "--explain", target), "--frames"),
         ((query, "--explain", tmp_path / "why.gif"), ".png"),
         ((query, "--photos", tile_folder), "without --explain"),
+        ((query, "--frames", "--labels", "kind"), "--labels arrived with --frames"),
     ):
         code, out, err = run(capsys, "match", tile_bundle, *wrong)
         assert code == 2 and out == "" and said in err and err.count("\n") == 1
+
+
+def test_an_image_that_cannot_be_explained_is_an_answer_too(tile_bundle: Path, tmp_path: Path, capsys: Any) -> None:
+    wrong = ("match", tile_bundle, tmp_path / "none.jpg", "--explain", tmp_path / "why.png")
+    code, out, err = run(capsys, *wrong, "--json")
+    answer = json.loads(out)
+    assert code == 2 and err == "" and answer["image"] == str(tmp_path / "none.jpg")
+    assert answer["error"]["type"] == "ImageError" and "does not exist" in answer["error"]["message"]
+    code, out, err = run(capsys, *wrong)
+    assert code == 2 and out == "" and err.count("\n") == 1 and "does not exist" in err
 
 
 def test_the_command_takes_frames(tile_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

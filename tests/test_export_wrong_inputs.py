@@ -42,7 +42,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_onnx(NoVector(), folder / "map.onnx")
     write_onnx(TinyCnn(), folder / "sizes.onnx", dynamic="size")
     classes = TinyCnn(classes=1000)
-    classes.forward = lambda x: classes.head(classes.stem(x)[:, :, 0, :8].reshape(-1, 128)[:, :24])  # type: ignore[method-assign]
+    classes.forward = lambda x: classes.head(classes.stem(x).flatten(2)[:, :, :24]).mean(dim=1)  # type: ignore[method-assign]
     write_onnx(classes, folder / "unpooled.onnx")
     (folder / "cut.onnx").write_bytes((folder / "net.onnx").read_bytes()[:2000])
     (folder / "zero.onnx").touch()
@@ -88,7 +88,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "a feature map": (["map.onnx", *NET[1:]], "no pooled feature was found before it"),
     "a classifier without a pooled feature": (["unpooled.onnx", *NET[1:]], "no pooled feature was found before it"),
     "dynamic sizes": (["sizes.onnx", *NET[1:]], "expected one input of RGB photos of a fixed size"),
-    "an int8 ONNX file": (["int8.onnx"], "takes uint8 pixels; expected the float network it was made from"),
+    "an int8 ONNX file": (["int8.onnx"], "is quantized already; expected the float network it was made from"),
     "a mean for uint8 pixels": (["uint8.onnx", "--mean", "1", "--std", "1"], "normalizes them itself; leave out --mean"),
     "no word on preprocessing": (["net.onnx"], "doesn't say how its photos were prepared"),
     "only a mean": (["net.onnx", "--mean", "123"], "doesn't say how its photos were prepared"),
@@ -123,7 +123,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "calibration without photos": ([*NET, "--calibration", "texts"], "texts holds no photos"),
     "calibration photos that can't be read": ([*NET, "--calibration", "broken"], "0 readable photos, 20 more can't be read"),
     "three photos": ([*NET, "--calibration", "three"], "has 3 readable photos; expected at least 16"),
-    "one photo a product": ([*NET, "--calibration", "single"], "one photo of each of 20 products"),
+    "one photo a product": ([*NET, "--calibration", "single"], "has 0 photos whose product has another one, of 20"),
     "gate queries with another header": ([*NET, "--gate-queries", "header.csv"], "expected it to include image,sku"),
     "gate queries of other products": ([*NET, "--gate-queries", "foreign.csv"], "asks for none of the products"),
     "gate queries without a SKU": ([*NET, "--gate-queries", "unknowns.csv"], "no readable photo with a SKU"),

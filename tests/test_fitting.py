@@ -11,9 +11,20 @@ from numpy.typing import NDArray
 
 from shelfmatch.edge import BundleDamaged, BundleError, VectorError
 from shelfmatch.edge.adapter import MAX_DIMENSION, Adaptation, Adapter, Floats
+from shelfmatch.edge.calibration import leave_one_out
 from shelfmatch.edge.catalog import PHOTO_BITS
 from shelfmatch.edge.enrolling import Enrolled, centered_on_packshots, merge_prototypes, prune
-from shelfmatch.edge.fitting import GROUPS, Pictures, _clusters, _discriminants, fit, prototypes
+from shelfmatch.edge.fitting import (
+    GROUPS,
+    Pictures,
+    _clusters,
+    _discriminants,
+    fit,
+    has_second_photos,
+    prototypes,
+    reduced,
+    rounds,
+)
 from shelfmatch.edge.index import VectorIndex
 
 
@@ -135,6 +146,39 @@ def test_groups_are_of_like_photos() -> None:
     rows = np.repeat(centers, 6, axis=0) + random.normal(scale=0.2, size=(24, 16))
     groups = _clusters(unit(rows), GROUPS).reshape(4, 6)
     assert all(len(set(row)) == 1 for row in groups.tolist()) and len(set(groups[:, 0].tolist())) == 4
+
+
+def in_copies(pictures: Pictures, products: int) -> Pictures:
+    """The first products' photos all alike: one photo in several files."""
+    rows = np.arange(len(pictures))
+    for product in range(products):
+        own = pictures.products == product
+        rows[own] = np.flatnonzero(own)[0]
+    return replace(pictures, vectors=pictures.vectors[rows])
+
+
+def test_copies_of_one_photo_are_one_photo() -> None:
+    assert has_second_photos(shop(20, 3)) and has_second_photos(in_copies(shop(20, 3), 10))
+    assert not has_second_photos(in_copies(shop(20, 3), 11))
+    pictures = in_copies(shop(20, 3, views=2), 8)
+    asked_copies = 0
+    for gallery, asked, strangers in rounds(pictures, reduced(pictures), by_photo=True):
+        sold = np.unique(pictures.products[gallery])
+        assert np.isin(pictures.products[asked & ~strangers], sold).all(), "held out whole, it must be a stranger"
+        assert not np.isin(pictures.products[strangers], sold).any()
+        asked_copies += int((strangers & (pictures.products < 8)).sum())
+    assert asked_copies == 8 * 3  # as strangers, like any other
+
+
+def test_copies_of_one_photo_do_not_find_each_other() -> None:
+    one = in_copies(shop(12, 3), 6)
+    ids = (one.products << PHOTO_BITS).astype(np.uint32) + np.tile(np.arange(3, dtype=np.uint32), 12)
+    partly = one.vectors.copy()
+    partly[0] = unit(np.random.default_rng(1).normal(size=64))  # two copies, and a photo that differs
+    for vectors, known_photos in ((one.vectors, 18), (partly, 21)):
+        known, unknown = leave_one_out(VectorIndex.build(vectors, ids, kind="exact", dtype="f32"))
+        assert len(known) == known_photos and len(unknown) == 36
+        assert known.scores.max() < 0.999
 
 
 def test_the_adapter_survives_its_file() -> None:

@@ -242,14 +242,25 @@ def test_big_endian_16_bit_tiff() -> None:
     assert np.asarray(upright(decode(saved(image, "TIFF"))))[0, :, 0].tolist() == [0, 100, 255]
 
 
-def test_16_bit_rgb_png() -> None:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+def png_of_16_bits(wide: int, colour: int, values: tuple[int, ...], *chunks: bytes) -> bytes:
+    """One row; `colour`: 0 grey, 2 RGB."""
+    png = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", struct.pack(">IIBBBBB", wide, 1, 16, colour, 0, 0, 0))
+    row = b"\0" + struct.pack(f">{len(values)}H", *values)
+    return png + b"".join(chunks) + png_chunk(b"IDAT", zlib.compress(row)) + png_chunk(b"IEND", b"")
 
-    row = b"\0" + struct.pack(">6H", 0x1234, 0x8000, 0xFFFF, 0x00FF, 0x6400, 0x0101)
-    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0))
-    png += chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b"")
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def test_16_bit_rgb_png() -> None:
+    png = png_of_16_bits(2, 2, (0x1234, 0x8000, 0xFFFF, 0x00FF, 0x6400, 0x0101))
     assert np.asarray(upright(decode(png)))[0].tolist() == [[0x12, 0x80, 0xFF], [0x00, 0x64, 0x01]]
+
+
+def test_16_bit_grey_png_with_one_grey_to_see_through() -> None:
+    png = png_of_16_bits(4, 0, (0x1234, 0x1235, 0x8000, 0xFFFF), png_chunk(b"tRNS", struct.pack(">H", 0x1234)))
+    assert np.asarray(upright(decode(png)))[0, :, 0].tolist() == [0xFF, 0x12, 0x80, 0xFF]
 
 
 def test_cmyk_jpeg_has_the_colours_that_were_saved() -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import shutil
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from shelfmatch.edge import (
+    Bundle,
     BundleError,
     CatalogError,
     ImageError,
@@ -100,6 +104,49 @@ def test_keeps_its_version_when_the_new_one_is_damaged(tile_bundle: Path) -> Non
         assert matcher.match(tile_photo(1, 9)).sku == "sku-001"
         with pytest.raises(BundleError, match="damaged"):
             matcher.reload()
+
+
+def test_a_copy_in_the_order_of_names_is_picked_up_when_it_is_whole(
+    tile_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The vectors come after the manifest that names them, whose stamp doesn't change any more."""
+    shutil.copytree(tile_bundle, tmp_path / "new")
+    remove_from_bundle(tmp_path / "new", ["sku-000"])
+    now, opened = [0.0], []
+    monkeypatch.setattr(
+        "shelfmatch.edge.matcher.time", SimpleNamespace(perf_counter=time.perf_counter, monotonic=lambda: now[0])
+    )
+    real = Bundle.open
+    with Matcher.open(tile_bundle) as matcher:
+        monkeypatch.setattr(Bundle, "open", lambda path: (opened.append(now[0]), real(path))[1])
+        early = [file for file in sorted((tmp_path / "new").iterdir()) if file.name < "vectors"]
+        for file in early:
+            shutil.copy(file, tile_bundle)
+        for second in range(200):
+            now[0] = float(second)
+            if second % 10 == 0 or second in (1, 3, 7):
+                assert matcher.match(tile_photo(1, 9)).generation == 1
+        assert opened == [0.0, 1.0, 3.0, 7.0, 20.0, 40.0, 80.0, 140.0]  # asked later than it may, it waits from then on
+        shutil.copytree(tmp_path / "new", tile_bundle, dirs_exist_ok=True, copy_function=copy_if_new)
+        assert matcher.match(tile_photo(1, 9)).generation == 1
+        now[0] = 200.0
+        assert matcher.match(tile_photo(1, 9)).generation == 2
+
+
+def copy_if_new(source: str, target: str) -> None:
+    if not Path(target).exists():
+        shutil.copy(source, target)
+
+
+def test_a_relative_path_is_followed_from_anywhere(
+    tile_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tile_bundle.parent)
+    with Matcher.open(tile_bundle.name) as matcher:
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        remove_from_bundle(tile_bundle, ["sku-000"])
+        assert matcher.match(tile_photo(1, 9)).generation == 2
 
 
 def test_where_keeps_only_what_passes(tmp_path: Path, tile_folder: Path, tiny_tflite: Path) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from shelfmatch.edge import CatalogError, build_bundle
+from shelfmatch.edge import CatalogError, Matcher, add_to_bundle, build_bundle, remove_from_bundle
 from shelfmatch.edge.bundle import Bundle
 from shelfmatch.edge.catalog import Catalog
+from shelfmatch.edge.evaluation import Query, evaluate
 from shelfmatch.edge.source import read_rows, read_source
 
 from .conftest import tile_photo
@@ -62,6 +65,81 @@ def test_a_folder_called_like_a_photo_is_a_folder(tmp_path: Path) -> None:
     assert [(photo.label, photo.sku) for photo in source.photos] == [("a.jpg/1.png", "a.jpg"), ("b/c.png/2.png", "b")]
 
 
+def test_links_to_folders_are_followed_but_not_in_a_circle(tmp_path: Path) -> None:
+    make(tmp_path / "shop", "a/1.png", "b/c/2.png")
+    make(tmp_path / "store", "3.png", "deep/4.png")
+    for sku in ("linked", "again"):
+        (tmp_path / "shop" / sku).symlink_to(tmp_path / "store")
+    (tmp_path / "shop" / "a" / "up").symlink_to(tmp_path / "shop")
+    (tmp_path / "store" / "itself").symlink_to(".")
+    (tmp_path / "shop" / "lost").symlink_to(tmp_path / "gone")
+    source = read_source(tmp_path / "shop")
+    assert [(photo.label, photo.sku) for photo in source.photos] == [
+        ("a/1.png", "a"),
+        ("again/3.png", "again"),
+        ("again/deep/4.png", "again"),
+        ("b/c/2.png", "b"),
+        ("linked/3.png", "linked"),
+        ("linked/deep/4.png", "linked"),
+    ]
+    assert source.ignored == ("lost",) and source.unreadable == ()
+
+
+def test_folders_that_cannot_be_read_are_reported(
+    tmp_path: Path, tiny_tflite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for sku in ("a", "b"):
+        (tmp_path / "shop" / sku).mkdir(parents=True)
+        tile_photo(ord(sku), 0).save(tmp_path / "shop" / sku / "1.png")
+    real, closed = Path.iterdir, {"b"}  # tests may run as root, whom no permission stops
+
+    def iterdir(path: Path) -> Iterator[Path]:
+        if path.name in closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    report = build_bundle(tmp_path / "shop", tmp_path / "s.bundle", encoder=tiny_tflite)
+    assert report.unreadable == [("b", "the folder can't be read: Permission denied")]
+    assert (report.photos, report.products) == (1, 1)
+    assert add_to_bundle(tmp_path / "s.bundle", tmp_path / "shop").unreadable == report.unreadable
+    is_dir = Path.is_dir
+
+    def not_looked_at(path: Path) -> bool:
+        if path.name == "c":  # names can be listed, and no more
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return is_dir(path)
+
+    make(tmp_path / "shop", "a/c")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "is_dir", not_looked_at)
+        assert read_source(tmp_path / "shop").unreadable == (
+            ("a/c", "it can't be looked at: Permission denied"),
+            *report.unreadable,
+        )
+    closed.add("a")
+    with pytest.raises(CatalogError, match=r"no photos that can be read; the first folder: a: .*Permission denied"):
+        read_source(tmp_path / "shop")
+
+
+def test_skus_that_look_the_same_are_one(tmp_path: Path, tiny_tflite: Path) -> None:
+    folders = make(tmp_path / "shop", "caf\u00e9/1.png", "cafe\u0301/2.png", "tea/3.png", "tea /4.png")
+    assert read_source(folders).skus() == ["caf\u00e9", "tea"]
+    make(tmp_path / "empty", " /1.png")
+    with pytest.raises(CatalogError, match="SKU ' ' arrived"):
+        read_source(tmp_path / "empty")
+    for number in range(3):
+        tile_photo(number, 0).save(tmp_path / f"{number}.png")
+    path = write_csv(tmp_path, "image,sku,name\n0.png,caf\u00e9,\n1.png,cafe\u0301,Coffee\n2.png,tea,\n")
+    assert read_source(path).attributes == {"caf\u00e9": {"name": "Coffee"}, "tea": {}}
+    build_bundle(path, tmp_path / "s.bundle", encoder=tiny_tflite, resizer="pillow", adapt="off")
+    with Matcher.open(tmp_path / "s.bundle") as matcher:
+        found = evaluate(matcher, [Query(tmp_path / "1.png", "1.png", "cafe\u0301")])
+        assert found.recall_at_1 == 1.0 and matcher.similar("cafe\u0301")[0].sku == "tea"
+    remove_from_bundle(tmp_path / "s.bundle", ["cafe\u0301 "])
+    assert Bundle.open(tmp_path / "s.bundle").manifest.products == 1
+
+
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no file names that aren't UTF-8")
 def test_names_that_are_not_utf_8_can_be_catalogued(tmp_path: Path, tiny_tflite: Path) -> None:
     (tmp_path / "shop" / "sku").mkdir(parents=True)
@@ -105,6 +183,27 @@ def test_a_csv_names_photos_beside_it(tmp_path: Path) -> None:
     assert source.attributes == {"A-1": {"name": "Green tea", "price": "2.50"}, "B": {}}
 
 
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [
+        ("a.png", "a.png"),
+        ("./a/../b.png", "b.png"),
+        ("../shop/a.png", "a.png"),
+        ("{folder}/deep/a.png", "deep/a.png"),
+        ("../b.png", "../b.png"),
+        ("../../home/alice/b.png", "alice/b.png"),
+        ("a/../../../home/alice/b.png", "alice/b.png"),
+        ("/home/alice/b.png", "alice/b.png"),
+        ("{folder}/../../home/alice/b.png", "alice/b.png"),
+        ("/b.png", "b.png"),
+    ],
+)
+def test_labels_tell_nothing_of_what_is_above_the_source(image: str, label: str, tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    path = write_csv(tmp_path / "shop", f"image,sku\n{image.format(folder=tmp_path / 'shop')},A\n")
+    assert [photo.label for photo in read_source(path).photos] == [label]
+
+
 def test_the_first_of_differing_attributes_counts(tmp_path: Path) -> None:
     path = write_csv(tmp_path, "image,sku,price,colour\na.png,A,,red\nb.png,A,2.00,blue\nc.png,A,3.00,\n")
     assert read_source(path).attributes == {"A": {"colour": "red", "price": "2.00"}}
@@ -130,11 +229,11 @@ def test_spreadsheets_habits_do_not_matter(text: str, tmp_path: Path) -> None:
     assert source.attributes == {"A": {"name": "Tea"}}
 
 
-def test_quotes_hold_commas_quotes_and_line_breaks(tmp_path: Path) -> None:
+def test_quotes_hold_commas_and_quotes_and_a_cell_is_one_line(tmp_path: Path) -> None:
     path = write_csv(tmp_path, 'image,sku,name\n"a, b.png",A,"Tea ""Earl"", 20\nbags"\nc.png,B,Coffee\n')
     source = read_source(path)
     assert [photo.label for photo in source.photos] == ["a, b.png", "c.png"]
-    assert source.attributes["A"]["name"] == 'Tea "Earl", 20\nbags' and source.attributes["B"]["name"] == "Coffee"
+    assert source.attributes["A"]["name"] == 'Tea "Earl", 20 bags' and source.attributes["B"]["name"] == "Coffee"
 
 
 @pytest.mark.parametrize(

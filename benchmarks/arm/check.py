@@ -200,6 +200,9 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     if (reason := unavailable()) is not None:
+        if arguments.write_budgets:
+            print(f"no budgets were written: {reason}", file=sys.stderr)
+            return 1
         print(f"skipped: {reason}")
         return 0
     start = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def describe_board(root: Path = ROOT) -> dict[str, Any]:
     info = _cpuinfo(root)
     return {
         "model": _model(root),
-        "cpu": _cpu_name(info),
+        "cpu": _arm_cores(root) or _cpu_name(info),
         "architecture": platform.machine(),
         "features": [name for name in _FEATURES if name in info.get("flags", info.get("Features", "")).split()],
         "cores": usable_cores(),
@@ -109,10 +110,16 @@ def _cpuinfo(root: Path) -> dict[str, str]:
     return info
 
 
+def _arm_cores(root: Path) -> str:
+    """The kinds of cores that ARM made, big.LITTLE's joined; "" where none is known."""
+    text = read_text(root / "proc/cpuinfo") or ""
+    implementers = re.findall(r"^CPU implementer\s*:\s*(\w+)", text, re.MULTILINE)
+    parts = re.findall(r"^CPU part\s*:\s*(\w+)", text, re.MULTILINE)
+    cores = dict.fromkeys(part.lower() for maker, part in zip(implementers, parts, strict=False) if maker == "0x41")
+    return " + ".join(_ARM_PARTS.get(part, part) for part in cores) if cores.keys() & _ARM_PARTS.keys() else ""
+
+
 def _cpu_name(info: dict[str, str]) -> str:
-    part = info.get("CPU part", "").lower()
-    if info.get("CPU implementer") == "0x41" and part in _ARM_PARTS:
-        return _ARM_PARTS[part]
     return info.get("model name") or info.get("Hardware") or platform.processor() or platform.machine()
 
 

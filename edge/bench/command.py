@@ -10,15 +10,16 @@ from .. import device
 from .._terminal import DONE, NO, complain, print_json, progress_bar, quiet_native
 from ..encoder import DEFAULT_ENCODER, Encoder
 from ..errors import BenchError
+from ..files import check_can_write
 from .comparing import Comparison, check_result, compare_results
 from .page import figure_rows, write_page
 from .results import load_result, save_result
 from .runner import DEFAULT_FPS, SCENARIOS, Settings, run_bench
 from .sweep import run_sweep
-from .target import REFERENCES
+from .target import check_references, find_one
 
-_OF_A_RUN = ("photos", "camera", "quick", "scenario", "fps", "threads", "look_again", "references", "sweep", "memory_limit",
-             "device_file", "output")  # fmt: skip
+_OF_A_RUN = ("photos", "camera", "quick", "scenario", "fps", "threads", "runtime", "resizer", "look_again", "references",
+             "sweep", "memory_limit", "device_file", "output")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
@@ -40,21 +41,18 @@ def run(options: argparse.Namespace) -> int:
 
 def _refuse(options: argparse.Namespace, with_what: str, names: tuple[str, ...]) -> None:
     for name in names:
-        if getattr(options, name) not in (None, False):
+        if getattr(options, name) not in (None, False, "auto"):
             raise BenchError(
                 f"--{name.replace('_', '-')} arrived with {with_what}, which has no use for it; leave it out"
             )
 
 
 def _measure(options: argparse.Namespace, target: str) -> int:
-    if options.sweep is None and (options.memory_limit or options.device_file):
+    if options.sweep is None and (options.memory_limit is not None or options.device_file is not None):
         raise BenchError(
             "--memory-limit and --device-file are for --sweep; name what to sweep, like --sweep runtime,threads"
         )
-    base = Path(options.output or "bench")
-    base = base.with_suffix("") if base.suffix in (".json", ".html") else base
-    if not base.parent.is_dir():
-        raise BenchError(f"-o {base}: {base.parent} is no folder; make it first")
+    json_file, page = _outputs("bench" if options.output is None else options.output)
     common: dict[str, Any] = {
         "photos": options.photos,
         "camera": options.camera,
@@ -62,16 +60,16 @@ def _measure(options: argparse.Namespace, target: str) -> int:
         "fps": options.fps if options.fps is not None else DEFAULT_FPS,
         "quick": options.quick,
         "settings": Settings(options.threads, options.runtime, options.resizer, options.look_again),
-        "references": options.references or REFERENCES,
+        "references": options.references,
         "progress": progress_bar("bench", "round"),
     }
+    check_references(target, options.references)
     _greet(target)
     if options.sweep is not None:
         limit = None if options.memory_limit is None else options.memory_limit * 1_000_000
         result = run_sweep(target, options.sweep, memory_limit_bytes=limit, device_file=options.device_file, **common)
     else:
         result = run_bench(target, **common)
-    json_file, page = base.with_name(f"{base.name}.json"), base.with_name(f"{base.name}.html")
     save_result(json_file, result)
     write_page(page, result)
     if options.json:
@@ -87,9 +85,24 @@ def _measure(options: argparse.Namespace, target: str) -> int:
     return DONE
 
 
+def _outputs(given: str) -> tuple[Path, Path]:
+    """OUT.json and OUT.html, tried before anything is measured. Raises BenchError, OSError."""
+    base = Path(given)
+    base = base.with_suffix("") if base.suffix in (".json", ".html") else base
+    if base.name in ("", "..") or given.endswith("/"):
+        raise BenchError(f"-o {given!r} arrived; expected a name for two files, like {base / 'bench'}")
+    files = base.with_name(f"{base.name}.json"), base.with_name(f"{base.name}.html")
+    if not base.parent.is_dir():
+        raise BenchError(f"-o {base}: {base.parent} is no folder; make it first")
+    for file in files:
+        check_can_write(file)
+    return files
+
+
 def _greet(target: str) -> None:
     """LiteRT announces its delegate on stderr once a process: here, before the bars. A bundle is opened elsewhere."""
     if not Path(target).is_dir():
+        find_one(target)
         with quiet_native():
             Encoder.load(target).prepare()
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from ..errors import BenchError
 from .statistics import MIN_EFFECT, Difference, difference, smallest_effect
+from .summary import late_share
 from .throttle import spoilt
 
 FALSE_ALARMS = 0.05
@@ -27,6 +28,22 @@ _DISTURBED = 0.9
 Result = Mapping[str, Any]
 Scale = Literal["ms", "yards", "cpu"]
 """Milliseconds; times of the yardstick; the same, and CPU time where a wall clock would measure other programs."""
+_SCENARIOS = ("single-stream", "steady-rate", "offline")
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """In what two results are held against each other. `common`: the scenario whose yardsticks count for both, None where they
+    have none in common; `ratio`: how much slower the machine was by them."""
+
+    scale: Scale
+    common: str | None
+    ratio: float | None
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether what no yardstick mends can be compared: nobody else at work, and a machine as fast as before."""
+        return self.scale == "ms" or (self.scale == "yards" and abs((self.ratio or 1.0) - 1) <= MIN_EFFECT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +52,7 @@ class Metric:
 
     name: str
     unit: str
-    rounds: Callable[[Result, Scale], list[float]]
+    rounds: Callable[[Result, Basis], list[float]]
     value: Callable[[Result], float]
     effect: float = 1.0
     """Times the smallest effect that counts."""
@@ -60,18 +77,21 @@ class Row:
         if found.verdict == "no difference":
             return f"no difference (noise {found.noise:.0%})"
         change = abs(found.ratio - 1)
+        if self.unit == "%":
+            return f"{abs(self.b - self.a):.1f} points {'more' if found.verdict == 'slower' else 'less'}"
         worse, better = ("more", "less") if self.unit == "MB" else ("slower", "faster")
         return f"{change:.0%} {worse if found.verdict == 'slower' else better}"
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """B against A. `same_machine`: judged in yards; `machine_ratio`: how much slower the machine itself was in B."""
+    """B against A. `same_machine`: judged in yards; `machine_ratio`: how much slower the machine itself was in B, None where no
+    scenario of both tells."""
 
     a: str
     b: str
     same_machine: bool
-    machine_ratio: float
+    machine_ratio: float | None
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = field(default=())
 
@@ -93,7 +113,9 @@ class Comparison:
         return tuple(
             row
             for row in self.rows
-            if row.difference.verdict == "faster" and row.difference.ratio <= 1 - TOO_FAST and row.unit != "MB"
+            if row.difference.verdict == "faster"
+            and row.difference.ratio <= 1 - TOO_FAST
+            and row.unit not in ("MB", "%")
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -132,27 +154,31 @@ class Comparison:
 def compare_results(a: Result, b: Result, *, names: tuple[str, str] = ("A", "B")) -> Comparison:
     """Hold result B against result A. Raises BenchError if no figure is in both."""
     same = _machine(a) == _machine(b)
-    scale = _scale(a, b, same)
-    metrics = [metric for metric in METRICS if metric.rounds(a, scale) and metric.rounds(b, scale)]
+    basis = _basis(a, b, same)
+    metrics = [metric for metric in METRICS if metric.rounds(a, basis) and metric.rounds(b, basis)]
     if not metrics:
         raise BenchError(f"{names[0]} and {names[1]} have no scenario in common; measure the same ones")
-    ratio = median(_yardsticks(b)) / median(_yardsticks(a))
-    least = _smallest_effect(a, b) if scale != "ms" else MIN_EFFECT
+    least = _smallest_effect(a, b, basis)
     alpha = FALSE_ALARMS / len(metrics)
     rows = []
     for metric in metrics:
         effect = _MEMORY_EFFECT if metric.unit == "MB" else least * metric.effect
-        found = difference(metric.rounds(a, scale), metric.rounds(b, scale), alpha=alpha, min_effect=effect)
+        found = difference(metric.rounds(a, basis), metric.rounds(b, basis), alpha=alpha, min_effect=effect)
         rows.append(Row(metric.name, metric.unit, metric.value(a), metric.value(b), found))
-    return Comparison(*names, same, ratio, tuple(rows), tuple(_notes(a, b, names, scale, ratio)))
+    return Comparison(*names, same, basis.ratio, tuple(rows), tuple(_notes(a, b, names, basis)))
 
 
-def _scale(a: Result, b: Result, same: bool) -> Scale:
-    """In what times are counted: a yardstick is only one where it is the same work of the same libraries."""
+def _basis(a: Result, b: Result, same: bool) -> Basis:
+    """In what times are counted: a yardstick is only one where it is the same work of the same libraries, in the same scenario:
+    between photos it runs in colder caches than around a block of them."""
+    common = next((name for name in _SCENARIOS if _rounds_of(a, name) and _rounds_of(b, name)), None)
+    if common is None:
+        return Basis("ms", None, None)
+    ratio = median(_yardsticks(b, common)) / median(_yardsticks(a, common))
     versions = [(of["board"]["python"], of["board"]["libraries"]["numpy"]) for of in (a, b)]
     if not same or versions[0] != versions[1]:
-        return "ms"
-    return "cpu" if min(_cpu_had(a), _cpu_had(b)) < _DISTURBED else "yards"
+        return Basis("ms", common, ratio)
+    return Basis("cpu" if min(_cpu_had(a), _cpu_had(b)) < _DISTURBED else "yards", common, ratio)
 
 
 def _cpu_had(result: Result) -> float:
@@ -161,15 +187,22 @@ def _cpu_had(result: Result) -> float:
     return median(row["quiet_share"] for row in rows) if rows else 1.0
 
 
-def _smallest_effect(a: Result, b: Result) -> float:
+def _smallest_effect(a: Result, b: Result, basis: Basis) -> float:
     """What is called a difference at all: more where the machine's speed changed, and where others were at work, whose caches
     and memory the yardstick shares but not in the same proportion."""
-    return smallest_effect(_yardsticks(a), _yardsticks(b), _cpu_had(a), _cpu_had(b))
+    if basis.scale == "ms" or basis.common is None:
+        return MIN_EFFECT
+    return smallest_effect(_yardsticks(a, basis.common), _yardsticks(b, basis.common), _cpu_had(a), _cpu_had(b))
 
 
 def check_result(result: Result, baseline: Result, *, names: tuple[str, str] = ("baseline", "result")) -> Comparison:
     """The same for a gate, which must compare like with like. Raises BenchError if the two measured different things or on
-    different machines."""
+    different machines, or a scenario of the baseline wasn't measured again."""
+    missing = _missing(result, baseline)
+    if missing:
+        raise BenchError(
+            f"{names[1]} has no {', '.join(missing)}, which {names[0]} has; measure the same scenarios, or use bench compare"
+        )
     for what, of in (("machine", _machine), ("target, photos or settings", _measured)):
         if of(result) != of(baseline):
             one, other = of(baseline), of(result)
@@ -193,25 +226,39 @@ def _measured(result: Result) -> dict[str, Any]:
     return {**target, **{f"photos {key}": value for key, value in result["photos"].items()}, **settings}
 
 
-def _notes(a: Result, b: Result, names: tuple[str, str], scale: Scale, ratio: float) -> list[str]:
+def _missing(result: Result, other: Result) -> list[str]:
+    """The scenarios that the other one has alone."""
+    return [name for name in other["scenarios"] if name not in result["scenarios"]]
+
+
+def _notes(a: Result, b: Result, names: tuple[str, str], basis: Basis) -> list[str]:
     notes = []
-    if scale == "ms":
+    scale, ratio = basis.scale, basis.ratio
+    for (one, other), name in zip(((b, a), (a, b)), names, strict=True):
+        if _missing(one, other):
+            notes.append(f"only {name} has {', '.join(_missing(one, other))}: not compared")
+    if ratio is None:
+        notes.append("no scenario in common, so nothing tells how fast the machine was: compared in milliseconds")
+    elif scale == "ms":
         notes.append("different machines, Pythons or numpys: compared in milliseconds")
     elif scale == "cpu":
         notes.append("other programs were at work: offline is compared by CPU time, cold start not at all")
-    if scale != "ms" and abs(ratio - 1) > MIN_EFFECT:
+    if ratio is not None and scale != "ms" and abs(ratio - 1) > MIN_EFFECT:
         how = "slower" if ratio > 1 else "faster"
         notes.append(
             f"the machine itself was {abs(ratio - 1):.0%} {how} with {names[1]}; times are compared without that"
         )
+    if not basis.is_steady and all(_rounds_of(result, "steady-rate") for result in (a, b)):
+        notes.append("late and dropped frames aren't compared: they hang on how fast the machine was")
     for result, name in zip((a, b), names, strict=True):
         trouble = spoilt(result["findings"])
         if trouble:
             notes.append(f"{name}: {trouble}")
-    for key in ("encoder_sha256", "references", "index"):
+    for key in ("encoder_sha256", "second_encoder_sha256", "references", "index"):
         if a["target"][key] != b["target"][key]:
-            label = "encoder" if key == "encoder_sha256" else key
-            notes.append(f"another {label}: {a['target'][label]} and {b['target'][label]}")
+            label = key.removesuffix("_sha256")
+            said = [str(of["target"][label] or "none") for of in (a, b)]
+            notes.append(f"another {label.replace('_', ' ')}: {' and '.join(said)}")
     for group in ("photos", "settings"):
         for key, value in a[group].items():
             if value != b[group][key]:
@@ -222,10 +269,8 @@ def _notes(a: Result, b: Result, names: tuple[str, str], scale: Scale, ratio: fl
     return [*notes, *(f"{key} {one} and {other}" for key, one, other in versions if one != other)]
 
 
-def _yardsticks(result: Result) -> list[float]:
-    """Of one scenario: between photos it runs in colder caches than around a block of them."""
-    found = _rounds_of(result, "single-stream") or next(iter(result["scenarios"].values()))["rounds"]
-    return [row["yardstick_ms"] for row in found]
+def _yardsticks(result: Result, scenario: str) -> list[float]:
+    return [row["yardstick_ms"] for row in _rounds_of(result, scenario)]
 
 
 def _rounds_of(result: Result, scenario: str) -> Sequence[Mapping[str, float]]:
@@ -233,40 +278,57 @@ def _rounds_of(result: Result, scenario: str) -> Sequence[Mapping[str, float]]:
     return found
 
 
-def _stream(level: str) -> Metric:
-    def rounds(result: Result, scale: Scale) -> list[float]:
-        unit = "ms" if scale == "ms" else "yards"
-        return [row[f"quiet_{level}_{unit}"] for row in _rounds_of(result, "single-stream")]
+def _latency(scenario: str, level: str, effect: float = 1.0) -> Metric:
+    def rounds(result: Result, basis: Basis) -> list[float]:
+        unit = "ms" if basis.scale == "ms" else "yards"
+        return [row[f"quiet_{level}_{unit}"] for row in _rounds_of(result, scenario)]
 
     def value(result: Result) -> float:
-        return median(row[f"quiet_{level}_ms"] for row in _rounds_of(result, "single-stream"))
+        return median(row[f"quiet_{level}_ms"] for row in _rounds_of(result, scenario))
 
-    return Metric(f"single-stream {level}", "ms", rounds, value)
+    return Metric(f"{scenario} {level}", "ms", rounds, value, effect)
 
 
-def _offline_rounds(result: Result, scale: Scale) -> list[float]:
+def _late_rounds(result: Result, basis: Basis) -> list[float]:
+    """1 and the share of a round's frames that came too late or never, which may be none: a ratio of 1.05 is 5 points more."""
+    if not basis.is_steady:
+        return []
+    return [1 + late_share(row) for row in _rounds_of(result, "steady-rate")]
+
+
+def _offline_rounds(result: Result, basis: Basis) -> list[float]:
+    scale = basis.scale
     rows = _rounds_of(result, "offline")
     if scale == "cpu":
         return [row["cpu_ms_per_photo"] / row["yardstick_ms"] for row in rows]
     return [row["photo_yards"] if scale == "yards" else 1 / row["photos_per_s"] for row in rows]
 
 
-def _cold_rounds(result: Result, scale: Scale) -> list[float]:
+def _cold_rounds(result: Result, basis: Basis) -> list[float]:
     """None beside other programs: a fresh process reads files and touches new pages, whose cost is theirs to decide."""
-    if scale == "cpu":
+    if basis.scale == "cpu":
         return []
-    speed = 1.0 if scale == "ms" else median(_yardsticks(result))
+    speed = 1.0 if basis.scale == "ms" or basis.common is None else median(_yardsticks(result, basis.common))
     return [row["cold_ms"] / speed for row in result["start"]["rounds"]]
 
 
-def _memory(result: Result, scale: Scale = "ms") -> list[float]:
+def _memory(result: Result, basis: Basis | None = None) -> list[float]:
     peaks = [row["peak_bytes"] for row in result["memory"]["rounds"]]
     return [] if None in peaks else [peak / 1e6 for peak in peaks]
 
 
 METRICS = (
-    _stream("p50"),
-    _stream("p90"),
+    _latency("single-stream", "p50"),
+    _latency("single-stream", "p90"),
+    # Between frames the CPU rests: its clock falls, and other programs fill the caches.
+    _latency("steady-rate", "p50", effect=2.0),
+    _latency("steady-rate", "p90", effect=2.0),
+    Metric(
+        "steady-rate late or dropped",
+        "%",
+        _late_rounds,
+        lambda result: 100 * late_share(result["scenarios"]["steady-rate"]),
+    ),
     Metric(
         "offline",
         "photos/s",
@@ -283,4 +345,4 @@ METRICS = (
     ),
     Metric("peak memory", "MB", _memory, lambda result: median(_memory(result))),
 )
-"""What is judged. Of single-stream the samples that nobody interrupted."""
+"""What is judged. Of single-stream and steady-rate the samples that nobody interrupted."""

@@ -58,9 +58,10 @@ def _board_name(result: Result) -> str:
 def _what(result: Result) -> str:
     target, photos = result["target"], result["photos"]
     quick = " A quick run: the full one takes 1,024 samples and 60 s a scenario." if result["quick"] else ""
+    second = "" if target["second_encoder"] is None else f" and {target['second_encoder']}"
     return (
-        f"{target['encoder']} ({target['input']}), {target['references']:,} references, {photos['count']} {photos['kind']} photos "
-        f"of {photos['width']}×{photos['height']}; {result['settings']['runtime']}, "
+        f"{target['encoder']} ({target['input']}){second}, {target['references']:,} references, {photos['count']} "
+        f"{photos['kind']} photos of {photos['width']}×{photos['height']}; {result['settings']['runtime']}, "
         f"{_threads(result['settings']['threads'])}, {result['settings']['resizer']}; {result['rounds']} rounds, "
         f"each in a fresh process, {result['started_at'][:16].replace('T', ' ')} UTC, shelfmatch {result['shelfmatch']}.{quick}"
     )

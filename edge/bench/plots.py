@@ -17,6 +17,7 @@ _STAGES = {
     "encode": "#7a5af8",
     "search": "#12b76a",
     "decide": "#f79009",
+    "second_encoder": "#f04438",
     "look_again": "#ee46bc",
 }
 

@@ -14,7 +14,7 @@ from ..errors import BenchError
 from ..files import write_atomic
 
 FORMAT = "shelfmatch-bench"
-VERSION = 1
+VERSION = 2
 SCHEMA_FILE = Path(__file__).with_name("result.schema.json")
 _MOST_BYTES = 256 << 20
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -40,7 +40,9 @@ def save_result(path: str | os.PathLike[str], result: Mapping[str, Any]) -> None
     problem = problem_of(result)
     if problem is not None:
         raise BenchError(f"this is no result that can be saved: {problem}")
-    write_atomic(Path(path), (json.dumps(result, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    write_atomic(
+        Path(path), (json.dumps(result, ensure_ascii=False, allow_nan=False) + "\n").encode(errors="backslashreplace")
+    )
 
 
 def load_result(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -83,8 +85,8 @@ def _problem(value: object, rule: Mapping[str, Any], where: str) -> str | None:
     kinds = [kinds] if isinstance(kinds, str) else kinds
     if kinds and not any(_is(value, kind) for kind in kinds):
         return f"{where} is {_short(value)}, expected {' or '.join(kinds)}"
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value < rule.get("minimum", -math.inf):
-        return f"{where} is {value}, expected at least {rule['minimum']}"
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return _problem_of_number(value, rule, where)
     if isinstance(value, dict):
         return _problem_of_object(value, rule, where)
     if isinstance(value, list):
@@ -96,7 +98,19 @@ def _problem(value: object, rule: Mapping[str, Any], where: str) -> str | None:
     return None
 
 
+def _problem_of_number(value: float, rule: Mapping[str, Any], where: str) -> str | None:
+    for name, expected, wrong in (
+        ("minimum", "at least", value < rule.get("minimum", -math.inf)),
+        ("maximum", "at most", value > rule.get("maximum", math.inf)),
+    ):
+        if wrong:
+            return f"{where} is {_short(value)}, expected {expected} {rule[name]}"
+    return None
+
+
 def _problem_of_object(value: dict[str, Any], rule: Mapping[str, Any], where: str) -> str | None:
+    if len(value) < rule.get("minProperties", 0):
+        return f"{where} has {len(value)} entries, expected at least {rule['minProperties']}"
     for name in rule.get("required", []):
         if name not in value:
             return f"{where} has no {name}"

@@ -21,7 +21,15 @@ from . import summary
 from .board import ROOT, describe_board
 from .process import usable_cores
 from .sensors import Recorder, Sensors
-from .target import REFERENCES, Photos, Target, camera_photos, folder_photos, open_target, rendered_photos
+from .target import (
+    Photos,
+    Target,
+    camera_photos,
+    check_references,
+    folder_photos,
+    open_target,
+    rendered_photos,
+)
 from .worker import COMMAND
 
 SCENARIOS = ("single-stream", "steady-rate", "offline")
@@ -67,26 +75,27 @@ class Settings:
 def run_bench(
     target: str | os.PathLike[str] = DEFAULT_ENCODER,
     *,
-    photos: str | os.PathLike[str] | None = None,
+    photos: str | os.PathLike[str] | Photos | None = None,
     camera: str | None = None,
     scenarios: Sequence[str] = SCENARIOS,
     fps: float = DEFAULT_FPS,
     quick: bool = False,
     settings: Settings | None = None,
-    references: int = REFERENCES,
+    references: int | None = None,
     plan: Plan | None = None,
     sensors: Sensors | None = None,
     root: Path = ROOT,
     worker: Sequence[str] = COMMAND,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Measure a bundle, or an encoder in a made-up shop of `references`, on this machine; the document of a result file.
+    """Measure a bundle, or an encoder in a made-up shop of `references` (1,000), on this machine; the document of a result file.
 
     `photos`: a folder; `camera`: a number or device; neither: rendered ones. `plan` replaces what `quick` chooses. `root`,
     `sensors` and `worker` are for tests: where /sys and /proc are, what is read there, and the command of a round. Raises
     BenchError, and whatever opening the target raises.
     """
     check_scenarios(scenarios, fps)
+    references = check_references(target, references)
     settings = settings or Settings()
     plan = plan or (QUICK if quick else FULL)
     with ExitStack() as stack:
@@ -122,10 +131,12 @@ def check_scenarios(scenarios: Sequence[str], fps: float) -> None:
         raise BenchError(f"{fps:g} frames a second arrived; expected 0.1 to 1000")
 
 
-def choose_photos(folder: Path, photos: str | os.PathLike[str] | None, camera: str | None) -> Photos:
-    """Of a folder, a camera, or rendered. Raises BenchError."""
+def choose_photos(folder: Path, photos: str | os.PathLike[str] | Photos | None, camera: str | None) -> Photos:
+    """Of a folder, a camera, or rendered; or those that were chosen before. Raises BenchError."""
     if photos is not None and camera is not None:
         raise BenchError("--photos and --camera arrived; expected one of them, or neither for rendered photos")
+    if isinstance(photos, Photos):
+        return photos
     if photos is not None:
         return folder_photos(Path(photos))
     return camera_photos(folder, camera) if camera is not None else rendered_photos(folder / "photos")

@@ -18,7 +18,7 @@ from ..errors import ImageError
 from ..image import ImageSource, decode, fit
 from ..matcher import Matcher
 
-STAGES = ("decode", "preprocess", "encode", "search", "decide", "look_again")
+STAGES = ("decode", "preprocess", "encode", "search", "decide", "second_encoder", "look_again")
 BLOCK_S = 0.25
 _YARDS = 8
 """Yardsticks before and after each block of offline: 4 ms of a desktop core."""

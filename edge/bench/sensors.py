@@ -23,7 +23,15 @@ from .board import ROOT, cpu_folders, read_int, read_text
 _CPU_ZONE = re.compile(r"cpu|soc|x86_pkg|package|core|cluster|acpitz", re.IGNORECASE)
 _CPU_CHIP = re.compile(r"coretemp|k10temp|zenpower|cpu|soc", re.IGNORECASE)
 _CPU_COOLING = re.compile(r"cpu|processor|clamp", re.IGNORECASE)
-_TRIPS = {"passive", "hot", "critical"}
+_TRIPS = {"passive", "hot"}
+"""At "critical" the system shuts down; it slows down long before."""
+_SENSIBLE_TRIPS = range(20_000, 200_001)
+"""Drivers give 0 or -274000 (THERMAL_TEMP_INVALID) for a trip point that isn't set."""
+_OTHERS_POWER = re.compile(
+    r"^(bat|cmb|ucsi)|^(ac|ac\d|acad|adp\d)$|battery|charger|amdgpu|radeon|nouveau|nvidia|i915|^xe$|nvme|drivetemp|wifi|^mlx\d",
+    re.IGNORECASE,
+)
+"""Chips that measure a battery, its charger, or one device: not what the board takes."""
 _NOT_YET: int | None = None
 _VCGENCMD_EVERY_S = 1.0
 """It starts a process, 3 ms of a Pi 4's time."""
@@ -31,7 +39,8 @@ _VCGENCMD_EVERY_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One look. `energy_j` counts up from the first; `stolen` and `quota_s` count from boot."""
+    """One look. `energy_j` counts up from the first; `stolen` and `quota_s` count from boot. `nearest_c` and `limit_c`: of the
+    zone that is nearest to where the system slows it down, None where no zone says where."""
 
     time_s: float
     temperature_c: float | None
@@ -43,6 +52,8 @@ class Sample:
     energy_j: float | None
     stolen: float | None
     quota_s: float | None
+    nearest_c: float | None = None
+    limit_c: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -67,16 +78,13 @@ class Sensors:
 
     def __init__(self, root: Path = ROOT, firmware: Callable[..., str | None] = vcgencmd) -> None:
         self._root, self._firmware = root, firmware
-        self._zones, self.trip_c = _zones(root)
+        self._zones = _zones(root)
+        limits = {limit for _, limit in self._zones if limit is not None}
+        self.trip_c = limits.pop() if len(limits) == 1 else None
         self._frequencies = [
             cpu / "cpufreq/scaling_cur_freq" for cpu in cpu_folders(root) if (cpu / "cpufreq").is_dir()
         ]
-        self._counts = [
-            path
-            for cpu in cpu_folders(root)
-            for name in ("core_throttle_count", "package_throttle_count")
-            if (path := cpu / "thermal_throttle" / name).is_file()
-        ]
+        self._counts = _throttle_counts(root)
         cooling = sorted((root / "sys/class/thermal").glob("cooling_device*"))
         self._cooling = [path / "cur_state" for path in cooling if _CPU_COOLING.search(read_text(path / "type") or "")]
         self._meter = EnergyMeter(root, firmware)
@@ -88,14 +96,16 @@ class Sensors:
     def read(self) -> Sample:
         """Look at everything once, 0.2 ms on a machine with two cores."""
         now = time.perf_counter()
-        degrees = [value for path in self._zones if (value := read_int(path)) is not None]
+        zones = [(value / 1000, limit) for path, limit in self._zones if (value := read_int(path)) is not None]
+        held = [(degrees, limit) for degrees, limit in zones if limit is not None]
+        nearest_c, limit_c = max(held, key=lambda zone: zone[0] - zone[1], default=(None, None))
         clocks = [value for path in self._frequencies if (value := read_int(path)) is not None]
         allowed = [
             value for path in self._frequencies if (value := read_int(path.with_name("scaling_max_freq"))) is not None
         ]
         return Sample(
             time_s=now,
-            temperature_c=max(degrees) / 1000 if degrees else None,
+            temperature_c=max((degrees for degrees, _ in zones), default=None),
             frequency_mhz=max(clocks) / 1000 if clocks else None,
             allowed_mhz=max(allowed) / 1000 if allowed else None,
             throttled=self._throttled(now),
@@ -104,6 +114,8 @@ class Sensors:
             energy_j=self._meter.read(now),
             stolen=self._stolen(),
             quota_s=self._quota_seconds(),
+            nearest_c=nearest_c,
+            limit_c=limit_c,
         )
 
     def _throttled(self, now: float) -> int | None:
@@ -131,11 +143,7 @@ class EnergyMeter:
     """Joules since the first reading, from RAPL's counters, or else from a power sensor, or a Pi 5's."""
 
     def __init__(self, root: Path, firmware: Callable[..., str | None]) -> None:
-        self._rapl = [
-            (path / "energy_uj", read_int(path / "max_energy_range_uj") or 0)
-            for path in sorted((root / "sys/class/powercap").glob("intel-rapl:*"))
-            if path.name.count(":") == 1 and read_int(path / "energy_uj") is not None
-        ]
+        self._rapl = [(path / "energy_uj", read_int(path / "max_energy_range_uj") or 0) for path in _rapl_domains(root)]
         self._power = _power_files(root) if not self._rapl else []
         self._firmware = firmware if not self._rapl and not self._power and _pmic_watts(firmware) is not None else None
         self._last: dict[Path, int] = {}
@@ -195,35 +203,59 @@ class Recorder:
 
 
 def _sum(paths: list[Path]) -> int | None:
-    values = [value for path in paths if (value := read_int(path)) is not None]
+    """None where nothing can be read. A cooling device that does nothing may say -1 (intel_powerclamp)."""
+    values = [max(0, value) for path in paths if (value := read_int(path)) is not None]
     return sum(values) if values else None
 
 
-def _zones(root: Path) -> tuple[list[Path], float | None]:
-    """The CPU's temperatures (millidegrees) and where the system begins to slow it down; all zones where none is the CPU's."""
+def _throttle_counts(root: Path) -> list[Path]:
+    """Intel's counters: each core has its own, a package's is shown in all of its cores."""
+    cores: list[Path] = []
+    packages: dict[str | None, Path] = {}
+    for cpu in cpu_folders(root):
+        if (path := cpu / "thermal_throttle/core_throttle_count").is_file():
+            cores.append(path)
+        if (path := cpu / "thermal_throttle/package_throttle_count").is_file():
+            packages.setdefault(read_text(cpu / "topology/physical_package_id"), path)
+    return [*cores, *packages.values()]
+
+
+def _rapl_domains(root: Path) -> list[Path]:
+    """psys, which is the whole machine, or else the packages; never both, since one holds the other."""
+    found = {
+        path: read_text(path / "name") or ""
+        for path in sorted((root / "sys/class/powercap").glob("intel-rapl:*"))
+        if path.name.count(":") == 1 and read_int(path / "energy_uj") is not None
+    }
+    whole = [path for path, name in found.items() if name == "psys"]
+    return whole[:1] or [path for path, name in found.items() if name.startswith("package")] or list(found)
+
+
+def _zones(root: Path) -> list[tuple[Path, float | None]]:
+    """The CPU's temperatures (millidegrees), and from how many degrees on the system slows each down; all zones where none is
+    the CPU's."""
     zones = [path for path in sorted((root / "sys/class/thermal").glob("thermal_zone*")) if (path / "temp").is_file()]
     chosen = [path for path in zones if _CPU_ZONE.search(read_text(path / "type") or "")] or zones
-    trips = [
-        degrees
-        for zone in chosen
-        for kind in sorted(zone.glob("trip_point_*_type"))
-        if read_text(kind) in _TRIPS and (degrees := read_int(kind.with_name(kind.name.replace("_type", "_temp"))))
+    if chosen:
+        return [(zone / "temp", _limit_c(zone)) for zone in chosen]
+    chips = [
+        path for path in (root / "sys/class/hwmon").glob("hwmon*") if _CPU_CHIP.search(read_text(path / "name") or "")
     ]
-    files = [zone / "temp" for zone in chosen]
-    if not files:
-        chips = [
-            path
-            for path in (root / "sys/class/hwmon").glob("hwmon*")
-            if _CPU_CHIP.search(read_text(path / "name") or "")
-        ]
-        files = [path for chip in sorted(chips) for path in sorted(chip.glob("temp*_input"))]
-    return files, min(trips) / 1000 if trips else None
+    return [(path, None) for chip in sorted(chips) for path in sorted(chip.glob("temp*_input"))]
+
+
+def _limit_c(zone: Path) -> float | None:
+    kinds = [path for path in zone.glob("trip_point_*_type") if read_text(path) in _TRIPS]
+    trips = [read_int(path.with_name(path.name.replace("_type", "_temp"))) for path in kinds]
+    return min((trip / 1000 for trip in trips if trip is not None and trip in _SENSIBLE_TRIPS), default=None)
 
 
 def _power_files(root: Path) -> list[tuple[Path, Path | None]]:
-    """Of hwmon: power in microwatts, or a voltage (mV) with its current (mA)."""
+    """Of hwmon, what the board takes: power in microwatts, or a voltage (mV) with its current (mA)."""
     found: list[tuple[Path, Path | None]] = []
     for chip in sorted((root / "sys/class/hwmon").glob("hwmon*")):
+        if _OTHERS_POWER.search(read_text(chip / "name") or ""):
+            continue
         power = sorted(chip.glob("power*_input")) or sorted(chip.glob("power*_average"))
         found += [(path, None) for path in power]
         if not power:

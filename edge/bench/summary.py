@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -47,6 +48,7 @@ def summarize(rounds: Sequence[Round], recorder: Recorder, board: Mapping[str, A
     stream = "single-stream" if "single-stream" in names else names[0]
     busy = [one["blocks"] for record in rounds for one in record["slices"] if one["scenario"] == stream]
     frequency = board["frequency"] or {}
+    cpus = os.cpu_count() or 1  # what was stolen is summed over all of them, not over those that this process may use
     findings = [
         finding.to_dict()
         for finding in throttle.find(
@@ -54,7 +56,7 @@ def summarize(rounds: Sequence[Round], recorder: Recorder, board: Mapping[str, A
             busy if stream != "steady-rate" else [],
             trip_c=recorder.sensors.trip_c,
             driver=frequency.get("driver"),
-            cores=board["cores"],
+            cores=cpus,
         )
     ]
     document = {
@@ -68,6 +70,7 @@ def summarize(rounds: Sequence[Round], recorder: Recorder, board: Mapping[str, A
             "interval_s": recorder.interval_s,
             "trip_c": recorder.sensors.trip_c,
             "energy_source": recorder.sensors.energy_source,
+            "cpus": cpus,
             "samples": [{**one.to_dict(), "time_s": round(one.time_s - start_s, 3)} for one in recorder.samples],
         },
         "findings": findings,
@@ -142,6 +145,8 @@ def _latency(slices: Sequence[Slice]) -> dict[str, Any]:
     if slices[0]["scenario"] == "steady-rate":
         jitter = np.concatenate([one["jitter_ms"] or [0.0] for one in slices])
         record |= {name: sum(one[name] for one in slices) for name in ("frames", "late", "dropped")}
+        for row, one in zip(record["rounds"], slices, strict=True):
+            row |= {name: one[name] for name in ("frames", "late", "dropped")}
         record |= {"fps": slices[0]["fps"], "jitter_ms": {n: float(np.quantile(jitter, q)) for n, q in LEVELS.items()}}
     else:
         record["stage_sum_of_wall"] = summed / total

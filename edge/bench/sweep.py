@@ -20,6 +20,7 @@ from .. import device
 from ..bundle import MANIFEST, Bundle
 from ..encoder import DEFAULT_ENCODER, Encoder, find_encoder, known_encoders
 from ..errors import BenchError, EncoderError, ShelfmatchError
+from ..files import check_can_write, shown_name
 from ..runtime import RUNTIMES
 from . import summary
 from .board import ROOT, describe_board
@@ -37,7 +38,7 @@ from .runner import (
     run_round,
 )
 from .statistics import difference
-from .target import REFERENCES, Photos, Target, made_up_shop, open_target, sources
+from .target import Photos, Target, check_references, find_one, made_up_shop, open_target, sources
 
 AXES = ("runtime", "threads", "precision", "index")
 _INDEXES = ("exact", "hnsw")
@@ -61,6 +62,8 @@ class Point:
     target: Target
     source: str
     cosine: float | None = None
+    asked: str | None = None
+    """The runtime that is asked for, where it isn't `runtime`: "auto" finds one for each of a bundle's encoders."""
     rounds: list[dict[str, Any]] = field(default_factory=list)
     excluded: str | None = None
     chosen: bool = False
@@ -96,7 +99,7 @@ def run_sweep(
     camera: str | None = None,
     quick: bool = False,
     settings: Settings | None = None,
-    references: int = REFERENCES,
+    references: int | None = None,
     memory_limit_bytes: int | None = None,
     device_file: str | os.PathLike[str] | None = None,
     plan: Plan | None = None,
@@ -112,9 +115,11 @@ def run_sweep(
     `run_bench`, whose document this returns, every measured point under "sweep". Raises BenchError if an axis makes no sense for
     the target, or no setting keeps the limit.
     """
-    _check_axes(target, axes)
-    check_scenarios(scenarios, fps)
     settings = settings or Settings()
+    _check_axes(target, axes, settings)
+    check_scenarios(scenarios, fps)
+    references = check_references(target, references)
+    path = _device_path(device_file)
     limit = memory_limit_bytes or int((describe_board(ROOT)["memory_bytes"] or 1 << 34) // 2)
     with tempfile.TemporaryDirectory(prefix="shelfmatch-sweep-") as name:
         folder = Path(name)
@@ -123,15 +128,13 @@ def run_sweep(
         _measure(points, shown, settings, plan or (_QUICK if quick else _FULL), progress)
         best = choose(points, limit)
         tuned = _device_of(best, axes)
-        path = Path(device_file) if device_file is not None else device.user_path()
         p90 = best.middle("p90_ms")
         device.write(path, tuned, {"target": best.target.name, "p90_ms": round(p90 or 0.0, 3)})
         result = run_bench(
             best.target.bundle,
-            photos=photos,
-            camera=camera,
+            photos=shown,
             quick=quick,
-            settings=replace(settings, threads=best.threads, runtime=best.runtime),
+            settings=replace(settings, threads=best.threads, runtime=best.asked or best.runtime),
             progress=progress,
             plan=bench_plan,
             scenarios=scenarios,
@@ -148,10 +151,35 @@ def run_sweep(
     return result
 
 
-def _check_axes(target: str | os.PathLike[str], axes: Sequence[str]) -> None:
+def _device_path(device_file: str | os.PathLike[str] | None) -> Path:
+    """Where the settings are written, tried before anything is measured. Raises BenchError, OSError."""
+    if device_file is None and os.environ.get(device.VARIABLE) == "":
+        raise BenchError(
+            f"{device.VARIABLE} is empty, so this machine's settings are read from no file; name one with --device-file, "
+            f"or unset {device.VARIABLE}"
+        )
+    try:
+        given = device.user_path() if device_file is None else device_file
+    except RuntimeError as error:
+        raise BenchError(f"this user has no home for device.toml ({error}); name it with --device-file") from error
+    path = Path(given)
+    if os.fspath(given):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    check_can_write(given)
+    return path
+
+
+def _check_axes(target: str | os.PathLike[str], axes: Sequence[str], settings: Settings) -> None:
     wrong = [axis for axis in axes if axis not in AXES]
     if wrong or not axes:
         raise BenchError(f"--sweep {wrong[0] if wrong else ''!r} arrived; expected some of {', '.join(AXES)}")
+    for axis, given in (("threads", settings.threads), ("runtime", settings.runtime)):
+        if axis in axes and given not in (None, "auto"):
+            raise BenchError(f"--{axis} {given} arrived with --sweep {axis}, which tries all; leave out one of them")
+    if "precision" in axes and os.fspath(target) != shown_name(os.fspath(target)):
+        raise BenchError(
+            f"{os.fspath(target)!r} is no name in UTF-8, which device.toml could not hold; rename the file, or leave precision out"
+        )
     if "precision" in axes and Path(target).is_dir():
         raise BenchError(
             "--sweep precision arrived for a bundle, whose vectors belong to its encoder; give the encoder's file"
@@ -176,21 +204,28 @@ def _points(
     reference: NDArray[np.float32] | None = None
     for name, source in _variants(target, axes):
         if Path(source).is_dir():
-            card, cosine = Bundle.open(source).manifest.encoder, None
+            manifest = Bundle.open(source).manifest
+            card, cosine = manifest.encoder, None
+            if "runtime" in axes and manifest.second is not None and manifest.second.encoder.format != card.format:
+                raise BenchError(
+                    f"--sweep runtime arrived for {source}, whose encoders are {card.format} and "
+                    f"{manifest.second.encoder.format}, which no runtime takes both; leave runtime out"
+                )
         else:
             card, _ = find_encoder(source)
             vectors = Encoder.load(source).embed(*sources(shown))
             reference = vectors if reference is None else reference
             cosine = float(np.median((vectors * reference).sum(axis=1)))
-        runtimes = [settings.runtime]
-        if "runtime" in axes or settings.runtime == "auto":
-            fitting = [row.name for row in RUNTIMES.values() if row.format == card.format and row.is_installed()]
-            runtimes = fitting if "runtime" in axes else fitting[:1]
+        fitting = [row.name for row in RUNTIMES.values() if row.format == card.format and row.is_installed()]
+        runtimes, asked = fitting or ["auto"], None
+        if "runtime" not in axes:
+            asked = settings.runtime
+            runtimes = (fitting[:1] or ["auto"]) if asked == "auto" else [asked]
         for index in _INDEXES if "index" in axes else ("as it is",):
             opened = _variant_target(source, name, index, shown, folder, references)
             for runtime, count in itertools.product(runtimes, threads):
                 kind = str(opened.record["index"])
-                point = Point(name, runtime, count, kind, opened, source, cosine)
+                point = Point(shown_name(name), runtime, count, kind, opened, source, cosine, asked)
                 if cosine is not None and cosine < _MIN_COSINE:
                     point.excluded = f"another encoder: cosine {cosine:.2f} to the target's embeddings"
                 points.append(point)
@@ -202,7 +237,7 @@ def _variants(target: str | os.PathLike[str], axes: Sequence[str]) -> list[tuple
     path = Path(target)
     if path.is_dir():
         return [(Bundle.open(path).manifest.encoder.name if (path / MANIFEST).is_file() else path.name, str(path))]
-    card, own = find_encoder(target)
+    card, own = find_one(target)
     found = [(card.name, os.fspath(target))]
     if not {"precision", "runtime"} & set(axes) or os.fspath(target) in known_encoders():
         return found
@@ -262,12 +297,12 @@ def _measure(points: Sequence[Point], shown: Photos, settings: Settings, plan: P
     for number, point in progress(turns, len(turns)) if progress is not None else turns:
         if point.excluded is not None:
             continue
-        own = replace(settings, threads=point.threads, runtime=point.runtime)
+        own = replace(settings, threads=point.threads, runtime=point.asked or point.runtime)
         job = Job(point.target, shown, own, ("single-stream",), 1.0)
         try:
             record = run_round(job, plan, number)
         except ShelfmatchError as error:
-            point.excluded = str(error)
+            point.excluded = shown_name(str(error))
             continue
         figures = summary.round_figures(record["slices"][0])
         point.rounds.append(
@@ -331,10 +366,9 @@ def _device_of(best: Point, axes: Sequence[str]) -> device.Device:
     encoder = None
     if "precision" in axes:
         encoder = best.source if best.source in known_encoders() else str(Path(best.source).absolute())
-    file_format = RUNTIMES[best.runtime].format
     return device.Device(
         threads=best.threads if "threads" in axes else None,
-        runtimes=((file_format, best.runtime),) if "runtime" in axes else (),
+        runtimes=((RUNTIMES[best.runtime].format, best.runtime),) if "runtime" in axes else (),
         index=best.index if "index" in axes else None,
         encoder=encoder,
     )

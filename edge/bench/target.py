@@ -12,16 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import rendered
+from .._terminal import complain
 from ..bundle import MANIFEST, Bundle
 from ..catalog import Product
 from ..encoder import Encoder, find_encoder
-from ..errors import BenchError, EncoderError
-from ..image import FORMATS
+from ..errors import BenchError, EncoderError, ImageError
+from ..files import shown_name
+from ..image import FORMATS, decode, upright
+from ..manifest import EncoderCard
+from .board import describe_board
 
 MOST_PHOTOS = 64
 """Shown in turn; more would only grow the pages that the system keeps of them."""
 RENDERED_PHOTOS, RENDERED_SIZE = 24, (640, 480)
 REFERENCES = 1000
+MOST_REFERENCES = 1_000_000
+"""Of a made-up shop: building its graph takes some ten minutes then."""
+_BYTES_DRAWN = 20
+"""Of memory for each number of each embedding of a made-up shop, while it is drawn."""
 _VIEWS = 20
 _LIKE_A_PHOTO = 0.78
 """The median cosine of two photos of a product under MobileNetV1 (benchmarks/shops.py)."""
@@ -67,21 +75,42 @@ def rendered_photos(folder: Path) -> Photos:
 
 
 def folder_photos(folder: Path) -> Photos:
-    """Up to 64 photos from a folder and those in it, evenly spread over their names. Raises BenchError, ImageError."""
+    """Up to 64 photos from a folder and those in it, evenly spread over their names, hidden ones left out. Those that can't be
+    read are told on stderr, and others take their places. Raises BenchError."""
     if not folder.is_dir():
         raise BenchError(f"--photos {folder} is no folder; expected one with photos in it")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in _SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
     if not found:
         raise BenchError(
             f"{folder} holds no photos ({', '.join(FORMATS)}); give a folder with some, or leave --photos out"
         )
-    places = np.unique(np.linspace(0, len(found) - 1, min(MOST_PHOTOS, len(found))).astype(int))
-    paths = tuple(str(found[place].absolute()) for place in places)
-    from ..image import decode, upright
-
-    sizes = [upright(decode(path)).size for path in paths]  # each must be readable before anything is timed
-    width, height = (int(np.median(side)) for side in zip(*sizes, strict=True))
-    return Photos("folder", len(paths), width, height, paths=paths)
+    places = np.unique(np.linspace(0, len(found) - 1, min(MOST_PHOTOS, len(found))).astype(int)).tolist()
+    others = sorted({*range(len(found))} - {*places})
+    sizes: dict[str, tuple[int, int]] = {}
+    problems = []
+    for place in [*places, *others]:
+        if len(sizes) == len(places):
+            break
+        path = str(found[place].absolute())
+        try:
+            sizes[path] = upright(decode(path)).size  # each must be readable before anything is timed
+        except ImageError as error:
+            problems.append(str(error))
+    if not sizes:
+        raise BenchError(
+            f"none of the {len(found)} photos in {folder} can be read; give a folder with some, or leave --photos out; "
+            f"the first: {problems[0]}"
+        )
+    for problem in problems:
+        complain(f"left out: {problem}")
+    width, height = (int(np.median(side)) for side in zip(*sizes.values(), strict=True))
+    return Photos("folder", len(sizes), width, height, paths=tuple(sizes))
 
 
 def camera_photos(folder: Path, camera: str, count: int = RENDERED_PHOTOS) -> Photos:
@@ -94,9 +123,10 @@ def camera_photos(folder: Path, camera: str, count: int = RENDERED_PHOTOS) -> Ph
     except ImportError as error:
         raise BenchError("--camera needs OpenCV, which is not installed; pip install 'shelfmatch[fast]'") from error
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it tells stderr of each backend that fails
-    capture = cv2.VideoCapture(int(camera) if camera.isdecimal() else camera)
+    frames: list[NDArray[np.uint8]] = []
+    # OpenCV counts cameras in 32 bits; longer numbers are names of files, which aren't there.
+    capture = cv2.VideoCapture(int(camera) if camera.isdecimal() and len(camera) < 10 else camera)
     try:
-        frames: list[NDArray[np.uint8]] = []
         while capture.isOpened() and len(frames) < count:
             there, frame = capture.read()
             if not there:
@@ -115,6 +145,19 @@ def camera_photos(folder: Path, camera: str, count: int = RENDERED_PHOTOS) -> Ph
     return Photos("camera", len(frames), width, height, frames=str(path))
 
 
+def check_references(target: str | os.PathLike[str], references: int | None) -> int:
+    """How many a made-up shop has; None: not said. Raises BenchError where it can't have so many, or the target has its own."""
+    if references is None:
+        return REFERENCES
+    if Path(target).is_dir():
+        raise BenchError(
+            f"--references {references} arrived with {target}, which has references of its own; leave it out, or name an encoder"
+        )
+    if not 1 <= references <= MOST_REFERENCES:
+        raise BenchError(f"--references {references} arrived; expected 1 to {MOST_REFERENCES:,}")
+    return references
+
+
 def open_target(target: str | os.PathLike[str], photos: Photos, folder: Path, references: int = REFERENCES) -> Target:
     """The bundle, or a shop of `references` made-up references around what the encoder makes of the photos.
 
@@ -127,21 +170,38 @@ def open_target(target: str | os.PathLike[str], photos: Photos, folder: Path, re
                 f"{path} is a folder but no bundle; expected a bundle, an encoder's file or card, or its name"
             )
         bundle = Bundle.open(path)
-        return Target(path.absolute().name, "bundle", path.absolute(), _record(bundle))
-    try:
-        card, model = find_encoder(target)
-    except EncoderError as error:
-        if type(error) is EncoderError and not path.exists() and not path.suffix:
-            raise BenchError(f"{error}; or a bundle") from error
-        raise
+        return Target(shown_name(path.absolute().name), "bundle", path.absolute(), _record(bundle))
+    card, model = find_one(target)
     built = made_up_shop(folder / f"{card.name}.bundle", Encoder(card, model.read_bytes()), photos, references)
-    return Target(card.name, "encoder", built, _record(Bundle.open(built)))
+    return Target(shown_name(card.name), "encoder", built, _record(Bundle.open(built)))
+
+
+def find_one(target: str | os.PathLike[str]) -> tuple[EncoderCard, Path]:
+    """Card and file of an encoder, where a bundle could have been named as well. Raises EncoderError or BenchError."""
+    try:
+        return find_encoder(target)
+    except EncoderError as error:
+        path = Path(target)
+        if type(error) is not EncoderError or path.exists() or path.suffix in (".tflite", ".onnx", ".json"):
+            raise
+        if path.suffix or len(path.parts) > 1:
+            raise BenchError(
+                f"{path} does not exist; expected a bundle, an encoder's file or card, or its name"
+            ) from error
+        raise BenchError(f"{error}; or a bundle") from error
 
 
 def made_up_shop(path: Path, encoder: Encoder, photos: Photos, references: int, index: str = "auto") -> Path:
-    """A bundle with 20 references a product, turned from the photos' embeddings as far as photos of a product differ."""
+    """A bundle with 20 references a product, turned from the photos' embeddings as far as photos of a product differ. Raises
+    BenchError if there is too little memory."""
     from ..build import write_bundle
 
+    free, needed = describe_board()["available_bytes"], references * encoder.card.dimension * _BYTES_DRAWN
+    if free is not None and needed > free:
+        raise BenchError(
+            f"{references:,} references of {encoder.card.dimension} numbers need {needed / 1e9:.1f} GB and {free / 1e9:.1f} are "
+            "free; give --references fewer"
+        )
     seeds = encoder.embed(*sources(photos))
     random = np.random.default_rng(0)
     count = -(-references // _VIEWS)
@@ -170,10 +230,13 @@ def sources(photos: Photos) -> Sequence[Any]:
 def _record(bundle: Bundle) -> dict[str, Any]:
     """What the figures depend on; enough to see whether two results measured the same thing."""
     manifest = bundle.manifest
+    second = manifest.second.encoder if manifest.second is not None else None
     return {
         "encoder": manifest.encoder.name,
         "encoder_sha256": manifest.encoder.sha256,
         "encoder_bytes": manifest.encoder.size_bytes,
+        "second_encoder": None if second is None else second.name,
+        "second_encoder_sha256": None if second is None else second.sha256,
         "input": f"{manifest.encoder.width}x{manifest.encoder.height} {manifest.encoder.input_dtype}",
         "products": manifest.products,
         "references": manifest.index.references,

@@ -98,10 +98,18 @@ def _of_counters(samples: Sequence[Sample]) -> list[Finding]:
 
 
 def _of_temperature(samples: Sequence[Sample], trip_c: float | None) -> list[Finding]:
-    degrees = [sample.temperature_c for sample in samples if sample.temperature_c is not None]
-    limit = trip_c if trip_c is not None else _HOT_C
-    if degrees and max(degrees) >= limit:
-        return [Finding("throttled", f"{max(degrees):.0f} °C, where it slows down from {limit:.0f} °C on")]
+    """Each zone against its own limit; where none has one, the hottest against what is usual."""
+    held = [
+        (sample.nearest_c, sample.limit_c)
+        for sample in samples
+        if sample.nearest_c is not None and sample.limit_c is not None
+    ]
+    if not held:
+        limit = trip_c if trip_c is not None else _HOT_C
+        held = [(sample.temperature_c, limit) for sample in samples if sample.temperature_c is not None]
+    degrees, limit = max(held, key=lambda zone: zone[0] - zone[1], default=(0.0, _HOT_C))
+    if degrees >= limit:
+        return [Finding("throttled", f"{degrees:.0f} °C, where it slows down from {limit:.0f} °C on")]
     return []
 
 
