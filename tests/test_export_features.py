@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from shelfmatch.edge import Encoder
 from shelfmatch.edge.encoder import read_card
 from shelfmatch.export import ExportSettings, Overrides, SourceOptions, export_model, onnx_graph, photos, tflite_graph
+from shelfmatch.export.encoders import fit_projection
 from shelfmatch.export.errors import ExportError
 from shelfmatch.export.keras_source import keras_on_torch
 from shelfmatch.export.onnx_recipes import OnnxBench, calibration_input
@@ -148,14 +149,20 @@ def test_a_module_stays_as_it_was() -> None:
     assert net.training and not net.middle._forward_hooks
 
 
-def test_a_projection_of_a_projected_file(shop: Path, tmp_path: Path) -> None:
-    settings = ExportSettings(
-        shop, to=("onnx",), recipes=("fp32",), gate_points=100, dimension=12, layers=False, source=SAID
+def test_a_projection_of_a_projected_file(tmp_path: Path) -> None:
+    source = open_source(TinyCnn(), SAID)
+    first = fit_projection(np.random.default_rng(1).normal(size=(40, WIDTH)).astype(np.float32), 8)
+    second = fit_projection(np.random.default_rng(2).normal(size=(40, 8)).astype(np.float32), 6)
+    source.writer("onnx")(tmp_path / "once.onnx", first)
+    once = open_source(str(tmp_path / "once.onnx"), SourceOptions(preprocessing=Overrides(normalize=False)))
+    once.writer("onnx")(tmp_path / "once.onnx", second)
+    twice = open_source(str(tmp_path / "once.onnx"), SourceOptions(preprocessing=Overrides(normalize=False)))
+    twice.writer("onnx")(tmp_path / "thrice.onnx", fit_projection(np.eye(6, dtype=np.float32), 5))
+    assert twice.embed(PIXELS) == pytest.approx(second.apply(once.embed(PIXELS)), rel=1e-4, abs=1e-4)
+    assert (
+        open_source(str(tmp_path / "thrice.onnx"), SourceOptions(preprocessing=Overrides(normalize=False))).dimension
+        == 5
     )
-    export_model(TinyCnn(), tmp_path / "once", replace(settings, name="net"))
-    again = replace(settings, dimension=10, source=SourceOptions())
-    report = export_model(str(tmp_path / "once" / "net-fp32.onnx"), tmp_path / "again", again)
-    assert Encoder.load(tmp_path / "again" / report.kept[0].file).card.dimension == 10
 
 
 def test_recipes_and_formats_are_made_once(shop: Path, tmp_path: Path) -> None:
