@@ -108,8 +108,8 @@ def _runtime(name: str) -> dict[str, Any]:
         encoder
         for encoder in (DEFAULT_ENCODER, *cards)
         if encoder in cards
+        and known_file(cards[encoder]).exists()  # first: a user's own card may be broken, and says nothing of runtimes
         and read_card(cards[encoder])[0].format == runtime.format
-        and known_file(cards[encoder]).exists()
     ]
     return _known_encoder(name, names[0], cards[names[0]]) if names else _known_network(name)
 

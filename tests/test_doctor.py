@@ -269,6 +269,13 @@ def test_a_device_file_that_is_broken(tmp_path: Path, monkeypatch: pytest.Monkey
     assert checks["main job"]["finding"] == "The main job can't begin until device.toml can be used."
 
 
+def test_a_card_of_the_users_that_is_broken_blames_no_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "labels.json").write_text('{"labels": 1}')
+    monkeypatch.setenv("SHELFMATCH_ENCODERS", str(tmp_path))
+    code, _, checks = diagnosis()
+    assert code == 0 and checks["litert"]["status"] == checks["onnx"]["status"] == "ok"
+
+
 def test_an_encoder_of_the_device_file_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = tmp_path / "device.toml"
     settings.write_text(f'version = 1\n[build]\nencoder = "{tmp_path / ("far" * 60)}/gone.tflite"\n')
