@@ -241,12 +241,12 @@ def _cut_at_feature(path: Path, data: bytes, output: str | None, session: Sessio
 def _ends_in_softmax(path: Path, data: bytes) -> bool:
     if path.suffix == ".tflite":
         last = tflite_graph.last_operator(data)
-        return last is not None and last[0] == "SOFTMAX"
+        return last is not None and last[0] in ("SOFTMAX", "LOG_SOFTMAX")
     graph = onnx_graph.parse(data).graph
     made = {name: node for node in graph.node for name in node.output}
     node = made.get(graph.output[0].name)
     while node is not None and node.op_type in _PASSES_ON:
-        if node.op_type == "Softmax":
+        if node.op_type in ("Softmax", "LogSoftmax"):
             return True
         node = made.get(node.input[0])
     return False

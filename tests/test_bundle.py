@@ -266,23 +266,29 @@ def test_readers_keep_the_version_they_opened(kind: str, tile_folder: Path, tiny
     reader.close()
 
 
+def removing_behind(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, bundle: Path, *skus: str) -> list[str]:
+    """From now on a product goes each time after `owner.name` was called, while there are any left; those that are left."""
+    real, left = getattr(owner, name), list(skus)
+
+    def slow(*arguments: Any) -> Any:
+        made = real(*arguments)
+        if left:
+            sku = left.pop(0)
+            with monkeypatch.context() as quick:
+                quick.setattr(owner, name, real)
+                remove_from_bundle(bundle, [sku])
+        return made
+
+    monkeypatch.setattr(owner, name, slow)
+    return left
+
+
 def test_opening_goes_on_when_a_writer_was_faster(tile_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files vanish between reading the manifest and reading them: the new manifest is read instead."""
-    real, changes = Bundle.open, iter(["sku-003", "sku-004"])
-
-    def open_slowly(path: Any) -> Bundle:
-        opened = real(path)
-        for sku in changes:
-            with monkeypatch.context() as quick:
-                quick.setattr(Bundle, "open", real)
-                remove_from_bundle(tile_bundle, [sku])
-            break
-        return opened
-
-    monkeypatch.setattr(Bundle, "open", open_slowly)
+    left = removing_behind(monkeypatch, Bundle, "open", tile_bundle, "sku-003", "sku-004")
     with Matcher.open(tile_bundle) as matcher:
         result = matcher.match(tile_photo(1, 9), top_k=50)
-    assert next(changes, None) is None and result.generation == 3
+    assert not left and result.generation == 3
     assert len(result.candidates) == 10
 
 
@@ -290,19 +296,8 @@ def test_a_bundle_that_changes_while_it_is_opened_is_not_damaged(
     tile_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The files of a manifest that was read are swept before they are looked for."""
-    real, changes = Manifest.from_bytes, ["sku-003", "sku-004"]
-
-    def read_slowly(data: bytes, where: str) -> Manifest:
-        manifest = real(data, where)
-        if changes:
-            sku = changes.pop()
-            with monkeypatch.context() as quick:
-                quick.setattr(Manifest, "from_bytes", real)
-                remove_from_bundle(tile_bundle, [sku])
-        return manifest
-
-    monkeypatch.setattr(Manifest, "from_bytes", read_slowly)
-    assert Bundle.open(tile_bundle).manifest.generation == 3 and not changes
+    left = removing_behind(monkeypatch, Manifest, "from_bytes", tile_bundle, "sku-003", "sku-004")
+    assert Bundle.open(tile_bundle).manifest.generation == 3 and not left
 
 
 @pytest.mark.parametrize(
@@ -311,21 +306,10 @@ def test_a_bundle_that_changes_while_it_is_opened_is_not_damaged(
 def test_commands_go_on_when_a_writer_was_faster(
     command: list[str], tile_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real, changes = Bundle.open, ["sku-003"]
-
-    def open_slowly(path: Any) -> Bundle:
-        opened = real(path)
-        if changes:
-            sku = changes.pop()
-            with monkeypatch.context() as quick:
-                quick.setattr(Bundle, "open", real)
-                remove_from_bundle(tile_bundle, [sku])
-        return opened
-
-    monkeypatch.setattr(Bundle, "open", open_slowly)
+    left = removing_behind(monkeypatch, Bundle, "open", tile_bundle, "sku-003")
     assert main([command[0], str(tile_bundle), *command[1:]]) == 0
     told = capsys.readouterr()
-    assert told.err == "" and told.out and "sku-003" not in told.out and not changes
+    assert told.err == "" and told.out and "sku-003" not in told.out and not left
 
 
 def test_a_file_that_vanished_for_good_is_named(tile_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

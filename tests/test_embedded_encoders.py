@@ -69,12 +69,12 @@ def test_the_runtime_chooses_the_file() -> None:
         assert Encoder.load(name).card.format == "tflite"
 
 
-@pytest.mark.parametrize("name", ENCODERS)
-def test_two_runtimes_on_real_photos(name: str, grocery: Path) -> None:
+@pytest.mark.parametrize(("name", "at_least"), [("shelfmatch-cnn", 0.999), ("shelfmatch-vit", 0.9993)])
+def test_two_runtimes_on_real_photos(name: str, at_least: float, grocery: Path) -> None:
     photos, _ = val_photos(grocery)
     first, second = (load(name, file_format).embed(*photos[::4]) for file_format in FORMATS)
     cosines = (first * second).sum(axis=1)
-    assert cosines.mean() > 0.999 and cosines.min() > 0.995
+    assert cosines.mean() > at_least and cosines.min() > 0.9955
 
 
 @pytest.mark.parametrize(("name", "at_least"), [("shelfmatch-cnn", 0.7), ("shelfmatch-vit", 0.6)])
