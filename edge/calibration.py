@@ -23,14 +23,12 @@ MIN_SAMPLES = 20
 MAX_SAMPLES = 2000
 UNKNOWN_SHARE = 0.03
 """How many queries are taken to show a product that the shop doesn't sell. A probability needs such a share: where more are
-strangers, fewer of the confident answers are right. The threshold doesn't depend on it."""
-HELD_OUT_STRETCH = 1.3
-"""The share of held-out strangers above the threshold, over the share of strangers that the shop asked for. A shop's own
-pictures share its light and its shelves; strangers photographed elsewhere score lower, with MobileNetV1 by more than with
-MobileNetV2 and our own encoders. On the grocery validation photos, with 20 products left out, 1.0 lets too few pass with the first
-and 1.5 too many with the others; draws of products differ by as much (benchmarks/adaptation.py)."""
-_WHOLE_STRETCH_FROM = 0.05
-"""Below this rate the stretch fades: what is let pass there are the few products that look like a sold one anywhere."""
+strangers, fewer of the confident answers are right."""
+RANKING_SHARE = 0.15
+"""The same, where score, margin and references are weighed against each other: with so few strangers as UNKNOWN_SHARE the weights
+would tell right answers from wrong ones, and strangers hardly from products that are sold. A margin, which is all that the first
+needs, strangers have, too. On the grocery validation photos with products left out, shelfmatch-cnn then accepts half as many
+right answers again at the same rate of false accepts, and other encoders no fewer (benchmarks/adaptation.py)."""
 _DEFAULT_SCORE = 0.8
 _DEFAULT_SLOPE = 40.0
 
@@ -163,14 +161,12 @@ def _samples(rows: list[tuple[float, float, int, bool]]) -> Samples:
     )
 
 
-def calibrate(
-    known: Samples, unknown: Samples, false_accept_rate: float, method: Method, *, stretch: float = 1.0
-) -> Decision:
+def calibrate(known: Samples, unknown: Samples, false_accept_rate: float, method: Method) -> Decision:
     """Fit the confidence (Platt scaling: J. Platt 1999, "Probabilistic outputs for support vector machines") and set the
-    threshold at the unknowns' split-conformal quantile, ceil((n + 1)(1 - rate)) (Vovk, Gammerman & Shafer 2005), with the rate
-    times `stretch`, for samples that overstate what strangers score.
+    threshold at the unknowns' split-conformal quantile, ceil((n + 1)(1 - rate)) (Vovk, Gammerman & Shafer 2005).
 
-    UNKNOWN_SHARE of the queries are taken to be unknown. Too few of either: a default that says so.
+    Two steps: how features are weighed against each other, with RANKING_SHARE of the queries unknown, and what probability
+    their weighted sum stands for, with UNKNOWN_SHARE. Too few of either kind of sample: a default that says so.
     """
     if not 0 < false_accept_rate < 1:
         raise BundleError(
@@ -178,11 +174,8 @@ def calibrate(
         )
     if len(known) < MIN_SAMPLES or len(unknown) < MIN_SAMPLES:
         return default_decision(false_accept_rate, len(known), len(unknown))
-    both = Samples.joined([known, unknown])
-    shares = np.full(len(known), (1 - UNKNOWN_SHARE) / len(known)), np.full(len(unknown), UNKNOWN_SHARE / len(unknown))
-    fitted = _fit_logistic(_features(both), both.right, np.concatenate(shares))
-    draft = Decision(method, *fitted, 0.5, false_accept_rate, len(known), len(unknown))
-    return settle(draft, confidences_of(draft, known), known.right, confidences_of(draft, unknown), stretch)
+    draft = Decision(method, *_fit_confidence(known, unknown), 0.5, false_accept_rate, len(known), len(unknown))
+    return settle(draft, confidences_of(draft, known), known.right, confidences_of(draft, unknown))
 
 
 def default_decision(false_accept_rate: float, known: int, unknown: int) -> Decision:
@@ -191,14 +184,11 @@ def default_decision(false_accept_rate: float, known: int, unknown: int) -> Deci
     return Decision("default", logit, _DEFAULT_SLOPE, 0.0, 0.0, 0.5, false_accept_rate, known, unknown)
 
 
-def settle(draft: Decision, known: Floats, right: NDArray[np.bool_], unknown: Floats, stretch: float = 1.0) -> Decision:
+def settle(draft: Decision, known: Floats, right: NDArray[np.bool_], unknown: Floats) -> Decision:
     """The draft with its threshold and what it comes to, from the confidences of known queries, which of them are `right`, and
-    those of unknown ones; `stretch` as for `calibrate`."""
-    false_accept_rate = draft.target_false_accept_rate
+    those of unknown ones."""
     confidences = np.sort(unknown)
-    stretched = 1 + (stretch - 1) * min(1.0, false_accept_rate / _WHOLE_STRETCH_FROM)
-    rate = max(false_accept_rate, min(0.5, stretched * false_accept_rate))
-    rank = min(len(unknown), math.ceil((len(unknown) + 1) * (1 - rate)))
+    rank = min(len(unknown), math.ceil((len(unknown) + 1) * (1 - draft.target_false_accept_rate)))
     # The next number up: a query that scores like the sample itself is still one of the rejected.
     threshold = min(1.0, math.nextafter(float(confidences[rank - 1]), 2.0))
     return replace(
@@ -208,6 +198,21 @@ def settle(draft: Decision, known: Floats, right: NDArray[np.bool_], unknown: Fl
         correct_accept_rate=float(((known >= threshold) & right).mean()),
         reliability=_reliability(known, right),
     )
+
+
+def _fit_confidence(known: Samples, unknown: Samples) -> tuple[float, float, float, float]:
+    """(intercept, a weight for each feature) of the confidence's logit."""
+    both = Samples.joined([known, unknown])
+    features = _features(both)
+
+    def weights(share: float) -> Floats:
+        return np.repeat([(1 - share) / len(known), share / len(unknown)], [len(known), len(unknown)])
+
+    ranking = _fit_logistic(features, both.right, weights(RANKING_SHARE))
+    logits = ranking[0] + features @ ranking[1:]
+    intercept, slope = _fit_logistic(logits[:, np.newaxis], both.right, weights(UNKNOWN_SHARE))
+    first, second, third = (slope * ranking[1:]).tolist()
+    return float(intercept + slope * ranking[0]), first, second, third
 
 
 def _features(samples: Samples) -> Floats:
@@ -230,20 +235,24 @@ def _reliability(confidences: Floats, right: NDArray[np.bool_]) -> tuple[tuple[f
     )
 
 
-def _fit_logistic(features: Floats, right: NDArray[np.bool_], weights: Floats) -> tuple[float, float, float, float]:
-    """(intercept, a weight for each of three features) of a weighted logistic regression by Newton's method, with a slight
-    ridge so that separable shops stay finite."""
-    mean, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
+def _fit_logistic(features: Floats, right: NDArray[np.bool_], weights: Floats) -> Floats:
+    """(1 + F,): the intercept and a weight for each of (N, F) features, of a weighted logistic regression by Newton's method, with
+    a slight ridge so that separable shops stay finite. `weights` (N,) add up to 1."""
+    mean = weights @ features
+    spread = np.sqrt(weights @ (features - mean) ** 2) + 1e-6
     design = np.column_stack([np.ones(len(features)), (features - mean) / spread])
-    ridge = np.diag([0.0, 1e-3, 1e-3, 1e-3])
-    beta = np.zeros(4)
+    numbers = design.shape[1]
+    ridge = np.diag([0.0, *[1e-3] * (numbers - 1)])
+    beta = np.zeros(numbers)
     for _ in range(50):
         chance = 1 / (1 + np.exp(-np.clip(design @ beta, -30, 30)))
         gradient = design.T @ (weights * (right - chance)) - ridge @ beta
-        curvature = (design * (weights * chance * (1 - chance))[:, np.newaxis]).T @ design + ridge + 1e-9 * np.eye(4)
+        curvature = (
+            (design * (weights * chance * (1 - chance))[:, np.newaxis]).T @ design + ridge + 1e-9 * np.eye(numbers)
+        )
         step = np.linalg.solve(curvature, gradient)
         beta += step
         if np.abs(step).max() < 1e-8:
             break
-    first, second, third = (beta[1:] / spread).tolist()
-    return float(beta[0] - (beta[1:] * mean / spread).sum()), first, second, third
+    slopes = beta[1:] / spread
+    return np.concatenate([[beta[0] - slopes @ mean], slopes])
