@@ -80,6 +80,18 @@ FROZEN_BLOCKS: Final = 3
 """Blocks after the stem that stay as they were trained on ImageNet, norms included: edges and colours."""
 
 
+def precision() -> str:
+    """What the network is computed in: bfloat16 where the processor has it. On AVX2 PyTorch emulates it, and a step takes eight
+    times as long as in float32."""
+    able = torch.cpu.get_capabilities()
+    return "bfloat16" if any(able.get(part) for part in ("avx512_f", "amx_bf16", "bf16")) else "float32"
+
+
+def mixed_precision() -> torch.autocast:
+    """A context of `precision`."""
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision() == "bfloat16")
+
+
 def _tensor(pixels: NDArray[Any]) -> Tensor:
     """(N, H, W, C) to (N, C, H, W), in memory."""
     return torch.from_numpy(np.ascontiguousarray(np.asarray(pixels).transpose(0, 3, 1, 2)))
@@ -223,7 +235,7 @@ class Training:
 
     def losses(self, x: Tensor, labels: Tensor, targets: Tensor) -> list[Tensor]:
         """By class, by contrast, by what the teachers see."""
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with mixed_precision():
             embeddings = self.net(normalized(x).contiguous(memory_format=torch.channels_last))
         embeddings = embeddings.float()
         grocery = labels < 81
@@ -251,7 +263,8 @@ class Training:
         if self.done == 0:
             size = sum(p.numel() for p in self.net.parameters()) / 1e6
             say(
-                f"{self.name}: torch {torch.__version__}, {torch.get_num_threads()} threads, {size:.2f} M parameters, seed {SEED}"
+                f"{self.name}: torch {torch.__version__}, {torch.get_num_threads()} threads, {precision()}, "
+                f"{size:.2f} M parameters, seed {SEED}"
             )
         while self.done < self.steps:
             self.train_mode()
@@ -329,7 +342,7 @@ def embed(net: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     rows = []
     for start in range(0, len(pixels), 32):
         squares = [data.to_square(np.ascontiguousarray(picture), INPUT_SIDE) for picture in pixels[start : start + 32]]
-        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.no_grad(), mixed_precision():
             found = net(normalized(_tensor(np.stack(squares))).contiguous(memory_format=torch.channels_last))
         rows.append(functional.normalize(found.float(), dim=1).numpy())
     return np.concatenate(rows)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +175,15 @@ def test_products_held_out_are_held_out() -> None:
     )
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """PyTorch's threads wait for each other at every step: beside other tests, minutes become a quarter of an hour."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def small_dataset(grocery: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One train photo and one catalogue picture of each product, and a few val photos."""
@@ -203,6 +214,8 @@ def test_a_run_that_is_broken_off_goes_on(
     monkeypatch.setattr(pictures, "PRODUCTS", 30)
     monkeypatch.setattr(pictures, "TEST_PRODUCTS", 4)
     monkeypatch.setattr(train, "STEPS_AN_EPOCH", 1)
+    monkeypatch.setattr(train, "PAIRED", 4)
+    monkeypatch.setitem(train.RECIPES, "cnn", replace(train.RECIPES["cnn"], photos=4, families=4))
 
     def start(work: Path) -> Any:
         return train.Training("cnn", small_dataset, coral_models, work, steps=4)
