@@ -254,6 +254,8 @@ def _build(options: argparse.Namespace) -> int:
     from .device import encoder_for_builds
     from .encoder import encoder_names
 
+    if options.report is not None:
+        check_can_write(options.report)
     encoder = options.encoder or encoder_for_builds()
     with contextlib.ExitStack() as stack:
         if options.output is not None and len(encoder_names(encoder)) == 1:
@@ -278,7 +280,7 @@ def _build(options: argparse.Namespace) -> int:
                 progress=progress,
             )
         )
-    if options.report:
+    if options.report is not None:
         from .report import write_build_page
 
         write_build_page(Path(options.report), report, options.output_bundle)

@@ -222,7 +222,15 @@ def _whole_size(answer: Any) -> int | None:
 def _copy(answer: IO[bytes], file: IO[bytes], most: int, advance: Advance) -> None:
     """At most one byte more than expected: enough to see that the file is another one."""
     left = most + 1
-    while left > 0 and (piece := answer.read(min(_CHUNK, left))):
+    while left > 0 and (piece := _read(answer, min(_CHUNK, left))):
         file.write(piece)
         left -= len(piece)
         advance(len(piece))
+
+
+def _read(answer: IO[bytes], most: int) -> bytes:
+    """From the network. Errors of its sockets, of TLS above all, are OSErrors as those of a full disk are: told apart here."""
+    try:
+        return answer.read(most)
+    except OSError as error:
+        raise urllib.error.URLError(error) from error

@@ -7,6 +7,8 @@ import http.server
 import json
 import os
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -113,6 +115,42 @@ def test_fetched_and_usable(
     (tmp_path / "tiny.tflite").write_bytes(b"damaged")
     pull(tiny, tmp_path, server.address)
     assert len(server.requests) == 2 and (tmp_path / "tiny.tflite").read_bytes() == server.data
+
+
+@pytest.fixture
+def garbling(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a server whose TLS ends in garbage after half of the file."""
+    folder = tmp_path_factory.mktemp("tls")
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl to make a certificate with: apt-get install openssl")
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    named = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-out", str(certificate), "-keyout", str(key)]
+    subprocess.run([*made, *named], check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    data = average_tflite()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            plain, _ = listener.accept()
+            with context.wrap_socket(plain, server_side=True) as secret:
+                secret.recv(65536)
+                secret.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data) + data[: len(data) // 2])
+                # Past the encryption, on the same connection.
+                os.write(secret.fileno(), bytes(range(256)))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}/models"
+        thread.join()
+
+
+def test_a_connection_that_goes_bad_is_no_disk_that_is_full(garbling: str, tiny: KnownEncoder, tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match=r"can't be fetched \(.*SSL.*\); try again and it goes on from there"):
+        pull(tiny, tmp_path, garbling)
+    assert names(tmp_path) == {".tiny-file.tflite.part"}
 
 
 def test_goes_on_where_the_connection_broke(server: Server, tiny: KnownEncoder, tmp_path: Path) -> None:
