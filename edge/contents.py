@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ._codes import Dtype
 from .adapter import Adaptation, Adapter
 from .bundle import Bundle
-from .calibration import MIN_SAMPLES, Samples, calibrate, leave_one_out
+from .calibration import HELD_OUT_STRETCH, MIN_SAMPLES, Samples, calibrate, leave_one_out
 from .cascade import Cascade
 from .catalog import PHOTO_BITS, product_of
 from .decision import Decision, Method, best_products, margin_of
@@ -138,7 +138,7 @@ def decide(contents: Contents, false_accept: float) -> Decision | None:
     if fitted is None or len(fitted.known) < MIN_SAMPLES or len(fitted.unknown) < MIN_SAMPLES:
         return None
     method: Method = "held-out" if fitted.by_photo else "synthetic-views"
-    return calibrate(fitted.known, fitted.unknown, false_accept, method)
+    return calibrate(fitted.known, fitted.unknown, false_accept, method, stretch=HELD_OUT_STRETCH)
 
 
 def decided_alone(contents: Contents, false_accept: float, catalogue: CatalogSource, encoder: Encoder) -> Decision:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .adapter import Adaptation, Floats
 from .calibration import (
+    HELD_OUT_STRETCH,
     MIN_SAMPLES,
     Samples,
     calibrate,
@@ -72,7 +73,10 @@ def pair(
     weights, fused = _weighed(held, scales)
     by_photo = has_second_photos(pictures[0])
     method: Method = "held-out" if by_photo else "synthetic-views"
-    drafts = [calibrate(one.known, one.unknown, false_accept_rate, method) for one in (alone[0], fused)]
+    drafts = [
+        calibrate(one.known, one.unknown, false_accept_rate, method, stretch=HELD_OUT_STRETCH)
+        for one in (alone[0], fused)
+    ]
     first = [confidences_of(drafts[0], samples) for samples in (alone[0].known, alone[0].unknown)]
     both = [confidences_of(drafts[1], samples) for samples in (fused.known, fused.unknown)]
     sure_from = _sure_from(first[0], alone[0].known.right, fused.known.right)
@@ -91,7 +95,7 @@ def pair(
         float(asked[1].mean()),
     )
     if whole is None:
-        return cascade, settle(drafts[1], mixed[0], right, mixed[1])
+        return cascade, settle(drafts[1], mixed[0], right, mixed[1], HELD_OUT_STRETCH)
     return cascade, _settled_on(whole, cascade, drafts[1])
 
 

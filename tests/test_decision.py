@@ -221,6 +221,14 @@ def test_strangers_are_told_apart_by_what_tells_them_apart() -> None:
     assert chances.mean() == pytest.approx(right.mean(), abs=UNKNOWN_SHARE)
 
 
+def test_a_stretched_rate_lets_more_of_the_samples_pass_and_no_more_than_that() -> None:
+    ours, theirs = samples(1, 400, 0.7, 1.0), samples(2, 400, 0.4, 0.0)
+    plain, stretched = (calibrate(ours, theirs, 0.1, "held-out", stretch=stretch) for stretch in (1.0, 1.5))
+    assert plain.false_accept_rate is not None and stretched.false_accept_rate is not None
+    assert plain.false_accept_rate <= 0.1 < stretched.false_accept_rate <= 0.15
+    assert stretched.target_false_accept_rate == 0.1
+
+
 def test_the_number_of_references_counts_where_it_tells_something() -> None:
     """Products with many references are more often taken for others: the same score means less there."""
     random = np.random.default_rng(3)
