@@ -17,6 +17,7 @@ from shelfmatch.edge import Encoder, build_bundle
 from . import tiny_models
 
 os.environ["SHELFMATCH_DEVICE"] = ""  # the settings of the machine that the tests run on are nobody's expectation
+os.environ["HF_HUB_OFFLINE"] = "1"  # weights that can't be had are so at once, and where there is a network, too
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
