@@ -71,6 +71,9 @@ def onnx_file(path: Path, output: str | None, overrides: Overrides) -> SourceEnc
 def tflite_file(path: Path, output: str | None, overrides: Overrides) -> SourceEncoder:
     """A ready .tflite file: a float one to quantize, or one that is quantized already and only gets its card and report."""
     session, data = _opened(path, "tflite")
+    with quiet(f"reading {path.name}"):
+        if not tflite_graph.is_quantized(data):
+            data = tflite_graph.with_own_names(data)
     layout, size, dtype = _image_input(path, session)
     card = _card_beside(path)
     with tempfile.TemporaryDirectory(prefix="shelfmatch-cut-") as folder:

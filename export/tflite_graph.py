@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,21 @@ def renamed_tensors(model: bytes) -> bytes:
         tensor.name = name.encode()
     graph.tensors[int(graph.inputs[0])].name = b"pixels"
     graph.tensors[int(graph.outputs[0])].name = b"embedding"
+    return pack(parsed)
+
+
+def with_own_names(model: bytes) -> bytes:
+    """The same file where each tensor has a name of its own; others, which may have none or one for several, get their number
+    added. The quantizer and the rounding know layers by them."""
+    parsed = parse(model)
+    tensors = parsed.subgraphs[0].tensors
+    names = Counter(tensor.name or b"" for tensor in tensors)
+    if not names[b""] and len(names) == len(tensors):
+        return model
+    for index, tensor in enumerate(tensors):
+        name = tensor.name or b""
+        if not name or names[name] > 1:
+            tensor.name = name + f"#{index}".encode()
     return pack(parsed)
 
 

@@ -22,7 +22,15 @@ import torch
 from shelfmatch.edge import Encoder
 from shelfmatch.edge.cli import main
 from shelfmatch.edge.image import decode, fit
-from shelfmatch.export import ExportReport, ExportSettings, GateNotMet, Overrides, SourceOptions, export_model
+from shelfmatch.export import (
+    ExportReport,
+    ExportSettings,
+    GateNotMet,
+    Overrides,
+    SourceOptions,
+    export_model,
+    tflite_graph,
+)
 from shelfmatch.export.encoders import fit_projection
 from shelfmatch.export.errors import ExportError
 from shelfmatch.export.sources import open_source
@@ -355,6 +363,26 @@ def test_a_ready_float_tflite_file(shop: Path, tmp_path: Path) -> None:
     assert float(encoder.embed_pixels(pixels) @ reference(TinyCnn(), pixels[np.newaxis])[0]) > 0.99
     with pytest.raises(ExportError, match=r"can't become \.onnx: no well-kept converter"):
         export_model(str(tmp_path / "net.tflite"), tmp_path / "both", ExportSettings(shop, source=options))
+
+
+@pytest.mark.parametrize("names", [[b""], [b"layer"], [b"layer", b"other", b""]])
+def test_tensors_without_names_of_their_own(names: list[bytes], shop: Path, tmp_path: Path) -> None:
+    """A file needn't name its tensors, nor each differently; the quantizer and the rounding tell layers apart by names."""
+    settings = ExportSettings(shop, to=("tflite",), source=SourceOptions(preprocessing=Overrides(mean=MEAN, std=STD)))
+    write_tflite(TinyCnn(), tmp_path / "net.tflite")
+    export_model(str(tmp_path / "net.tflite"), tmp_path / "named", settings)
+    parsed = tflite_graph.parse((tmp_path / "net.tflite").read_bytes())
+    for number, tensor in enumerate(parsed.subgraphs[0].tensors):
+        tensor.name = names[number % len(names)]
+    (tmp_path / "net.tflite").write_bytes(tflite_graph.pack(parsed))
+    (kept,) = export_model(str(tmp_path / "net.tflite"), tmp_path / "out", settings).kept
+    assert kept.recipe == "int8-static"
+    pixels = np.asarray(tile_photo(2, 2, side=SIDE))
+    one, other = (
+        Encoder.load(tmp_path / folder / kept.file, resizer="pillow").embed_pixels(pixels)
+        for folder in ("named", "out")
+    )
+    assert np.array_equal(one, other)
 
 
 def test_a_quantized_tflite_file_gets_its_card(shop: Path, tiny_tflite: Path, tmp_path: Path) -> None:
