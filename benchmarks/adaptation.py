@@ -8,8 +8,9 @@ on the embeddings: `compose` fits the adapter, `decide` calibrates, a gallery of
 dataset's test split, which isn't used here; the bars are those of that split.
 
 Tables: recall of the whole shop with and without; catalogue pictures alone, and enrolled under an adapter that was fitted on
-photos; random small shops; products left out as strangers (near), and rendered pictures, textures and empty frames (far);
-measured against target rates of false accepts; the calibration of the confidence; the time and memory of a fit.
+photos; shops with more photos than a fit looks at; random small shops; products left out as strangers (near), and rendered
+pictures, textures and empty frames (far); measured against target rates of false accepts; the calibration of the confidence; the
+time and memory of a fit.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import reporting
 import shops
 from numpy.typing import NDArray
 
-from shelfmatch.edge import rendered
+from shelfmatch.edge import enrolling, rendered
 from shelfmatch.edge.calibration import calibrate, leave_one_out
 from shelfmatch.edge.catalog import PHOTO_BITS
 from shelfmatch.edge.cataloguing import Embedded, EmbeddingCache, embed_photos
@@ -193,6 +194,42 @@ def pictures_under_a_photo_adapter(data: Data) -> Contents:
     return replace(contents, adapter=adapter, index=index, prototypes=means)
 
 
+def large_shops(name: str, data: Data, report: reporting.Report) -> None:
+    """As in a shop with more photos than a fit looks at: fewer of each product, and at last fewer products."""
+    random = np.random.default_rng(2)
+    left_out = random.choice(81, 16, replace=False)
+    sold, shop = ~np.isin(data.truth, left_out), some(data.train, ~np.isin(products(data.train), left_out))
+    rows, most = [], enrolling.MAX_PHOTOS
+    for looked_at in (most, 1000, 500, 200, 100):
+        enrolling.MAX_PHOTOS = looked_at
+        contents, _, _ = compose(shop)
+        decision = decision_of(contents)
+        found = answer(contents, decision, data.queries, data.truth)
+        right, accepted = (found.best == data.truth)[sold], found.confidence >= decision.threshold
+        one = {
+            "photos": int(contents.adaptation.photos),
+            "products": len(np.unique(shop.pictures().products)),
+            "recall_at_1": 100 * float(right.mean()),
+            "calibration_error": calibration_error(found.confidence[sold], right),
+            "false_accepts": 100 * float(accepted[~sold].mean()),
+            "right_accepts": 100 * float((right & accepted[sold]).mean()),
+        }
+        rows.append(
+            (contents.adaptation.photos, one["products"], *(f"{value:.3g}" for value in list(one.values())[2:]))
+        )
+        report.results[f"{name} {one['photos']} photos looked at"] = one
+    enrolling.MAX_PHOTOS = most
+    header = (
+        "photos looked at",
+        "of products",
+        "recall@1 %",
+        "calibration error",
+        "passed at 5 %, %",
+        "right accepts %",
+    )
+    reporting.print_table(f"{name.upper()}: large shops; 65 products sold, {len(shop.ids)} photos", header, rows)
+
+
 def small_shops(name: str, data: Data, draws: int, report: reporting.Report) -> None:
     random = np.random.default_rng(3)
     labels = np.unique(data.truth)
@@ -324,6 +361,7 @@ def main() -> int:
         for name in arguments.encoders:
             data = load(name, work)
             whole_shop(name, data, report)
+            large_shops(name, data, report)
             small_shops(name, data, arguments.draws, report)
             unknowns(name, data, arguments.draws, report)
             cost(name, data, work, report)

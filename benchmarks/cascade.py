@@ -32,7 +32,6 @@ from shelfmatch.edge.decision import Decision, margin_of
 from shelfmatch.edge.encoder import Encoder
 from shelfmatch.edge.evaluation import auroc
 from shelfmatch.edge.fusion import Ranked
-from shelfmatch.edge.gallery import Gallery
 
 LEFT_OUT = 16
 
@@ -51,10 +50,6 @@ class Answers:
         return float(((self.best == truth) & (self.confidence > cut))[sold].mean())
 
 
-def gallery_of(contents: Contents) -> Gallery:
-    return Gallery(contents.index, contents.adapter, contents.prototypes)
-
-
 def judged(decision: Decision, ranked: Ranked, references: int) -> float:
     rival = ranked[1][1] if len(ranked) > 1 else None
     return decision.confidence(ranked[0][1], margin_of(ranked[0][1], rival), references)
@@ -64,7 +59,7 @@ def answers(
     contents: list[Contents], queries: list[NDArray[np.float32]], cascade: Cascade, decision: Decision, mode: str
 ) -> Answers:
     """`mode`: "first" alone, "both" on every query, or "cascade"."""
-    galleries = [gallery_of(one) for one in contents]
+    galleries = [one.gallery for one in contents]
     rows: list[tuple[int, float, bool]] = []
     for pair in zip(*queries, strict=True):
         vectors = [gallery.adapted(query) for gallery, query in zip(galleries, pair, strict=True)]

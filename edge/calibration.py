@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from .catalog import product_of
 from .decision import Decision, Method, best_products, margin_of
 from .errors import BundleError
-from .fusion import mean_scores
+from .fusion import DEPTH, mean_scores
+from .gallery import Gallery
 from .index import VectorIndex
 
 Floats = NDArray[np.float64]
@@ -81,32 +82,20 @@ class Samples:
         return cls(np.empty(0), np.empty(0), np.empty(0), np.empty(0, bool))
 
 
-def leave_one_out(
-    index: VectorIndex, limit: int = MAX_SAMPLES, other: tuple[VectorIndex, Sequence[float]] | None = None
-) -> tuple[Samples, Samples]:
+def leave_one_out(index: VectorIndex, limit: int = MAX_SAMPLES) -> tuple[Samples, Samples]:
     """What the shop's own photos would score as queries: (known, unknown).
 
     Known: a photo against all others but its copies, where its product has another one. Unknown: a photo against all other
-    products, as if the shop didn't sell its own. At most `limit` photos, evenly spread. `other`: a second encoder's index of the
-    same references, and the weights with which the two scores of a product are added.
+    products, as if the shop didn't sell its own. At most `limit` photos, evenly spread.
     """
     ids = index.ids
-    picks = (
-        np.unique(np.linspace(0, len(ids) - 1, min(limit, len(ids))).astype(np.intp))
-        if len(ids)
-        else np.empty(0, np.intp)
-    )
+    picks = _evenly(len(ids), limit)
     own_ids = ids[picks]
     vectors = index.vectors(picks) if len(picks) else np.empty((0, index.dimension), np.float32)
     products, counts = np.unique(product_of(ids), return_counts=True)
     photos_of = dict(zip(products.tolist(), counts.tolist(), strict=True))
     copies = _copies(index, own_ids)
     ranked = _ranked_products(index, vectors, copies)
-    if other is not None and len(picks):
-        order = np.argsort(other[0].ids)
-        rows = order[np.searchsorted(other[0].ids, own_ids, sorter=order)]
-        seconds = _ranked_products(other[0], other[0].vectors(rows), copies)
-        ranked = [mean_scores(pair, other[1]) for pair in zip(ranked, seconds, strict=True)]
     known: list[tuple[float, float, int, bool]] = []
     unknown: list[tuple[float, float, int, bool]] = []
     for own_id, same, hits in zip(own_ids.tolist(), copies, ranked, strict=True):
@@ -118,6 +107,37 @@ def leave_one_out(
         if others:
             unknown.append((*_lead(others), photos_of[others[0][0]], False))
     return _samples(known), _samples(unknown)
+
+
+def left_out_products(
+    galleries: Sequence[Gallery], weights: Sequence[float] = (1.0,), limit: int = MAX_SAMPLES
+) -> Samples:
+    """A shop's own photos against all other products, scored as queries are: what strangers would score.
+
+    `galleries`: of one encoder or two, over the same references; `weights`: with which their scores are added up. At most `limit`
+    photos, evenly spread.
+    """
+    first = galleries[0].index
+    own_ids = first.ids[_evenly(len(first), limit)]
+    rows: list[tuple[float, float, int, bool]] = []
+    vectors = []
+    for gallery in galleries:
+        order = np.argsort(gallery.index.ids)
+        vectors.append(gallery.index.vectors(order[np.searchsorted(gallery.index.ids, own_ids, sorter=order)]))
+    for own, *looks in zip(product_of(own_ids).tolist(), *vectors, strict=True):
+        ranked = [gallery.rank(look, DEPTH + 1) for gallery, look in zip(galleries, looks, strict=True)]
+        others = [[hit for hit in hits if hit[0] != own] for hits in ranked]
+        if others[0]:
+            fused = mean_scores(others, weights)
+            rows.append((*_lead(fused), galleries[0].references(fused[0][0]), False))
+    return _samples(rows)
+
+
+def _evenly(count: int, limit: int) -> NDArray[np.intp]:
+    """At most so many of `count` places, evenly spread."""
+    if not count:
+        return np.empty(0, np.intp)
+    return np.unique(np.linspace(0, count - 1, min(limit, count)).astype(np.intp))
 
 
 def _copies(index: VectorIndex, own_ids: NDArray[np.uint32]) -> list[list[int]]:

@@ -15,14 +15,24 @@ from numpy.typing import NDArray
 from ._codes import Dtype
 from .adapter import Adaptation, Adapter
 from .bundle import Bundle
-from .calibration import HELD_OUT_STRETCH, MIN_SAMPLES, Samples, calibrate, leave_one_out
+from .calibration import (
+    HELD_OUT_STRETCH,
+    MIN_SAMPLES,
+    Samples,
+    calibrate,
+    confidences_of,
+    leave_one_out,
+    left_out_products,
+    settle,
+)
 from .cascade import Cascade
 from .catalog import PHOTO_BITS, product_of
 from .decision import Decision, Method, best_products, margin_of
 from .encoder import Encoder
-from .enrolling import Enrolled, Pruned, centered_on_packshots, merge_prototypes, prune
+from .enrolling import Enrolled, Pruned, centered_on_packshots, counted, merge_prototypes, prune
 from .errors import ImageError, VectorError
-from .fitting import MAX_PHOTOS, Fit, fit, prototypes
+from .fitting import Fit, fit, prototypes
+from .gallery import Gallery
 from .image import decode
 from .image import fit as fit_to_card
 from .index import VectorIndex, choose_kind
@@ -36,13 +46,20 @@ _SYNTHETIC_PRODUCTS = 300
 
 @dataclass(slots=True)
 class Contents:
-    """What a bundle holds besides encoder and catalogue; `fit` with the held-out queries, where one was made just now."""
+    """What a bundle holds besides encoder and catalogue; `fit` with the held-out queries, where one was made just now, and whether
+    it has seen all products (`whole`)."""
 
     index: VectorIndex
     adaptation: Adaptation
     adapter: Adapter | None = None
     prototypes: VectorIndex | None = None
     fit: Fit | None = None
+    whole: bool = True
+
+    @property
+    def gallery(self) -> Gallery:
+        """What queries are compared with."""
+        return Gallery(self.index, self.adapter, self.prototypes)
 
 
 def not_adapted(dimension: int, photos: int) -> Adaptation:
@@ -62,9 +79,12 @@ def compose(
     """Fit the shop's adapter, prune, and index what is left: the contents, which (N,) references were kept, and what pruning
     cost. `keep`: the references to keep, where another encoder has chosen them."""
     dimension = enrolled.vectors.shape[1]
-    fitted = None
+    fitted, whole = None, True
     if adapt != "off" and len(enrolled.ids):
-        fitted = fit(enrolled.pictures(), force=adapt == "on", views=enrolled.views.shape[1])
+        references = enrolled.references(max_references, keep)
+        pictures = enrolled.pictures(references=references)
+        whole = len(np.unique(pictures.products)) == len(references)
+        fitted = fit(pictures, force=adapt == "on", views=enrolled.views.shape[1])
     adapter = None if fitted is None else fitted.adapter
     adaptation = not_adapted(dimension, len(enrolled.ids)) if fitted is None else fitted.adaptation
     rows = enrolled.adapted(adapter)
@@ -79,9 +99,7 @@ def compose(
     if adapter is not None and adaptation.scoring == "prototype":
         products, vectors = prototypes(adapter, enrolled.pictures(most=len(enrolled.ids)))
         means = VectorIndex.build(vectors, (products << PHOTO_BITS).astype(np.uint32), kind="exact", dtype=dtype)
-    # Held out from a part of the products, queries would miss the nearest strangers of the whole.
-    whole = len(enrolled.ids) <= MAX_PHOTOS
-    return Contents(built, adaptation, adapter, means, fitted if whole else None), keep, pruned
+    return Contents(built, adaptation, adapter, means, fitted, whole), keep, pruned
 
 
 def compose_each(
@@ -99,12 +117,15 @@ def decide_pair(
     """When the second of two encoders looks, and the decision; from photos that are held out for both at once."""
     from .pairing import pair
 
-    indexes = (contents[0].index, contents[1].index)
+    galleries = (contents[0].gallery, contents[1].gallery)
+    references = counted(contents[0].index.ids)
+    pictures = [one.pictures(references=references) for one in every]
+    whole = len(np.unique(pictures[0].products)) == len(references)
     return pair(
-        (every[0].pictures(), every[1].pictures()),
+        (pictures[0], pictures[1]),
         (contents[0].adaptation, contents[1].adaptation),
         false_accept,
-        indexes if len(every[0].ids) > MAX_PHOTOS else None,
+        None if whole else galleries,
     )
 
 
@@ -133,12 +154,18 @@ def remove(contents: Contents, ids: NDArray[np.uint32]) -> None:
 
 
 def decide(contents: Contents, false_accept: float) -> Decision | None:
-    """From the queries that the fit held out: the honest ones, where there are enough and they stand for the whole shop."""
+    """From the queries that the fit held out: the honest ones, where there are enough. Held out from a part of the products, they
+    miss the nearest strangers of the whole, by which the threshold is set then."""
     fitted = contents.fit
     if fitted is None or len(fitted.known) < MIN_SAMPLES or len(fitted.unknown) < MIN_SAMPLES:
         return None
     method: Method = "held-out" if fitted.by_photo else "synthetic-views"
-    return calibrate(fitted.known, fitted.unknown, false_accept, method, stretch=HELD_OUT_STRETCH)
+    decision = calibrate(fitted.known, fitted.unknown, false_accept, method, stretch=HELD_OUT_STRETCH)
+    if contents.whole:
+        return decision
+    known = confidences_of(decision, fitted.known)
+    unknown = confidences_of(decision, left_out_products([contents.gallery]))
+    return settle(decision, known, fitted.known.right, unknown)
 
 
 def decided_alone(contents: Contents, false_accept: float, catalogue: CatalogSource, encoder: Encoder) -> Decision:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from .bundle import BundleWriter
 from .catalog import PHOTO_BITS, CatalogEditor, product_of
 from .cataloguing import Embedded, EmbeddedPhoto, EmbeddingCache, embed_photos
 from .encoder import Encoder
-from .fitting import MAX_PHOTOS, MIN_PACKSHOTS, Pictures
+from .fitting import FEWEST_PHOTOS, MAX_PHOTOS, MIN_PACKSHOTS, Pictures
 from .index import VectorIndex
 from .source import CatalogSource
 
@@ -141,18 +141,19 @@ class Enrolled:
         """Photos of which only the embeddings are known."""
         return cls(ids, vectors, np.empty((len(ids), 0, vectors.shape[1]), np.float32), np.zeros(len(ids), bool))
 
-    def pictures(self, most: int = MAX_PHOTOS) -> Pictures:
-        """Photos and views side by side, of at most so many photos: whole products, evenly spread."""
+    def pictures(self, most: int | None = None, references: Mapping[int, int] | None = None) -> Pictures:
+        """Photos and views side by side, of at most so many photos (default: MAX_PHOTOS), see `_spread`; `references` as in
+        `Pictures`."""
+        most = MAX_PHOTOS if most is None else most
         rows = np.arange(len(self.ids))
         if len(rows) > most:
-            products = product_of(self.ids)
-            labels = np.unique(products)
-            kept = labels[:: -(-len(rows) // most)]
-            rows = np.flatnonzero(np.isin(products, kept))
+            rows = _spread(product_of(self.ids), most)
+            if references is None:
+                references = counted(self.ids)
         count = self.views.shape[1]
         if not count and len(rows) == len(self.ids):  # no copy of what may be a large shop
             owners = product_of(self.ids).astype(np.int64)
-            return Pictures(self.vectors, owners, rows, np.zeros(len(rows), bool), self.is_packshot)
+            return Pictures(self.vectors, owners, rows, np.zeros(len(rows), bool), self.is_packshot, references)
         shots = self.is_packshot[rows]
         return Pictures(
             np.concatenate([self.vectors[rows], self.views[rows].reshape(-1, self.vectors.shape[1])]),
@@ -160,11 +161,41 @@ class Enrolled:
             np.concatenate([rows, np.repeat(rows, count)]),
             np.repeat([False, True], [len(rows), len(rows) * count]),
             np.concatenate([shots, np.zeros(len(rows) * count, bool)]),  # a packshot's views look like photos
+            references,
         )
+
+    def references(self, most: int = 0, keep: NDArray[np.bool_] | None = None) -> dict[int, int]:
+        """Product → how many of these photos it will have in the index: those in `keep` (N,), at most so many (0: all)."""
+        counts = counted(self.ids if keep is None else self.ids[keep])
+        return {product: min(count, most) for product, count in counts.items()} if most else counts
 
     def adapted(self, adapter: Adapter | None) -> Floats:
         """(N, d) vectors for the index."""
         return self.vectors if adapter is None else adapter.apply(self.vectors, self.is_packshot)
+
+
+def counted(ids: NDArray[np.uint32]) -> dict[int, int]:
+    """Product → how many of these (N,) references it has."""
+    products, counts = np.unique(product_of(ids), return_counts=True)
+    return dict(zip(products.tolist(), counts.tolist(), strict=True))
+
+
+def _spread(products: NDArray[np.uint32], most: int) -> NDArray[np.intp]:
+    """At most so many rows of (N,) products, evenly spread over each product's: as many of each as can be had of all, and where
+    that were fewer than FEWEST_PHOTOS, so many of a part of the products, evenly spread."""
+    _, counts = np.unique(products, return_counts=True)
+    share = FEWEST_PHOTOS
+    while np.minimum(counts, share + 1).sum() <= most:
+        share += 1
+    taken = np.minimum(counts, share)
+    step = -(-int(taken.sum()) // most)
+    order = np.argsort(products, kind="stable")
+    starts = np.cumsum(counts) - counts
+    chosen = [
+        order[start + np.linspace(0, count - 1, take).astype(np.intp)]
+        for start, count, take in zip(starts[::step], counts[::step], taken[::step], strict=True)
+    ]
+    return np.sort(np.concatenate(chosen))
 
 
 def centered_on_packshots(adapter: Adapter, enrolled: Enrolled) -> Adapter:

@@ -7,7 +7,7 @@ encoders at once. Photos left out one by one would find each other, and the seco
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,13 @@ from .calibration import (
     calibrate,
     confidences_of,
     default_decision,
-    leave_one_out,
+    left_out_products,
     settle,
 )
 from .cascade import ALWAYS, Cascade
 from .decision import Decision, Method
 from .fitting import NEAR_BEST, Choice, Held, Pictures, has_second_photos, reduced, rounds, scores_under
-from .index import VectorIndex
+from .gallery import Gallery
 
 STEPS = 20
 """Weights that are tried, from one encoder alone to the other."""
@@ -57,12 +57,12 @@ def pair(
     pictures: tuple[Pictures, Pictures],
     adaptations: tuple[Adaptation, Adaptation],
     false_accept_rate: float,
-    whole: tuple[VectorIndex, VectorIndex] | None = None,
+    whole: tuple[Gallery, Gallery] | None = None,
 ) -> tuple[Cascade, Decision]:
     """When the second encoder looks, and the decision on what comes of it; `pictures`: the same ones, as each encoder embeds them.
 
-    `whole`: both indexes of a shop of which `pictures` are only a part. The threshold then comes from them, since a part of the
-    products lacks the nearest strangers of the whole. Shops too small to tell: both look always, equal weights, default threshold.
+    `whole`: what both compare with, where `pictures` show a part of the shop's products only. The threshold then comes from it: a
+    part lacks the nearest strangers of the whole. Shops too small to tell: both look always, equal weights, default threshold.
     """
     held = _hold_out(pictures, adaptations)
     scales = [_spread(held, number) for number in (0, 1)]
@@ -96,7 +96,7 @@ def pair(
     )
     if whole is None:
         return cascade, settle(drafts[1], mixed[0], right, mixed[1], HELD_OUT_STRETCH)
-    return cascade, _settled_on(whole, cascade, drafts[1])
+    return cascade, settle(drafts[1], mixed[0], right, _strangers_in(whole, cascade, drafts[1]))
 
 
 def _hold_out(pictures: tuple[Pictures, Pictures], adaptations: tuple[Adaptation, Adaptation]) -> list[_Round]:
@@ -112,7 +112,7 @@ def _hold_out(pictures: tuple[Pictures, Pictures], adaptations: tuple[Adaptation
             scores_under(one, space, _choice(told), gallery, asked)[1]
             for one, space, told in zip(pictures, spaces, adaptations, strict=True)
         )
-        counts = first.photos_of(labels)
+        counts = first.references_of(labels)
         found.append(_Round(labels, counts, (scores[0], scores[1]), first.products[asked], strangers[asked]))
     return found
 
@@ -153,13 +153,8 @@ def _sure_from(first: NDArray[np.float64], alone: NDArray[np.bool_], fused: NDAr
     return ALWAYS
 
 
-def _settled_on(whole: tuple[VectorIndex, VectorIndex], cascade: Cascade, draft: Decision) -> Decision:
-    """The threshold from the photos of the whole shop, each left out itself; nothing else is chosen on them."""
-    alone = leave_one_out(whole[0])
-    both = leave_one_out(whole[0], other=(whole[1], cascade.weights))
-    first = [confidences_of(cascade.first, samples) for samples in alone]
-    fused = [confidences_of(draft, samples) for samples in both]
-    asked = [confidences < cascade.sure_from for confidences in first]
-    mixed = [np.where(ask, after, before) for ask, after, before in zip(asked, fused, first, strict=True)]
-    right = np.where(asked[0], both[0].right, alone[0].right)
-    return settle(replace(draft, method="leave-one-out"), mixed[0], right, mixed[1])
+def _strangers_in(whole: tuple[Gallery, Gallery], cascade: Cascade, draft: Decision) -> NDArray[np.float64]:
+    """The confidences that photos of the whole shop come to where it doesn't sell their product."""
+    alone = confidences_of(cascade.first, left_out_products(whole[:1]))
+    fused = confidences_of(draft, left_out_products(whole, cascade.weights))
+    return np.where(alone < cascade.sure_from, fused, alone)

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shelfmatch.edge import BundleDamaged, BundleError, VectorError
+from shelfmatch.edge import BundleDamaged, BundleError, VectorError, enrolling
 from shelfmatch.edge.adapter import MAX_DIMENSION, Adaptation, Adapter, Floats
-from shelfmatch.edge.calibration import leave_one_out
+from shelfmatch.edge.calibration import confidences_of, leave_one_out, left_out_products
 from shelfmatch.edge.catalog import PHOTO_BITS
+from shelfmatch.edge.contents import compose, decide
 from shelfmatch.edge.enrolling import Enrolled, centered_on_packshots, merge_prototypes, prune
 from shelfmatch.edge.fitting import (
+    FEWEST_PHOTOS,
     GROUPS,
     Pictures,
     _clusters,
@@ -262,8 +264,64 @@ def test_pruning_keeps_what_differs() -> None:
     assert prune(one.ids, rows, 6) == (pytest.approx(np.ones(24, bool)), None)
 
 
-def test_large_shops_are_fitted_on_whole_products() -> None:
-    one = enrolled(np.repeat(np.arange(50), 4).tolist(), shop(50, 4).vectors)
-    part = one.pictures(most=60)
-    assert len(part) <= 80 and all((part.products == label).sum() == 4 for label in np.unique(part.products))
-    assert len(one.pictures()) == 200
+def test_large_shops_are_fitted_on_some_photos_of_all_products() -> None:
+    counts = np.random.default_rng(5).integers(2, 40, 50)
+    one = enrolled(np.repeat(np.arange(50), counts).tolist(), shop(50, 40).vectors[: counts.sum()])
+    assert len(one.pictures()) == counts.sum() and one.pictures().references is None
+    part = one.pictures(most=500)
+    labels, taken = np.unique(part.products, return_counts=True)
+    assert labels.tolist() == list(range(50)) and 450 < len(part) <= 500
+    assert (taken == np.minimum(counts, taken.max())).all()  # as many of each, or all that it has
+    for label in (3, 17):  # evenly: the first and the last, and no gap that is much wider than another
+        own = part.photos[part.products == label] - np.cumsum([0, *counts])[label]
+        assert own[0] == 0 and own[-1] == counts[label] - 1 and np.ptp(np.diff(own)) <= 1
+    # What a held-out query is told is how many references the shop has, not how many were looked at.
+    assert part.references_of(np.array([3, 17])).tolist() == counts[[3, 17]].tolist()
+
+
+def test_shops_of_very_many_products_are_fitted_on_some_of_them() -> None:
+    one = enrolled(np.repeat(np.arange(50), 10).tolist(), shop(50, 10).vectors)
+    part = one.pictures(most=80)
+    labels, taken = np.unique(part.products, return_counts=True)
+    assert len(labels) == 25 and (taken == FEWEST_PHOTOS).all() and np.ptp(np.diff(labels)) == 0
+
+
+def test_held_out_queries_are_told_the_references_that_are_kept() -> None:
+    """20 photos a product, of which the index keeps 5."""
+    vectors = shop(20, 20).vectors
+    one = enrolled(np.repeat(np.arange(20), 20).tolist(), vectors)
+    contents, keep, _ = compose(one, max_references=5)
+    assert keep.sum() == 100 and contents.fit is not None
+    assert set(contents.fit.known.references.tolist()) == set(contents.fit.unknown.references.tolist()) == {5.0}
+    again = compose(one, keep=keep)[0].fit
+    assert again is not None and set(again.known.references.tolist()) == {5.0}
+
+
+def test_a_large_shops_adapter_knows_all_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fitted on whole products, a part of them, it would play down what tells the others apart."""
+    both = shop(40, 16)
+    first = np.arange(len(both)) % 2 == 0
+    known, asked = both.take(first), both.take(~first)
+    one = enrolled(known.products.tolist(), known.vectors)
+    everything, _, _ = compose(one)
+    monkeypatch.setattr(enrolling, "MAX_PHOTOS", 160)
+    some, _, _ = compose(one)
+    assert some.whole and some.adapter is not None and everything.adapter is not None
+    assert some.adapter.dimension == everything.adapter.dimension == 39
+    assert recall(known, asked, some.adapter) > recall(known, asked, everything.adapter) - 0.1
+    assert recall(known, asked, some.adapter) > recall(known, asked, None) + 0.1
+
+
+def test_a_part_of_the_products_takes_its_threshold_from_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = shop(120, 8, nuisance=1.0).vectors
+    one = enrolled(np.repeat(np.arange(120), 8).tolist(), vectors)
+    monkeypatch.setattr(enrolling, "MAX_PHOTOS", 120)
+    contents, _, _ = compose(one)
+    assert not contents.whole and contents.fit is not None
+    decision = decide(contents, 0.05)
+    assert decision is not None and decision.method == "held-out"
+    of_part = decide(replace(contents, whole=True), 0.05)
+    assert of_part is not None and decision.score_weight == of_part.score_weight
+    strangers = confidences_of(decision, left_out_products([contents.gallery]))
+    assert 0.03 < (strangers >= decision.threshold).mean() <= 0.05
+    assert (strangers >= of_part.threshold).mean() != (strangers >= decision.threshold).mean()
