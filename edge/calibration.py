@@ -89,7 +89,7 @@ def leave_one_out(index: VectorIndex, limit: int = MAX_SAMPLES) -> tuple[Samples
     products, as if the shop didn't sell its own. At most `limit` photos, evenly spread.
     """
     ids = index.ids
-    picks = _evenly(len(ids), limit)
+    picks = evenly(len(ids), limit)
     own_ids = ids[picks]
     vectors = index.vectors(picks) if len(picks) else np.empty((0, index.dimension), np.float32)
     products, counts = np.unique(product_of(ids), return_counts=True)
@@ -118,7 +118,7 @@ def left_out_products(
     photos, evenly spread.
     """
     first = galleries[0].index
-    own_ids = first.ids[_evenly(len(first), limit)]
+    own_ids = first.ids[evenly(len(first), limit)]
     rows: list[tuple[float, float, int, bool]] = []
     vectors = []
     for gallery in galleries:
@@ -133,7 +133,7 @@ def left_out_products(
     return _samples(rows)
 
 
-def _evenly(count: int, limit: int) -> NDArray[np.intp]:
+def evenly(count: int, limit: int) -> NDArray[np.intp]:
     """At most so many of `count` places, evenly spread."""
     if not count:
         return np.empty(0, np.intp)
