@@ -91,16 +91,15 @@ class VectorIndex:
         *,
         kind: str = "auto",
         dtype: Dtype = "i8",
-        threads: int = 0,
     ) -> VectorIndex:
-        """An index of (N, D) float32 vectors, normalized here; `ids` default to 0 … N-1. `threads` 0: all cores.
+        """An index of (N, D) float32 vectors, normalized here; `ids` default to 0 … N-1.
 
         Raises VectorError for wrong shapes, NaN, infinite or zero vectors, ids twice or out of range.
         """
         if not isinstance(vectors, np.ndarray) or vectors.ndim != 2:
             raise VectorError(f"vectors of shape {np.shape(vectors)} arrived; expected (N, D) float32")
         index = cls(vectors.shape[1], kind=choose_kind(vectors.shape, kind), dtype=dtype)
-        index.add(np.arange(len(vectors), dtype=np.uint32) if ids is None else ids, vectors, threads=threads)
+        index.add(np.arange(len(vectors), dtype=np.uint32) if ids is None else ids, vectors)
         return index
 
     def __len__(self) -> int:
@@ -120,7 +119,7 @@ class VectorIndex:
             return self._codes.take(rows).vectors()
         return self._graph_codes(np.flatnonzero(self._slots != _GONE)[rows]).vectors()
 
-    def add(self, ids: NDArray[Any], vectors: NDArray[np.float32], *, threads: int = 0) -> None:
+    def add(self, ids: NDArray[Any], vectors: NDArray[np.float32]) -> None:
         """Add (N, D) vectors under new ids. Raises VectorError if an id is there already or comes twice."""
         new_ids, unit = checked_ids(ids), checked_vectors(vectors, self.dimension)
         if len(new_ids) != len(unit):
@@ -130,14 +129,14 @@ class VectorIndex:
             raise VectorError(f"id {taken[0]} is in the index already; remove it first, or use replace")
         codes = encode(unit, self.dtype)
         if self._graph is not None:
-            self._graph = self._graph.with_added(len(self._slots), codes.coarse, threads)
+            self._graph = self._graph.with_added(len(self._slots), codes.coarse)
         else:
             self._angle = max(self._angle, largest_angle(codes))
             self._codes = Codes.joined([self._live_codes(), codes])
         self._scan = None
         self._slots = np.concatenate([self._slots, new_ids])
 
-    def extend(self, rows: Iterable[tuple[int, NDArray[np.float32]]], *, batch: int = 1024, threads: int = 0) -> None:
+    def extend(self, rows: Iterable[tuple[int, NDArray[np.float32]]], *, batch: int = 1024) -> None:
         """Add (id, vector) pairs from a stream, `batch` at a time: floats of one batch are in memory at once, not of all.
 
         Raises VectorError as `add` does; then, or when the stream itself raises, none of them are in the index.
@@ -146,7 +145,7 @@ class VectorIndex:
             before = len(self._slots)
             try:
                 for ids, vectors in _batches(rows, batch):
-                    self.add(ids, vectors, threads=threads)
+                    self.add(ids, vectors)
             except BaseException:
                 self._gone += len(self._slots) - before
                 self._slots[before:] = _GONE
@@ -165,7 +164,7 @@ class VectorIndex:
             raise VectorError("the same id arrived twice; expected each once")
         self._codes, self._slots, self._scan = Codes.joined(grown), joined, None
 
-    def remove(self, ids: NDArray[Any], *, threads: int = 0) -> None:
+    def remove(self, ids: NDArray[Any]) -> None:
         """Remove ids. Raises VectorError, changing nothing, if one is not in the index."""
         gone_ids = checked_ids(ids)
         absent = np.setdiff1d(gone_ids, self.ids)
@@ -181,7 +180,7 @@ class VectorIndex:
         if self._gone > _MOST_GONE * len(self._slots):
             codes = self._live_codes()
             self._slots, self._gone, self._scan = self.ids, 0, None
-            self._graph = Graph(self.dimension, self.dtype).with_added(0, codes.coarse, threads)
+            self._graph = Graph(self.dimension, self.dtype).with_added(0, codes.coarse)
 
     def replace(self, ids: NDArray[Any], vectors: NDArray[np.float32]) -> None:
         """Give ids new vectors; those that aren't there yet are added. Raises VectorError, changing nothing, like `add`."""

@@ -498,7 +498,7 @@ def test_auto_takes_the_graph_where_a_scan_gets_slow() -> None:
 def test_a_graph_finds_what_a_scan_finds_through_all_changes(dtype: Any, tmp_path: Path) -> None:
     rows = clusters(np.random.default_rng(7), 4100, 48)
     rows, queries = rows[:4000], rows[4000:]
-    index = VectorIndex.build(rows[:3000], kind="hnsw", dtype=dtype, threads=1)  # several make a graph by chance
+    index = VectorIndex.build(rows[:3000], kind="hnsw", dtype=dtype)
 
     def recall() -> float:
         stored_ids, stored = index.ids, unit(index.vectors())
@@ -517,21 +517,32 @@ def test_a_graph_finds_what_a_scan_finds_through_all_changes(dtype: Any, tmp_pat
     index = VectorIndex.load(tmp_path / "graph.vec")
     (tmp_path / "graph.vec").unlink()
     assert len(index) == 2500 and recall() >= floor
-    index.add(np.arange(3000, 4000), rows[3000:], threads=1)  # to a graph that is only mapped
+    index.add(np.arange(3000, 4000), rows[3000:])  # to a graph that is only mapped
     assert len(index) == 3500 and recall() >= floor
-    index.add(np.arange(0, 500), rows[:500], threads=1)
+    index.add(np.arange(0, 500), rows[:500])
     assert len(index) == 4000 and recall() >= floor
     assert index.search(rows[17], 1)[0][0, 0] == 17
-    index.remove(np.arange(0, 3000), threads=1)  # beyond the limit: the graph is built again
+    index.remove(np.arange(0, 3000))  # beyond the limit: the graph is built again
     assert len(index) == len(index._slots) == 1000 and recall() >= floor
     assert index.search(queries, 1000)[0].min() >= 3000
+
+
+def test_a_graph_finds_every_reference_and_is_the_same_again(tmp_path: Path) -> None:
+    """On any number of cores: threads that add at a time would lose some, others each time."""
+    rows = clusters(np.random.default_rng(9), 5000, 32)
+    for name in ("one", "again"):
+        index = VectorIndex.build(rows, kind="hnsw")
+        found, _ = index.search(rows, 1)
+        assert (found[:, 0] == np.arange(5000)).all()
+        index.save(tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "again").read_bytes()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_graph_whose_nearest_are_gone_finds_the_next(dtype: Any) -> None:
     random = np.random.default_rng(8)
     rows = clusters(random, 3001, 24)
-    index = VectorIndex.build(rows[:3000], kind="hnsw", dtype=dtype, threads=1)
+    index = VectorIndex.build(rows[:3000], kind="hnsw", dtype=dtype)
     query = rows[3000]
     nearest = index.search(query, 590)[0][0]
     index.remove(nearest)
