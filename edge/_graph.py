@@ -16,8 +16,8 @@ CONNECTIVITY = 16
 EXPANSION_ADD = 400
 EXPANSION_SEARCH = 20
 """usearch's names for HNSW's M, efConstruction and efSearch (Malkov & Yashunin 2016, arXiv:1603.09320). The last keeps
-recall@10 above 0.98 at 100,000 x 128 in benchmarks/search.py whatever graph comes of a build: several gave 0.982 to 0.991,
-and with 14, a tenth faster, 0.974 to 0.986."""
+recall@10 above 0.98 at 100,000 x 128 in benchmarks/search.py: 0.989, and 0.982 to 0.991 of graphs that several threads made;
+14, a tenth faster, gave 0.974 to 0.986."""
 
 
 class Graph:
