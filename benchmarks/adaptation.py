@@ -31,7 +31,7 @@ import shops
 from numpy.typing import NDArray
 
 from shelfmatch.edge import enrolling, rendered
-from shelfmatch.edge.calibration import calibrate, leave_one_out
+from shelfmatch.edge.calibration import HELD_OUT_STRETCH, calibrate, leave_one_out
 from shelfmatch.edge.catalog import PHOTO_BITS
 from shelfmatch.edge.cataloguing import Embedded, EmbeddingCache, embed_photos
 from shelfmatch.edge.contents import Contents, compose, decide
@@ -48,6 +48,7 @@ from shelfmatch.edge.views import MOST_VIEWS, PHOTO_VIEWS
 ENCODERS = ("v1", "v2", "shelfmatch-cnn", "shelfmatch-vit")
 BINS = 15
 TARGETS = (0.01, 0.05, 0.10)
+STRETCHES = (1.0, HELD_OUT_STRETCH, 1.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,13 +196,14 @@ def pictures_under_a_photo_adapter(data: Data) -> Contents:
 
 
 def large_shops(name: str, data: Data, report: reporting.Report) -> None:
-    """As in a shop with more photos than a fit looks at: fewer of each product, and at last fewer products."""
+    """As in a shop with more photos than a fit looks at: fewer of each product, then fewer products; and at last, instead, all
+    photos of a part of the products."""
     random = np.random.default_rng(2)
     left_out = random.choice(81, 16, replace=False)
     sold, shop = ~np.isin(data.truth, left_out), some(data.train, ~np.isin(products(data.train), left_out))
-    rows, most = [], enrolling.MAX_PHOTOS
-    for looked_at in (most, 1000, 500, 200, 100):
-        enrolling.MAX_PHOTOS = looked_at
+    rows, usual = [], (enrolling.MAX_PHOTOS, enrolling.FEWEST_PHOTOS)
+    for most, fewest in (usual, *((most, usual[1]) for most in (1000, 500, 200, 100)), (1000, len(shop.ids))):
+        enrolling.MAX_PHOTOS, enrolling.FEWEST_PHOTOS = most, fewest
         contents, _, _ = compose(shop)
         decision = decision_of(contents)
         found = answer(contents, decision, data.queries, data.truth)
@@ -217,8 +219,8 @@ def large_shops(name: str, data: Data, report: reporting.Report) -> None:
         rows.append(
             (contents.adaptation.photos, one["products"], *(f"{value:.3g}" for value in list(one.values())[2:]))
         )
-        report.results[f"{name} {one['photos']} photos looked at"] = one
-    enrolling.MAX_PHOTOS = most
+        report.results[f"{name} {one['photos']} photos of {one['products']} products looked at"] = one
+    enrolling.MAX_PHOTOS, enrolling.FEWEST_PHOTOS = usual
     header = (
         "photos looked at",
         "of products",
@@ -267,6 +269,7 @@ def unknowns(name: str, data: Data, draws: int, report: reporting.Report) -> Non
     near, far, errors = [], [], []
     rates: dict[float, list[float]] = {target: [] for target in TARGETS}
     accepts: dict[float, list[float]] = {target: [] for target in TARGETS}
+    stretched: dict[float, list[list[float]]] = {stretch: [] for stretch in STRETCHES}
     for draw in range(2 * draws):
         left_out = random.choice(81, 16 if draw < draws else 20, replace=False)
         contents, _, _ = compose(some(data.train, ~np.isin(products(data.train), left_out)))
@@ -284,6 +287,13 @@ def unknowns(name: str, data: Data, draws: int, report: reporting.Report) -> Non
             threshold = decision_of(contents, target).threshold
             rates[target].append(float((found.confidence >= threshold)[~sold].mean()))
             accepts[target].append(float((right & (found.confidence >= threshold))[sold].mean()))
+        if contents.fit is not None:
+            for stretch, passed in stretched.items():
+                thresholds = [
+                    calibrate(contents.fit.known, contents.fit.unknown, target, "held-out", stretch=stretch).threshold
+                    for target in TARGETS
+                ]
+                passed.append([float((found.confidence >= one)[~sold].mean()) for one in thresholds])
     report.bar(f"{name} near strangers: AUROC", mean(one for one, _ in near), 0.77, at_least=True)
     report.bar(f"{name} near strangers: right accepts at 5 %", mean(one for _, one in near), 0.32, at_least=True)
     report.bar(f"{name} far strangers: AUROC", mean(far), 0.95, at_least=True)
@@ -295,6 +305,9 @@ def unknowns(name: str, data: Data, draws: int, report: reporting.Report) -> Non
         report.bar(f"{name} target {target:.0%}: worst draw / target", max(rates[target]) / target, 3)
     header = ("target", "measured", "worst draw", "right accepts")
     reporting.print_table(f"{name.upper()}: 20 products left out, {draws} draws", header, rows)
+    by_stretch = {stretch: np.mean(passed, axis=0).tolist() for stretch, passed in stretched.items() if passed}
+    for stretch, passed in by_stretch.items():
+        print(f"  with a stretch of {stretch}: " + ", ".join(f"{share:.1%}" for share in passed))
     contents, _, _ = compose(data.train)
     found = answer(contents, decision_of(contents), data.queries, data.truth)
     known = calibration_error(found.confidence, found.best == data.truth)
@@ -306,6 +319,7 @@ def unknowns(name: str, data: Data, draws: int, report: reporting.Report) -> Non
         "far_auroc": mean(far),
         "false_accepts": {str(target): mean(found) for target, found in rates.items()},
         "calibration_error": known,
+        "false_accepts_by_stretch": {str(stretch): passed for stretch, passed in by_stretch.items()},
     }
 
 

@@ -81,9 +81,8 @@ def compose(
     dimension = enrolled.vectors.shape[1]
     fitted, whole = None, True
     if adapt != "off" and len(enrolled.ids):
-        references = enrolled.references(max_references, keep)
-        pictures = enrolled.pictures(references=references)
-        whole = len(np.unique(pictures.products)) == len(references)
+        pictures = enrolled.pictures(references=enrolled.references(max_references, keep))
+        whole = pictures.whole
         fitted = fit(pictures, force=adapt == "on", views=enrolled.views.shape[1])
     adapter = None if fitted is None else fitted.adapter
     adaptation = not_adapted(dimension, len(enrolled.ids)) if fitted is None else fitted.adaptation
@@ -120,12 +119,11 @@ def decide_pair(
     galleries = (contents[0].gallery, contents[1].gallery)
     references = counted(contents[0].index.ids)
     pictures = [one.pictures(references=references) for one in every]
-    whole = len(np.unique(pictures[0].products)) == len(references)
     return pair(
         (pictures[0], pictures[1]),
         (contents[0].adaptation, contents[1].adaptation),
         false_accept,
-        None if whole else galleries,
+        None if pictures[0].whole else galleries,
     )
 
 

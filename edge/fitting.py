@@ -33,8 +33,7 @@ MAX_PHOTOS = 6000
 """Photos that a fit looks at, with their views: 100 MB at 1,280 components."""
 FEWEST_PHOTOS = 3
 """Of a product where not all photos are looked at. Few photos of each product are better than all of a few products: what tells
-others apart than the fit has seen is played down. Of the 2,640 grocery photos 1,000 of all 81 products let MobileNetV1 find 74 %,
-as many of 27 products 59 %; 250, three of each, 67 %, and four of each of 41 products 57 % (val)."""
+others apart than the fit has seen is played down (benchmarks/adaptation.py, large shops)."""
 MIN_PACKSHOTS = 8
 
 _MEMBERS = 8_000_000
@@ -73,6 +72,11 @@ class Pictures:
             self.is_packshot[rows],
             self.references,
         )
+
+    @property
+    def whole(self) -> bool:
+        """Whether there are pictures of all products of the shop."""
+        return self.references is None or len(np.unique(self.products)) == len(self.references)
 
     def references_of(self, labels: NDArray[np.int64]) -> NDArray[np.intp]:
         """How many references each of these products has. What a held-out query is told of a product, as one in the shop will be:

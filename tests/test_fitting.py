@@ -313,7 +313,7 @@ def test_a_large_shops_adapter_knows_all_products(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_part_of_the_products_takes_its_threshold_from_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    vectors = shop(120, 8, nuisance=1.0).vectors
+    vectors = shop(120, 8, nuisance=1.0, dimension=16).vectors
     one = enrolled(np.repeat(np.arange(120), 8).tolist(), vectors)
     monkeypatch.setattr(enrolling, "MAX_PHOTOS", 120)
     contents, _, _ = compose(one)
@@ -324,4 +324,5 @@ def test_a_part_of_the_products_takes_its_threshold_from_the_whole(monkeypatch: 
     assert of_part is not None and decision.score_weight == of_part.score_weight
     strangers = confidences_of(decision, left_out_products([contents.gallery]))
     assert 0.03 < (strangers >= decision.threshold).mean() <= 0.05
-    assert (strangers >= of_part.threshold).mean() != (strangers >= decision.threshold).mean()
+    # The threshold of a third of the products would let more of the whole shop's strangers pass.
+    assert (strangers >= of_part.threshold).mean() > 0.1
