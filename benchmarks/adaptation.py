@@ -263,9 +263,9 @@ def small_shops(name: str, data: Data, draws: int, report: reporting.Report) -> 
     reporting.print_table(f"{name.upper()}: {draws} random shops of 5 to 40 products", header, table)
 
 
-def unknowns(name: str, data: Data, draws: int, report: reporting.Report) -> None:
+def unknowns(name: str, data: Data, draws: int, seed: int, report: reporting.Report) -> None:
     """Products left out of the shop: 16 to see how well they are told apart, 20 to hold rates against their targets."""
-    random = np.random.default_rng(1)
+    random = np.random.default_rng(seed)
     near, far, errors = [], [], []
     rates: dict[float, list[float]] = {target: [] for target in TARGETS}
     accepts: dict[float, list[float]] = {target: [] for target in TARGETS}
@@ -369,6 +369,7 @@ def main() -> int:
     parser = reporting.argument_parser(__doc__)
     parser.add_argument("--encoders", nargs="+", choices=ENCODERS, default=list(ENCODERS))
     parser.add_argument("--draws", type=int, default=20, metavar="N")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the products that are left out")
     arguments = parser.parse_args()
     report = reporting.Report.start("adaptation", draws=arguments.draws, encoders=arguments.encoders)
     with reporting.work_folder(arguments.work) as work:
@@ -377,7 +378,7 @@ def main() -> int:
             whole_shop(name, data, report)
             large_shops(name, data, report)
             small_shops(name, data, arguments.draws, report)
-            unknowns(name, data, arguments.draws, report)
+            unknowns(name, data, arguments.draws, arguments.seed, report)
             cost(name, data, work, report)
     return report.finish(arguments)
 
