@@ -5,8 +5,9 @@
     python benchmarks/arm/check.py --write-budgets    # after a wanted change, or for a new encoder
 
 Every .tflite encoder of the package is run over the same rendered photos against a shop of 10,000 references. Instructions per
-photo and stage must stay within 1 % of budgets.json, in both directions: what got faster gets a new budget. They repeat to
-0.03 % between runs and don't depend on how busy this machine is; they are not time, since caches and memory aren't modelled.
+photo and stage must stay within 1 % of budgets.json (or 10,000, if that is more), in both directions: what got faster gets a new
+budget. They repeat to 0.03 % between runs and don't depend on how busy this machine is; they are not time, since caches and
+memory aren't modelled.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ from shelfmatch.edge.known import embedded_cards  # noqa: E402
 
 BUDGETS = HERE / "budgets.json"
 TOLERANCE = 0.01
+SLACK = 10_000
+"""What no stage is blamed for: 0.02 % of a photo. The decision takes 160,000, and 1 % of that is a string hashed or not."""
 STAGES = ("decode", "preprocess", "encode", "search", "decide")
 PHOTOS, REFERENCES = 6, 10_000
 LEAST_COSINE, LEAST_OVERLAP = 0.999, 9
@@ -149,7 +152,7 @@ def over_budget(budgets: Counts, measured: Counts, tolerance: float = TOLERANCE)
                 budget = allowed.get(encoder, {}).get(stage)
                 if budget is None:
                     problems.append(f"{processor} {encoder} {stage}: {count:,} instructions, has no budget")
-                elif abs(count - budget) > tolerance * budget:
+                elif abs(count - budget) > max(tolerance * budget, SLACK):
                     problems.append(
                         f"{processor} {encoder} {stage}: {count:,} instructions, budget {budget:,} ({count / budget - 1:+.1%})"
                     )
@@ -219,6 +222,7 @@ def main() -> int:
     if arguments.write_budgets:
         record = {
             "tolerance": TOLERANCE,
+            "slack": SLACK,
             "photos": PHOTOS,
             "references": REFERENCES,
             "versions": versions,
