@@ -44,6 +44,9 @@ MISS_RATE = 0.05
 """Of products that the shop sells, how many may end as unknown before the last frame (Wald's beta)."""
 MAX_FRAMES = 12
 """After so many frames the next one changes the log odds by less than a hundredth."""
+WINDOW = 50
+"""Frames that are remembered, the latest: a camera that looks at one shelf all day costs as much in the evening as in the morning.
+They are worth 1.32 independent ones, any number of them 1.33."""
 MIN_FRAMES, MIN_FRAMES_UNKNOWN = 2, 5
 """Before so many frames no answer is sure: one frame is what `match` is for, and a product that is just being brought into the
 picture looks like none at first."""
@@ -76,7 +79,8 @@ class Verdict:
 @dataclass(frozen=True, slots=True)
 class TrackDecision:
     """The answer so far. `sku` is None for "unknown". `sure`: more frames of this product won't change the answer, ask no more.
-    `changed`: this frame began another product. `frames` counts those that the answer rests on, `unreadable` the others."""
+    `changed`: this frame began another product. `frames` counts those that the answer rests on (the last `WINDOW` at most),
+    `unreadable` those that couldn't be read."""
 
     decision: Literal["match", "unknown"]
     sku: str | None
@@ -166,12 +170,12 @@ class Tracker:
         similarity = float(seen.vector @ mean) / max(float(np.linalg.norm(mean)), 1e-9)
         ratio = min(self._sameness.log_ratio_of_change(similarity), _CHANGE_STEP)
         self._suspicion = max(0.0, self._suspicion + ratio)
-        self._pending.append(seen)
+        self._pending = [*self._pending, seen][-WINDOW:]
         changed = self._suspicion >= _CHANGE_LIMIT
         if changed:
             self._frames, self._suspicion = [], 0.0
         if not self._suspicion:
-            self._frames += self._pending
+            self._frames = (self._frames + self._pending)[-WINDOW:]
             self._pending = []
         return changed
 

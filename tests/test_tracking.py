@@ -12,7 +12,7 @@ from PIL import Image
 from shelfmatch.edge import Matcher, build_bundle, rendered
 from shelfmatch.edge.image import Pixels
 from shelfmatch.edge.looking import judge
-from shelfmatch.edge.tracking import CORRELATION, MAX_FRAMES, Frame, Sameness, Tracker, log_odds, worth
+from shelfmatch.edge.tracking import CORRELATION, MAX_FRAMES, WINDOW, Frame, Sameness, Tracker, log_odds, worth
 
 from .conftest import tile_photo
 
@@ -119,6 +119,24 @@ def test_frames_that_cannot_be_read_change_nothing(tile_bundle: Path, tmp_path: 
     assert nothing.sku is None and nothing.frames == 0 and "absent.jpg" in nothing.problem
     assert (same.frames, same.unreadable, same.confidence) == (1, 2, one.confidence)
     assert "broken.jpg" in same.problem and not one.problem
+
+
+def test_a_camera_that_looks_all_day_remembers_the_last_frames(tile_bundle: Path) -> None:
+    """The first frames score high, later ones low: the answer comes to rest on the later ones alone."""
+    vector = np.array([1, 0], np.float32)
+    with Matcher.open(tile_bundle) as matcher:
+        version = matcher._current()
+        tracker = Tracker(
+            lambda source: Frame(vector, [(0, float(bytes(source))), (1, 0.1)], version),  # type: ignore[arg-type]
+            judge,
+            lambda _: Sameness(1.0, 0.0, 0.3),
+        )
+        for _ in range(3 * WINDOW):
+            tracker.add(b"0.9")
+        for _ in range(WINDOW):
+            decision = tracker.add(b"0.3")
+    assert decision.frames == WINDOW and decision.candidates[0].score == pytest.approx(0.3)
+    assert len(tracker._frames) == WINDOW
 
 
 def test_reset_forgets(tile_bundle: Path) -> None:
