@@ -67,9 +67,10 @@ class Encoder:
         self.card = card
         self.model = model
         self.resizer: Resizer = resizer_in_use(resizer)
-        self.runtime = choose_runtime(card.format, runtime)
+        self.runtime = chosen = choose_runtime(card.format, runtime)
         self._tables = _lookup_tables(card)
-        self._pool = SessionPool(lambda: _checked_session(open_session(self.runtime, model, threads), card), sessions)
+        # Not self.runtime: in a circle, the model and its interpreters would stay until the garbage collector comes by.
+        self._pool = SessionPool(lambda: _checked_session(open_session(chosen, model, threads), card), sessions)
 
     @classmethod
     def load(cls, source: str | os.PathLike[str], **settings: Any) -> Encoder:

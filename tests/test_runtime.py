@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -318,6 +320,21 @@ def in_threads(count: int, work: Callable[[], None]) -> list[BaseException]:
         thread.join(max(0, deadline - time.monotonic()))
     assert not any(thread.is_alive() for thread in threads), "a thread waits for ever"
     return problems
+
+
+@pytest.mark.parametrize("photos", [0, 1])
+def test_an_encoder_is_gone_with_its_last_user(tiny_tflite: Path, photos: int) -> None:
+    """Model and interpreters wait for no garbage collection: a process that adds products all day had 200 MB of them."""
+    gc.disable()
+    try:
+        encoder = Encoder.load(tiny_tflite)
+        for number in range(photos):
+            encoder.embed(tile_photo(0, number))
+        pool = weakref.ref(encoder._pool)
+        del encoder
+        assert pool() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("size", [1, 3, 20])
