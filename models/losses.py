@@ -36,6 +36,11 @@ def supervised_contrast(embeddings: Tensor, labels: Tensor, temperature: float) 
     return -means.mean()
 
 
+def apart(embeddings: Tensor, targets: Tensor) -> Tensor:
+    """How far embeddings (N, D) are from theirs (N, D): 1 - cosine, in the mean."""
+    return (1 - functional.cosine_similarity(embeddings, targets, dim=1)).mean()
+
+
 def reduced(features: NDArray[Any], dimension: int) -> Tensor:
     """Teachers' features (N, F) on their leading principal components, of unit norm; each component divided by the fourth root
     of its variance, so that large directions don't drown the others."""

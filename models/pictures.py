@@ -18,6 +18,7 @@ from shelfmatch.edge.image import ImageSource, decode, fit
 from shelfmatch.edge.manifest import EncoderCard
 from shelfmatch.edge.threads import in_order
 from shelfmatch.export import cut
+from shelfmatch.models.lite2 import open_lite2
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -35,7 +36,7 @@ TEACHERS: Final = {
     "mobilenet_v1_1.0_224_quant_embedding_extractor.tflite": None,
     "tf2_mobilenet_v2_1.0_224_ptq.tflite": "172",
 }
-"""File and, where the file is a classifier, the tensor that holds its pooled features."""
+"""File and, where the file is a classifier, the tensor that holds its pooled features. A run with a pair has `lite2` as a third."""
 # numpy.random.default_rng(2024).choice(81, 16, replace=False), sorted: Avocado, Banana, Mango, Honeydew-Melon, Watermelon,
 # Nectarine, Conference, Kaiser, Oatly-Oat-Milk, Yoggi-Vanilla-Yoghurt, Ginger, Brown-Cap-Mushroom, Solid-Potato, Beef-Tomato,
 # Regular-Tomato, Zucchini.
@@ -158,8 +159,17 @@ def teacher_features(name: str, pixels: Pixels, teachers: Path, work: Path) -> N
         parts = []
         for file, output in TEACHERS.items():
             path = teachers / file if output is None else cut(teachers / file, output, work / f"cut-{file}")
-            encoder = Encoder.load(path, resizer="pillow", sessions=2)
-            parts.append(np.stack(list(in_order(lambda picture, e=encoder: e.embed(picture)[0], pixels, 2, ahead=16))))  # type: ignore[misc]
-        return np.concatenate(parts, axis=1).astype(np.float16)
+            parts.append(_features(Encoder.load(path, resizer="pillow", sessions=2), pixels))
+        return np.concatenate(parts, axis=1)
 
     return np.asarray(_cached(work / f"teachers-{name}.npy", make))
+
+
+def lite2_features(name: str, pixels: Pixels, work: Path) -> NDArray[np.float16]:
+    """The third teacher's unit features of each picture of the set `name`, (N, 1280)."""
+    return np.asarray(_cached(work / f"lite2-{name}.npy", lambda: _features(open_lite2(work), pixels)))
+
+
+def _features(encoder: Encoder, pixels: Pixels) -> NDArray[np.float16]:
+    found = in_order(lambda picture: encoder.embed(picture)[0], pixels, 2, ahead=16)
+    return np.stack(list(found)).astype(np.float16)

@@ -1,8 +1,8 @@
-"""Weights to begin with: the trained MobileNetV2 of Coral's test data, read back from its int8 TFLite file.
+"""Weights to begin with: the trained MobileNetV2 of Coral's test data, read back from its int8 TFLite file, or an encoder of ours.
 
-`tf2_mobilenet_v2_1.0_224_ptq.tflite` (Apache-2.0, ImageNet) holds each convolution with its batch norm folded in. Here the
-norms are put back with the statistics that the training pictures give, so that the network computes what the file computes
-and can be trained on.
+`tf2_mobilenet_v2_1.0_224_ptq.tflite` (Apache-2.0, ImageNet) holds each convolution with its batch norm folded in, and so do the
+fp32 files of our encoders. Here the norms are put back with the statistics that the training pictures give, so that the network
+computes what the file computes and can be trained on.
 """
 
 from __future__ import annotations
@@ -51,6 +51,20 @@ def begin_with(net: Any, path: Path, pictures: Tensor) -> None:
     """
     with torch.no_grad():
         _fill(net, path, pictures)
+
+
+def go_on_with(net: Any, folded: Any, pictures: Tensor) -> None:
+    """Fill all of `net` with the weights of `folded`, the same network with its norms folded (`networks.from_onnx`); `pictures` as
+    for `begin_with`."""
+    with torch.no_grad():
+        theirs = [module for module in folded.modules() if isinstance(module, Unit)]
+        units = [module for module in net.modules() if isinstance(module, Unit)]
+        for unit, their in zip(units, theirs, strict=True):
+            unit.conv.weight.copy_(their.conv.weight)
+            unit.norm.weight.fill_(1.0)
+            unit.norm.bias.copy_(their.conv.bias)
+        net.embed.load_state_dict(folded.embed.state_dict())
+        _restore_norms(net, set(units), pictures)
 
 
 def _fill(net: Any, path: Path, pictures: Tensor) -> None:

