@@ -32,10 +32,14 @@ from shelfmatch.models import pictures
 from shelfmatch.models.networks import EQUALIZED, INPUT_SIDE, MEAN, NETWORKS, STD, equalized, from_onnx, fused
 
 NAMES: Final = {"cnn": "shelfmatch-cnn", "vit": "shelfmatch-vit"}
-PROVENANCE: Final = (
+_COMMON = (
     "trained by models/train.py on the Grocery Store Dataset's train photos and catalogue pictures (MIT) and on rendered "
     "products, begun with and distilled from Coral's MobileNetV1 and V2 (Apache-2.0)"
 )
+PROVENANCE: Final = {
+    "shelfmatch-cnn": _COMMON,
+    "shelfmatch-vit": f"{_COMMON}, then from EfficientNet-Lite2 (Apache-2.0) and from itself beside shelfmatch-cnn",
+}
 KEPT_IN_FLOAT: Final = {"shelfmatch-cnn": ("0020/blocks.5.layers.2.conv",)}
 """Wholly in int8 the CNN lost two val photos of 296 in LiteRT. Chosen on val photos among the layers that lose most and compute
 little: it costs 0.6 million instructions on a Cortex-A76, where the stem, which the recipe "mixed" takes, costs two (25.5 of the 25
@@ -86,7 +90,7 @@ def install(name: str, report: ExportReport, exported: Path, out: Path) -> None:
         target = out / f"{stem}.{attempt.format}"
         shutil.copyfile(file, target)
         if attempt.recipe != "fp32":
-            provenance = f"{PROVENANCE}; {attempt.recipe}, by models/export_encoders.py"
+            provenance = f"{PROVENANCE[name]}; {attempt.recipe}, by models/export_encoders.py"
             card = replace(card, name=name, file=target.name, provenance=provenance, license="Apache-2.0")
             (out / f"{target.name}.json").write_text(json.dumps(card.to_dict(), indent=2) + "\n")
             recipe = json.loads((exported / f"{attempt.file}.recipe.json").read_text())

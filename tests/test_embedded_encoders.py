@@ -77,7 +77,7 @@ def test_two_runtimes_on_real_photos(name: str, at_least: float, grocery: Path) 
     assert cosines.mean() > at_least and cosines.min() > 0.9955
 
 
-@pytest.mark.parametrize(("name", "at_least"), [("shelfmatch-cnn", 0.7), ("shelfmatch-vit", 0.6)])
+@pytest.mark.parametrize(("name", "at_least"), [("shelfmatch-cnn", 0.7), ("shelfmatch-vit", 0.7)])
 def test_val_photos_among_catalogue_pictures(name: str, at_least: float, grocery: Path) -> None:
     photos, labels = val_photos(grocery)
     encoder = load(name, "tflite")
@@ -85,7 +85,7 @@ def test_val_photos_among_catalogue_pictures(name: str, at_least: float, grocery
     assert (scores.argmax(axis=1) == labels).mean() >= at_least
 
 
-@pytest.mark.parametrize(("name", "at_least"), [("shelfmatch-cnn", 0.93), ("shelfmatch-vit", 0.8)])
+@pytest.mark.parametrize(("name", "at_least"), [("shelfmatch-cnn", 0.93), ("shelfmatch-vit", 0.86)])
 def test_rendered_products_in_a_shop(name: str, at_least: float) -> None:
     """A shop of the demo's kind, three of 60 products below what was measured."""
     products = rendered.make_shop(60, 77)
