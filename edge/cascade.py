@@ -74,6 +74,11 @@ class Cascade:
         """For people: when the second encoder runs, and what it brings."""
         if self.asked_known is None or self.recall_first is None:
             return "the second encoder runs on every photo, since the shop is too small to tell when it need not"
+        if self.sure_from == 0:
+            return (
+                "the second encoder is left to frames and second looks: on held-out photos the first finds "
+                f"{self.recall_first:.1%} alone, and both {self.recall_fused:.1%}"
+            )
         return (
             f"the second encoder runs where the first is less than {min(self.sure_from, 1.0):.0%} sure: on {self.asked_known:.0%} "
             f"of held-out photos, {self.asked_unknown or 0:.0%} of strangers; held-out recall@1 {self.recall_first:.1%} and "

@@ -485,6 +485,8 @@ def test_records_round_trip_and_nonsense_is_refused() -> None:
     record = json.loads(json.dumps(cascade.to_dict()))
     assert Cascade.from_dict(record) == cascade
     assert "60% sure: on 20%" in cascade.sentence() and "84.0%" in cascade.sentence()
+    never = dataclasses.replace(cascade, sure_from=0.0, asked_known=0.0, asked_unknown=0.0).sentence()
+    assert "left to frames and second looks" in never and "80.0% alone, and both 85.0%" in never
     for wrong in ({"weights": [1]}, {"weights": [-1, 2]}, {"sure_from": "high"}, {"first": None}, {"more": 1}):
         with pytest.raises(BundleError, match="is not one this version reads"):
             Cascade.from_dict({**record, **wrong})
