@@ -18,8 +18,8 @@ from PIL import Image
 
 from .errors import ImageError
 
-_PIECES = 500_000
-"""Reads of one file. A 64 MB PNG in chunks of 8 kB needs 32,000; Python does 500,000 in about a second."""
+_PIECES = 250_000
+"""Reads of one file. A 64 MB PNG in chunks of 8 kB needs 32,000; Python does 250,000 in half a second, on a slow machine in 1.5."""
 _COSTLY_PIECE = 10_000
 """What a piece counts that Python unpacks after reading it: a PNG's colour profile (1 MB from 1 kB: 4 ms), or Photoshop's
 resources in a JPEG (5,000 in a segment: 6 ms)."""

@@ -28,9 +28,8 @@ from shelfmatch.edge.image import Resizer, decode, fit
 
 from .cards import plain_card
 
-SECONDS = 4.0
-"""What one file may take, in CPU time: this machine may be busy with something else, or slow (one took 2.8 s). Bombs that get
-through take much longer."""
+SECONDS = 2.0
+"""What one file may take, in CPU time: this machine may be busy with something else."""
 HANG_SECONDS = 60.0
 
 CARDS = [
