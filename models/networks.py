@@ -290,13 +290,17 @@ def equalized(net: Any, pixels: NDArray[np.uint8], power: float) -> Any:
 def from_onnx(name: str, path: Path) -> Any:
     """The folded network "shelfmatch-cnn" or "shelfmatch-vit" with the weights of its fp32 ONNX file.
 
-    Raises ValueError where the file is of another network.
+    Raises ValueError where the file is of another network, or none.
     """
     import onnx
+    from google.protobuf.message import DecodeError
     from onnx import numpy_helper
 
     net = fused(NETWORKS[name]())
-    tensors = {found.name: found for found in onnx.load(str(path)).graph.initializer}
+    try:
+        tensors = {found.name: found for found in onnx.load(str(path)).graph.initializer}
+    except DecodeError as error:
+        raise ValueError(f"{path.name} is no ONNX file; expected the fp32 file of {name}") from error
     state = {}
     for key, value in net.state_dict().items():
         if f"net.{key}" not in tensors:

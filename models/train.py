@@ -434,9 +434,14 @@ def main() -> None:
     options = parser.parse_args()
     if options.pair and options.network not in RECIPES_WITH_A_PAIR:
         parser.error(f"--pair has a recipe for {', '.join(RECIPES_WITH_A_PAIR)} only, not for {options.network}")
-    for needed in [options.pair / f"{name}-fp32.onnx" for name in NETWORKS] if options.pair else []:
+    for name in NETWORKS if options.pair else ():
+        needed = options.pair / f"{name}-fp32.onnx"
         if not needed.is_file():
             parser.error(f"{needed} is not there; expected what export_encoders.py makes of a first run")
+        try:  # now, and not after the pictures, which take a quarter of an hour
+            from_onnx(name, needed)
+        except ValueError as error:
+            parser.error(str(error))
     torch.set_num_threads(options.threads)
     training = Training(options.network, options.grocery, options.teachers, options.work, options.steps, options.pair)
     training.resume()

@@ -145,6 +145,8 @@ def test_every_sum_is_in_a_residual_map() -> None:
 def test_another_networks_weights_are_refused() -> None:
     with pytest.raises(ValueError, match="expected the fp32 file of shelfmatch-vit"):
         networks.from_onnx("shelfmatch-vit", MODELS / "shelfmatch-cnn-fp32.onnx")
+    with pytest.raises(ValueError, match="is no ONNX file; expected the fp32 file of shelfmatch-vit"):
+        networks.from_onnx("shelfmatch-vit", Path(__file__))
 
 
 def test_trained_weights_to_begin_with(coral_models: Path) -> None:
@@ -216,8 +218,16 @@ def test_a_pair_that_cannot_be_is_refused(
 ) -> None:
     from shelfmatch.models import train
 
-    for network, complaint in (("cnn", "for vit only, not for cnn"), ("vit", "-fp32.onnx is not there; expected what")):
-        arguments = f"train.py {network} --grocery g --teachers t --work w --pair {tmp_path}"
+    swapped = tmp_path / "swapped"
+    swapped.mkdir()
+    for name in networks.NETWORKS:
+        shutil.copyfile(MODELS / "shelfmatch-cnn-fp32.onnx", swapped / f"{name}-fp32.onnx")
+    for network, folder, complaint in (
+        ("cnn", swapped, "for vit only, not for cnn"),
+        ("vit", tmp_path, "-fp32.onnx is not there; expected what"),
+        ("vit", swapped, "expected the fp32 file of shelfmatch-vit"),
+    ):
+        arguments = f"train.py {network} --grocery g --teachers t --work w --pair {folder}"
         monkeypatch.setattr("sys.argv", arguments.split())
         with pytest.raises(SystemExit) as refused:
             train.main()
