@@ -30,20 +30,21 @@ import reporting
 import shops
 from numpy.typing import NDArray
 
-from shelfmatch.edge import enrolling, rendered
-from shelfmatch.edge.calibration import HELD_OUT_STRETCH, calibrate, leave_one_out
-from shelfmatch.edge.catalog import PHOTO_BITS
-from shelfmatch.edge.cataloguing import Embedded, EmbeddingCache, embed_photos
-from shelfmatch.edge.contents import Contents, compose, decide
-from shelfmatch.edge.decision import Decision, margin_of
-from shelfmatch.edge.encoder import Encoder
-from shelfmatch.edge.enrolling import Enrolled, centered_on_packshots
-from shelfmatch.edge.evaluation import auroc
-from shelfmatch.edge.fitting import prototypes
-from shelfmatch.edge.gallery import Gallery
-from shelfmatch.edge.index import VectorIndex
-from shelfmatch.edge.source import SourcePhoto
-from shelfmatch.edge.views import MOST_VIEWS, PHOTO_VIEWS
+from shelfmatch.edge.build import enroll as enrolling
+from shelfmatch.edge.build.draft import Contents, compose, decide
+from shelfmatch.edge.build.embed_photos import Embedded, EmbeddingCache, embed_photos
+from shelfmatch.edge.build.enroll import Enrolled, centered_on_packshots
+from shelfmatch.edge.catalog.catalog import PHOTO_BITS
+from shelfmatch.edge.catalog.source import SourcePhoto
+from shelfmatch.edge.encoders.encoder import Encoder
+from shelfmatch.edge.evaluation.evaluate import auroc
+from shelfmatch.edge.fitting.adapter_fit import prototypes
+from shelfmatch.edge.fitting.calibration import HELD_OUT_STRETCH, calibrate, leave_one_out
+from shelfmatch.edge.imaging.views import MOST_VIEWS, PHOTO_VIEWS
+from shelfmatch.edge.index.vector_index import VectorIndex
+from shelfmatch.edge.scoring.decision import Decision, margin_of
+from shelfmatch.edge.scoring.gallery import Gallery
+from shelfmatch.edge.synthetic import products as rendered
 
 ENCODERS = ("v1", "v2", "shelfmatch-cnn", "shelfmatch-vit")
 BINS = 15
@@ -333,8 +334,8 @@ def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_])
 FIT = """\
 import sys, time
 import numpy as np
-from shelfmatch.edge.enrolling import Enrolled
-from shelfmatch.edge.fitting import fit
+from shelfmatch.edge.build.enroll import Enrolled
+from shelfmatch.edge.fitting.adapter_fit import fit
 data = np.load(sys.argv[1])
 one = Enrolled(data["ids"], data["vectors"], data["views"][:, : int(sys.argv[2])], data["shots"])
 pictures = one.pictures()

@@ -41,7 +41,7 @@ class Grocery:
     """The train photos' embeddings, made once, and shops of all products or without some; `kind` is their coarse class."""
 
     def __init__(self, work: Path) -> None:
-        from shelfmatch.edge.encoder import Encoder
+        from shelfmatch.edge.encoders.encoder import Encoder
 
         self._work = work
         self._encoder = Encoder.load(shops.model_file(shops.V1))
@@ -52,8 +52,8 @@ class Grocery:
         self._vectors = np.load(kept)
 
     def shop(self, name: str, without: set[int]) -> Path:
-        from shelfmatch.edge.build import write_bundle
-        from shelfmatch.edge.catalog import Product
+        from shelfmatch.edge.build.build import write_bundle
+        from shelfmatch.edge.catalog.catalog import Product
 
         table = classes()
         sold = [label for label in table if label not in without]
@@ -87,7 +87,7 @@ def voted(bundle: Path, photos: list[shops.GroceryPhoto]) -> list[tuple[float, b
 
 
 def measure_labels(report: reporting.Report, work: Path) -> None:
-    from shelfmatch.edge.measures import calibration_error
+    from shelfmatch.edge.metrics import calibration_error
 
     val, grocery = shops.grocery_photos("val"), Grocery(work)
     groups = {"known": voted(grocery.shop("all", set()), val), "unknown": []}
@@ -120,7 +120,7 @@ def _summary(answers: list[tuple[float, bool]], ece: Callable[..., float]) -> tu
 def measure_similar(report: reporting.Report, work: Path) -> None:
     """How often the product found most similar is of the same kind, for the kinds that have two products or more."""
     from shelfmatch.edge import Matcher
-    from shelfmatch.edge.catalog import product_of
+    from shelfmatch.edge.catalog.catalog import product_of
 
     with Matcher.open(Grocery(work).shop("all", set())) as matcher:
         products = dict(matcher.catalog.products())
@@ -164,7 +164,7 @@ def microseconds(call: Callable[[], object], repetitions: int) -> float:
 
 def made_up_catalog(path: Path, products: int) -> tuple[Any, float]:
     """A catalogue of invented names, a fiftieth of it of each category, and the seconds that finishing it took."""
-    from shelfmatch.edge.catalog import Catalog, CatalogEditor
+    from shelfmatch.edge.catalog.catalog import Catalog, CatalogEditor
 
     random = np.random.default_rng(0)
     syllables = ["da", "ra", "mel", "to", "vi", "ko", "lin", "ur", "sa", "be", "no", "fi", "gra", "pe", "zu"]
@@ -184,8 +184,8 @@ def made_up_catalog(path: Path, products: int) -> tuple[Any, float]:
 
 def measure_filters(report: reporting.Report, work: Path) -> None:
     """What a filter costs beside the search it narrows."""
-    from shelfmatch.edge.catalog import PHOTO_BITS
-    from shelfmatch.edge.index import VectorIndex
+    from shelfmatch.edge.catalog.catalog import PHOTO_BITS
+    from shelfmatch.edge.index.vector_index import VectorIndex
 
     rows = []
     for kind, products in (("exact", 500), ("exact", 10_000), ("hnsw", 2_500)):

@@ -26,12 +26,12 @@ import numpy as np
 import reporting
 from numpy.typing import NDArray
 
-from shelfmatch.edge.cascade import Cascade, fused_rank
-from shelfmatch.edge.contents import Contents, compose, decide_pair
-from shelfmatch.edge.decision import Decision, margin_of
-from shelfmatch.edge.encoder import Encoder
-from shelfmatch.edge.evaluation import auroc
-from shelfmatch.edge.fusion import Ranked
+from shelfmatch.edge.build.draft import Contents, compose, decide_pair
+from shelfmatch.edge.encoders.encoder import Encoder
+from shelfmatch.edge.evaluation.evaluate import auroc
+from shelfmatch.edge.scoring.cascade import Cascade, fused_rank
+from shelfmatch.edge.scoring.decision import Decision, margin_of
+from shelfmatch.edge.scoring.fusion import Ranked
 
 LEFT_OUT = 16
 

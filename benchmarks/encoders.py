@@ -48,8 +48,8 @@ def fp32_card(model: Path, work: Path) -> Path:
     """The float source with the preprocessing of the device file made from it."""
     from dataclasses import replace
 
-    from shelfmatch.edge.encoder import read_card
-    from shelfmatch.edge.inspection import inspect_encoder
+    from shelfmatch.edge.encoders.encoder import read_card
+    from shelfmatch.edge.encoders.infer_card import inspect_encoder
 
     card, _ = read_card(model.with_name(f"{model.stem.removesuffix('-fp32')}.onnx.json"))
     target = work / model.name
@@ -74,7 +74,7 @@ def iconic_csv(work: Path) -> Path:
 
 def rendered_shop(work: Path) -> tuple[Path, list[tuple[Path, str]]]:
     """A catalogue of plain pictures, and hard views with their SKUs."""
-    from shelfmatch.edge import rendered
+    from shelfmatch.edge.synthetic import products as rendered
     from shelfmatch.models.pictures import TEST_DIFFICULTY, TEST_PRODUCTS, TEST_SHOP
 
     folder = work / "rendered"
@@ -263,7 +263,7 @@ def main() -> int:
 
 
 def _model_path(path: Path) -> Path:
-    from shelfmatch.edge.encoder import find_encoder
+    from shelfmatch.edge.encoders.encoder import find_encoder
 
     return find_encoder(path)[1]
 

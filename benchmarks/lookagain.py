@@ -153,7 +153,8 @@ def tracked(
 ) -> list[tuple[object, ...]]:
     """Correct and false accepts over several frames, and recall@1. A product's val photos stand for its frames, in random
     order and with repetition where there are fewer: other photos of a product differ more than frames of a camera do."""
-    from shelfmatch.edge import Matcher, tracking
+    from shelfmatch.edge import Matcher
+    from shelfmatch.edge.matching import tracking
 
     val = shops.grocery_photos("val")
     by_label: dict[int, list[shops.GroceryPhoto]] = {}
@@ -201,8 +202,8 @@ def tracked(
 def subset_shops(encoder_file: Path, work: Path) -> Callable[[set[int]], Path]:
     """Makes the bundle of the train photos without some products. Each photo is embedded once."""
     from shelfmatch.edge import Encoder
-    from shelfmatch.edge.build import write_bundle
-    from shelfmatch.edge.catalog import Product
+    from shelfmatch.edge.build.build import write_bundle
+    from shelfmatch.edge.catalog.catalog import Product
 
     encoder = Encoder.load(encoder_file, resizer="pillow")
     train = shops.grocery_photos("train")
@@ -277,7 +278,7 @@ def main() -> int:
                 rows = limits(shop(set()), photos, decoded(photos))
                 reporting.print_table(f"{name}: beyond use?", ("ruined by", "recall@1", "measured", "said so"), rows)
             if "frames" in arguments.parts:
-                from shelfmatch.edge import tracking
+                from shelfmatch.edge.matching import tracking
 
                 rows = tracked(shop, arguments.draws, (1, 2, 3, 5), (0.0, 0.5, tracking.CORRELATION, 1.0))
                 header = ("correlation", "frames", "recall@1", "correct accepts", "false accepts", "known", "unknown")

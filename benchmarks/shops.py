@@ -155,7 +155,7 @@ def make_shop_bundle(path: Path, encoder_file: Path, references: int = 10_000) -
     Each product has the embedding of one train photo as its first reference; the others are that vector turned in
     random directions, so far that two of them have a cosine of 0.78, the median of two photos of a product under V1.
     """
-    from shelfmatch.edge.encoder import Encoder
+    from shelfmatch.edge.encoders.encoder import Encoder
 
     encoder = Encoder.load(encoder_file)
     photos = spread(grocery_photos("train"), -(-references // VIEWS))
@@ -172,8 +172,8 @@ def write_shop(
     adapt: Literal["auto", "on", "off"] = "auto",
 ) -> Path:
     """A bundle of made-up products around seed embeddings (N, D), `views` references each."""
-    from shelfmatch.edge.build import write_bundle
-    from shelfmatch.edge.catalog import Product
+    from shelfmatch.edge.build.build import write_bundle
+    from shelfmatch.edge.catalog.catalog import Product
 
     count = -(-references // views)
     random = np.random.default_rng(0)

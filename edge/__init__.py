@@ -26,34 +26,34 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .answers import Candidate, MatchResult
-    from .build import add_to_bundle, build_bundle, remove_from_bundle
-    from .build_report import BuildReport
-    from .bundle import Bundle
-    from .doctor import Diagnosis, examine
-    from .encoder import Encoder
-    from .index import VectorIndex
-    from .labels import Label
-    from .manifest import EncoderCard
-    from .matcher import Matcher
-    from .neighbours import Neighbour
+    from .build.build import add_to_bundle, build_bundle, remove_from_bundle
+    from .build.report import BuildReport
+    from .bundle.bundle import Bundle
+    from .bundle.manifest import EncoderCard
+    from .doctor.diagnosis import Diagnosis, examine
+    from .encoders.encoder import Encoder
+    from .index.vector_index import VectorIndex
+    from .matching.labels import Label
+    from .matching.matcher import Matcher
+    from .matching.results import Candidate, MatchResult
+    from .matching.similar import Neighbour
 
 _LAZY = {
-    "BuildReport": "build_report",
-    "add_to_bundle": "build",
-    "build_bundle": "build",
-    "remove_from_bundle": "build",
-    "Bundle": "bundle",
-    "Candidate": "answers",
-    "Diagnosis": "doctor",
-    "Encoder": "encoder",
-    "EncoderCard": "manifest",
-    "Label": "labels",
-    "MatchResult": "answers",
-    "Matcher": "matcher",
-    "Neighbour": "neighbours",
-    "VectorIndex": "index",
-    "examine": "doctor",
+    "BuildReport": "build.report",
+    "add_to_bundle": "build.build",
+    "build_bundle": "build.build",
+    "remove_from_bundle": "build.build",
+    "Bundle": "bundle.bundle",
+    "Candidate": "matching.results",
+    "Diagnosis": "doctor.diagnosis",
+    "Encoder": "encoders.encoder",
+    "EncoderCard": "bundle.manifest",
+    "Label": "matching.labels",
+    "MatchResult": "matching.results",
+    "Matcher": "matching.matcher",
+    "Neighbour": "matching.similar",
+    "VectorIndex": "index.vector_index",
+    "examine": "doctor.diagnosis",
 }
 
 __all__ = [

@@ -12,16 +12,17 @@ from typing import Any
 
 from PIL import Image
 
-from . import rendered, report
-from ._render_design import VARIANTS
-from .answers import MatchResult
-from .build import build_bundle
-from .build_report import BuildReport
-from .enrolling import Progress
+from .build.build import build_bundle
+from .build.enroll import Progress
+from .build.report import BuildReport
 from .errors import CatalogError
-from .evaluation import Evaluation, Query, evaluate
+from .evaluation.evaluate import Evaluation, Query, evaluate
 from .files import write_atomic
-from .matcher import Matcher
+from .matching.matcher import Matcher
+from .matching.results import MatchResult
+from .pages import html as report
+from .synthetic import products as rendered
+from .synthetic.design import VARIANTS
 
 PRODUCTS, SIBLINGS, PHOTOS, KNOWN_QUERIES, UNKNOWN_QUERIES = 60, 8, 4, 160, 40
 CATALOGUE_DIFFICULTY, QUERY_DIFFICULTY = 0.35, 0.4

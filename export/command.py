@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import cast
 
-from ..edge._terminal import complain, print_json, progress_bar
+from ..edge.terminal import complain, print_json, progress_bar
 from .errors import GateNotMet
 from .pipeline import ExportSettings, export_model
 from .preprocessing import Overrides

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..edge.encoder import Encoder
+from ..edge.bundle.manifest import EncoderCard, Format
+from ..edge.encoders.encoder import Encoder
+from ..edge.encoders.session import TensorInfo, choose_runtime, open_session
 from ..edge.errors import EncoderError
-from ..edge.image import Pixels
-from ..edge.manifest import EncoderCard, Format
-from ..edge.runtime import TensorInfo, choose_runtime, open_session
+from ..edge.imaging.image import Pixels
 from .encoders import SourceEncoder
 from .errors import ExportError
 from .tools import quiet

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..edge.image import Pixels
-from ..edge.manifest import Format
+from ..edge.bundle.manifest import Format
+from ..edge.imaging.image import Pixels
 from .errors import ExportError
 from .preprocessing import Preprocessing
 

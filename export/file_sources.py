@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from ..edge.encoder import read_card
+from ..edge.bundle.manifest import EncoderCard, Format
+from ..edge.encoders.encoder import read_card
+from ..edge.encoders.session import Session, TensorInfo, choose_runtime, open_session
 from ..edge.errors import ShelfmatchError
-from ..edge.image import Pixels
-from ..edge.manifest import EncoderCard, Format
-from ..edge.runtime import Session, TensorInfo, choose_runtime, open_session
+from ..edge.imaging.image import Pixels
 from . import onnx_graph, tflite_graph
 from .cutting import cut, inner_tensors
 from .device_files import card_for, encoder_for
@@ -194,7 +194,7 @@ def _sized(overrides: Overrides, found: Preprocessing | None, size: tuple[int, i
 
 
 def _from_metadata(path: Path) -> Preprocessing | None:
-    from ..edge.inspection import inspect_encoder
+    from ..edge.encoders.infer_card import inspect_encoder
 
     try:
         return from_card(inspect_encoder(path))

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..edge.encoder import Encoder
+from ..edge.encoders.encoder import Encoder
 from ..edge.errors import EncoderError, VectorError
-from ..edge.image import Pixels
-from ..edge.index import VectorIndex
+from ..edge.imaging.image import Pixels
+from ..edge.index.vector_index import VectorIndex
 from .encoders import Vectors
 from .errors import ExportError
 from .photos import Photos

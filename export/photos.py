@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..edge.catalog.source import read_source
 from ..edge.errors import ImageError
-from ..edge.evaluation import read_queries
-from ..edge.image import Pixels, decode, fit, read_photo
-from ..edge.source import read_source
+from ..edge.evaluation.evaluate import read_queries
+from ..edge.imaging.image import Pixels, decode, fit, read_photo
 from .errors import PhotosError
 from .preprocessing import Preprocessing
 from .tools import Progress

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from ..edge.encoder import Encoder
+from ..edge.bundle.manifest import Format
+from ..edge.encoders.encoder import Encoder
 from ..edge.files import sync_file, sync_folder
-from ..edge.manifest import Format
 from .attempts import Attempt, ExportReport
 from .device_files import card_bytes, card_for, encoder_for, json_bytes, latencies_ms
 from .encoders import FORMATS, Projection, SourceEncoder, Vectors, fit_projection

@@ -9,8 +9,8 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..edge.image import Pixels
-from ..edge.manifest import EncoderCard
+from ..edge.bundle.manifest import EncoderCard
+from ..edge.imaging.image import Pixels
 from .errors import ExportError, SourceError
 
 Resize = Literal["squash", "crop", "pad"]

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from ..edge.manifest import Format
-from ..edge.report import figures, page, section
-from ..edge.report import table as facts
+from ..edge.bundle.manifest import Format
+from ..edge.pages.html import figures, page, section
+from ..edge.pages.html import table as facts
 from .attempts import Attempt, ExportReport
 
 _WIDE = 780

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..edge.image import Pixels
+from ..edge.imaging.image import Pixels
 from .encoders import Projection, SourceEncoder, Vectors
 from .errors import ExportError, SourceError
 from .onnx_graph import tidy

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import sys
 
-from ..edge._terminal import quiet_native
-from ..edge.encoder import Encoder
+from ..edge.encoders.encoder import Encoder
+from ..edge.encoders.golden import embedded_cards, known_file, known_of
 from ..edge.files import write_atomic
-from ..edge.known import embedded_cards, known_file, known_of
+from ..edge.terminal import quiet_native
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from shelfmatch.edge import Encoder
-from shelfmatch.edge.inspection import inspect_encoder
+from shelfmatch.edge.encoders.infer_card import inspect_encoder
 from shelfmatch.export.tools import quiet
 
 SIDE: Final = 256

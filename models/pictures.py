@@ -13,9 +13,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from shelfmatch.edge import Encoder, rendered
-from shelfmatch.edge.image import ImageSource, decode, fit
-from shelfmatch.edge.manifest import EncoderCard
+from shelfmatch.edge import Encoder
+from shelfmatch.edge.bundle.manifest import EncoderCard
+from shelfmatch.edge.imaging.image import ImageSource, decode, fit
+from shelfmatch.edge.synthetic import products as rendered
 from shelfmatch.edge.threads import in_order
 from shelfmatch.export import cut
 from shelfmatch.models.lite2 import open_lite2

@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Final
 
-from ..edge._terminal import quiet_native
-from ..edge.encoder import encoders_folder, read_card
+from ..edge.encoders.encoder import encoders_folder, read_card
+from ..edge.encoders.infer_card import inspect_encoder
 from ..edge.errors import EncoderError
 from ..edge.files import chunks, sha256_of, sync_file, sync_folder, write_atomic
-from ..edge.inspection import inspect_encoder
+from ..edge.terminal import quiet_native
 from ..export.cutting import cut
 from .known import KnownEncoder
 

@@ -36,8 +36,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from shelfmatch.edge.rendered import make_shop
-from shelfmatch.edge.views import packshot_mask
+from shelfmatch.edge.imaging.views import packshot_mask
+from shelfmatch.edge.synthetic.products import make_shop
 from shelfmatch.models import pictures as data
 from shelfmatch.models import pretrained
 from shelfmatch.models.augment import Framing, as_photographed, framed, pasted

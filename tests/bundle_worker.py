@@ -21,7 +21,8 @@ from typing import Any, NoReturn
 from ai_edge_litert import interpreter  # noqa: F401  (imported here so that no operation has to)
 from usearch import compiled  # noqa: F401
 
-from shelfmatch.edge import build, cataloguing
+from shelfmatch.edge.build import build
+from shelfmatch.edge.build import embed_photos as cataloguing
 
 DISK_CALLS = ("replace", "fsync", "unlink", "mkdir", "rmdir")
 

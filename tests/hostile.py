@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from shelfmatch.edge import ImageError
-from shelfmatch.edge.image import Resizer, decode, fit
+from shelfmatch.edge.imaging.image import Resizer, decode, fit
 
 from .cards import plain_card
 

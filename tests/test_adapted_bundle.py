@@ -20,11 +20,11 @@ from shelfmatch.edge import (
     build_bundle,
     remove_from_bundle,
 )
-from shelfmatch.edge.adapter import Floats
-from shelfmatch.edge.bundle import Bundle
-from shelfmatch.edge.catalog import PHOTO_BITS, product_of
-from shelfmatch.edge.cli import main
-from shelfmatch.edge.evaluation import Query, evaluate
+from shelfmatch.edge.bundle.bundle import Bundle
+from shelfmatch.edge.catalog.catalog import PHOTO_BITS, product_of
+from shelfmatch.edge.cli.app import main
+from shelfmatch.edge.evaluation.evaluate import Query, evaluate
+from shelfmatch.edge.scoring.adapter import Floats
 
 from .conftest import tile_photo, write_tiles
 from .test_real_data import V1, read_split

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from shelfmatch.edge import CatalogError, Matcher, add_to_bundle, remove_from_bundle
-from shelfmatch.edge.attributes import Where
-from shelfmatch.edge.build import write_bundle
-from shelfmatch.edge.catalog import Catalog, CatalogEditor, Product, product_of
-from shelfmatch.edge.cli import main
-from shelfmatch.edge.encoder import Encoder
+from shelfmatch.edge.build.build import write_bundle
+from shelfmatch.edge.catalog.attributes import Where
+from shelfmatch.edge.catalog.catalog import Catalog, CatalogEditor, Product, product_of
+from shelfmatch.edge.cli.app import main
+from shelfmatch.edge.encoders.encoder import Encoder
 
 from .conftest import tile_photo, write_tiles
 

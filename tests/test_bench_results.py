@@ -16,7 +16,7 @@ import pytest
 from shelfmatch.edge.bench import check_result, compare_results, load_result, run_bench, save_result
 from shelfmatch.edge.bench.results import SCHEMA_FILE, VERSION, problem_of, schema
 from shelfmatch.edge.bench.runner import Plan
-from shelfmatch.edge.cli import main
+from shelfmatch.edge.cli.app import main
 from shelfmatch.edge.errors import BenchError
 
 from .conftest import tile_photo

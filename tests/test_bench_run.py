@@ -28,8 +28,8 @@ from shelfmatch.edge.bench.scenarios import STAGES, offline, single_stream, stea
 from shelfmatch.edge.bench.sensors import Sensors
 from shelfmatch.edge.bench.target import MOST_PHOTOS, folder_photos
 from shelfmatch.edge.bench.yardstick import make_yardstick
-from shelfmatch.edge.cascade import ALWAYS
 from shelfmatch.edge.errors import BenchError, CardRequired, ImageError
+from shelfmatch.edge.scoring.cascade import ALWAYS
 
 from .boards import raspberry_pi
 from .conftest import tile_photo

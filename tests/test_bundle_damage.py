@@ -25,8 +25,8 @@ from shelfmatch.edge import (
     ShelfmatchError,
     build_bundle,
 )
-from shelfmatch.edge.cli import main
-from shelfmatch.edge.manifest import BUNDLE_VERSION, ONE_ENCODER_VERSION, FileEntry, Manifest
+from shelfmatch.edge.bundle.manifest import BUNDLE_VERSION, ONE_ENCODER_VERSION, FileEntry, Manifest
+from shelfmatch.edge.cli.app import main
 
 from .conftest import tile_photo
 

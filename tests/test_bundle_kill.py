@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from shelfmatch.edge import Bundle, BundleError, VectorIndex, build_bundle
-from shelfmatch.edge.bundle import WORK_FOLDER
-from shelfmatch.edge.catalog import Catalog, product_of
+from shelfmatch.edge.bundle.bundle import WORK_FOLDER
+from shelfmatch.edge.catalog.catalog import Catalog, product_of
 
 from .conftest import tile_photo, write_tiles
 from .tiny_models import identity_tflite

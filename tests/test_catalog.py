@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from shelfmatch.edge import BundleDamaged, CatalogError
-from shelfmatch.edge._vectors import MAX_ID
-from shelfmatch.edge.catalog import MAX_PHOTOS, MAX_PRODUCTS, PHOTO_BITS, Catalog, CatalogEditor, product_of
+from shelfmatch.edge.catalog.catalog import MAX_PHOTOS, MAX_PRODUCTS, PHOTO_BITS, Catalog, CatalogEditor, product_of
+from shelfmatch.edge.index._vectors import MAX_ID
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from shelfmatch.edge import CatalogError, Encoder
-from shelfmatch.edge.cataloguing import EmbeddedPhoto, EmbeddingCache, embed_photos
-from shelfmatch.edge.source import SourcePhoto, read_source
+from shelfmatch.edge.build.embed_photos import EmbeddedPhoto, EmbeddingCache, embed_photos
+from shelfmatch.edge.catalog.source import SourcePhoto, read_source
 
 from .conftest import tile_photo
 

@@ -23,9 +23,9 @@ import pytest
 from PIL import Image
 
 from shelfmatch.edge import Matcher
-from shelfmatch.edge.bundle import BundleWriter
-from shelfmatch.edge.cli import main
-from shelfmatch.edge.inspection import inspect_encoder
+from shelfmatch.edge.bundle.bundle import BundleWriter
+from shelfmatch.edge.cli.app import main
+from shelfmatch.edge.encoders.infer_card import inspect_encoder
 from shelfmatch.models import known
 
 from . import tiny_models

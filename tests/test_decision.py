@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from shelfmatch.edge import BundleError, VectorIndex
-from shelfmatch.edge.calibration import (
+from shelfmatch.edge.catalog.catalog import PHOTO_BITS
+from shelfmatch.edge.fitting.calibration import (
     MAX_SAMPLES,
     MIN_SAMPLES,
     UNKNOWN_SHARE,
@@ -22,8 +23,7 @@ from shelfmatch.edge.calibration import (
     calibrate,
     leave_one_out,
 )
-from shelfmatch.edge.catalog import PHOTO_BITS
-from shelfmatch.edge.decision import Decision, best_products, margin_of
+from shelfmatch.edge.scoring.decision import Decision, best_products, margin_of
 
 fixed = settings(derandomize=True, database=None, deadline=None)
 

@@ -14,9 +14,9 @@ from shelfmatch.edge.bench.results import problem_of
 from shelfmatch.edge.bench.runner import Plan
 from shelfmatch.edge.bench.sweep import Point, choose
 from shelfmatch.edge.bench.target import Target
-from shelfmatch.edge.bundle import Bundle
-from shelfmatch.edge.cli import main
-from shelfmatch.edge.encoder import DEFAULT_ENCODER
+from shelfmatch.edge.bundle.bundle import Bundle
+from shelfmatch.edge.cli.app import main
+from shelfmatch.edge.encoders.encoder import DEFAULT_ENCODER
 from shelfmatch.edge.errors import BenchError, DeviceError
 
 from . import tiny_models

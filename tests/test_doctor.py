@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 
 from shelfmatch.edge import Encoder
-from shelfmatch.edge import _doctor_board as board
-from shelfmatch.edge._doctor_advice import Failure, explained
-from shelfmatch.edge._doctor_checks import RUNTIME_PACKAGES, Examination, run_probe
-from shelfmatch.edge.doctor import Diagnosis
-from shelfmatch.edge.encoder import DEFAULT_ENCODER, read_card
-from shelfmatch.edge.known import LEAST_COSINE, KnownEmbedding, embedded_cards, known_file, known_of
-from shelfmatch.edge.runtime import RUNTIMES
+from shelfmatch.edge.doctor import machine as board
+from shelfmatch.edge.doctor.advice import Failure, explained
+from shelfmatch.edge.doctor.checks import RUNTIME_PACKAGES, Examination, run_probe
+from shelfmatch.edge.doctor.diagnosis import Diagnosis
+from shelfmatch.edge.encoders.encoder import DEFAULT_ENCODER, read_card
+from shelfmatch.edge.encoders.golden import LEAST_COSINE, KnownEmbedding, embedded_cards, known_file, known_of
+from shelfmatch.edge.encoders.session import RUNTIMES
 
 DIES = "import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n"
 
@@ -438,8 +438,8 @@ def test_the_doctor_asks_the_processor(tmp_path: Path, monkeypatch: pytest.Monke
 def test_usearch_is_blamed_only_where_it_was_there(
     sound: set[str], advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shelfmatch.edge._doctor_checks.run_probe", lambda *_: Failure("import", signal=6))
-    monkeypatch.setattr("shelfmatch.edge._doctor_checks._version", lambda _: "")
+    monkeypatch.setattr("shelfmatch.edge.doctor.checks.run_probe", lambda *_: Failure("import", signal=6))
+    monkeypatch.setattr("shelfmatch.edge.doctor.checks._version", lambda _: "")
     examination = Examination(tmp_path)
     examination._sound = sound
     check = examination._order()

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shelfmatch.edge import Encoder, rendered
-from shelfmatch.edge.encoder import DEFAULT_ENCODER, embedded_folders, known_encoders, read_card
+from shelfmatch.edge import Encoder
+from shelfmatch.edge.encoders.encoder import DEFAULT_ENCODER, embedded_folders, known_encoders, read_card
+from shelfmatch.edge.synthetic import products as rendered
 
 ENCODERS = ("shelfmatch-cnn", "shelfmatch-vit")
 FORMATS = ("tflite", "onnx")

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from shelfmatch.edge import CardRequired, Encoder, EncoderCard, EncoderError, VectorError
-from shelfmatch.edge.encoder import find_encoder, read_card
-from shelfmatch.edge.inspection import inspect_encoder
+from shelfmatch.edge.encoders.encoder import find_encoder, read_card
+from shelfmatch.edge.encoders.infer_card import inspect_encoder
 from shelfmatch.export import cut, cut_if_inner, inner_tensors
 
 from . import tiny_models
@@ -372,7 +372,7 @@ def test_metadata_with_flipped_bits_says_something_or_nothing(tmp_path: Path) ->
 
 
 def test_metadata_that_google_wrote(coral_models: Path) -> None:
-    from shelfmatch.edge.inspection import _tflite_normalization
+    from shelfmatch.edge.encoders.infer_card import _tflite_normalization
 
     model = (coral_models / "tf2_mobilenet_v2_1.0_224_ptq.tflite").read_bytes()
     assert _tflite_normalization(model) == ([127.5] * 3, [127.5] * 3)
@@ -597,7 +597,7 @@ def preserved_172(source: Path, encoder: Encoder) -> Any:
     """The same tensor read out of the whole network."""
     from ai_edge_litert.interpreter import Interpreter
 
-    from shelfmatch.edge.image import decode, fit
+    from shelfmatch.edge.imaging.image import decode, fit
 
     with pytest.warns(UserWarning, match="preserve_all_tensors"):
         interpreter = Interpreter(model_path=str(source), experimental_preserve_all_tensors=True)

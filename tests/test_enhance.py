@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from shelfmatch.edge import enhance, rendered
-from shelfmatch.edge.image import Pixels
-from shelfmatch.edge.quality import luma
+from shelfmatch.edge.imaging import enhance
+from shelfmatch.edge.imaging.image import Pixels
+from shelfmatch.edge.imaging.quality import luma
+from shelfmatch.edge.synthetic import products as rendered
 
 
 @pytest.fixture(scope="module")

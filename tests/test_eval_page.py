@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from shelfmatch.edge import CatalogError, Matcher, build_bundle
-from shelfmatch.edge._eval_page import MOST_CELLS, write_eval_page
-from shelfmatch.edge.cli import main
-from shelfmatch.edge.evaluation import Query, evaluate
-from shelfmatch.edge.measures import reliability
-from shelfmatch.edge.report import reliability_plot
+from shelfmatch.edge.cli.app import main
+from shelfmatch.edge.evaluation.evaluate import Query, evaluate
+from shelfmatch.edge.metrics import reliability
+from shelfmatch.edge.pages.eval_page import MOST_CELLS, write_eval_page
+from shelfmatch.edge.pages.html import reliability_plot
 
 from .conftest import tile_photo, write_tiles
 

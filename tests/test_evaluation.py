@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shelfmatch.edge import Candidate, CatalogError, Matcher, MatchResult, build_bundle
-from shelfmatch.edge.catalog import Product, product_of
-from shelfmatch.edge.cli import main
-from shelfmatch.edge.decision import Decision
-from shelfmatch.edge.evaluation import Answer, Confusion, Query, auroc, confusions_of, evaluate, read_queries
-from shelfmatch.edge.measures import wilson
+from shelfmatch.edge.catalog.catalog import Product, product_of
+from shelfmatch.edge.cli.app import main
+from shelfmatch.edge.evaluation.evaluate import Answer, Confusion, Query, auroc, confusions_of, evaluate, read_queries
+from shelfmatch.edge.metrics import wilson
+from shelfmatch.edge.scoring.decision import Decision
 
 from .conftest import tile_photo
 
@@ -193,7 +193,7 @@ def test_small_rates_are_told(
 def test_a_product_beyond_the_depth_counts_as_not_found(
     tile_bundle: Path, queries: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shelfmatch.edge.evaluation.MRR_DEPTH", 1)
+    monkeypatch.setattr("shelfmatch.edge.evaluation.evaluate.MRR_DEPTH", 1)
     with Matcher.open(tile_bundle) as matcher:
         result = evaluate(matcher, queries)
     assert result.recall_at_1 == result.recall_at_5 == result.mrr

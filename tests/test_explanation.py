@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from shelfmatch.edge import CatalogError, ImageError, Matcher, build_bundle, remove_from_bundle
-from shelfmatch.edge._explain_card import heated
-from shelfmatch.edge.cli import main
-from shelfmatch.edge.explanation import GRID, find_reference_photo, occlusion, seen_by
-from shelfmatch.edge.image import Pixels
-from shelfmatch.edge.versions import Version
+from shelfmatch.edge.cli.app import main
+from shelfmatch.edge.imaging.image import Pixels
+from shelfmatch.edge.matching.explanation import GRID, find_reference_photo, occlusion, seen_by
+from shelfmatch.edge.matching.explanation_card import heated
+from shelfmatch.edge.matching.snapshot import Version
 
 from .cards import plain_card
 from .conftest import tile_photo, write_tiles

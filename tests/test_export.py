@@ -20,8 +20,8 @@ pytest.importorskip("torch", reason="pip install 'shelfmatch[export]'")
 import torch
 
 from shelfmatch.edge import Encoder
-from shelfmatch.edge.cli import main
-from shelfmatch.edge.image import decode, fit
+from shelfmatch.edge.cli.app import main
+from shelfmatch.edge.imaging.image import decode, fit
 from shelfmatch.export import (
     ExportReport,
     ExportSettings,

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from shelfmatch.edge import Encoder
-from shelfmatch.edge.encoder import read_card
+from shelfmatch.edge.encoders.encoder import read_card
 from shelfmatch.export import ExportSettings, Overrides, SourceOptions, export_model, onnx_graph, photos, tflite_graph
 from shelfmatch.export.encoders import fit_projection
 from shelfmatch.export.errors import ExportError
@@ -285,7 +285,7 @@ def test_pictures_one_by_one_where_litert_says_the_batch_is_free(tmp_path: Path)
     for tensor in (graph.tensors[int(graph.inputs[0])], graph.tensors[int(graph.outputs[0])]):
         tensor.shapeSignature = [-1, *tensor.shape[1:]]
     (tmp_path / "free.tflite").write_bytes(tflite_graph.pack(model))
-    from shelfmatch.edge.inspection import inspect_encoder
+    from shelfmatch.edge.encoders.infer_card import inspect_encoder
 
     card = inspect_encoder(tmp_path / "free.tflite")
     encoder = Encoder(card, (tmp_path / "free.tflite").read_bytes(), resizer="pillow")

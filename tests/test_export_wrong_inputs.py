@@ -15,8 +15,8 @@ pytest.importorskip("torch", reason="pip install 'shelfmatch[export]'")
 import torch
 
 from shelfmatch.edge import ShelfmatchError
-from shelfmatch.edge.cli import main
-from shelfmatch.edge.known import embedded_cards
+from shelfmatch.edge.cli.app import main
+from shelfmatch.edge.encoders.golden import embedded_cards
 from shelfmatch.export import ExportSettings, MissingPackage, Overrides, SourceOptions, export_model
 
 from . import tiny_models
@@ -203,9 +203,7 @@ def test_a_full_disk(prepared: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("tool", ["torch", "litert_torch", "ai_edge_quantizer", "onnxslim", "timm", "keras"])
 def test_a_missing_tool_is_named_with_its_extra(tool: str, prepared: Path, tmp_path: Path) -> None:
     """In a process of its own that can't import it."""
-    code = (
-        f"import sys; sys.modules[{tool!r}] = None\nfrom shelfmatch.edge.cli import main\nsys.exit(main(sys.argv[1:]))"
-    )
+    code = f"import sys; sys.modules[{tool!r}] = None\nfrom shelfmatch.edge.cli.app import main\nsys.exit(main(sys.argv[1:]))"
     model = {"torch": "timm:test_vit", "timm": "timm:test_vit", "keras": "text.keras", "onnxslim": "net.onnx"}.get(tool)
     arguments = [model or "float.tflite", "--normalized", "-o", str(tmp_path / "out")]
     arguments += [

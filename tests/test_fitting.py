@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shelfmatch.edge import BundleDamaged, BundleError, VectorError, enrolling
-from shelfmatch.edge.adapter import MAX_DIMENSION, Adaptation, Adapter, Floats
-from shelfmatch.edge.calibration import confidences_of, leave_one_out, left_out_products
-from shelfmatch.edge.catalog import PHOTO_BITS
-from shelfmatch.edge.contents import compose, decide
-from shelfmatch.edge.enrolling import Enrolled, centered_on_packshots, merge_prototypes, prune
-from shelfmatch.edge.fitting import (
+from shelfmatch.edge import BundleDamaged, BundleError, VectorError
+from shelfmatch.edge.build import enroll as enrolling
+from shelfmatch.edge.build.draft import compose, decide
+from shelfmatch.edge.build.enroll import Enrolled, centered_on_packshots, merge_prototypes, prune
+from shelfmatch.edge.catalog.catalog import PHOTO_BITS
+from shelfmatch.edge.fitting.adapter_fit import (
     FEWEST_PHOTOS,
     GROUPS,
     Pictures,
@@ -27,7 +26,9 @@ from shelfmatch.edge.fitting import (
     reduced,
     rounds,
 )
-from shelfmatch.edge.index import VectorIndex
+from shelfmatch.edge.fitting.calibration import confidences_of, leave_one_out, left_out_products
+from shelfmatch.edge.index.vector_index import VectorIndex
+from shelfmatch.edge.scoring.adapter import MAX_DIMENSION, Adaptation, Adapter, Floats
 
 
 def unit(rows: NDArray[np.floating]) -> Floats:

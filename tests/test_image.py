@@ -18,8 +18,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from shelfmatch.edge import Encoder, ImageError
-from shelfmatch.edge._pillow import no_warnings
-from shelfmatch.edge.image import (
+from shelfmatch.edge.imaging._pillow import no_warnings
+from shelfmatch.edge.imaging.image import (
     Decoded,
     Limits,
     Resizer,
@@ -325,7 +325,7 @@ def test_simplejpeg_gives_pillows_pixels(
     pytest.importorskip("simplejpeg")
     data = saved(scene(*size), "JPEG", quality=90, **options)
     faster = decode(data, plain_card(64, 64))
-    monkeypatch.setattr("shelfmatch.edge.image._simplejpeg", lambda: None)
+    monkeypatch.setattr("shelfmatch.edge.imaging.image._simplejpeg", lambda: None)
     plain = decode(data, plain_card(64, 64))
     assert isinstance(faster.pixels, np.ndarray) and isinstance(plain.pixels, Image.Image)
     assert np.array_equal(faster.pixels, np.asarray(plain.pixels))
@@ -342,7 +342,7 @@ def test_what_libjpeg_warns_about_is_pillows_to_decide(damage: Any, monkeypatch:
             return str(error)
 
     faster = outcome()
-    monkeypatch.setattr("shelfmatch.edge.image._simplejpeg", lambda: None)
+    monkeypatch.setattr("shelfmatch.edge.imaging.image._simplejpeg", lambda: None)
     assert faster == outcome()
 
 
@@ -487,7 +487,7 @@ def test_resizer_in_use_without_opencv() -> None:
         """
         import sys
         sys.modules["cv2"] = None
-        from shelfmatch.edge.image import resizer_in_use
+        from shelfmatch.edge.imaging.image import resizer_in_use
         print(resizer_in_use("auto"), resizer_in_use("pillow"))
         resizer_in_use("opencv")
         """,
@@ -554,7 +554,7 @@ def test_heic_without_its_plug_in() -> None:
         f"""
         import sys
         sys.modules["pillow_heif"] = None
-        from shelfmatch.edge.image import decode
+        from shelfmatch.edge.imaging.image import decode
         decode({HEIC!r})
         """,
         fails=True,

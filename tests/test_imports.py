@@ -17,9 +17,8 @@ HEAVY = {
     "onnxruntime", "ai_edge_litert", "tflite_runtime", "usearch", "numkong", "tqdm", "cv2", "torch", "onnx", "simplejpeg",
     "flatbuffers", "pillow_heif", "litert_torch", "ai_edge_quantizer", "tensorflow",
 }  # fmt: skip
-COMMAND_LINE = {"cli.py", "_encoders_command.py"}
-"""What may import models and export, inside a command."""
-SOURCES = sorted(Path(edge.__path__[0]).rglob("*.py"))
+ROOT = Path(edge.__path__[0])
+SOURCES = sorted(ROOT.rglob("*.py"))
 
 
 def loaded_by(code: str) -> set[str]:
@@ -45,7 +44,7 @@ def test_importing_loads_nothing_and_the_matcher_numpy_and_pillow() -> None:
 def test_the_command_line_starts_without_any() -> None:
     """So that `shelfmatch doctor` starts where numpy or Pillow are broken."""
     for command in ("build", "doctor"):
-        help_text = "import contextlib, io, shelfmatch.edge.cli as c\nwith contextlib.suppress(SystemExit), "
+        help_text = "import contextlib, io, shelfmatch.edge.cli.app as c\nwith contextlib.suppress(SystemExit), "
         help_text += f"contextlib.redirect_stdout(io.StringIO()):\n    c.main(['{command}', '--help'])"
         assert third_party(loaded_by(help_text)) <= {"shelfmatch"}
 
@@ -58,7 +57,9 @@ def test_the_garbage_collector_is_as_it_was() -> None:
 
 def test_the_benchmark_is_loaded_by_its_command_alone() -> None:
     """And its worker, whose start and memory are measured, loads nothing of it but itself before the first answer."""
-    script = "import sys, shelfmatch.edge.cli as c\nc._parser()\nprint([m for m in sys.modules if 'edge.bench' in m])"
+    script = (
+        "import sys, shelfmatch.edge.cli.app as c\nc._parser()\nprint([m for m in sys.modules if 'edge.bench' in m])"
+    )
     script += "\nfrom shelfmatch.edge.bench import worker\nprint(sorted(m for m in sys.modules if 'edge.bench' in m))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["[]", "['shelfmatch.edge.bench', 'shelfmatch.edge.bench.worker']"]
@@ -93,6 +94,14 @@ def test_a_misspelled_name_lists_the_right_ones() -> None:
     assert not hasattr(edge, "numpy_")
 
 
+def package_of(path: Path, level: int) -> list[str]:
+    """The parts of the package that an import of `level` dots in this file begins at; none for an absolute one."""
+    if level == 0:
+        return []
+    parts = ["shelfmatch", "edge", *path.relative_to(ROOT).parts[:-1]]
+    return parts[: len(parts) - (level - 1)]
+
+
 def imports_of(path: Path) -> list[tuple[str, bool]]:
     """(dotted name, at module level) of a file's imports; relative ones resolved, those for type checkers left out."""
     found: list[tuple[str, bool]] = []
@@ -104,8 +113,7 @@ def imports_of(path: Path) -> list[tuple[str, bool]]:
             if isinstance(child, ast.Import):
                 found.extend((alias.name, top) for alias in child.names)
             elif isinstance(child, ast.ImportFrom):
-                package = ["", "shelfmatch.edge", "shelfmatch"][child.level]
-                module = ".".join(part for part in (package, child.module) if part)
+                module = ".".join([*package_of(path, child.level), *([child.module] if child.module else [])])
                 found.extend((f"{module}.{alias.name}", top) for alias in child.names)
             walk(child, top and not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
 
@@ -114,16 +122,17 @@ def imports_of(path: Path) -> list[tuple[str, bool]]:
 
 
 def test_the_walk_sees_imports() -> None:
-    found = dict(imports_of(Path(edge.__path__[0]) / "_graph.py"))
+    found = dict(imports_of(ROOT / "index" / "_graph.py"))
     assert found["numpy"] and found["shelfmatch.edge.errors.BundleDamaged"] and not found["usearch.compiled.Index"]
+    assert found["shelfmatch.edge.index._codes.Dtype"]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_point_one_way(path: Path) -> None:
     for name, top in imports_of(path):
         root = name.partition(".")[0]
         if name.startswith(("shelfmatch.export", "shelfmatch.models")):
-            assert path.name in COMMAND_LINE and not top, f"{path.name} imports {name}; edge must not need it"
+            assert path.parent.name == "cli" and not top, f"{path.name} imports {name}; edge must not need it"
         if root == "usearch":
             assert path.name == "_graph.py" and not top, f"{path.name} imports usearch; only _graph knows it"
         if top:

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from shelfmatch.edge import BundleDamaged, BundleVersion, VectorError
-from shelfmatch.edge._codes import RowFile
-from shelfmatch.edge._scan import Scan, _ConvertedBlock, _NumpyBlock, _PackedBlock, _StreamedBlock, kth_bound
-from shelfmatch.edge._vectors import MAX_ID
-from shelfmatch.edge.index import HNSW_FROM_ELEMENTS, VectorIndex, choose_kind
+from shelfmatch.edge.index._codes import RowFile
+from shelfmatch.edge.index._scan import Scan, _ConvertedBlock, _NumpyBlock, _PackedBlock, _StreamedBlock, kth_bound
+from shelfmatch.edge.index._vectors import MAX_ID
+from shelfmatch.edge.index.vector_index import HNSW_FROM_ELEMENTS, VectorIndex, choose_kind
 
 KINDS = ("exact", "hnsw")
 DTYPES = ("i8", "f16", "f32")
@@ -664,8 +664,8 @@ def test_few_and_many_rows_of_a_filter_rank_alike(kind: str, monkeypatch: pytest
         mask, query = random.random(len(index)) < share, unit(random.standard_normal((1, 24)))
         answers = []
         for few in (0, 10_000):
-            monkeypatch.setattr("shelfmatch.edge.index._FEW_ROWS", few)
-            monkeypatch.setattr("shelfmatch.edge.index._FEW_GRAPH_ROWS", few)
+            monkeypatch.setattr("shelfmatch.edge.index.vector_index._FEW_ROWS", few)
+            monkeypatch.setattr("shelfmatch.edge.index.vector_index._FEW_GRAPH_ROWS", few)
             assert (index._few_rows(index._eligible(mask)) is None) == (few == 0)
             groups = index.search_groups(query[0], 4, bits=5, allowed=mask)
             leaders = dict(zip((groups[0] >> 5).tolist()[::-1], groups[0].tolist()[::-1], strict=True))

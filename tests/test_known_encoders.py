@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from shelfmatch.edge import Encoder, EncoderError
-from shelfmatch.edge.encoder import known_encoders
+from shelfmatch.edge.encoders.encoder import known_encoders
 from shelfmatch.models.known import KnownEncoder, all_encoders, encoder_named
 from shelfmatch.models.pull import pull
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from shelfmatch.edge import CatalogError, Matcher
-from shelfmatch.edge.build import write_bundle
-from shelfmatch.edge.catalog import Product
-from shelfmatch.edge.cli import main
-from shelfmatch.edge.encoder import Encoder
-from shelfmatch.edge.labels import MIN_SAMPLES, NEAREST, Label, Vote, _fitted, fit_vote, labels_of
-from shelfmatch.edge.measures import calibration_error
+from shelfmatch.edge.build.build import write_bundle
+from shelfmatch.edge.catalog.catalog import Product
+from shelfmatch.edge.cli.app import main
+from shelfmatch.edge.encoders.encoder import Encoder
+from shelfmatch.edge.matching.labels import MIN_SAMPLES, NEAREST, Label, Vote, _fitted, fit_vote, labels_of
+from shelfmatch.edge.metrics import calibration_error
 
 from .conftest import tile_photo
 

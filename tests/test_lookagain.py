@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shelfmatch.edge import Encoder, Matcher, build_bundle, rendered
+from shelfmatch.edge import Encoder, Matcher, build_bundle
 from shelfmatch.edge.errors import VectorError
-from shelfmatch.edge.fusion import Ranked, mean_scores
-from shelfmatch.edge.image import Decoded, Pixels
-from shelfmatch.edge.lookagain import AS_IT_CAME, less_sure, problem_of, second_look, variants_of
-from shelfmatch.edge.quality import measure
+from shelfmatch.edge.imaging.image import Decoded, Pixels
+from shelfmatch.edge.imaging.quality import measure
+from shelfmatch.edge.matching.look_again import AS_IT_CAME, less_sure, problem_of, second_look, variants_of
+from shelfmatch.edge.scoring.fusion import Ranked, mean_scores
+from shelfmatch.edge.synthetic import products as rendered
 from shelfmatch.export import cut
 
 from .cards import plain_card
@@ -78,7 +79,7 @@ def test_what_is_mended_is_what_is_wrong() -> None:
 
 def test_large_photos_are_worked_on_at_under_twice_the_encoders_size(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    from shelfmatch.edge import enhance
+    from shelfmatch.edge.imaging import enhance
 
     whole = enhance.denoise
     monkeypatch.setattr(enhance, "denoise", lambda pixels, sigma: (sizes.append(pixels.shape), whole(pixels, sigma))[1])

@@ -114,7 +114,8 @@ def test_a_copy_in_the_order_of_names_is_picked_up_when_it_is_whole(
     remove_from_bundle(tmp_path / "new", ["sku-000"])
     now, opened = [0.0], []
     monkeypatch.setattr(
-        "shelfmatch.edge.matcher.time", SimpleNamespace(perf_counter=time.perf_counter, monotonic=lambda: now[0])
+        "shelfmatch.edge.matching.matcher.time",
+        SimpleNamespace(perf_counter=time.perf_counter, monotonic=lambda: now[0]),
     )
     real = Bundle.open
     with Matcher.open(tile_bundle) as matcher:

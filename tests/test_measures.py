@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shelfmatch.edge.measures import RELIABILITY_BINS, calibration_error, error_of, reliability, wilson
+from shelfmatch.edge.metrics import RELIABILITY_BINS, calibration_error, error_of, reliability, wilson
 
 fixed = settings(derandomize=True, database=None, deadline=None)
 

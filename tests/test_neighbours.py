@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from shelfmatch.edge import CatalogError, Matcher
-from shelfmatch.edge.build import write_bundle
-from shelfmatch.edge.catalog import Product, product_of
-from shelfmatch.edge.cli import main
-from shelfmatch.edge.encoder import Encoder
-from shelfmatch.edge.neighbours import MAX_VIEWS, similar
+from shelfmatch.edge.build.build import write_bundle
+from shelfmatch.edge.catalog.catalog import Product, product_of
+from shelfmatch.edge.cli.app import main
+from shelfmatch.edge.encoders.encoder import Encoder
+from shelfmatch.edge.matching.similar import MAX_VIEWS, similar
 
 from .conftest import tile_photo
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from shelfmatch.edge import quality, rendered
-from shelfmatch.edge.image import Pixels
+from shelfmatch.edge.imaging import quality
+from shelfmatch.edge.imaging.image import Pixels
+from shelfmatch.edge.synthetic import products as rendered
 
 
 @pytest.fixture(scope="module")

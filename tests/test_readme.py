@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from shelfmatch.edge.cli import _parser
+from shelfmatch.edge.cli.app import _parser
 
 from .conftest import tile_photo, write_tiles
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from shelfmatch.edge import Encoder, Matcher, build_bundle
-from shelfmatch.edge.evaluation import Query, evaluate
-from shelfmatch.edge.measures import calibration_error
+from shelfmatch.edge.evaluation.evaluate import Query, evaluate
+from shelfmatch.edge.metrics import calibration_error
 
 V1 = "mobilenet_v1_1.0_224_quant_embedding_extractor.tflite"
 

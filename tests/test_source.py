@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from shelfmatch.edge import CatalogError, Matcher, add_to_bundle, build_bundle, remove_from_bundle
-from shelfmatch.edge.bundle import Bundle
-from shelfmatch.edge.catalog import Catalog
-from shelfmatch.edge.evaluation import Query, evaluate
-from shelfmatch.edge.source import read_rows, read_source
+from shelfmatch.edge.bundle.bundle import Bundle
+from shelfmatch.edge.catalog.catalog import Catalog
+from shelfmatch.edge.catalog.source import read_rows, read_source
+from shelfmatch.edge.evaluation.evaluate import Query, evaluate
 
 from .conftest import tile_photo
 

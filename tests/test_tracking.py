@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shelfmatch.edge import Matcher, build_bundle, rendered
-from shelfmatch.edge.image import Pixels
-from shelfmatch.edge.looking import judge
-from shelfmatch.edge.tracking import CORRELATION, MAX_FRAMES, WINDOW, Frame, Sameness, Tracker, log_odds, worth
+from shelfmatch.edge import Matcher, build_bundle
+from shelfmatch.edge.imaging.image import Pixels
+from shelfmatch.edge.matching.second_encoder import judge
+from shelfmatch.edge.matching.tracking import CORRELATION, MAX_FRAMES, WINDOW, Frame, Sameness, Tracker, log_odds, worth
+from shelfmatch.edge.synthetic import products as rendered
 
 from .conftest import tile_photo
 

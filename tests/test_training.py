@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'shelfmatch[train]'")
-from shelfmatch.edge import rendered  # noqa: E402
+from shelfmatch.edge.synthetic import products as rendered  # noqa: E402
 from shelfmatch.models import augment, lite2, losses, networks, pictures, pretrained  # noqa: E402
 
 MODELS = Path(__file__).resolve().parents[1] / "models"

@@ -22,19 +22,19 @@ from shelfmatch.edge import (
     build_bundle,
     remove_from_bundle,
 )
-from shelfmatch.edge.adapter import Adaptation
-from shelfmatch.edge.calibration import confidences_of, left_out_products
-from shelfmatch.edge.cascade import ALWAYS, Cascade, fused_rank
-from shelfmatch.edge.catalog import product_of
-from shelfmatch.edge.cli import main
-from shelfmatch.edge.decision import Decision
-from shelfmatch.edge.encoder import encoder_names
-from shelfmatch.edge.evaluation import Query, evaluate
-from shelfmatch.edge.fitting import Pictures
-from shelfmatch.edge.gallery import Gallery
-from shelfmatch.edge.index import VectorIndex
-from shelfmatch.edge.manifest import BUNDLE_VERSION, ONE_ENCODER_VERSION
-from shelfmatch.edge.pairing import _sure_from, pair
+from shelfmatch.edge.bundle.manifest import BUNDLE_VERSION, ONE_ENCODER_VERSION
+from shelfmatch.edge.catalog.catalog import product_of
+from shelfmatch.edge.cli.app import main
+from shelfmatch.edge.encoders.encoder import encoder_names
+from shelfmatch.edge.evaluation.evaluate import Query, evaluate
+from shelfmatch.edge.fitting.adapter_fit import Pictures
+from shelfmatch.edge.fitting.calibration import confidences_of, left_out_products
+from shelfmatch.edge.fitting.cascade_fit import _sure_from, pair
+from shelfmatch.edge.index.vector_index import VectorIndex
+from shelfmatch.edge.scoring.adapter import Adaptation
+from shelfmatch.edge.scoring.cascade import ALWAYS, Cascade, fused_rank
+from shelfmatch.edge.scoring.decision import Decision
+from shelfmatch.edge.scoring.gallery import Gallery
 
 from . import tiny_models
 from .conftest import tile_photo, write_tiles

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from shelfmatch.edge import Encoder
-from shelfmatch.edge.image import Pixels
-from shelfmatch.edge.views import (
+from shelfmatch.edge.imaging.image import Pixels
+from shelfmatch.edge.imaging.views import (
     MOST_VIEWS,
     PHOTO_VIEWS,
     packshot_mask,

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from shelfmatch.edge import CatalogError, Matcher, add_to_bundle, remove_from_bundle
-from shelfmatch.edge import words as word_search
-from shelfmatch.edge.catalog import Catalog, CatalogEditor
-from shelfmatch.edge.words import has_fts5, query_words, words_of
+from shelfmatch.edge.catalog import text_search as word_search
+from shelfmatch.edge.catalog.catalog import Catalog, CatalogEditor
+from shelfmatch.edge.catalog.text_search import has_fts5, query_words, words_of
 
 from .conftest import write_tiles
 
@@ -174,8 +174,8 @@ hook = kind(lambda database, error, api: library.sqlite3_drop_modules(ctypes.c_v
 library.sqlite3_auto_extension(hook)  # every connection from here on has no FTS5
 import json
 from pathlib import Path
-from shelfmatch.edge.catalog import Catalog, CatalogEditor
-from shelfmatch.edge.words import has_fts5
+from shelfmatch.edge.catalog.catalog import Catalog, CatalogEditor
+from shelfmatch.edge.catalog.text_search import has_fts5
 path = Path(sys.argv[2])
 answers = [has_fts5()]
 def ask(*texts):

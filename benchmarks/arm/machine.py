@@ -27,8 +27,9 @@ import emulation as emulated  # noqa: E402
 import reporting  # noqa: E402
 import shops  # noqa: E402
 
-from shelfmatch.edge import Encoder, rendered  # noqa: E402
-from shelfmatch.edge.encoder import DEFAULT_ENCODER  # noqa: E402
+from shelfmatch.edge import Encoder  # noqa: E402
+from shelfmatch.edge.encoders.encoder import DEFAULT_ENCODER  # noqa: E402
+from shelfmatch.edge.synthetic import products as rendered  # noqa: E402
 
 PEAK_BAR_MB = 100.0
 MEMORY_MB, CORES = 512, 2

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shelfmatch.edge import build
+from shelfmatch.edge.build import build
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from shelfmatch.edge import Matcher
-from shelfmatch.edge.image import decode, fit
+from shelfmatch.edge.imaging.image import decode, fit
 
 STAGES = ("decode", "preprocess", "encode", "search", "decide")
 WARM_UPS = 2

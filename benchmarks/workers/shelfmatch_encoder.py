@@ -11,7 +11,7 @@ from typing import Any
 
 from line_protocol import Stopwatch, serve
 
-from shelfmatch.edge.encoder import Encoder
+from shelfmatch.edge.encoders.encoder import Encoder
 
 
 def main() -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import device
-from .._terminal import DONE, NO, complain, print_json, progress_bar, quiet_native
-from ..encoder import DEFAULT_ENCODER, Encoder
+from ..encoders.encoder import DEFAULT_ENCODER, Encoder
 from ..errors import BenchError
 from ..files import check_can_write
+from ..terminal import DONE, NO, complain, print_json, progress_bar, quiet_native
 from .comparing import Comparison, check_result, compare_results
 from .page import figure_rows, write_page
 from .results import load_result, save_result

@@ -8,8 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from .. import report
 from ..files import write_atomic
+from ..pages import html as report
 from . import plots
 from .summary import late_share, quiet_p50_ms
 from .throttle import spoilt

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import device
-from ..encoder import DEFAULT_ENCODER
+from ..encoders.encoder import DEFAULT_ENCODER
 from ..errors import BenchError
 from . import summary
 from .board import ROOT, describe_board

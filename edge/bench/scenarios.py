@@ -15,8 +15,8 @@ from itertools import count, islice, pairwise
 from typing import Any
 
 from ..errors import ImageError
-from ..image import ImageSource, decode, fit
-from ..matcher import Matcher
+from ..imaging.image import ImageSource, decode, fit
+from ..matching.matcher import Matcher
 
 STAGES = ("decode", "preprocess", "encode", "search", "decide", "second_encoder", "look_again")
 BLOCK_S = 0.25

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import device
-from ..bundle import MANIFEST, Bundle
-from ..encoder import DEFAULT_ENCODER, Encoder, find_encoder, known_encoders
+from ..bundle.bundle import MANIFEST, Bundle
+from ..encoders.encoder import DEFAULT_ENCODER, Encoder, find_encoder, known_encoders
+from ..encoders.session import RUNTIMES
 from ..errors import BenchError, EncoderError, ShelfmatchError
 from ..files import check_can_write, shown_name
-from ..runtime import RUNTIMES
 from . import summary
 from .board import ROOT, describe_board
 from .process import usable_cores
@@ -269,11 +269,11 @@ def _variant_target(source: str, name: str, index: str, shown: Photos, folder: P
 
 def _with_index(bundle: Path, copy: Path, kind: str) -> Path:
     """A copy of a bundle whose references are searched in another way."""
-    from ..build import copied_catalog, finish_change, load_contents
-    from ..build_report import BuildReport
-    from ..bundle import BundleWriter
-    from ..decision import Decision
-    from ..index import VectorIndex
+    from ..build.build import copied_catalog, finish_change, load_contents
+    from ..build.report import BuildReport
+    from ..bundle.bundle import BundleWriter
+    from ..index.vector_index import VectorIndex
+    from ..scoring.decision import Decision
 
     shutil.copytree(bundle, copy)
     with BundleWriter(copy, existing=True) as writer:

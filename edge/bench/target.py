@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import rendered
-from .._terminal import complain
-from ..bundle import MANIFEST, Bundle
-from ..catalog import Product
-from ..encoder import Encoder, find_encoder
+from ..bundle.bundle import MANIFEST, Bundle
+from ..bundle.manifest import EncoderCard
+from ..catalog.catalog import Product
+from ..encoders.encoder import Encoder, find_encoder
 from ..errors import BenchError, EncoderError, ImageError
 from ..files import shown_name
-from ..image import FORMATS, decode, upright
-from ..manifest import EncoderCard
+from ..imaging.image import FORMATS, decode, upright
+from ..synthetic import products as rendered
+from ..terminal import complain
 from .board import describe_board
 
 MOST_PHOTOS = 64
@@ -194,7 +194,7 @@ def find_one(target: str | os.PathLike[str]) -> tuple[EncoderCard, Path]:
 def made_up_shop(path: Path, encoder: Encoder, photos: Photos, references: int, index: str = "auto") -> Path:
     """A bundle with 20 references a product, turned from the photos' embeddings as far as photos of a product differ. Raises
     BenchError if there is too little memory."""
-    from ..build import write_bundle
+    from ..build.build import write_bundle
 
     free, needed = describe_board()["available_bytes"], references * encoder.card.dimension * _BYTES_DRAWN
     if free is not None and needed > free:

@@ -36,7 +36,7 @@ def main(begun: float) -> None:
 
 def run_round(task: dict[str, Any], begun: float) -> dict[str, Any]:
     """Cold start, memory, and the slices of the task."""
-    from ..matcher import Matcher
+    from ..matching.matcher import Matcher
 
     imported = time.perf_counter()
     photos = _photos(task)

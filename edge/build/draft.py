@@ -1,0 +1,216 @@
+"""What a bundle holds for each encoder: the adapter fitted, references pruned and indexed, the decision calibrated.
+
+In memory only: `build` makes these out of photos, changes them, and writes them down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bundle.bundle import Bundle
+from ..catalog.catalog import PHOTO_BITS, product_of
+from ..catalog.source import CatalogSource
+from ..encoders.encoder import Encoder
+from ..errors import ImageError, VectorError
+from ..fitting.adapter_fit import Fit, fit, prototypes
+from ..fitting.calibration import (
+    HELD_OUT_STRETCH,
+    MIN_SAMPLES,
+    Samples,
+    calibrate,
+    confidences_of,
+    leave_one_out,
+    left_out_products,
+    settle,
+)
+from ..imaging.image import decode
+from ..imaging.image import fit as fit_to_card
+from ..imaging.views import photo_view
+from ..index._codes import Dtype
+from ..index.vector_index import VectorIndex, choose_kind
+from ..scoring.adapter import Adaptation, Adapter
+from ..scoring.cascade import Cascade
+from ..scoring.decision import Decision, Method, best_products, margin_of
+from ..scoring.gallery import Gallery
+from .enroll import Enrolled, Pruned, centered_on_packshots, counted, merge_prototypes, prune
+
+Adapt = Literal["auto", "on", "off"]
+
+_SYNTHETIC_PRODUCTS = 300
+
+
+@dataclass(slots=True)
+class Contents:
+    """What a bundle holds besides encoder and catalogue; `fit` with the held-out queries, where one was made just now, and whether
+    it has seen all products (`whole`)."""
+
+    index: VectorIndex
+    adaptation: Adaptation
+    adapter: Adapter | None = None
+    prototypes: VectorIndex | None = None
+    fit: Fit | None = None
+    whole: bool = True
+
+    @property
+    def gallery(self) -> Gallery:
+        """What queries are compared with."""
+        return Gallery(self.index, self.adapter, self.prototypes)
+
+
+def not_adapted(dimension: int, photos: int) -> Adaptation:
+    """What a bundle says of embeddings that are left as they are, as asked."""
+    return Adaptation("none", "max", "switched off", dimension, photos=photos)
+
+
+def compose(
+    enrolled: Enrolled,
+    *,
+    adapt: Adapt = "auto",
+    max_references: int = 0,
+    index: str = "auto",
+    dtype: Dtype = "i8",
+    keep: NDArray[np.bool_] | None = None,
+) -> tuple[Contents, NDArray[np.bool_], Pruned | None]:
+    """Fit the shop's adapter, prune, and index what is left: the contents, which (N,) references were kept, and what pruning
+    cost. `keep`: the references to keep, where another encoder has chosen them."""
+    dimension = enrolled.vectors.shape[1]
+    fitted, whole = None, True
+    if adapt != "off" and len(enrolled.ids):
+        pictures = enrolled.pictures(references=enrolled.references(max_references, keep))
+        whole = pictures.whole
+        fitted = fit(pictures, force=adapt == "on", views=enrolled.views.shape[1])
+    adapter = None if fitted is None else fitted.adapter
+    adaptation = not_adapted(dimension, len(enrolled.ids)) if fitted is None else fitted.adaptation
+    rows = enrolled.adapted(adapter)
+    pruned = None
+    if keep is None:
+        keep = np.ones(len(rows), bool)
+        if max_references:
+            keep, pruned = prune(enrolled.ids, rows, max_references)
+    built = VectorIndex(rows.shape[1], kind=choose_kind((int(keep.sum()), rows.shape[1]), index), dtype=dtype)
+    built.add(enrolled.ids[keep], rows[keep])
+    means = None
+    if adapter is not None and adaptation.scoring == "prototype":
+        products, vectors = prototypes(adapter, enrolled.pictures(most=len(enrolled.ids)))
+        means = VectorIndex.build(vectors, (products << PHOTO_BITS).astype(np.uint32), kind="exact", dtype=dtype)
+    return Contents(built, adaptation, adapter, means, fitted, whole), keep, pruned
+
+
+def compose_each(
+    every: Sequence[Enrolled], adapt: Adapt, max_references: int, index: str, dtype: Dtype
+) -> tuple[list[Contents], NDArray[np.bool_], Pruned | None]:
+    """As `compose`, for each encoder: all keep the references that the first one does."""
+    first, keep, pruned = compose(every[0], adapt=adapt, max_references=max_references, index=index, dtype=dtype)
+    others = [compose(one, adapt=adapt, index=index, dtype=dtype, keep=keep)[0] for one in every[1:]]
+    return [first, *others], keep, pruned
+
+
+def decide_pair(
+    every: Sequence[Enrolled], contents: Sequence[Contents], false_accept: float
+) -> tuple[Cascade, Decision]:
+    """When the second of two encoders looks, and the decision; from photos that are held out for both at once."""
+    from ..fitting.cascade_fit import pair
+
+    galleries = (contents[0].gallery, contents[1].gallery)
+    references = counted(contents[0].index.ids)
+    pictures = [one.pictures(references=references) for one in every]
+    return pair(
+        (pictures[0], pictures[1]),
+        (contents[0].adaptation, contents[1].adaptation),
+        false_accept,
+        None if pictures[0].whole else galleries,
+    )
+
+
+def extend(contents: Contents, enrolled: Enrolled, pruned: Mapping[int, int]) -> None:
+    """More references, and what they change in their products' prototypes; `pruned`: product → how many photos besides its
+    references are in that already."""
+    if not len(enrolled.ids):
+        return
+    if contents.adapter is not None:
+        contents.adapter = centered_on_packshots(contents.adapter, enrolled)
+    before = product_of(contents.index.ids)
+    contents.index.add(enrolled.ids, enrolled.adapted(contents.adapter))
+    if contents.prototypes is not None and contents.adapter is not None:
+        products, means = prototypes(contents.adapter, enrolled.pictures(most=len(enrolled.ids)))
+        had = np.array([(before == product).sum() + pruned.get(int(product), 0) for product in products])
+        added = np.array([(product_of(enrolled.ids) == product).sum() for product in products])
+        merge_prototypes(contents.prototypes, products, means, had, added)
+
+
+def remove(contents: Contents, ids: NDArray[np.uint32]) -> None:
+    """References leave; products without any leave the prototypes."""
+    contents.index.remove(ids)
+    if contents.prototypes is not None:
+        left = np.unique(product_of(contents.index.ids)) << np.uint32(PHOTO_BITS)
+        contents.prototypes.remove(np.setdiff1d(contents.prototypes.ids, left))
+
+
+def decide(contents: Contents, false_accept: float) -> Decision | None:
+    """From the queries that the fit held out: the honest ones, where there are enough. Held out from a part of the products, they
+    miss the nearest strangers of the whole, by which the threshold is set then."""
+    fitted = contents.fit
+    if fitted is None or len(fitted.known) < MIN_SAMPLES or len(fitted.unknown) < MIN_SAMPLES:
+        return None
+    method: Method = "held-out" if fitted.by_photo else "synthetic-views"
+    decision = calibrate(fitted.known, fitted.unknown, false_accept, method, stretch=HELD_OUT_STRETCH)
+    if contents.whole:
+        return decision
+    known = confidences_of(decision, fitted.known)
+    unknown = confidences_of(decision, left_out_products([contents.gallery]))
+    return settle(decision, known, fitted.known.right, unknown)
+
+
+def decided_alone(contents: Contents, false_accept: float, catalogue: CatalogSource, encoder: Encoder) -> Decision:
+    """A bundle's with one encoder: from held-out queries, else from photos left out one by one, else from views made for it."""
+    decided = decide(contents, false_accept)
+    if decided is not None:
+        return decided
+    known, unknown = leave_one_out(contents.index)
+    if len(known) >= MIN_SAMPLES or contents.adapter is not None:
+        return calibrate(known, unknown, false_accept, "leave-one-out")
+    return calibrate(*_synthetic_samples(contents.index, catalogue, encoder), false_accept, "synthetic-views")
+
+
+def _synthetic_samples(index: VectorIndex, catalogue: CatalogSource, encoder: Encoder) -> tuple[Samples, Samples]:
+    """Known and unknown queries from synthetic views of the photos, for shops with one photo a product."""
+    first = {photo.sku: photo for photo in reversed(catalogue.photos)}
+    photos = [first[sku] for sku in list(first)[:: max(1, len(first) // _SYNTHETIC_PRODUCTS)]]
+    rows: dict[bool, list[tuple[float, float, float, bool]]] = {True: [], False: []}
+    for number, photo in enumerate(photos):
+        try:
+            pixels = fit_to_card(decode(photo.path, encoder.card), encoder.card, encoder.resizer)
+            own = int(product_of(index.search(encoder.embed_pixels(pixels), 1)[0][0])[0])
+            view = encoder.embed_pixels(photo_view(pixels, seed=number))
+        except (ImageError, VectorError):
+            continue
+        ids, scores = index.search(view, 64)
+        ranked = best_products(ids[0], scores[0])
+        others = [hit for hit in ranked if hit[0] != own]
+        for is_known, hits in ((True, ranked), (False, others)):
+            if hits:
+                rival = hits[1][1] if len(hits) > 1 else None
+                rows[is_known].append((hits[0][1], margin_of(hits[0][1], rival), 1, is_known and hits[0][0] == own))
+
+    def samples(of: list[tuple[float, float, float, bool]]) -> Samples:
+        table = np.array(of, float).reshape(-1, 4)
+        return Samples(table[:, 0], table[:, 1], table[:, 2], table[:, 3].astype(bool))
+
+    return samples(rows[True]), samples(rows[False])
+
+
+def recalibrated(contents: Contents, current: Bundle) -> Decision:
+    """Fit again after a change where the embedding is plain; what was fitted on held-out photos, or where photos are too few,
+    stays: the fit's own photos would be found too well by it."""
+    before = Decision.from_dict(current.manifest.decision)
+    if contents.adapter is not None or before.method == "held-out":
+        return before
+    known, unknown = leave_one_out(contents.index)
+    if len(known) < MIN_SAMPLES or len(unknown) < MIN_SAMPLES:
+        return before
+    return calibrate(known, unknown, before.target_false_accept_rate, "leave-one-out")

@@ -1,0 +1,143 @@
+"""Thousands of photos → embeddings: several threads, each with its own interpreter; what was embedded once is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..catalog.source import SourcePhoto
+from ..encoders.encoder import Encoder, Vector
+from ..errors import CatalogError, ImageError, VectorError
+from ..imaging.image import decode, fit, read_photo
+from ..imaging.views import packshot_mask, views_of
+from ..threads import in_order
+
+_COMMIT_EVERY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Embeddings of one picture: the photo's own (D,), and (V, D) of synthetic views of it. `is_packshot`: a product cut out on
+    a plain background."""
+
+    vector: Vector
+    views: Vector
+    is_packshot: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedPhoto:
+    """A source photo with its embeddings, or with the reason why it has none."""
+
+    photo: SourcePhoto
+    sha256: bytes = b""
+    embedded: Embedded | None = None
+    problem: str = ""
+
+
+class EmbeddingCache:
+    """Embeddings by photo content, in a SQLite file; of one encoder, card and resizer only.
+
+    Committed every two seconds: an interrupted build repeats at most those.
+    """
+
+    def __init__(self, path: Path, encoder: Encoder) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(path, check_same_thread=False)
+        try:
+            self._open(encoder)
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            raise CatalogError(
+                f"the embedding cache {path} can't be used ({error}); delete it and build again"
+            ) from error
+        self._committed = time.monotonic()
+
+    def _open(self, encoder: Encoder) -> None:
+        self._connection.executescript(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
+            "CREATE TABLE IF NOT EXISTS embedded (key BLOB, photo_sha256 BLOB, views INTEGER, is_packshot INTEGER, "
+            "vectors BLOB, PRIMARY KEY (key, photo_sha256));"
+        )
+        made_by = json.dumps([encoder.card.to_dict(), encoder.resizer], sort_keys=True)
+        self._key = hashlib.sha256(made_by.encode()).digest()[:16]
+        self._dimension = encoder.card.dimension
+
+    def get(self, photo_sha256: bytes, views: int) -> Embedded | None:
+        """The embeddings of a photo's content with at least so many views, None if there are none yet. From any thread."""
+        with self._lock:
+            row = self._connection.execute(
+                "SELECT views, is_packshot, vectors FROM embedded WHERE key = ? AND photo_sha256 = ? AND views >= ?",
+                (self._key, photo_sha256, views),
+            ).fetchone()
+        if row is None or len(row[2]) != 4 * self._dimension * (1 + row[0]):
+            return None
+        rows = np.frombuffer(row[2], "<f4").astype(np.float32).reshape(-1, self._dimension)
+        return Embedded(rows[0], rows[1 : 1 + views], bool(row[1]))
+
+    def put(self, photo_sha256: bytes, embedded: Embedded) -> None:
+        """Keep embeddings."""
+        rows = np.concatenate([embedded.vector[np.newaxis], embedded.views]).astype("<f4")
+        with self._lock:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO embedded VALUES (?, ?, ?, ?, ?)",
+                (self._key, photo_sha256, len(embedded.views), int(embedded.is_packshot), rows.tobytes()),
+            )
+            if time.monotonic() - self._committed > _COMMIT_EVERY_S:
+                self._connection.commit()
+                self._committed = time.monotonic()
+
+    def close(self) -> None:
+        """Commit and close; a file without an embedding goes."""
+        with self._lock:
+            self._connection.commit()
+            empty = self._connection.execute("SELECT 1 FROM embedded LIMIT 1").fetchone() is None
+            self._connection.close()
+        if empty:
+            self._path.unlink(missing_ok=True)
+
+
+def embed_photos(
+    photos: Sequence[SourcePhoto], encoder: Encoder, cache: EmbeddingCache, workers: int, views: int = 0
+) -> Iterator[EmbeddedPhoto]:
+    """Embed photos in order, `workers` at a time, each with so many views. Those that can't be read come with the reason;
+    nothing is raised for them."""
+
+    def one(photo: SourcePhoto) -> tuple[EmbeddedPhoto, bool]:
+        try:
+            data = read_photo(photo.path)
+            digest = hashlib.sha256(data).digest()
+            kept = cache.get(digest, views)
+            embedded = kept or _embed(data, encoder, views)
+        except (ImageError, VectorError) as error:
+            # The message names the bytes; the report names the photo.
+            return EmbeddedPhoto(photo, problem=str(error).replace(str(photo.path), photo.label)), True
+        return EmbeddedPhoto(photo, digest, embedded), kept is not None
+
+    for done, is_kept in in_order(one, photos, workers, ahead=8 * workers):
+        if done.embedded is not None and not is_kept:
+            cache.put(done.sha256, done.embedded)
+        yield done
+
+
+def _embed(data: bytes, encoder: Encoder, views: int) -> Embedded:
+    card = encoder.card
+    pixels = fit(decode(data, card), card, encoder.resizer)
+    vector = encoder.embed_pixels(pixels)
+    mask = packshot_mask(pixels)
+    rows = np.empty((views, card.dimension), np.float32)
+    for number, view in enumerate(views_of(pixels, mask, views)):
+        try:
+            rows[number] = encoder.embed_pixels(view)
+        except VectorError:  # a view may show what says nothing, where the photo did say something
+            rows[number] = vector
+    return Embedded(vector, rows, mask is not None)

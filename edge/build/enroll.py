@@ -1,0 +1,264 @@
+"""A source's photos on their way into a bundle: embedded, entered into the catalogue, adapted, pruned, indexed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bundle.bundle import BundleWriter
+from ..catalog.catalog import PHOTO_BITS, CatalogEditor, product_of
+from ..catalog.source import CatalogSource
+from ..encoders.encoder import Encoder
+from ..fitting.adapter_fit import FEWEST_PHOTOS, MAX_PHOTOS, MIN_PACKSHOTS, Pictures
+from ..fitting.calibration import MAX_SAMPLES, evenly
+from ..index.vector_index import VectorIndex
+from ..scoring.adapter import Adapter, Floats
+from .embed_photos import Embedded, EmbeddedPhoto, EmbeddingCache, embed_photos
+
+if TYPE_CHECKING:
+    from .report import BuildReport
+
+Progress = Callable[[Iterator[EmbeddedPhoto], int], Iterable[EmbeddedPhoto]]
+"""Wraps the stream of embedded photos, told how many will come: a progress bar, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What `max_references` took away: `removed` references. Of the removed photos, at most 2,000 of them and evenly spread, what
+    part found its own product among all the other references (`recall_before`), and what part finds it among those that were
+    kept (`recall_after`)."""
+
+    removed: int
+    recall_before: float
+    recall_after: float
+
+
+def enroll(
+    writer: BundleWriter,
+    editor: CatalogEditor,
+    catalogue: CatalogSource,
+    encoders: Sequence[Encoder],
+    *,
+    workers: int,
+    views: int,
+    report: BuildReport,
+    progress: Progress | None,
+) -> Iterator[tuple[int, tuple[Embedded, ...]]]:
+    """(reference id, embeddings by each encoder) of a source's photos as they are entered into the catalogue, in the source's
+    order. A photo that one of the encoders can't use isn't entered."""
+    names = ("embeddings.sqlite", "embeddings2.sqlite")  # a file each: SQLite has one writer at a time
+    caches = [
+        EmbeddingCache(writer.work_folder() / name, encoder) for name, encoder in zip(names, encoders, strict=False)
+    ]
+    seen: dict[tuple[str, bytes], str] = {}
+    owner: dict[bytes, tuple[str, str]] = {}
+    for sku, label, digest in editor.photos():
+        seen[sku, digest] = label
+        owner.setdefault(digest, (sku, label))
+    try:
+        streams = [
+            embed_photos(catalogue.photos, encoder, cache, workers, views)
+            for encoder, cache in zip(encoders, caches, strict=True)
+        ]
+        counted = progress(streams[0], len(catalogue.photos)) if progress is not None else streams[0]
+        for looks in zip(counted, *streams[1:], strict=True):
+            done, photo, problem = looks[0], looks[0].photo, _problem_of(looks)
+            embedded = tuple(one.embedded for one in looks if one.embedded is not None)
+            if problem:
+                report.unreadable.append((photo.label, problem))
+                continue
+            product_id = editor.put_product(photo.sku, catalogue.attributes.get(photo.sku, {}))
+            twin = seen.get((photo.sku, done.sha256))
+            if twin is not None:
+                report.duplicates.append((photo.label, f"the same file as {twin}"))
+                continue
+            other_sku, other = owner.setdefault(done.sha256, (photo.sku, photo.label))
+            if other_sku != photo.sku:
+                reason = f"the same file as {other} of {other_sku}; kept for both, they can't be told apart"
+                report.duplicates.append((photo.label, reason))
+            seen[photo.sku, done.sha256] = photo.label
+            report.references += 1
+            yield editor.add_reference(product_id, photo.label, done.sha256), embedded
+    finally:
+        for cache in caches:
+            cache.close()
+    report.without_photos = [sku for sku in catalogue.skus() if editor.product_id(sku) is None]
+
+
+def _problem_of(seen: Sequence[EmbeddedPhoto]) -> str:
+    """Why a photo can't be entered, "" where each encoder has embedded the same bytes."""
+    for one in seen:
+        if one.embedded is None:
+            return one.problem
+    changed = any(one.sha256 != seen[0].sha256 for one in seen)
+    return f"{seen[0].photo.label} changed while it was read" if changed else ""
+
+
+@dataclass(slots=True)
+class Enrolled:
+    """Photos that were enrolled: `ids` (N,) uint32 of their references, their own embeddings `vectors` (N, D) float32, those of
+    their `views` (N, V, D), and which are packshots (N,)."""
+
+    ids: NDArray[np.uint32]
+    vectors: Floats
+    views: Floats
+    is_packshot: NDArray[np.bool_]
+
+    @classmethod
+    def collect(cls, rows: Iterable[tuple[int, Embedded]], dimension: int, most: int) -> Enrolled:
+        """From a stream of at most `most` photos of one encoder."""
+        (one,) = cls.collect_each(((number, (embedded,)) for number, embedded in rows), (dimension,), most)
+        return one
+
+    @classmethod
+    def collect_each(
+        cls, rows: Iterable[tuple[int, Sequence[Embedded]]], dimensions: Sequence[int], most: int
+    ) -> list[Enrolled]:
+        """One for each encoder, straight into its array: beside a list, 100,000 photos would be in memory twice."""
+        made = [
+            cls(
+                np.empty(most, np.uint32),
+                np.empty((most, dimension), np.float32),
+                np.empty((most, 0, dimension), np.float32),
+                np.zeros(most, bool),
+            )
+            for dimension in dimensions
+        ]
+        count = 0
+        for reference_id, embeddings in rows:
+            for one, embedded in zip(made, embeddings, strict=True):
+                if not count:
+                    one.views = np.empty((most, *embedded.views.shape), np.float32)
+                one.ids[count], one.is_packshot[count] = reference_id, embedded.is_packshot
+                one.vectors[count], one.views[count] = embedded.vector, embedded.views
+            count += 1
+        return [cls(one.ids[:count], one.vectors[:count], one.views[:count], one.is_packshot[:count]) for one in made]
+
+    @classmethod
+    def of_vectors(cls, ids: NDArray[np.uint32], vectors: Floats) -> Enrolled:
+        """Photos of which only the embeddings are known."""
+        return cls(ids, vectors, np.empty((len(ids), 0, vectors.shape[1]), np.float32), np.zeros(len(ids), bool))
+
+    def pictures(self, most: int | None = None, references: Mapping[int, int] | None = None) -> Pictures:
+        """Photos and views side by side, of at most so many photos (default: MAX_PHOTOS), see `_spread`; `references` as in
+        `Pictures`."""
+        most = MAX_PHOTOS if most is None else most
+        rows = np.arange(len(self.ids))
+        if len(rows) > most:
+            rows = _spread(product_of(self.ids), most)
+            if references is None:
+                references = counted(self.ids)
+        count = self.views.shape[1]
+        if not count and len(rows) == len(self.ids):  # no copy of what may be a large shop
+            owners = product_of(self.ids).astype(np.int64)
+            return Pictures(self.vectors, owners, rows, np.zeros(len(rows), bool), self.is_packshot, references)
+        shots = self.is_packshot[rows]
+        return Pictures(
+            np.concatenate([self.vectors[rows], self.views[rows].reshape(-1, self.vectors.shape[1])]),
+            np.concatenate([product_of(self.ids[rows]), np.repeat(product_of(self.ids[rows]), count)]).astype(np.int64),
+            np.concatenate([rows, np.repeat(rows, count)]),
+            np.repeat([False, True], [len(rows), len(rows) * count]),
+            np.concatenate([shots, np.zeros(len(rows) * count, bool)]),  # a packshot's views look like photos
+            references,
+        )
+
+    def references(self, most: int = 0, keep: NDArray[np.bool_] | None = None) -> dict[int, int]:
+        """Product → how many of these photos it will have in the index: those in `keep` (N,), at most so many (0: all)."""
+        counts = counted(self.ids if keep is None else self.ids[keep])
+        return {product: min(count, most) for product, count in counts.items()} if most else counts
+
+    def adapted(self, adapter: Adapter | None) -> Floats:
+        """(N, d) vectors for the index."""
+        return self.vectors if adapter is None else adapter.apply(self.vectors, self.is_packshot)
+
+
+def counted(ids: NDArray[np.uint32]) -> dict[int, int]:
+    """Product → how many of these (N,) references it has."""
+    products, counts = np.unique(product_of(ids), return_counts=True)
+    return dict(zip(products.tolist(), counts.tolist(), strict=True))
+
+
+def _spread(products: NDArray[np.uint32], most: int) -> NDArray[np.intp]:
+    """At most so many rows of (N,) products, evenly spread over each product's: as many of each as can be had of all, and where
+    that were fewer than FEWEST_PHOTOS, so many of a part of the products, evenly spread."""
+    _, counts = np.unique(products, return_counts=True)
+    share = FEWEST_PHOTOS
+    while np.minimum(counts, share + 1).sum() <= most:
+        share += 1
+    taken = np.minimum(counts, share)
+    step = -(-int(taken.sum()) // most)
+    order = np.argsort(products, kind="stable")
+    starts = np.cumsum(counts) - counts
+    chosen = [
+        order[start + np.linspace(0, count - 1, take).astype(np.intp)]
+        for start, count, take in zip(starts[::step], counts[::step], taken[::step], strict=True)
+    ]
+    return np.sort(np.concatenate(chosen))
+
+
+def centered_on_packshots(adapter: Adapter, enrolled: Enrolled) -> Adapter:
+    """The adapter with the packshots' own mean, learnt now, if the shop had none when it was fitted and enough come now."""
+    shots = enrolled.vectors[enrolled.is_packshot]
+    if len(shots) < MIN_PACKSHOTS or not np.array_equal(adapter.mean, adapter.packshot_mean):
+        return adapter
+    return replace(adapter, packshot_mean=shots.mean(axis=0))
+
+
+def merge_prototypes(
+    old: VectorIndex, products: NDArray[np.int64], means: Floats, before: NDArray[np.intp], added: NDArray[np.intp]
+) -> None:
+    """Put more photos into prototypes: (P, d) `means` of `added` (P,) photos each, of products that had `before` (P,)."""
+    ids = (products << PHOTO_BITS).astype(np.uint32)
+    known = np.isin(ids, old.ids)
+    joined = means * added[:, np.newaxis].astype(np.float32)
+    if known.any():
+        places = {int(one): place for place, one in enumerate(old.ids.tolist())}
+        own = old.vectors(np.array([places[int(one)] for one in ids[known]], np.intp))
+        joined[known] += own * before[known, np.newaxis].astype(np.float32)
+    old.replace(ids, joined)
+
+
+def prune(ids: NDArray[np.uint32], rows: Floats, most: int) -> tuple[NDArray[np.bool_], Pruned | None]:
+    """Which of the (N, d) references to keep, at most `most` a product, and what that costs (None where nothing goes).
+
+    A product keeps its most central reference, then each time the one farthest from those kept: what is near a kept one adds
+    nothing (Gonzalez 1985, "Clustering to minimize the maximum intercluster distance").
+    """
+    keep = np.ones(len(ids), bool)
+    products = product_of(ids)
+    for product in np.unique(products):
+        own = np.flatnonzero(products == product)
+        if len(own) <= most:
+            continue
+        likeness = rows[own] @ rows[own].T
+        chosen = [int(likeness.sum(axis=1).argmax())]
+        nearest = likeness[chosen[0]].copy()
+        while len(chosen) < most:
+            nearest[chosen] = np.inf
+            chosen.append(int(nearest.argmin()))
+            nearest = np.maximum(nearest, likeness[chosen[-1]])
+        keep[own] = False
+        keep[own[chosen]] = True
+    if keep.all():
+        return keep, None
+    gone = np.flatnonzero(~keep)
+    # Of 100,000 references all that go would be compared with all for minutes.
+    asked = gone[evenly(len(gone), MAX_SAMPLES)]
+    return keep, Pruned(len(gone), _found(rows, products, asked, None), _found(rows, products, asked, keep))
+
+
+def _found(rows: Floats, products: NDArray[Any], asked: NDArray[np.intp], keep: NDArray[np.bool_] | None) -> float:
+    """The share of rows whose nearest other row, among the kept ones, is of their product."""
+    right = 0
+    for start in range(0, len(asked), 256):
+        part = asked[start : start + 256]
+        scores = rows[part] @ rows.T
+        scores[np.arange(len(part)), part] = -np.inf
+        if keep is not None:
+            scores[:, ~keep] = -np.inf
+        right += int((products[scores.argmax(axis=1)] == products[part]).sum())
+    return right / len(asked)

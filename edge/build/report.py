@@ -1,0 +1,55 @@
+"""What became of a catalogue's photos: the answer of `build`, `add` and `remove`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..bundle.manifest import IndexRecord
+from ..scoring.adapter import Adaptation
+from ..scoring.cascade import Cascade
+from ..scoring.decision import Decision
+from .enroll import Pruned
+
+
+@dataclass(slots=True)
+class BuildReport:
+    """What became of the photos. `unreadable` and `duplicates` list (label, reason)."""
+
+    products: int = 0
+    references: int = 0
+    photos: int = 0
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    duplicates: list[tuple[str, str]] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    without_photos: list[str] = field(default_factory=list)
+    removed: int = 0
+    seconds: float = 0.0
+    decision: Decision | None = None
+    adaptation: Adaptation | None = None
+    pruned: Pruned | None = None
+    index: IndexRecord | None = None
+    cascade: Cascade | None = None
+    encoder: str = ""
+    size_bytes: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of `build --json`."""
+        return {
+            "products": self.products,
+            "references": self.references,
+            "photos": self.photos,
+            "unreadable": [{"image": label, "message": reason} for label, reason in self.unreadable],
+            "duplicates": [{"image": label, "message": reason} for label, reason in self.duplicates],
+            "ignored": self.ignored,
+            "without_photos": self.without_photos,
+            "removed": self.removed,
+            "seconds": round(self.seconds, 3),
+            "encoder": self.encoder,
+            "index": None if self.index is None else {"kind": self.index.kind, "dtype": self.index.dtype},
+            "decision": None if self.decision is None else self.decision.to_dict(),
+            "adaptation": None if self.adaptation is None else self.adaptation.to_dict(),
+            "pruned": None if self.pruned is None else asdict(self.pruned),
+            "size_bytes": self.size_bytes,
+            **({} if self.cascade is None else {"cascade": self.cascade.to_dict()}),
+        }

@@ -1,0 +1,1 @@
+"""Products: where they come from, their attributes in SQLite, filters and text search."""

@@ -1,0 +1,1 @@
+"""Encoders: their cards, the runtimes that run them, photo to unit vector."""

@@ -1,0 +1,367 @@
+"""Photo → unit vector: an encoder file, its card, and the preprocessing that belongs to it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bundle.manifest import EncoderCard, Quantization
+from ..errors import EncoderError, VectorError
+from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, Pixels, Resizer, decode, fit, resizer_in_use
+from .session import RUNTIMES, Session, SessionPool, choose_runtime, open_session
+
+Vector: TypeAlias = NDArray[np.float32]
+EncoderNames: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+"""One encoder, or two: names, files or cards; in text with a comma between them."""
+
+DEFAULT_ENCODER = "shelfmatch-cnn"
+_NO_CARDS = ("known_encoders.json", "measured.json", "report.json", ".recipe.json")
+"""Records of other kinds that lie beside cards, by how their names end."""
+_BATCH = 16
+"""Pictures a run: more is no faster on two cores, and a batch of inner layers must fit a small board's memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """One photo's embedding, (D,) float32 of unit norm, and what its stages took in milliseconds."""
+
+    vector: Vector
+    decode_ms: float
+    preprocess_ms: float
+    encode_ms: float
+
+
+class Encoder:
+    """Turns photos into unit vectors. Safe to share between threads: each call borrows an interpreter of the pool.
+
+    `threads` is per interpreter, `sessions` how many interpreters there may be. Raises EncoderError if the file is not the
+    card's, RuntimeUnavailable if nothing here runs it.
+    """
+
+    def __init__(
+        self,
+        card: EncoderCard,
+        model: bytes,
+        *,
+        threads: int = 1,
+        sessions: int = 1,
+        runtime: str = "auto",
+        resizer: str = "auto",
+    ) -> None:
+        digest = hashlib.sha256(model).hexdigest()
+        if digest != card.sha256:
+            raise EncoderError(
+                f"encoder {card.file} has sha256 {digest[:12]}…, its card says {card.sha256[:12]}…; they don't belong together"
+            )
+        self.card = card
+        self.model = model
+        self.resizer: Resizer = resizer_in_use(resizer)
+        self.runtime = chosen = choose_runtime(card.format, runtime)
+        self._tables = _lookup_tables(card)
+        # Not self.runtime: in a circle, the model and its interpreters would stay until the garbage collector comes by.
+        self._pool = SessionPool(lambda: _checked_session(open_session(chosen, model, threads), card), sessions)
+
+    @classmethod
+    def load(cls, source: str | os.PathLike[str], **settings: Any) -> Encoder:
+        """By name ("shelfmatch-cnn"), by file (.tflite, .onnx) or by card (.json). `settings` as for the class.
+
+        A bare file gets its card from the file of the same name ending in .json, or by inspection where that is certain;
+        otherwise CardRequired shows the card to write.
+        """
+        card, path = find_encoder(source, runtime=str(settings.get("runtime", "auto")))
+        return cls(card, path.read_bytes(), **settings)
+
+    def prepare(self) -> None:
+        """Open the first session now rather than with the first photo."""
+        with self._pool.borrow():
+            pass
+
+    def warm_up(self) -> None:
+        """Open a session and run it once on grey, so that the first photo doesn't pay for it."""
+        self.embed_pixels(np.full((self.card.height, self.card.width, 3), 128, np.uint8), check=False)
+
+    def embed(self, *sources: ImageSource, limits: Limits = DEFAULT_LIMITS) -> Vector:
+        """Photos as (N, D) float32 unit vectors. Raises ImageError for the first that can't be read."""
+        rows = [self.embed_timed(source, limits).vector for source in sources]
+        return np.stack(rows) if rows else np.empty((0, self.card.dimension), np.float32)
+
+    def embed_timed(self, source: ImageSource, limits: Limits = DEFAULT_LIMITS) -> Embedding:
+        """One photo, stage by stage."""
+        start = time.perf_counter()
+        decoded = decode(source, self.card, limits)
+        after_decode = time.perf_counter()
+        value = self._input(fit(decoded, self.card, self.resizer))
+        after_fit = time.perf_counter()
+        vector = self._run(value, check=True)
+        end = time.perf_counter()
+        return Embedding(
+            vector, (after_decode - start) * 1e3, (after_fit - after_decode) * 1e3, (end - after_fit) * 1e3
+        )
+
+    def embed_pixels(self, pixels: Pixels, *, check: bool = True) -> Vector:
+        """(H, W, 3) uint8 RGB of exactly the card's size as a (D,) float32 unit vector.
+
+        Raises VectorError when the network's output has no direction (all zero, NaN or infinite).
+        """
+        return self._run(self._input(pixels), check=check)
+
+    def _run(self, value: NDArray[Any], *, check: bool) -> Vector:
+        """The network's input tensor as a unit vector."""
+        with self._pool.borrow() as session:
+            raw = session.run(value, self.card.output_name)
+        vector: Vector = raw.reshape(-1).astype(np.float32, copy=False)
+        quantization = self.card.output_quantization
+        if quantization is not None:
+            vector = (vector - np.float32(quantization.zero_point)) * np.float32(quantization.scale)
+        norm = math.sqrt(vector.dot(vector))
+        if 0 < norm < math.inf:
+            return vector / np.float32(norm)
+        if check:
+            raise VectorError(
+                f"encoder {self.card.name} gave an embedding of norm {norm} for this photo; it says nothing"
+            )
+        return vector
+
+    def embed_batch(self, pictures: Sequence[Pixels]) -> Vector:
+        """Pictures as for `embed_pixels`, as (N, D) float32: unit vectors, zeros where the network's output has no direction.
+
+        In one run where the network's batch size is free (.onnx), else one by one: LiteRT gains nothing from batches.
+        """
+        card = self.card
+        with self._pool.borrow() as session:
+            # LiteRT says -1 of a free batch, too, and takes one picture all the same.
+            step = _BATCH if card.format == "onnx" and session.inputs[0].shape[0] == -1 else 1
+            parts = [
+                session.run(np.concatenate([self._input(p) for p in pictures[first : first + step]]), card.output_name)
+                for first in range(0, len(pictures), step)
+            ]
+        rows = (
+            np.concatenate([part.reshape(-1, card.dimension) for part in parts])
+            if parts
+            else np.empty((0, card.dimension))
+        )
+        vectors = rows.astype(np.float32)
+        if card.output_quantization is not None:
+            vectors = (vectors - np.float32(card.output_quantization.zero_point)) * np.float32(
+                card.output_quantization.scale
+            )
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        sound = (norms > 0) & np.isfinite(norms)
+        return np.where(sound, vectors / np.where(sound, norms, 1), 0).astype(np.float32)
+
+    def _input(self, pixels: Pixels) -> NDArray[Any]:
+        """Pixels as the network's input tensor, batch of one."""
+        card = self.card
+        if pixels.shape != (card.height, card.width, 3) or pixels.dtype != np.uint8:
+            raise EncoderError(
+                f"pixels {pixels.shape} {pixels.dtype} arrived; expected ({card.height}, {card.width}, 3) uint8"
+            )
+        if card.color_order == "BGR":
+            pixels = pixels[:, :, ::-1]
+        value: NDArray[Any] = pixels
+        if self._tables is not None:
+            value = np.empty(pixels.shape, self._tables.dtype)
+            for channel in range(3):
+                value[:, :, channel] = self._tables[channel][pixels[:, :, channel]]
+        if card.layout == "NCHW":
+            value = value.transpose(2, 0, 1)
+        return np.ascontiguousarray(value)[np.newaxis]
+
+
+def _lookup_tables(card: EncoderCard) -> NDArray[Any] | None:
+    """(3, 256) input values for each pixel value and channel; None where the pixels go in as they are.
+
+    256 values a channel make every normalization and quantization exact and one look-up a pixel.
+    """
+    levels = np.arange(256, dtype=np.float64)
+    if card.mean is None or card.std is None:
+        if card.input_dtype == "uint8":
+            return None
+        real = np.tile(levels - (128 if card.input_dtype == "int8" else 0), (3, 1))
+        return real.astype(card.input_dtype)
+    real = (levels[np.newaxis] - np.array(card.mean)[:, np.newaxis]) / np.array(card.std)[:, np.newaxis]
+    if card.color_order == "BGR":
+        real = real[::-1]
+    if card.input_dtype == "float32" or card.input_quantization is None:
+        return np.asarray(real, np.float32)
+    stored = np.rint(real / card.input_quantization.scale) + card.input_quantization.zero_point
+    limits = np.iinfo(card.input_dtype)
+    table: NDArray[Any] = stored.clip(limits.min, limits.max).astype(card.input_dtype)
+    identity = card.input_dtype == "uint8" and bool((table == levels.astype(np.uint8)).all())
+    return None if identity else table
+
+
+def _checked_session(session: Session, card: EncoderCard) -> Session:
+    """Hold the loaded file against its card. Raises EncoderError that names the first difference."""
+    tensor = session.inputs[0] if session.inputs else None
+    size = (card.height, card.width, 3) if card.layout == "NHWC" else (3, card.height, card.width)
+    if (
+        len(session.inputs) != 1
+        or tensor is None
+        or not _fits(tensor.shape, (1, *size))
+        or tensor.dtype != card.input_dtype
+    ):
+        found = ", ".join(f"{info.dtype} {list(info.shape)}" for info in session.inputs) or "none"
+        raise EncoderError(
+            f"encoder {card.file} takes {found}; its card says one input of {card.input_dtype} {[1, *size]}"
+        )
+    for output in session.outputs:
+        if output.name == card.output_name:
+            break
+    else:
+        names = ", ".join(info.name for info in session.outputs)
+        raise EncoderError(f"encoder {card.file} has no output {card.output_name!r}; it has {names}")
+    elements = int(np.prod([n for n in output.shape if n > 0]))
+    if elements != card.dimension or output.dtype != card.output_dtype:
+        raise EncoderError(
+            f"encoder {card.file} gives {output.dtype} {list(output.shape)}; "
+            f"its card says {card.output_dtype} with {card.dimension} elements"
+        )
+    for name, info, said in (
+        ("input", tensor, card.input_quantization),
+        ("output", output, card.output_quantization),
+    ):
+        found_in_file = info.quantization
+        if found_in_file is not None and said is not None and not _same_quantization(found_in_file, said):
+            raise EncoderError(
+                f"encoder {card.file} has {name} scale {found_in_file.scale!r} and zero point {found_in_file.zero_point}; "
+                f"its card says {said.scale!r} and {said.zero_point}"
+            )
+    return session
+
+
+def _same_quantization(a: Quantization, b: Quantization) -> bool:
+    return a.zero_point == b.zero_point and abs(a.scale - b.scale) <= 1e-5 * a.scale  # cards are also written by hand
+
+
+def _fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    return len(shape) == len(expected) and all(a in (-1, b) for a, b in zip(shape, expected, strict=True))
+
+
+def encoders_folder() -> Path:
+    """Where `shelfmatch encoders pull` puts encoders and names are looked up: SHELFMATCH_ENCODERS, or the user's data folder
+    (XDG Base Directory Specification)."""
+    if named := os.environ.get("SHELFMATCH_ENCODERS"):
+        return Path(named)
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "shelfmatch" / "encoders"
+
+
+def embedded_folders() -> list[Path]:
+    """Where the package's own encoders are."""
+    # Found as a folder, not imported: edge doesn't depend on models.
+    spec = importlib.util.find_spec("shelfmatch.models")
+    return [Path(folder) for folder in (spec.submodule_search_locations if spec is not None else None) or []]
+
+
+def known_encoders(runtime: str = "auto") -> dict[str, Path]:
+    """Name → card of the encoders that came with the package or were fetched. Where there is one file for each kind of
+    runtime, the card of the file that `runtime` takes; for "auto", of the first whose runtime is installed."""
+    found: dict[str, dict[str, Path]] = {}
+    for folder in [*embedded_folders(), encoders_folder()]:
+        for path in sorted(folder.glob("*.json")):
+            name, _, kind = path.stem.rpartition(".")
+            if kind not in ("tflite", "onnx"):
+                name, kind = path.stem, ""
+            if not path.name.endswith(_NO_CARDS):
+                found.setdefault(name, {}).setdefault(kind, path)
+    if runtime in RUNTIMES:
+        order = [RUNTIMES[runtime].format]
+    else:
+        order = [candidate.format for candidate in RUNTIMES.values() if candidate.is_installed()]
+    return {
+        name: next((cards[kind] for kind in order if kind in cards), next(iter(cards.values())))
+        for name, cards in found.items()
+    }
+
+
+def find_encoder(
+    source: str | os.PathLike[str], output: str | None = None, runtime: str = "auto"
+) -> tuple[EncoderCard, Path]:
+    """The card and the file that a name, a file or a card stands for. Raises EncoderError or CardRequired."""
+    path = Path(source)
+    if path.suffix == ".json":
+        return read_card(path)
+    if path.suffix in (".tflite", ".onnx"):
+        if not path.is_file():
+            raise EncoderError(
+                f"encoder {path} does not exist; expected a .tflite or .onnx file, a card (.json) or a name"
+            )
+        for card_path in (Path(f"{path}.json"), path.with_suffix(".json")):
+            if card_path.is_file() and output is None:
+                card, model_path = read_card(card_path)
+                if model_path.resolve() == path.resolve():
+                    return card, path
+        from .infer_card import inspect_encoder
+
+        return inspect_encoder(path, output), path
+    known = known_encoders(runtime)
+    if str(source) in known:
+        return read_card(known[str(source)])
+    raise EncoderError(
+        f"unknown encoder {str(source)!r}; expected {', '.join(known)}, a .tflite or .onnx file, or a card; "
+        "shelfmatch encoders lists those that can be had"
+    )
+
+
+def find_encoders(
+    source: EncoderNames, output: str | None = None, runtime: str = "auto"
+) -> list[tuple[EncoderCard, Path]]:
+    """Card and file of each of one or two encoders. Raises EncoderError or CardRequired."""
+    names = encoder_names(source)
+    if len(names) > 1 and output is not None:
+        raise EncoderError(
+            f"output {output!r} arrived with two encoders; expected it with one, cut the network first "
+            "(shelfmatch.export.cut) and name the file it becomes"
+        )
+    found = [find_encoder(name, output, runtime) for name in names]
+    if len(found) > 1 and found[0][0].sha256 == found[1][0].sha256:
+        raise EncoderError(
+            f"encoders {names[0]} and {names[1]} are the same file; expected two different ones, or one alone"
+        )
+    return found
+
+
+def encoder_names(source: EncoderNames) -> tuple[str | os.PathLike[str], ...]:
+    """One or two names, files or cards, from such a tuple or from text with a comma. Raises EncoderError."""
+    names: tuple[str | os.PathLike[str], ...]
+    if isinstance(source, str) and "," in source and not Path(source).exists():
+        names = tuple(part.strip() for part in source.split(","))
+    else:
+        names = (source,) if isinstance(source, (str, os.PathLike)) else tuple(source)
+    if not 1 <= len(names) <= 2 or "" in map(str, names):
+        told = ", ".join(repr(str(name)) for name in names) or "none"
+        raise EncoderError(f"encoders {told} arrived; expected one, or two with a comma between them")
+    return names
+
+
+def read_card(path: Path) -> tuple[EncoderCard, Path]:
+    """A card and the encoder file beside it. Raises EncoderError."""
+    try:
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise EncoderError(f"card {path} can't be read ({error}); expected a JSON file") from error
+    try:
+        card = EncoderCard.from_dict(record)
+    except EncoderError as error:
+        raise EncoderError(f"{path}: {error}") from error
+    model_path = path.parent / card.file
+    if not model_path.is_file():
+        raise EncoderError(f"card {path} names the file {card.file}, which is not beside it")
+    return card, model_path
+
+
+def renamed(card: EncoderCard, file: str) -> EncoderCard:
+    """The same card for a copy of the file under another name."""
+    return replace(card, file=file)

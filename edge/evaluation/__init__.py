@@ -1,0 +1,1 @@
+"""Recall and unknown queries measured on labelled photos."""

@@ -1,0 +1,292 @@
+"""Fitting a shop's decision on its own photos: those held out are the known queries, products left out the unknown ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..catalog.catalog import product_of
+from ..errors import BundleError
+from ..index.vector_index import VectorIndex
+from ..scoring.decision import Decision, Method, best_products, margin_of
+from ..scoring.fusion import DEPTH, mean_scores
+from ..scoring.gallery import Gallery
+
+Floats = NDArray[np.float64]
+
+MIN_SAMPLES = 20
+"""Fewer known or unknown samples than this don't carry a fit of three numbers."""
+MAX_SAMPLES = 2000
+UNKNOWN_SHARE = 0.03
+"""How many queries are taken to show a product that the shop doesn't sell. A probability needs such a share: where more are
+strangers, fewer of the confident answers are right."""
+RANKING_SHARE = 0.15
+"""The same, where score, margin and references are weighed against each other: with so few strangers as UNKNOWN_SHARE the weights
+would tell right answers from wrong ones, and strangers hardly from products that are sold. A margin, which is all that the first
+needs, strangers have, too. Where 5 % of left-out products pass, 47 % of the right answers do with shelfmatch-cnn (39 % with 0.03),
+42 (38) and 22 (21) with MobileNetV1 and V2 (grocery val photos, benchmarks/adaptation.py)."""
+HELD_OUT_STRETCH = 1.15
+"""The share of held-out strangers above the threshold, over the share of strangers that the shop asked for. A shop's own
+pictures share its light and its shelves; strangers photographed elsewhere score a little lower. By how much is less than what draws
+of left-out products differ by: in the mean of four encoders 11.6 % of the grocery validation photos pass for 10 with 1.0, 13.1 with
+this, 14.6 with 1.3 in the ten draws of benchmarks/adaptation.py; 5.4, 6.9 and 8.1 in those of --seed 2 (shelfmatch-vit after its
+first training)."""
+_WHOLE_STRETCH_FROM = 0.05
+"""Below this rate the stretch fades: what is let pass there are the few products that look like a sold one anywhere."""
+_DEFAULT_SCORE = 0.8
+_DEFAULT_SLOPE = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Scores and margins of top candidates, how many references they have, and whether the candidate was the right product."""
+
+    scores: Floats
+    margins: Floats
+    references: Floats
+    right: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @classmethod
+    def of_scores(
+        cls, scores: NDArray[np.float32], labels: NDArray[Any], counts: NDArray[np.intp], truth: NDArray[Any]
+    ) -> Samples:
+        """From (Q, P) scores of products `labels` (P,) with `counts` references each, and the (Q,) true products."""
+        rows = np.arange(len(scores))
+        best = scores.argmax(axis=1) if len(scores) else np.empty(0, np.intp)
+        top = scores[rows, best].astype(float)
+        others = scores.astype(float)
+        others[rows, best] = -np.inf
+        second = others.max(axis=1) if scores.shape[1] > 1 else np.zeros(len(scores))
+        return cls(top, top - second, counts[best].astype(float), labels[best] == truth)
+
+    def take(self, rows: NDArray[np.bool_]) -> Samples:
+        """The chosen samples."""
+        return Samples(self.scores[rows], self.margins[rows], self.references[rows], self.right[rows])
+
+    @staticmethod
+    def joined(parts: Sequence[Samples]) -> Samples:
+        """All parts' samples."""
+        columns = ("scores", "margins", "references", "right")
+        return Samples(*(np.concatenate([getattr(part, column) for part in parts]) for column in columns))
+
+    @classmethod
+    def empty(cls) -> Samples:
+        """None at all."""
+        return cls(np.empty(0), np.empty(0), np.empty(0), np.empty(0, bool))
+
+
+def leave_one_out(index: VectorIndex, limit: int = MAX_SAMPLES) -> tuple[Samples, Samples]:
+    """What the shop's own photos would score as queries: (known, unknown).
+
+    Known: a photo against all others but its copies, where its product has another one. Unknown: a photo against all other
+    products, as if the shop didn't sell its own. At most `limit` photos, evenly spread.
+    """
+    ids = index.ids
+    picks = evenly(len(ids), limit)
+    own_ids = ids[picks]
+    vectors = index.vectors(picks) if len(picks) else np.empty((0, index.dimension), np.float32)
+    products, counts = np.unique(product_of(ids), return_counts=True)
+    photos_of = dict(zip(products.tolist(), counts.tolist(), strict=True))
+    copies = _copies(index, own_ids)
+    ranked = _ranked_products(index, vectors, copies)
+    known: list[tuple[float, float, int, bool]] = []
+    unknown: list[tuple[float, float, int, bool]] = []
+    for own_id, same, hits in zip(own_ids.tolist(), copies, ranked, strict=True):
+        own = own_id >> 12
+        if photos_of[own] > len(same) and hits:
+            # As many as the product has: one fewer would give every known query away.
+            known.append((*_lead(hits), photos_of[hits[0][0]], hits[0][0] == own))
+        others = [hit for hit in hits if hit[0] != own]
+        if others:
+            unknown.append((*_lead(others), photos_of[others[0][0]], False))
+    return _samples(known), _samples(unknown)
+
+
+def left_out_products(
+    galleries: Sequence[Gallery], weights: Sequence[float] = (1.0,), limit: int = MAX_SAMPLES
+) -> Samples:
+    """A shop's own photos against all other products, scored as queries are: what strangers would score.
+
+    `galleries`: of one encoder or two, over the same references; `weights`: with which their scores are added up. At most `limit`
+    photos, evenly spread.
+    """
+    first = galleries[0].index
+    own_ids = first.ids[evenly(len(first), limit)]
+    rows: list[tuple[float, float, int, bool]] = []
+    vectors = []
+    for gallery in galleries:
+        order = np.argsort(gallery.index.ids)
+        vectors.append(gallery.index.vectors(order[np.searchsorted(gallery.index.ids, own_ids, sorter=order)]))
+    for own, *looks in zip(product_of(own_ids).tolist(), *vectors, strict=True):
+        ranked = [gallery.rank(look, DEPTH + 1) for gallery, look in zip(galleries, looks, strict=True)]
+        others = [[hit for hit in hits if hit[0] != own] for hits in ranked]
+        if others[0]:
+            fused = mean_scores(others, weights)
+            rows.append((*_lead(fused), galleries[0].references(fused[0][0]), False))
+    return _samples(rows)
+
+
+def evenly(count: int, limit: int) -> NDArray[np.intp]:
+    """At most so many of `count` places, evenly spread."""
+    if not count:
+        return np.empty(0, np.intp)
+    return np.unique(np.linspace(0, count - 1, min(limit, count)).astype(np.intp))
+
+
+def _copies(index: VectorIndex, own_ids: NDArray[np.uint32]) -> list[list[int]]:
+    """For each photo the ids of its product's photos with the very same vector, its own among them: one photo in other files."""
+    ids = index.ids
+    products = product_of(ids)
+    order = np.argsort(products, kind="stable")
+    alike: dict[int, list[int]] = {}
+    for product in np.unique(product_of(own_ids)):
+        rows = order[slice(*np.searchsorted(products, [product, product + 1], sorter=order))]
+        by_vector: dict[bytes, list[int]] = {}
+        for own_id, vector in zip(ids[rows].tolist(), index.vectors(rows), strict=True):
+            alike[own_id] = by_vector.setdefault(vector.tobytes(), [])
+            alike[own_id].append(own_id)
+    return [alike[own_id] for own_id in own_ids.tolist()]
+
+
+def _ranked_products(
+    index: VectorIndex, vectors: NDArray[np.float32], left_out: Sequence[Sequence[int]]
+) -> list[list[tuple[int, float]]]:
+    """For each photo the (product, score) of the best products, without some references: at least three where the shop has
+    them."""
+    ranked: list[list[tuple[int, float]]] = []
+    distinct = len(np.unique(product_of(index.ids)))
+    for start in range(0, len(vectors), 64):
+        batch, without = vectors[start : start + 64], left_out[start : start + 64]
+        k = 64
+        while True:
+            found, scores = index.search(batch, k)
+            kept = [~np.isin(f, np.array(ids, np.uint32)) for f, ids in zip(found, without, strict=True)]
+            lists = [best_products(f[here], s[here]) for f, s, here in zip(found, scores, kept, strict=True)]
+            if k >= len(index) or min(len(one) for one in lists) >= min(3, distinct):
+                break
+            k *= 4
+        ranked += lists
+    return ranked
+
+
+def _lead(hits: list[tuple[int, float]]) -> tuple[float, float]:
+    score = hits[0][1]
+    return score, margin_of(score, hits[1][1] if len(hits) > 1 else None)
+
+
+def _samples(rows: list[tuple[float, float, int, bool]]) -> Samples:
+    scores, margins, references, right = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return Samples(
+        np.array(scores, float), np.array(margins, float), np.array(references, float), np.array(right, bool)
+    )
+
+
+def calibrate(
+    known: Samples, unknown: Samples, false_accept_rate: float, method: Method, *, stretch: float = 1.0
+) -> Decision:
+    """Fit the confidence (Platt scaling: J. Platt 1999, "Probabilistic outputs for support vector machines") and set the
+    threshold at the unknowns' split-conformal quantile, ceil((n + 1)(1 - rate)) (Vovk, Gammerman & Shafer 2005), with the rate
+    times `stretch`, for samples that overstate what strangers score.
+
+    Two steps: how features are weighed against each other, with RANKING_SHARE of the queries unknown, and what probability
+    their weighted sum stands for, with UNKNOWN_SHARE. Too few of either kind of sample: a default that says so.
+    """
+    if not 0 < false_accept_rate < 1:
+        raise BundleError(
+            f"false accept rate {false_accept_rate} arrived; expected a number between 0 and 1, like 0.05"
+        )
+    if len(known) < MIN_SAMPLES or len(unknown) < MIN_SAMPLES:
+        return default_decision(false_accept_rate, len(known), len(unknown))
+    draft = Decision(method, *_fit_confidence(known, unknown), 0.5, false_accept_rate, len(known), len(unknown))
+    return settle(draft, confidences_of(draft, known), known.right, confidences_of(draft, unknown), stretch)
+
+
+def default_decision(false_accept_rate: float, known: int, unknown: int) -> Decision:
+    """For a shop with too few samples: a cosine of 0.8 is as good as right, and the record says "default"."""
+    logit = -_DEFAULT_SLOPE * _DEFAULT_SCORE
+    return Decision("default", logit, _DEFAULT_SLOPE, 0.0, 0.0, 0.5, false_accept_rate, known, unknown)
+
+
+def settle(draft: Decision, known: Floats, right: NDArray[np.bool_], unknown: Floats, stretch: float = 1.0) -> Decision:
+    """The draft with its threshold and what it comes to, from the confidences of known queries, which of them are `right`, and
+    those of unknown ones; `stretch` as for `calibrate`."""
+    false_accept_rate = draft.target_false_accept_rate
+    confidences = np.sort(unknown)
+    stretched = 1 + (stretch - 1) * min(1.0, false_accept_rate / _WHOLE_STRETCH_FROM)
+    rate = max(false_accept_rate, min(0.5, stretched * false_accept_rate))
+    rank = min(len(unknown), math.ceil((len(unknown) + 1) * (1 - rate)))
+    # The next number up: a query that scores like the sample itself is still one of the rejected.
+    threshold = min(1.0, math.nextafter(float(confidences[rank - 1]), 2.0))
+    return replace(
+        draft,
+        threshold=threshold,
+        false_accept_rate=float((confidences >= threshold).mean()),
+        correct_accept_rate=float(((known >= threshold) & right).mean()),
+        reliability=_reliability(known, right),
+    )
+
+
+def _fit_confidence(known: Samples, unknown: Samples) -> tuple[float, float, float, float]:
+    """(intercept, a weight for each feature) of the confidence's logit."""
+    both = Samples.joined([known, unknown])
+    features = _features(both)
+
+    def weights(share: float) -> Floats:
+        return np.repeat([(1 - share) / len(known), share / len(unknown)], [len(known), len(unknown)])
+
+    ranking = _fit_logistic(features, both.right, weights(RANKING_SHARE))
+    logits = ranking[0] + features @ ranking[1:]
+    intercept, slope = _fit_logistic(logits[:, np.newaxis], both.right, weights(UNKNOWN_SHARE))
+    first, second, third = (slope * ranking[1:]).tolist()
+    return float(intercept + slope * ranking[0]), first, second, third
+
+
+def _features(samples: Samples) -> Floats:
+    return np.column_stack([samples.scores, samples.margins, np.log2(np.maximum(samples.references, 1))])
+
+
+def confidences_of(decision: Decision, samples: Samples) -> Floats:
+    """(N,): what a decision makes of samples."""
+    rows = zip(samples.scores.tolist(), samples.margins.tolist(), samples.references.tolist(), strict=True)
+    return np.array([decision.confidence(score, margin, int(count)) for score, margin, count in rows])
+
+
+def _reliability(confidences: Floats, right: NDArray[np.bool_]) -> tuple[tuple[float, float, int], ...]:
+    """(mean confidence, share right, queries) in each tenth of the confidence that has any: the reliability curve."""
+    tenths = np.minimum((confidences * 10).astype(int), 9)
+    return tuple(
+        (float(confidences[here].mean()), float(right[here].mean()), int(here.sum()))
+        for here in (tenths == number for number in range(10))
+        if here.any()
+    )
+
+
+def _fit_logistic(features: Floats, right: NDArray[np.bool_], weights: Floats) -> Floats:
+    """(1 + F,): the intercept and a weight for each of (N, F) features, of a weighted logistic regression by Newton's method, with
+    a slight ridge so that separable shops stay finite. `weights` (N,) add up to 1."""
+    mean = weights @ features
+    spread = np.sqrt(weights @ (features - mean) ** 2) + 1e-6
+    design = np.column_stack([np.ones(len(features)), (features - mean) / spread])
+    numbers = design.shape[1]
+    ridge = np.diag([0.0, *[1e-3] * (numbers - 1)])
+    beta = np.zeros(numbers)
+    for _ in range(50):
+        chance = 1 / (1 + np.exp(-np.clip(design @ beta, -30, 30)))
+        gradient = design.T @ (weights * (right - chance)) - ridge @ beta
+        curvature = (
+            (design * (weights * chance * (1 - chance))[:, np.newaxis]).T @ design + ridge + 1e-9 * np.eye(numbers)
+        )
+        step = np.linalg.solve(curvature, gradient)
+        beta += step
+        if np.abs(step).max() < 1e-8:
+            break
+    slopes = beta[1:] / spread
+    return np.concatenate([[beta[0] - slopes @ mean], slopes])

@@ -1,0 +1,1 @@
+"""Photos in: decode, turn upright, resize; quality, enhancement and synthetic views."""

@@ -1,0 +1,1 @@
+"""Answers from a bundle: the matcher, look-again passes, tracking, explanations, labels."""

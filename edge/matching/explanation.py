@@ -1,0 +1,179 @@
+"""What a match rests on: parts of the photo are covered one by one, and the matched product's score is looked at.
+
+Occlusion sensitivity (Zeiler & Fergus 2014, "Visualizing and Understanding Convolutional Networks", section 4.2): it asks the
+encoder and nothing else, so it works for every network and every runtime.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..errors import CatalogError, ImageError
+from ..imaging.image import ImageSource, Limits, Pixels, decode, fit, read_photo, upright
+from .look_again import AS_IT_CAME, variants_of
+
+if TYPE_CHECKING:
+    from ..bundle.manifest import EncoderCard
+    from ..catalog.catalog import Catalog, Reference
+    from ..encoders.encoder import Encoder
+    from .results import MatchResult
+
+Heat: TypeAlias = NDArray[np.float32]
+
+GRID = (8, 8)
+"""(rows, columns) of patches: 64 runs of the encoder, 0.3 to 0.8 s with a MobileNet on one core."""
+PATCH_CELLS = 2
+"""A patch's side in cells of the grid. Neighbours overlap by half, so that a detail on a cell's edge is covered whole once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A match and what it rests on. `heat` (rows, columns) float32: how much the matched product's score (a cosine) drops when
+    that part of the photo is covered; negative where covering it helps. All zero where the shop has
+    nothing to match. It lies on `basis`: the query, or what look-again made of it."""
+
+    result: MatchResult
+    heat: Heat
+    query: Image.Image = field(repr=False)
+    basis: Image.Image = field(repr=False)
+    seen: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    reference: Image.Image | None = field(default=None, repr=False)
+    reference_label: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result's document with the heat map's rows under "heat"."""
+        rows = [[round(float(value), 4) for value in row] for row in self.heat]
+        return {**self.result.to_dict(), "heat": rows, "reference": self.reference_label or None}
+
+    def picture(self) -> Image.Image:
+        """Query, heat map and reference side by side, with confidence and runner-up, RGB."""
+        from .explanation_card import draw
+
+        return draw(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the picture; the file's ending (.png, .jpg, .webp) is its format. Raises ImageError for another ending."""
+        from ..files import write_atomic
+        from .explanation_card import encoded
+
+        target = Path(path)
+        write_atomic(target, encoded(self.picture(), target))
+
+
+def explain(
+    result: MatchResult,
+    image: ImageSource,
+    encoder: Encoder,
+    catalog: Catalog,
+    scores_of: Callable[[Sequence[Pixels]], Sequence[float]],
+    nearest: Sequence[int],
+    photos: str | os.PathLike[str] | None,
+    grid: tuple[int, int],
+    limits: Limits,
+) -> Explanation:
+    """Put an explanation together. `scores_of`: the best product's score in each picture of the encoder's size; `nearest`: ids of
+    the product's references, the nearest first, once `scores_of` was asked."""
+    card = encoder.card
+    decoded = decode(image, None, limits)
+    query = upright(decoded)
+    basis, pixels, seen = query, fit(decoded, card, encoder.resizer), seen_by(card, query.size)
+    if result.look_again is not None and result.look_again.variant:
+        # The match rests on the mended photo: that is what to cover, and to show.
+        named = {variant.name: variant.pixels for variant in variants_of(decoded, card, encoder.resizer)[1]}
+        if result.look_again.variant != AS_IT_CAME:
+            pixels, seen = named[result.look_again.variant], (0.0, 0.0, 1.0, 1.0)
+            basis = Image.fromarray(pixels)
+    if not result.candidates:
+        return Explanation(result, np.zeros(grid, np.float32), query, basis, seen)
+    heat = occlusion(pixels, scores_of, grid)
+    product_id = catalog.product_id(result.candidates[0].sku)
+    references = catalog.references(product_id) if product_id is not None else []
+    places = {number: place for place, number in enumerate(nearest)}
+    found = find_reference_photo(sorted(references, key=lambda one: places.get(one.id, len(places))), photos)
+    if found is None:
+        return Explanation(result, heat, query, basis, seen)
+    return Explanation(result, heat, query, basis, seen, upright(decode(found[0], None, limits)), found[1])
+
+
+def seen_by(card: EncoderCard, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The part of a picture of (width, height) that the encoder's input covers: left, top, right, bottom as shares of the picture,
+    beyond 0 and 1 where the input is padded."""
+    if card.resize == "squash":
+        return 0.0, 0.0, 1.0, 1.0
+    ratios = (size[0] / card.width, size[1] / card.height)
+    scale = max(ratios) if card.resize == "pad" else min(ratios) * card.crop_fraction
+    across, down = card.width * scale / size[0] / 2, card.height * scale / size[1] / 2
+    return 0.5 - across, 0.5 - down, 0.5 + across, 0.5 + down
+
+
+def occlusion(pixels: Pixels, scores_of: Callable[[Sequence[Pixels]], Sequence[float]], grid: tuple[int, int]) -> Heat:
+    """Drop of a score under patches of the picture's mean colour: (rows, columns) float32.
+
+    `pixels`: (H, W, 3) uint8 as the encoder takes them; `scores_of` gives one score a picture. Raises ImageError for a grid
+    finer than the pixels.
+    """
+    rows, columns = grid
+    high, wide = pixels.shape[:2]
+    if not (1 <= rows <= high and 1 <= columns <= wide):
+        raise ImageError(f"a heat map of {rows}x{columns} arrived; expected 1x1 to {high}x{wide}, the encoder's pixels")
+    scores = np.asarray(scores_of([pixels, *_covered(pixels, grid)]), np.float32)
+    heat: Heat = (scores[0] - scores[1:]).reshape(rows, columns)
+    return heat
+
+
+def _covered(pixels: Pixels, grid: tuple[int, int]) -> Iterator[Pixels]:
+    rows, columns = grid
+    high, wide = pixels.shape[:2]
+    colour = np.rint(pixels.reshape(-1, 3).mean(axis=0)).astype(np.uint8)
+    for row in range(rows):
+        top, bottom = _span(row, rows, high)
+        for column in range(columns):
+            left, right = _span(column, columns, wide)
+            covered = pixels.copy()
+            covered[top:bottom, left:right] = colour
+            yield covered
+
+
+def _span(cell: int, cells: int, length: int) -> tuple[int, int]:
+    """From where to where a patch reaches: around the cell's middle, at least one pixel, inside the picture."""
+    middle, half = (cell + 0.5) * length / cells, PATCH_CELLS * length / cells / 2
+    first = max(0, round(middle - half))
+    return first, min(length, max(first + 1, round(middle + half)))
+
+
+def find_reference_photo(
+    references: Sequence[Reference], folder: str | os.PathLike[str] | None
+) -> tuple[bytes, str] | None:
+    """The first reference whose photo lies in the catalogue's folder with the bytes that were catalogued: (bytes, label).
+
+    None without a folder, or where no photo is there any more. Raises CatalogError if the folder isn't one.
+    """
+    if folder is None:
+        return None
+    root = Path(folder)
+    listed: dict[str, list[Path]] = {}
+    if root.is_file():  # the CSV that the shop was built from, which knows of photos outside its folder
+        from ..catalog.source import read_source
+
+        for photo in read_source(root).photos:
+            listed.setdefault(photo.label, []).append(photo.path)
+        root = root.parent
+    if not root.is_dir():
+        raise CatalogError(f"{folder} is not a folder; expected the one that the bundle was built from")
+    for reference in references:
+        for path in listed.get(reference.photo, [root / reference.photo]):
+            with contextlib.suppress(ImageError):
+                data = read_photo(path)
+                if hashlib.sha256(data).digest() == reference.photo_sha256:
+                    return data, reference.photo
+    return None

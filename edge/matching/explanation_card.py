@@ -1,0 +1,192 @@
+"""The picture of an explanation: query, heat map and reference in a row, set in Pillow's built-in face."""
+
+from __future__ import annotations
+
+import functools
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from ..errors import ImageError
+
+if TYPE_CHECKING:
+    from .explanation import Explanation
+    from .results import Candidate
+
+Colour: TypeAlias = tuple[int, int, int]
+
+_MARGIN, _GAP, _PANEL = 48, 28, 420
+_WIDTH: Final = 2 * _MARGIN + 3 * _PANEL + 2 * _GAP
+_TOP, _BOTTOM = 148, 152
+_PAPER, _INK, _SOFT, _LINE, _EMPTY = (255, 255, 255), (29, 36, 48), (102, 112, 133), (228, 231, 236), (242, 244, 247)
+_GOOD, _OPEN = (6, 118, 71), (181, 71, 8)
+_RAMP: Final = np.array(
+    [(38, 12, 81), (120, 28, 109), (207, 68, 70), (247, 130, 18), (252, 230, 90)], np.float32
+)  # along matplotlib's "inferno", which stays in order for the colour-blind and in grey
+_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+_FLAT = 1e-3
+"""A drop of the cosine below this is the noise of an 8-bit network; such a map is shown cold."""
+
+
+def draw(explanation: Explanation) -> Image.Image:
+    """RGB picture, 1412 pixels wide."""
+    height = _TOP + _PANEL + _BOTTOM
+    card = Image.new("RGB", (_WIDTH, height), _PAPER)
+    pen = ImageDraw.Draw(card)
+    _headline(pen, explanation)
+    lefts = [_MARGIN + place * (_PANEL + _GAP) for place in range(3)]
+    query = explanation.query.convert("RGB")
+    _panel(card, lefts[0], query, "the photo")
+    look = explanation.result.look_again
+    mended = f" ({look.variant})" if look is not None and explanation.basis is not explanation.query else ""
+    _panel(card, lefts[1], heated(explanation.basis.convert("RGB"), explanation), f"what the match rests on{mended}")
+    best = explanation.result.candidates[0] if explanation.result.candidates else None
+    if explanation.reference is not None:
+        _panel(card, lefts[2], explanation.reference.convert("RGB"), explanation.reference_label)
+    else:
+        _no_reference(card, lefts[2], best)
+    _scale(card, lefts[1], _TOP + _PANEL + 48, float(explanation.heat.max(initial=0.0)))
+    _rivals(pen, explanation, height - 34)
+    return card
+
+
+def _headline(pen: ImageDraw.ImageDraw, explanation: Explanation) -> None:
+    result = explanation.result
+    best = result.candidates[0] if result.candidates else None
+    matched = result.sku is not None and best is not None
+    title = _titled(best) if best is not None and matched else "Unknown"
+    sure = f"{result.confidence:.0%} sure" if matched else "not sure enough to answer"
+    if best is not None and not matched:
+        sure += f": nearest is {_titled(best)}, {best.confidence:.0%} sure"
+    pen.rounded_rectangle((_MARGIN, 40, _MARGIN + 8, 108), 4, fill=_GOOD if matched else _OPEN)
+    _line(pen, (_MARGIN + 26, 34), title, 38, _INK, _WIDTH - 2 * _MARGIN - 26)
+    _line(pen, (_MARGIN + 26, 82), sure, 23, _GOOD if matched else _OPEN, _WIDTH - 2 * _MARGIN - 26)
+
+
+def _titled(candidate: Candidate) -> str:
+    return f"{candidate.sku}  {candidate.name}" if candidate.name else candidate.sku
+
+
+def _panel(card: Image.Image, left: int, picture: Image.Image, caption: str) -> None:
+    """A picture fitted into its square, on a quiet ground, and what it is below."""
+    pen = ImageDraw.Draw(card)
+    pen.rectangle((left, _TOP, left + _PANEL - 1, _TOP + _PANEL - 1), fill=_EMPTY)
+    ratio = _PANEL / max(picture.size)
+    size = (max(1, round(picture.width * ratio)), max(1, round(picture.height * ratio)))
+    resized = picture.resize(size, Image.Resampling.LANCZOS)
+    card.paste(resized, (left + (_PANEL - size[0]) // 2, _TOP + (_PANEL - size[1]) // 2))
+    _line(pen, (left, _TOP + _PANEL + 12), caption, 20, _SOFT, _PANEL, keep_end=True)
+
+
+def _no_reference(card: Image.Image, left: int, best: Candidate | None) -> None:
+    pen = ImageDraw.Draw(card)
+    pen.rectangle((left, _TOP, left + _PANEL - 1, _TOP + _PANEL - 1), fill=_EMPTY, outline=_LINE)
+    middle = (left + _PANEL / 2, _TOP + _PANEL / 2)
+    told = best.sku if best is not None else "no product"
+    pen.text((middle[0], middle[1] - 16), _cut(told, 30, _PANEL - 40), _INK, _face(30), "mm")
+    pen.text((middle[0], middle[1] + 24), "bundles hold no pictures: --photos FOLDER shows it", _SOFT, _face(17), "mm")
+    _line(pen, (left, _TOP + _PANEL + 12), "the reference", 20, _SOFT, _PANEL)
+
+
+def heated(query: Image.Image, explanation: Explanation) -> Image.Image:
+    """The query in grey under the heat map, bright and hot where covering it costs the match most. Same size as the query."""
+    grey = np.asarray(query.convert("L"), np.float32)[:, :, np.newaxis]
+    heat = np.maximum(explanation.heat, 0)
+    peak = float(heat.max(initial=0.0))
+    spread = Image.fromarray((heat / max(peak, _FLAT)).astype(np.float32), "F")
+    left, top, right, bottom = explanation.seen
+    box = (
+        round(left * query.width),
+        round(top * query.height),
+        round(right * query.width),
+        round(bottom * query.height),
+    )
+    size = (max(1, box[2] - box[0]), max(1, box[3] - box[1]))
+    over = Image.new("F", query.size, 0.0)
+    over.paste(spread.resize(size, Image.Resampling.BICUBIC), box[:2])  # what lies outside the photo is cut off
+    warm: NDArray[np.float32] = np.asarray(over, np.float32).clip(0, 1)
+    cover = (0.25 + 0.5 * warm)[:, :, np.newaxis]
+    mixed = grey * (1 - cover) * (0.75 + 0.25 * warm[:, :, np.newaxis]) + ramp(warm) * cover
+    return Image.fromarray(mixed.clip(0, 255).astype(np.uint8))
+
+
+def ramp(
+    values: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Colours of values from 0 to 1: (…,) → (…, 3) float32, 0 to 255."""
+    places = np.linspace(0, 1, len(_RAMP))
+    return np.stack([np.interp(values, places, _RAMP[:, channel]) for channel in range(3)], axis=-1).astype(np.float32)
+
+
+def _scale(card: Image.Image, left: int, top: int, peak: float) -> None:
+    """The colours' legend: by how much the score drops when that part is covered."""
+    pen = ImageDraw.Draw(card)
+    pen.text((left, top), "covered, the score", _SOFT, _face(17), "lt")
+    pen.text((left + _PANEL, top), f"drops by {max(peak, 0.0):.2f}", _SOFT, _face(17), "rt")
+    start, end = left + 152, left + _PANEL - 118
+    strip = ramp(np.linspace(0, 1, end - start, dtype=np.float32))[np.newaxis].repeat(12, axis=0)
+    card.paste(Image.fromarray(strip.astype(np.uint8)), (start, top + 1))
+
+
+def _rivals(pen: ImageDraw.ImageDraw, explanation: Explanation, y: int) -> None:
+    """The runner-up and the score, and how the answer came about."""
+    candidates = explanation.result.candidates
+    told = []
+    if candidates:
+        told.append(f"score {candidates[0].score:.2f}")
+    if len(candidates) > 1:
+        rival = candidates[1]
+        told.append(f"runner-up: {_titled(rival)}, {rival.confidence:.0%} sure, score {rival.score:.2f}")
+    else:
+        told.append("no runner-up")
+    pen.line((_MARGIN, y - 26, _WIDTH - _MARGIN, y - 26), _LINE)
+    _line(pen, (_MARGIN, y - 12), "    ·    ".join(told), 20, _INK, _WIDTH - 2 * _MARGIN)
+
+
+@functools.cache
+def _face(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _line(
+    pen: ImageDraw.ImageDraw,
+    place: tuple[int, int],
+    text: str,
+    size: int,
+    colour: Colour,
+    room: int,
+    *,
+    keep_end: bool = False,
+) -> None:
+    """One line of text, shortened to its room; `keep_end` shortens at the front, as suits a path."""
+    pen.text(place, _cut(text, size, room, keep_end=keep_end), colour, _face(size), "lt")
+
+
+def _cut(text: str, size: int, room: int, *, keep_end: bool = False) -> str:
+    face = _face(size)
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
+    if face.getlength(text) <= room:
+        return text
+    while text and face.getlength(f"…{text}") > room:
+        text = text[1:] if keep_end else text[:-1]
+    return f"…{text}" if keep_end else f"{text.rstrip()}…"
+
+
+def check_ending(path: Path) -> str:
+    """The ending, small, if it is a format's. Raises ImageError."""
+    suffix = path.suffix.lower()
+    if suffix not in _FORMATS:
+        raise ImageError(f"picture {path.name!r} arrived; expected a name ending in {', '.join(_FORMATS)}")
+    return suffix
+
+
+def encoded(picture: Image.Image, path: Path) -> bytes:
+    """The picture in the format of the path's ending. Raises ImageError."""
+    suffix = check_ending(path)
+    buffer = io.BytesIO()
+    picture.save(buffer, _FORMATS[suffix], **({"quality": 90} if suffix != ".png" else {"optimize": True}))
+    return buffer.getvalue()

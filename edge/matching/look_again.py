@@ -1,0 +1,184 @@
+"""Not recognized → mend the photo → recognize again. Only photos that were rejected come here.
+
+A product's score is the mean over the variants, weighted by how near each variant's best product is. A mean, not a maximum: with
+the best of many looks, one of them finds something for every hand and every empty shelf; a mean is high only where the looks
+agree, and must be surer than a single look (`ODDS`). benchmarks/lookagain.py measures what that
+does to false accepts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import VectorError
+from ..imaging import enhance
+from ..imaging.image import Decoded, Pixels, Resizer, fit, upright
+from ..imaging.quality import Problem, Quality, detail_box, luma, measure, noise_of
+from ..scoring.fusion import Ranked, mean_scores
+
+if TYPE_CHECKING:
+    from ..bundle.manifest import EncoderCard
+
+AS_IT_CAME = "as it came"
+SOFTNESS, FIRST_LOOK = 0.3, 0.6
+"""By how much a variant's best score must be lower to weigh a factor e less, and by how much the photo as it came is ahead of its
+crops and rotations: most photos are upright. Both in units of the lead that best products have over those at `fusion.DEPTH`, for
+cosines range differently in every shop's space. Chosen on train and val photos for the recall of clean photos."""
+ODDS = 1.5
+"""How much surer the second look must be: its odds are divided by this before they meet the threshold of single looks. Chosen so
+that false accepts of clean photos stay where one look has them."""
+_JPEG_NOISE = 8.0
+"""Grey levels that strong JPEG compression is off by where it isn't a block's border."""
+_CLOSER = 0.85
+_SMALL = 0.4
+"""Part of the frame that its detail covers, below which the product is looked at from nearer."""
+
+TOO_DARK, TOO_FLAT, TOO_BLURRED_PX = 7.0, 8.0, 5.0
+"""Brightness and contrast in grey levels, and blur at the encoder's input, beyond which hardly a product is found even after
+look-again (benchmarks/lookagain.py --limits)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A photo to look at: what was done to it, (H, W, 3) uint8 RGB of the encoder's size, and by how much it is ahead
+    (see `FIRST_LOOK`)."""
+
+    name: str
+    pixels: Pixels
+    ahead: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """How the second look went. `variant`: what counted most; `tried`: all of them; `faults`: what was found wrong with the photo;
+    `problem`: why no shop could tell ("too dark", "too blurred", "nothing to see"), empty where the photo is of use."""
+
+    variant: str
+    tried: tuple[str, ...]
+    quality: Quality
+    problem: Problem | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Under "look_again" in `match --json`."""
+        return {
+            "variant": self.variant,
+            "tried": list(self.tried),
+            "faults": list(self.quality.faults),
+            "problem": self.problem,
+            "quality": self.quality.to_dict(),
+        }
+
+
+def variants_of(decoded: Decoded, card: EncoderCard, resizer: Resizer) -> tuple[Quality, list[Variant]]:
+    """What to look at instead of, or besides, a rejected photo, and what is wrong with it.
+
+    A photo with faults is mended; one without is turned and looked at from nearer.
+    """
+    photo = _working_size(decoded, card)
+    pixels = fit(Decoded(photo), card, resizer)
+    quality = measure(pixels, photo)
+
+    def fitted(picture: Pixels) -> Pixels:
+        return fit(Decoded(np.ascontiguousarray(picture)), card, resizer)
+
+    faults = quality.faults
+    if "dark" in faults or "low contrast" in faults:
+        # Stretching the light stretches the noise in it.
+        lit = enhance.auto_levels(photo)
+        clean = fitted(enhance.denoise(lit, max(1.0, noise_of(luma(lit)))))
+        found = [Variant("auto-levels, denoised", clean)]
+        if "blurred" in faults:
+            found.append(Variant("auto-levels, deblurred", enhance.deblur(clean, quality.blur_px)))
+        return quality, found
+    if "noisy" in faults:
+        clean = enhance.denoise(photo, max(1.0, noise_of(luma(photo))))
+        return quality, [Variant("denoised", fitted(clean)), Variant("smoothed", enhance.smooth(pixels, 1.0))]
+    if "blurred" in faults:
+        mended = enhance.deblur(pixels, quality.blur_px)
+        return quality, [Variant("deblurred", mended), Variant("sharpened", enhance.sharpen(pixels))]
+    found = _turned(photo, pixels, fitted)
+    if "blocky" in faults:  # takes little from a photo: it may be turned as well
+        mended = fitted(enhance.denoise(photo, _JPEG_NOISE))
+        found += [
+            Variant("deblocked", mended, FIRST_LOOK),
+            Variant("smoothed", enhance.smooth(pixels, 1.0), FIRST_LOOK),
+        ]
+    return quality, found
+
+
+def _turned(photo: Pixels, pixels: Pixels, fitted: Callable[[Pixels], Pixels]) -> list[Variant]:
+    found = [Variant(AS_IT_CAME, pixels, FIRST_LOOK)]
+    found += [Variant(f"rotated {90 * turns}", fitted(np.rot90(photo, -turns))) for turns in (1, 2, 3)]
+    found.append(Variant("closer", fitted(_part(photo, _middle(_CLOSER)))))
+    box = detail_box(luma(photo))
+    if (box[2] - box[0]) * (box[3] - box[1]) < _SMALL:
+        found.append(Variant("cropped to the product", fitted(_part(photo, box))))
+    return found
+
+
+def _middle(share: float) -> tuple[float, float, float, float]:
+    edge = (1 - share) / 2
+    return edge, edge, 1 - edge, 1 - edge
+
+
+def _part(photo: Pixels, box: tuple[float, float, float, float]) -> Pixels:
+    """The part of a picture inside (left, top, right, bottom), each from 0 to 1."""
+    high, wide = photo.shape[:2]
+    left, right = int(box[0] * wide), max(int(box[0] * wide) + 1, round(box[2] * wide))
+    top, bottom = int(box[1] * high), max(int(box[1] * high) + 1, round(box[3] * high))
+    return photo[top:bottom, left:right]
+
+
+def _working_size(decoded: Decoded, card: EncoderCard) -> Pixels:
+    """The photo upright, under twice the encoder's size where it was larger: mending costs by the pixel."""
+    picture = upright(decoded)
+    factor = 1
+    while 2 * factor <= min(picture.width / card.width, picture.height / card.height):
+        factor *= 2
+    return np.asarray(picture.reduce(factor) if factor > 1 else picture)
+
+
+def second_look(
+    decoded: Decoded, card: EncoderCard, resizer: Resizer, rank: Callable[[Pixels], Ranked]
+) -> tuple[LookAgain, Ranked]:
+    """Look at a rejected photo's variants: how it went, and (product id, mean score), best first.
+
+    `rank` gives the best `fusion.DEPTH` products of a picture of the encoder's size.
+    """
+    quality, variants = variants_of(decoded, card, resizer)
+    looks: list[Ranked] = []
+    seen: list[Variant] = []
+    for variant in variants:
+        with contextlib.suppress(VectorError):  # an all-black variant says nothing; the others go on
+            ranked = rank(variant.pixels)
+            if ranked:
+                looks.append(ranked)
+                seen.append(variant)
+    if not looks:
+        return LookAgain("", (), quality, problem_of(quality)), []
+    lead = sum(ranked[0][1] - ranked[-1][1] for ranked in looks) / len(looks) or 1.0  # one product alone leads nobody
+    heads = [ranked[0][1] / lead + variant.ahead for ranked, variant in zip(looks, seen, strict=True)]
+    weights = [math.exp((head - max(heads)) / SOFTNESS) for head in heads]
+    names = [variant.name for variant in seen]
+    answered = names[weights.index(max(weights))]
+    return LookAgain(answered, tuple(names), quality, problem_of(quality)), mean_scores(looks, weights)
+
+
+def less_sure(confidence: float) -> float:
+    """A confidence with its odds divided by `ODDS`."""
+    return confidence / (confidence + ODDS * (1 - confidence))
+
+
+def problem_of(quality: Quality) -> Problem | None:
+    """Why a photo that stayed unknown is beyond use, if it is."""
+    if quality.brightness < TOO_DARK:
+        return "too dark"
+    if quality.contrast < TOO_FLAT:
+        return "nothing to see"
+    return "too blurred" if quality.blur_px > TOO_BLURRED_PX else None

@@ -1,0 +1,64 @@
+"""The answer to one photo, and its JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..catalog.catalog import ScoredProduct
+
+if TYPE_CHECKING:
+    from .labels import Label
+    from .look_again import LookAgain
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate(ScoredProduct):
+    """A product that the photo may show: its cosine (of its best reference or of its prototype, see `adapter.Adaptation`; where
+    two encoders looked, the weighted mean of both), and the probability that it is right."""
+
+    confidence: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in `match --json`."""
+        return self.described(score=self.score, confidence=self.confidence)
+
+
+@dataclass(frozen=True, slots=True)
+class MatchResult:
+    """The answer to one photo. `sku` is None for "unknown"; `candidates` are distinct products, best first, in both cases.
+    `second_encoder`: whether both encoders looked, in a bundle with two; None in one with one.
+    `labels`: attribute → its likely value, for those that were asked for; None where no product that may vote has one.
+    `look_again`: how a rejected photo was mended and looked at again; None where the first look was enough."""
+
+    image: str
+    decision: Literal["match", "unknown"]
+    sku: str | None
+    confidence: float
+    candidates: tuple[Candidate, ...]
+    latency_ms: Mapping[str, float] = field(default_factory=dict)
+    generation: int = 0
+    labels: Mapping[str, Label | None] = field(default_factory=dict)
+    look_again: LookAgain | None = None
+    second_encoder: bool | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of `match --json`; labels only where they were asked for, "look_again" only after a second look."""
+        record: dict[str, Any] = {
+            "image": self.image,
+            "decision": self.decision,
+            "sku": self.sku,
+            "confidence": round(self.confidence, 6),
+            "candidates": [candidate.to_dict() for candidate in self.candidates],
+            "latency_ms": {stage: round(value, 3) for stage, value in self.latency_ms.items()},
+        }
+        if self.labels:
+            record["labels"] = {
+                attribute: None if label is None else label.to_dict() for attribute, label in self.labels.items()
+            }
+        if self.second_encoder is not None:
+            record["second_encoder"] = self.second_encoder
+        if self.look_again is not None:
+            record["look_again"] = self.look_again.to_dict()
+        return record

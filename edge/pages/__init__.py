@@ -1,0 +1,1 @@
+"""Self-contained HTML pages about a build and an evaluation."""

@@ -1,0 +1,1 @@
+"""From similarities to a decision: adapter, gallery, confidence, score fusion, cascade."""

@@ -1,0 +1,1 @@
+"""Rendered products and scenes: the demo's shop, tests, training."""
