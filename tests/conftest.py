@@ -13,8 +13,7 @@ import pytest
 from PIL import Image
 
 from shelfmatch.edge import Encoder, build_bundle
-
-from . import tiny_models
+from tests.support import tiny_models
 
 os.environ["SHELFMATCH_DEVICE"] = ""  # the settings of the machine that the tests run on are nobody's expectation
 os.environ["HF_HUB_OFFLINE"] = "1"  # weights that can't be had are so at once, and where there is a network, too

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 from shelfmatch.edge.cli.app import _parser
-
-from .conftest import tile_photo, write_tiles
+from tests.conftest import tile_photo, write_tiles
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 

@@ -28,10 +28,10 @@ PROCESSOR = "cortex-a7"
 LEAST_COSINE, LEAST_OVERLAP = 0.998, 8
 RUNTIME = "tflite-runtime==2.14.0"
 TESTS = (
-    "tests/test_doctor.py::test_known_embeddings_belong_to_the_encoders",
-    "tests/test_index.py::test_exact_misses_nothing_of_hostile_data[i8-one_huge]",
-    "tests/test_index.py::test_exact_misses_nothing_of_hostile_data[f16-duplicates]",
-    "tests/test_catalog.py",
+    "tests/edge/doctor/test_doctor.py::test_known_embeddings_belong_to_the_encoders",
+    "tests/edge/index/test_vector_index.py::test_exact_misses_nothing_of_hostile_data[i8-one_huge]",
+    "tests/edge/index/test_vector_index.py::test_exact_misses_nothing_of_hostile_data[f16-duplicates]",
+    "tests/edge/catalog/test_catalog.py",
 )
 _DEBIAN = (
     "python3",

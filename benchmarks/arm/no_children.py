@@ -1,6 +1,6 @@
 """A pytest plugin for the emulation: no process can be started there, so a build trusts the runtime without trying it in one.
 
-armpython -m pytest -p no_children tests/test_matcher.py       (with this folder in PYTHONPATH)
+armpython -m pytest -p no_children tests/edge/matching/test_matcher.py       (with this folder in PYTHONPATH)
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ benchmarks/search.py, comparable to a small encoder; below, the graph's build ti
 
 _SMALL_GRAPH = 512
 """Up to so many slots a graph's vectors are scanned: usearch missed a neighbour in 3 of 400 random graphs of up to 120 int8
-vectors (tests/test_index.py's kinds of data), and a scan of so few takes no longer."""
+vectors (tests/edge/index/test_vector_index.py's kinds of data), and a scan of so few takes no longer."""
 _FEW_ROWS = 512
 _FEW_GRAPH_ROWS = 8192
 """Up to so many rows that a filter lets pass are ranked by their stored vectors at once, for about a µs each; a scan takes

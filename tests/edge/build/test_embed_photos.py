@@ -1,0 +1,95 @@
+"""Photos → embeddings by several threads: the order of the photos, what was embedded once, what can't be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shelfmatch.edge import CatalogError, Encoder
+from shelfmatch.edge.build.embed_photos import EmbeddedPhoto, EmbeddingCache, embed_photos
+from shelfmatch.edge.catalog.source import SourcePhoto, read_source
+from tests.conftest import tile_photo
+
+
+def embedded(photos: tuple[SourcePhoto, ...], encoder: Encoder, path: Path, workers: int) -> list[EmbeddedPhoto]:
+    cache = EmbeddingCache(path, encoder)
+    try:
+        return list(embed_photos(photos, encoder, cache, workers))
+    finally:
+        cache.close()
+
+
+@pytest.mark.parametrize("workers", [1, 5])
+def test_embeddings_come_in_order_and_are_their_photos(
+    workers: int, tile_folder: Path, tiny_encoder: Encoder, tmp_path: Path
+) -> None:
+    photos = read_source(tile_folder).photos * 4  # most come out of the cache, some while they are put into it
+    found = embedded(photos, tiny_encoder, tmp_path / "cache.sqlite", workers)
+    assert [one.photo for one in found] == list(photos)
+    expected = {photo.path: tiny_encoder.embed(photo.path)[0] for photo in photos[:36]}
+    assert all(one.embedded and (one.embedded.vector == expected[one.photo.path]).all() for one in found)
+    assert len({one.sha256 for one in found}) == 36
+    again = embedded(photos[:36], tiny_encoder, tmp_path / "cache.sqlite", workers)
+    assert [one.embedded.vector.tolist() for one in again if one.embedded] == [
+        expected[photo.path].tolist() for photo in photos[:36]
+    ]
+
+
+def test_photos_without_an_embedding_come_with_the_reason(
+    tile_folder: Path, tiny_encoder: Encoder, tmp_path: Path
+) -> None:
+    (tmp_path / "text.png").write_text("no photo")
+    good = read_source(tile_folder).photos[0]
+    black = tmp_path / "black.png"  # an average of nothing but zeros points nowhere
+    tile_photo(0, 0).point(lambda value: 0).save(black)
+    photos = [
+        SourcePhoto(tmp_path / "text.png", "text.png", "a"),
+        good,
+        SourcePhoto(tmp_path / "missing.png", "missing.png", "b"),
+        SourcePhoto(black, "black.png", "c"),
+    ]
+    found = embedded(tuple(photos), tiny_encoder, tmp_path / "cache.sqlite", 2)
+    assert [one.embedded is None for one in found] == [True, False, True, True]
+    assert "not a photo" in found[0].problem and found[1].problem == ""
+    assert "missing.png" in found[2].problem and "says nothing" in found[3].problem
+    assert not any(str(tmp_path) in one.problem for one in found)
+
+
+def test_leaving_early_keeps_what_was_embedded(tile_folder: Path, tiny_encoder: Encoder, tmp_path: Path) -> None:
+    photos = read_source(tile_folder).photos
+    cache = EmbeddingCache(tmp_path / "cache.sqlite", tiny_encoder)
+    stream = embed_photos(photos, tiny_encoder, cache, 2)
+    first = [next(stream) for _ in range(5)]
+    stream.close()
+    cache.close()
+    cache = EmbeddingCache(tmp_path / "cache.sqlite", tiny_encoder)
+    kept = [cache.get(one.sha256, views=0) for one in first]
+    for one, found in zip(first, kept, strict=True):
+        assert one.embedded and found and (found.vector == one.embedded.vector).all()
+    assert cache.get(b"of another photo", views=0) is None
+    cache.close()
+
+
+def test_views_are_embedded_with_their_photo_and_kept(tile_folder: Path, tiny_encoder: Encoder, tmp_path: Path) -> None:
+    photos = read_source(tile_folder).photos[:4]
+    cache = EmbeddingCache(tmp_path / "cache.sqlite", tiny_encoder)
+    first = list(embed_photos(photos, tiny_encoder, cache, 2, views=3))
+    for one in first:
+        assert one.embedded and one.embedded.views.shape == (3, tiny_encoder.card.dimension)
+        assert len(np.unique(one.embedded.views, axis=0)) == 3
+        fewer, more = (cache.get(one.sha256, views) for views in (2, 4))
+        assert fewer and (fewer.views == one.embedded.views[:2]).all() and more is None
+    again = list(embed_photos(photos, tiny_encoder, cache, 2, views=3))
+    assert all(
+        a.embedded and b.embedded and (a.embedded.views == b.embedded.views).all()
+        for a, b in zip(first, again, strict=True)
+    )
+    cache.close()
+
+
+def test_a_cache_that_is_none_says_what_to_do(tiny_encoder: Encoder, tmp_path: Path) -> None:
+    (tmp_path / "cache.sqlite").write_text("text" * 1000)
+    with pytest.raises(CatalogError, match=r"cache\.sqlite can't be used .*delete it and build again"):
+        EmbeddingCache(tmp_path / "cache.sqlite", tiny_encoder)

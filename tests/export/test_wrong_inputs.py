@@ -1,0 +1,259 @@
+"""What people get wrong: one clear line, exit code 2, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="pip install 'shelfmatch[export]'")
+
+import torch
+
+from shelfmatch.edge import ShelfmatchError
+from shelfmatch.edge.cli.app import main
+from shelfmatch.edge.encoders.golden import embedded_cards
+from shelfmatch.export import ExportSettings, MissingPackage, Overrides, SourceOptions, export_model
+from tests.conftest import tile_photo, write_tiles
+from tests.support import tiny_models
+from tests.support.tiny_networks import SIDE, NoVector, TinyCnn, TwoOutputs, write_onnx
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos, networks and files that are none."""
+    folder = tmp_path_factory.mktemp("wrong")
+    write_tiles(folder / "photos", range(8))
+    write_tiles(folder / "three", range(1))
+    write_tiles(folder / "single", range(20), photos=1)
+    (folder / "empty").mkdir()
+    (folder / "texts" / "sku").mkdir(parents=True)
+    (folder / "texts" / "sku" / "a.txt").write_text("no photo")
+    (folder / "broken" / "sku").mkdir(parents=True)
+    for number in range(20):
+        (folder / "broken" / "sku" / f"{number}.jpg").write_text("no photo")
+    write_onnx(TinyCnn(), folder / "net.onnx")
+    write_onnx(TwoOutputs(), folder / "two.onnx", ("a", "b"))
+    write_onnx(NoVector(), folder / "map.onnx")
+    write_onnx(TinyCnn(), folder / "sizes.onnx", dynamic="size")
+    classes = TinyCnn(classes=1000)
+    classes.forward = lambda x: classes.head(classes.stem(x).flatten(2)[:, :, :24]).mean(dim=1)  # type: ignore[method-assign]
+    write_onnx(classes, folder / "unpooled.onnx")
+    (folder / "cut.onnx").write_bytes((folder / "net.onnx").read_bytes()[:2000])
+    (folder / "zero.onnx").touch()
+    (folder / "text.onnx").write_text("this is no network")
+    (folder / "uint8.onnx").write_bytes(tiny_models.average_onnx())
+    (folder / "int8.onnx").write_bytes(embedded_cards()["shelfmatch-cnn.onnx"].with_suffix("").read_bytes())
+    (folder / "text.tflite").write_text("this is no network")
+    (folder / "int8.tflite").write_bytes(tiny_models.average_tflite())
+    (folder / "cut.tflite").write_bytes(tiny_models.average_tflite()[:300])
+    (folder / "two.tflite").write_bytes(tiny_models.average_tflite(extra_output=True))
+    (folder / "float.tflite").write_bytes(tiny_models.average_tflite(dtype="float32"))
+    (folder / "text.keras").write_text("this is no model")
+    torch.save(TinyCnn(classes=5).state_dict(), folder / "other.pth")
+    torch.save({"epoch": 3}, folder / "number.pth")
+    (folder / "text.pth").write_text("no weights")
+    (folder / "text.safetensors").write_text("no weights")
+    (folder / "hf-empty").mkdir()
+    (folder / "hf-text").mkdir()
+    (folder / "hf-text" / "config.json").write_text("{")
+    tile_photo(1, 1).save(folder / "query.png")
+    (folder / "header.csv").write_text("picture,code\nquery.png,sku-001\n")
+    (folder / "foreign.csv").write_text("image,sku\nquery.png,sku-999\n")
+    (folder / "unknowns.csv").write_text("image,sku\nquery.png,\n")
+    (folder / "a-file").write_text("in the way")
+    return folder
+
+
+NET = ["net.onnx", "--mean", "123", "--std", "58"]
+
+WRONG: dict[str, tuple[list[str], str]] = {
+    "an unknown kind": (["resnet50"], "is of no known kind; expected timm:NAME, hf:FOLDER"),
+    "a missing file": (["gone.onnx"], "gone.onnx can't be read: No such file"),
+    "a missing file of no kind": (["gone.pth"], "no such file exists"),
+    "a truncated ONNX file": (["cut.onnx"], "can't load the encoder"),
+    "an empty file": (["zero.onnx"], "zero.onnx is empty"),
+    "a text as ONNX": (["text.onnx"], "can't load the encoder"),
+    "a text as TFLite": (["text.tflite"], "can't load the encoder"),
+    "a truncated TFLite file": (["cut.tflite"], "can't load the encoder"),
+    "a text as Keras": (["text.keras"], "can't be read as a Keras model"),
+    "a missing Keras file": (["gone.keras"], "gone.keras does not exist"),
+    "two outputs": (["two.onnx", *NET[1:]], "has 2 outputs (a [1, 24], b [1, 24]); say which is the embedding"),
+    "two outputs in TFLite": (["two.tflite"], "has 2 outputs"),
+    "a feature map": (["map.onnx", *NET[1:]], "no pooled feature was found before it"),
+    "a classifier without a pooled feature": (["unpooled.onnx", *NET[1:]], "no pooled feature was found before it"),
+    "dynamic sizes": (["sizes.onnx", *NET[1:]], "expected one input of RGB photos of a fixed size"),
+    "an int8 ONNX file": (["int8.onnx"], "is quantized already; expected the float network it was made from"),
+    "a mean for uint8 pixels": (["uint8.onnx", "--mean", "1", "--std", "1"], "normalizes them itself; leave out --mean"),
+    "no word on preprocessing": (["net.onnx"], "doesn't say how its photos were prepared"),
+    "only a mean": (["net.onnx", "--mean", "123"], "doesn't say how its photos were prepared"),
+    "another size": ([*NET, "--size", "64"], "takes 32x32 photos and 64x64 were asked for"),
+    "a std of zero": (["net.onnx", "--mean", "1", "--std", "0"], "expected three positive numbers"),
+    "two means": (["net.onnx", "--mean", "1,2", "--std", "1"], "expected one number or three"),
+    "a crop fraction of 2": ([*NET, "--crop-fraction", "2"], "expected a number above 0 and up to 1"),
+    "a size in words": ([*NET, "--size", "large"], "expected a size like 224"),
+    "an unknown output": ([*NET, "--output", "feature"], "computes no tensor 'feature'"),
+    "float TFLite to ONNX": (["float.tflite", "--normalized"], "can't become .onnx"),
+    "int8 TFLite to int8": (["int8.tflite", "--to", "tflite", "--recipe", "int8-static"], "is quantized already"),
+    "int8 TFLite with --dim": (["int8.tflite", "--to", "tflite", "--dim", "4"], "--dim goes with float networks"),
+    "an unknown timm name": (["timm:mobilenet_v9"], "timm knows no model 'mobilenet_v9'"),
+    "weights that can't be had": (["timm:test_vit"], "give --checkpoint FILE"),
+    "a missing checkpoint": (["timm:test_vit", "--checkpoint", "gone.pth"], "checkpoint gone.pth does not exist"),
+    "a checkpoint of another network": (["timm:test_vit", "--checkpoint", "other.pth"], "is of another network"),
+    "a checkpoint without tensors": (["timm:test_vit", "--checkpoint", "number.pth"], "expected the tensors of a state_dict"),
+    "a text as checkpoint": (["timm:test_vit", "--checkpoint", "text.pth"], "checkpoint text.pth can't be read"),
+    "a text as safetensors": (["timm:test_vit", "--checkpoint", "text.safetensors"], "text.safetensors can't be read"),
+    "a folder without a model": (["hf:hf-empty"], "hf-empty has no config.json"),
+    "a folder with half a model": (["hf:hf-text"], "can't be read as a Hugging Face model"),
+    "an unknown pool": ([*NET, "--pool", "max"], "invalid choice: 'max'"),
+    "an unknown format": ([*NET, "--to", "coreml"], "unknown format 'coreml'; expected some of onnx, tflite"),
+    "an unknown recipe": ([*NET, "--recipe", "int4"], "unknown recipe 'int4'; expected auto, or some of fp32"),
+    "a gate of 200": ([*NET, "--gate", "200"], "expected 0 to 100 points"),
+    "a gate in words": ([*NET, "--gate", "strict"], "expected a number"),
+    "a dimension of zero": ([*NET, "--dim", "0"], "expected a whole number from 1"),
+    "a layer that isn't there": ([*NET, "--keep-float", "stem/convolution"], "no layer 'stem/convolution' to keep in float"),
+    "more dimensions than photos": ([*NET, "--dim", "24"], "carry 1 to 23"),
+    "no calibration": ([*NET, "--calibration", "gone"], "gone does not exist"),
+    "an empty calibration folder": ([*NET, "--calibration", "empty"], "empty holds no photos"),
+    "calibration without photos": ([*NET, "--calibration", "texts"], "texts holds no photos"),
+    "calibration photos that can't be read": ([*NET, "--calibration", "broken"], "0 readable photos, 20 more can't be read"),
+    "three photos": ([*NET, "--calibration", "three"], "has 3 readable photos; expected at least 16"),
+    "one photo a product": ([*NET, "--calibration", "single"], "has 0 photos whose product has another one, of 20"),
+    "gate queries with another header": ([*NET, "--gate-queries", "header.csv"], "expected it to include image,sku"),
+    "gate queries of other products": ([*NET, "--gate-queries", "foreign.csv"], "asks for none of the products"),
+    "gate queries without a SKU": ([*NET, "--gate-queries", "unknowns.csv"], "no readable photo with a SKU"),
+    "a file in the way": ([*NET, "-o", "a-file"], "a-file is a file; expected a folder"),
+    "no folder to write in": ([*NET, "-o", "gone/out"], "gone does not exist; expected the folder in which out is made"),
+}  # fmt: skip
+
+
+def command(arguments: list[str]) -> list[str]:
+    """The arguments with a destination and photos, where they don't say them."""
+    full = ["export", *arguments]
+    if "-o" not in arguments:
+        full += ["-o", "out"]
+    if "--calibration" not in arguments:
+        full += ["--calibration", "photos"]
+    return full if "--to" in arguments or arguments[0] == "float.tflite" else [*full, "--to", "onnx"]
+
+
+def everything(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input(
+    case: str, prepared: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments, said = WRONG[case]
+    monkeypatch.chdir(prepared)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # no test asks a network
+    before = everything(prepared), sorted(path.name for path in prepared.iterdir())
+    try:
+        code = main(command(arguments))
+    except SystemExit as usage:
+        code = usage.code if isinstance(usage.code, int) else -1
+    out, err = capfd.readouterr()
+    assert (code, out) == (2, ""), err
+    assert err.count("\n") == 1 and len(err) < 600 and "Traceback" not in err
+    assert said in err
+    assert (everything(prepared), sorted(path.name for path in prepared.iterdir())) == before
+
+
+def test_there_are_forty() -> None:
+    assert len(WRONG) >= 40 and len({tuple(arguments) for arguments, _ in WRONG.values()}) == len(WRONG)
+
+
+MODULES: dict[str, tuple[Callable[[], object], str]] = {
+    "two outputs": (TwoOutputs, "gives 2 outputs; expected one tensor"),
+    "no vector": (NoVector, "which is no vector"),
+    "a classifier": (lambda: TinyCnn(classes=1000), "looks like a classifier"),
+    "another input": (lambda: torch.nn.Linear(7, 7), "running linear on a grey 32x32 photo failed"),
+    "no module": (lambda: 7, "int arrived; expected the name of a model"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MODULES)
+def test_wrong_modules(case: str, prepared: Path, tmp_path: Path) -> None:
+    make, said = MODULES[case]
+    options = SourceOptions(preprocessing=Overrides(size=(SIDE, SIDE), normalize=False))
+    with pytest.raises(ShelfmatchError) as error:
+        export_model(make(), tmp_path / "out", ExportSettings(prepared / "photos", source=options))
+    assert said in str(error.value) and "\n" not in str(error.value) and list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk(prepared: Path, tmp_path: Path) -> None:
+    """A limit on the size of files stands in for it."""
+    (tmp_path / "work").mkdir()
+    arguments = ["net.onnx", "--mean", "123", "--std", "58", "--recipe", "fp32", "-o", str(tmp_path / "work" / "out")]
+    environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -f 2; exec "$@"', "bash", sys.executable, "-m", "shelfmatch.edge.cli", *command(arguments)],
+        cwd=prepared, capture_output=True, text=True, timeout=120, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr, done.stderr
+    assert list((tmp_path / "work").iterdir()) == [] and list(tmp_path.glob("shelfmatch-*")) == []
+
+
+@pytest.mark.parametrize("tool", ["torch", "litert_torch", "ai_edge_quantizer", "onnxslim", "timm", "keras"])
+def test_a_missing_tool_is_named_with_its_extra(tool: str, prepared: Path, tmp_path: Path) -> None:
+    """In a process of its own that can't import it."""
+    code = f"import sys; sys.modules[{tool!r}] = None\nfrom shelfmatch.edge.cli.app import main\nsys.exit(main(sys.argv[1:]))"
+    model = {"torch": "timm:test_vit", "timm": "timm:test_vit", "keras": "text.keras", "onnxslim": "net.onnx"}.get(tool)
+    arguments = [model or "float.tflite", "--normalized", "-o", str(tmp_path / "out")]
+    arguments += [
+        "--to",
+        "onnx" if tool in ("onnxslim", "torch", "timm", "keras") else "tflite",
+        "--recipe",
+        "int8-static",
+    ]
+    if tool == "litert_torch":
+        from shelfmatch.export import torch_encoder
+        from shelfmatch.export.preprocessing import Preprocessing
+
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(MissingPackage, match=r"shelfmatch\[export\]"):
+            patch.setitem(sys.modules, tool, None)
+            made = torch_encoder.torch_encoder(TinyCnn(), Preprocessing(SIDE, SIDE, None, None), name="tiny")
+            made.writers["tflite"](tmp_path / "x.tflite", None)
+        return
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command(arguments)], cwd=prepared, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert f"needs {tool}, which can't be imported" in done.stderr and "pip install 'shelfmatch[export]'" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_onnx_to_tflite_names_the_tool_it_needs(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(prepared)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.delenv("SHELFMATCH_ONNX2TF", raising=False)
+    assert main(command([*NET, "--to", "tflite"])) == 2
+    assert "onnx2tf/bin/pip install onnx2tf==2.6.7" in capfd.readouterr().err
+    monkeypatch.setenv("SHELFMATCH_ONNX2TF", "/bin/false")
+    assert main(command([*NET, "--to", "tflite"])) == 2
+    assert "onnx2tf failed" in capfd.readouterr().err
+    assert not (prepared / "out").exists()
+
+
+def test_a_card_beside_the_file_says_how(prepared: Path, tmp_path: Path) -> None:
+    """What `--mean` and `--std` say otherwise."""
+    from shelfmatch.edge.files import sha256_of
+    from shelfmatch.export.sources import open_source
+    from tests.support.cards import RECORD
+
+    path = tmp_path / "net.onnx"
+    path.write_bytes((prepared / "net.onnx").read_bytes())
+    record = {
+        **RECORD, "file": "net.onnx", "sha256": sha256_of(path), "format": "onnx", "input_dtype": "float32",
+        "layout": "NCHW", "dimension": 24, "mean": [1, 2, 3], "std": [4, 5, 6], "resize": "crop", "crop_fraction": 0.9,
+    }  # fmt: skip
+    (tmp_path / "net.onnx.json").write_text(json.dumps(record))
+    found = open_source(str(path), SourceOptions()).preprocessing
+    assert (found.mean, found.std, found.resize, found.crop_fraction) == ((1, 2, 3), (4, 5, 6), "crop", 0.9)
