@@ -1,0 +1,133 @@
+"""Right answers on real goods: recall, "unknown" queries, and what the decision makes of them, shop by shop, encoder by encoder.
+
+    python benchmarks/real_goods.py --encoders shelfmatch-cnn v1 --shops grozi phone fridge --draws 6
+
+Bundles are built by the product's own `build_bundle`, answers come from its matcher. Closed shops give recall@1; draws with a
+quarter of the products left out give the open-set figures: AUROC of confidence (right product sold against not sold), the share
+of known queries answered right at the shop's own threshold and the false accepts there, and the oracle: the most that any
+threshold on the same confidences accepts at the asked-for rate.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import goods
+import numpy as np
+import reporting
+from encoders import file_of
+
+COLUMNS = ("shop", "encoder", "recall@1", "AUROC", "false accepts", "right accepts", "oracle", "efficiency")
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Of (N,) queries: `right` where the first candidate is the product, `known` where the shop sells it, `accepted` where the
+    decision was a match, and the confidences."""
+
+    right: np.ndarray[Any, np.dtype[np.bool_]]
+    known: np.ndarray[Any, np.dtype[np.bool_]]
+    accepted: np.ndarray[Any, np.dtype[np.bool_]]
+    confidence: np.ndarray[Any, np.dtype[np.float64]]
+
+    def figures(self, rate: float) -> dict[str, float]:
+        """From 0 to 1; NaN where the queries have none of a kind."""
+        known, unknown = self.known, ~self.known
+        found = {"recall_at_1": float(self.right[known].mean())}
+        if not unknown.any():
+            return found
+        above = np.sort(self.confidence[unknown])[::-1]
+        allowed = int(rate * len(above))
+        oracle = above[allowed] if allowed < len(above) else -1.0
+        sure = (self.confidence[known, None] > self.confidence[None, unknown]).mean()
+        tied = (self.confidence[known, None] == self.confidence[None, unknown]).mean()
+        right = float((self.accepted & self.right)[known].mean())
+        best = float(((self.confidence > oracle) & self.right)[known].mean())
+        return {
+            **found,
+            "auroc": float(sure + tied / 2),
+            "false_accepts": float(self.accepted[unknown].mean()),
+            "right_accepts": right,
+            "oracle_right_accepts": best,
+        }
+
+
+def answers_of(shop: goods.Shop, encoder: Path, work: Path, options: Any) -> Answers:
+    """Build the shop and ask all its queries."""
+    from shelfmatch.edge import Matcher, MatchResult, build_bundle
+
+    source = work / "catalogue.csv"
+    with source.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("image", "sku"), *((str(path), sku) for path, sku in shop.catalogue)])
+    bundle = work / "shop.bundle"
+    build_bundle(source, bundle, encoder=encoder, adapt=options.adapt, false_accept=options.false_accept)
+    with Matcher.open(bundle, look_again=not options.no_look_again) as matcher:
+        results = list(matcher.match_many([path for path, _ in shop.queries], top_k=2))
+    sold = set(shop.skus)
+    right, known, accepted, confidence = [], [], [], []
+    for (_, sku), result in zip(shop.queries, results, strict=True):
+        answer = result if isinstance(result, MatchResult) else None
+        first = answer.candidates[0].sku if answer is not None and answer.candidates else None
+        right.append(first == sku)
+        known.append(sku in sold)
+        accepted.append(answer is not None and answer.decision == "match")
+        confidence.append(answer.confidence if answer is not None else 0.0)
+    return Answers(np.array(right), np.array(known), np.array(accepted), np.array(confidence, float))
+
+
+def measured(name: str, shop: goods.Shop, work: Path, options: Any) -> dict[str, Any]:
+    """The closed shop's recall and the draws' figures: their means, and each draw's."""
+    encoder = file_of(name, work)
+    closed = answers_of(shop, encoder, work, options).figures(options.false_accept)
+    draws = [
+        answers_of(shop.without(gone), encoder, work, options).figures(options.false_accept)
+        for gone in goods.quarters(shop, options.draws, options.seed)
+    ]
+    means = {key: float(np.mean([draw[key] for draw in draws])) for key in (draws[0] if draws else {})}
+    return {**means, "recall_at_1": closed["recall_at_1"], "queries": len(shop.queries), "draws": draws}
+
+
+def _row(shop: str, name: str, found: dict[str, Any]) -> tuple[str, ...]:
+    def percent(key: str) -> str:
+        return f"{found[key]:.1%}" if key in found else "–"
+
+    efficiency = "–"
+    if found.get("oracle_right_accepts"):
+        efficiency = f"{found['right_accepts'] / found['oracle_right_accepts']:.2f}"
+    auroc = f"{found['auroc']:.3f}" if "auroc" in found else "–"
+    return (shop, name, percent("recall_at_1"), auroc, percent("false_accepts"), percent("right_accepts"),
+            percent("oracle_right_accepts"), efficiency)  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = reporting.argument_parser(__doc__)
+    parser.add_argument("--encoders", nargs="+", default=["shelfmatch-cnn", "v1"], help="names, v1, v2, files or cards")
+    parser.add_argument("--shops", nargs="+", default=["grozi", "phone", "fridge"], choices=list(goods.SHOPS))
+    parser.add_argument("--draws", type=int, default=6, help="open-set draws a shop (default: 6; 0: recall alone)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--adapt", default="auto", choices=("auto", "on", "off"))
+    parser.add_argument("--false-accept", type=float, default=0.05)
+    parser.add_argument("--no-look-again", action="store_true", help="one pass over each photo")
+    options = parser.parse_args(arguments)
+    settings = {key: value for key, value in vars(options).items() if key not in ("json", "work", "gate")}
+    report = reporting.Report.start("real_goods", **settings)
+    rows = []
+    with reporting.work_folder(options.work) as work:
+        for kind in options.shops:
+            shop = goods.SHOPS[kind](work)
+            for name in options.encoders:
+                found = measured(name, shop, work, options)
+                report.results.setdefault(kind, {})[name] = found
+                rows.append(_row(kind, name, found))
+                print("  ".join(rows[-1]), flush=True)
+    reporting.print_table(f"Asked for {options.false_accept:.0%} false accepts", COLUMNS, rows)
+    return report.finish(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
