@@ -17,10 +17,10 @@ from typing import Any
 from .. import device
 from ..encoders.encoder import DEFAULT_ENCODER
 from ..errors import BenchError
+from ..machine.board import ROOT, describe_board
+from ..machine.process import usable_cores
+from ..machine.sensors import Recorder, Sensors
 from . import summary
-from .board import ROOT, describe_board
-from .process import usable_cores
-from .sensors import Recorder, Sensors
 from .target import (
     Photos,
     Target,

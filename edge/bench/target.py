@@ -18,9 +18,9 @@ from ..encoders.encoder import Encoder, find_encoder
 from ..errors import BenchError, EncoderError, ImageError
 from ..files import shown_name
 from ..imaging.image import FORMATS, decode, upright
+from ..machine.board import describe_board
 from ..synthetic import products as rendered
 from ..terminal import complain
-from .board import describe_board
 
 MOST_PHOTOS = 64
 """Shown in turn; more would only grow the pages that the system keeps of them."""

@@ -16,9 +16,9 @@ from typing import Any
 from .. import device
 from ..encoders.session import RUNTIMES, Runtime
 from ..errors import DeviceError
-from . import machine as board
+from . import machine_checks as board
 from .advice import Failure, explained
-from .machine import Check
+from .machine_checks import Check
 from .probes import MARK
 
 PROBE_TIMEOUT_S, JOB_TIMEOUT_S = 120.0, 300.0

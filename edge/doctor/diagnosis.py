@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ShelfmatchError
 
 if TYPE_CHECKING:
-    from .machine import Check
+    from .machine_checks import Check
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from shelfmatch.edge import Encoder
-from shelfmatch.edge.doctor import machine as board
+from shelfmatch.edge.doctor import machine_checks as board
 from shelfmatch.edge.doctor.advice import Failure, explained
 from shelfmatch.edge.doctor.checks import RUNTIME_PACKAGES, Examination, run_probe
 from shelfmatch.edge.doctor.diagnosis import Diagnosis
