@@ -17,9 +17,10 @@ from typing import Any
 from .. import device
 from ..encoders.encoder import DEFAULT_ENCODER
 from ..errors import BenchError
-from ..machine.board import ROOT, describe_board
-from ..machine.process import usable_cores
+from ..machine.board import describe_board
+from ..machine.cpu import usable_cores
 from ..machine.sensors import Recorder, Sensors
+from ..machine.sysfs import ROOT
 from . import summary
 from .target import (
     Photos,

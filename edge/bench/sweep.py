@@ -22,8 +22,9 @@ from ..encoders.encoder import DEFAULT_ENCODER, Encoder, find_encoder, known_enc
 from ..encoders.session import RUNTIMES
 from ..errors import BenchError, EncoderError, ShelfmatchError
 from ..files import check_can_write, shown_name
-from ..machine.board import ROOT, describe_board
-from ..machine.process import usable_cores
+from ..machine.board import describe_board
+from ..machine.cpu import usable_cores
+from ..machine.sysfs import ROOT
 from . import summary
 from .runner import (
     DEFAULT_FPS,

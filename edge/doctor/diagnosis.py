@@ -1,6 +1,6 @@
 """`shelfmatch doctor`: can this machine do the main job, with which runtime, and if not, what is to be done.
 
-Everything that could break is tried in a process of its own (`_doctor_probes`), so that this one lives to tell. It imports
+Everything that could break is tried in a process of its own (`probes`), so that this one lives to tell. It imports
 neither numpy nor Pillow itself.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ShelfmatchError
 
 if TYPE_CHECKING:
-    from .machine_checks import Check
+    from .check import Check
 
 
 @dataclass(frozen=True, slots=True)
