@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import device
-from ..encoders.encoder import DEFAULT_ENCODER
+from ..encoders.registry import DEFAULT_ENCODER
 from ..errors import BenchError
 from ..machine.board import describe_board
 from ..machine.cpu import usable_cores

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from .. import device
 from ..bundle.bundle import MANIFEST, Bundle
-from ..encoders.encoder import DEFAULT_ENCODER, Encoder, find_encoder, known_encoders
-from ..encoders.session import RUNTIMES
+from ..encoders.encoder import Encoder
+from ..encoders.registry import DEFAULT_ENCODER, find_encoder, known_encoders
+from ..encoders.runtimes import RUNTIMES
 from ..errors import BenchError, EncoderError, ShelfmatchError
 from ..files import check_can_write, shown_name
 from ..machine.board import describe_board

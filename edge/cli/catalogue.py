@@ -90,7 +90,7 @@ def _with_bar(run: Callable[[Progress], BuildReport]) -> BuildReport:
 def _build(options: argparse.Namespace) -> int:
     from ..build.build import build_bundle
     from ..device import encoder_for_builds
-    from ..encoders.encoder import encoder_names
+    from ..encoders.registry import encoder_names
 
     if options.report is not None:
         check_can_write(options.report)
@@ -119,7 +119,7 @@ def _build(options: argparse.Namespace) -> int:
             )
         )
     if options.report is not None:
-        from ..pages.html import write_build_page
+        from ..pages.build_page import write_build_page
 
         write_build_page(Path(options.report), report, options.output_bundle)
     return _print_report(options, report, f"built {options.output_bundle}")

@@ -18,7 +18,8 @@ def register(command: Command) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from ..demo import run_demo
-    from ..encoders.encoder import DEFAULT_ENCODER, Encoder
+    from ..encoders.encoder import Encoder
+    from ..encoders.registry import DEFAULT_ENCODER
 
     with quiet_native():  # LiteRT announces its delegate once a process: here, before the bars
         Encoder.load(DEFAULT_ENCODER).prepare()

@@ -32,7 +32,7 @@ def _run(options: argparse.Namespace) -> int:
     # Only here: matching never needs the list, and the doctor starts without numpy.
     from shelfmatch.models.known import all_encoders, encoder_named
 
-    from ..encoders.encoder import DEFAULT_ENCODER
+    from ..encoders.registry import DEFAULT_ENCODER
 
     if options.action == "pull":
         if not options.name:

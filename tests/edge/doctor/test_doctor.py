@@ -23,9 +23,9 @@ from shelfmatch.edge.doctor.advice import Failure, explained
 from shelfmatch.edge.doctor.check import Check
 from shelfmatch.edge.doctor.checks import RUNTIME_PACKAGES, Examination, run_probe
 from shelfmatch.edge.doctor.diagnosis import Diagnosis
-from shelfmatch.edge.encoders.encoder import DEFAULT_ENCODER, read_card
-from shelfmatch.edge.encoders.golden import LEAST_COSINE, KnownEmbedding, embedded_cards, known_file, known_of
-from shelfmatch.edge.encoders.session import RUNTIMES
+from shelfmatch.edge.encoders.golden import LEAST_COSINE, GoldenEmbedding, embedded_cards, golden_file, golden_of
+from shelfmatch.edge.encoders.registry import DEFAULT_ENCODER, read_card
+from shelfmatch.edge.encoders.runtimes import RUNTIMES
 from shelfmatch.edge.machine import cpu
 
 DIES = "import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n"
@@ -103,10 +103,10 @@ def test_known_embeddings_belong_to_the_encoders() -> None:
         if not any(runtime.is_installed() for runtime in RUNTIMES.values() if runtime.format == file_format):
             continue  # the emulated ARM processors have LiteRT alone
         encoder = Encoder.load(card_path)
-        known = KnownEmbedding.read(known_file(card_path))
+        known = GoldenEmbedding.read(golden_file(card_path))
         refresh = f"{name} was changed: run python -m shelfmatch.models.known_embeddings"
         assert known.sha256 == encoder.card.sha256, refresh
-        assert float(known.vector @ known_of(encoder).vector) >= LEAST_COSINE, refresh
+        assert float(known.vector @ golden_of(encoder).vector) >= LEAST_COSINE, refresh
         assert float(known.vector @ known.vector) == pytest.approx(1, abs=1e-4)
         assert float(known.vector @ np.roll(known.vector, 1)) < LEAST_COSINE - 0.1  # other numbers don't pass
 
