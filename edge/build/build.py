@@ -25,7 +25,8 @@ from ..imaging.resize import Resizer
 from ..imaging.views import views_per_photo
 from ..index._codes import Dtype
 from ..index._vectors import checked_vectors
-from ..index.vector_index import VectorIndex, choose_kind
+from ..index.kinds import choose_kind
+from ..index.vector_index import VectorIndex
 from ..scoring.adapter import Adaptation, Adapter, Floats
 from ..scoring.cascade import Cascade
 from ..scoring.decision import Decision

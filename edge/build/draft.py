@@ -32,7 +32,8 @@ from ..imaging.decode import decode
 from ..imaging.resize import fit as fit_to_card
 from ..imaging.views import photo_view
 from ..index._codes import Dtype
-from ..index.vector_index import VectorIndex, choose_kind
+from ..index.kinds import choose_kind
+from ..index.vector_index import VectorIndex
 from ..scoring.adapter import Adaptation, Adapter
 from ..scoring.cascade import Cascade
 from ..scoring.decision import Decision, Method, best_products, margin_of
