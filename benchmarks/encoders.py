@@ -74,17 +74,17 @@ def iconic_csv(work: Path) -> Path:
 
 def rendered_shop(work: Path) -> tuple[Path, list[tuple[Path, str]]]:
     """A catalogue of plain pictures, and hard views with their SKUs."""
-    from shelfmatch.edge.synthetic import products as rendered
+    from shelfmatch.edge.synthetic.products import make_shop, render_plain, render_view
     from shelfmatch.models.pictures import TEST_DIFFICULTY, TEST_PRODUCTS, TEST_SHOP
 
     folder = work / "rendered"
     queries = []
-    for product in rendered.make_shop(TEST_PRODUCTS, TEST_SHOP):
+    for product in make_shop(TEST_PRODUCTS, TEST_SHOP):
         plain, view = folder / product.sku / "plain.png", work / "rendered-views" / f"{product.sku}.png"
         if not view.exists():
             for path, image in (
-                (plain, rendered.render_plain(product, 480)),
-                (view, rendered.render_view(product, 0, (640, 480), TEST_DIFFICULTY)),
+                (plain, render_plain(product, 480)),
+                (view, render_view(product, 0, (640, 480), TEST_DIFFICULTY)),
             ):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 image.save(path)
