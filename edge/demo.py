@@ -68,15 +68,15 @@ def run_demo(out: Path, *, seed: int = 0, progress: Callable[[str, str], Progres
     outside 0 to 499."""
     bar: Callable[[str, str], Any] = progress or (lambda description, unit: lambda stream, total: stream)
     sold = _mostly_distinct(make_shop(3 * PRODUCTS, seed=2 * seed))
-    strangers = make_shop(UNKNOWN_QUERIES, seed=2 * seed + 1)
+    unknown = make_shop(UNKNOWN_QUERIES, seed=2 * seed + 1)
     _claim(out)
     catalogue = _write_catalogue(out, sold, bar("render catalogue", "photo"))
-    queries = _write_queries(out, sold, strangers, bar("render queries", "photo"))
+    queries = _write_queries(out, sold, unknown, bar("render queries", "photo"))
     bundle = out / "shop.bundle"
     built = build_bundle(catalogue, bundle, progress=bar("catalogue", "photo"))
     with Matcher.open(bundle) as matcher:
         evaluation = evaluate(matcher, queries, progress=bar("match", "photo"))
-        names = {product.sku: product.name for product in [*sold, *strangers]}
+        names = {product.sku: product.name for product in [*sold, *unknown]}
         page_path = out / "index.html"
         write_atomic(page_path, html.page("shelfmatch demo", _page_body(out, built, evaluation, matcher, names)))
     return DemoResult(built, evaluation, page_path, bundle)
@@ -123,9 +123,9 @@ def _write_catalogue(out: Path, sold: Sequence[Product], progress: Any) -> Path:
     return path
 
 
-def _write_queries(out: Path, sold: Sequence[Product], strangers: Sequence[Product], progress: Any) -> list[Query]:
+def _write_queries(out: Path, sold: Sequence[Product], unknown: Sequence[Product], progress: Any) -> list[Query]:
     jobs = [("known", number, sold[number % len(sold)]) for number in range(KNOWN_QUERIES)]
-    jobs += [("unknown", number, strangers[number % len(strangers)]) for number in range(UNKNOWN_QUERIES)]
+    jobs += [("unknown", number, unknown[number % len(unknown)]) for number in range(UNKNOWN_QUERIES)]
     queries = []
     for kind, number, product in progress(jobs, len(jobs)):
         name = f"queries/{kind}-{number:03d}.jpg"
@@ -158,7 +158,7 @@ def _page_body(
     return [
         "<h1>shelfmatch demo</h1>",
         f"<p>{built.products} rendered products with {built.references} photos; {evaluation.known} photos of them that the shop "
-        f"has never seen, and {evaluation.unknown} of products it doesn't sell. Encoder: {built.encoder}.</p>",
+        f"has never seen, and {evaluation.unknown} of products that are not in its catalogue. Encoder: {built.encoder}.</p>",
         html.figures(
             {
                 "right at first place": _percent(evaluation.recall_at_1),
@@ -176,7 +176,7 @@ def _page_body(
         ),
         html.section(
             "How sure it is",
-            charts.histogram({"sold here": known, "not sold here": unknown}, threshold, "confidence"),
+            charts.histogram({"in the catalogue": known, "not in the catalogue": unknown}, threshold, "confidence"),
             note="Left of the line the answer is “unknown”. The line was set on the shop's own photos alone.",
         ),
         *(
@@ -202,7 +202,7 @@ def _sorted_answers(evaluation: Evaluation) -> list[tuple[str, list[tuple[Query,
 
 def _cell(out: Path, query: Query, answer: MatchResult, matcher: Matcher, names: dict[str, str]) -> str:
     best = answer.candidates[0]
-    truth = names.get(query.sku, "") or "not sold here"
+    truth = names.get(query.sku, "") or "not in the catalogue"
     product_id = matcher.catalog.product_id(best.sku)
     photo = matcher.catalog.references(product_id)[0].photo if product_id is not None else ""
     right = answer.sku == (query.sku or None)

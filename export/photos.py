@@ -115,8 +115,8 @@ def _read(rows: Sequence[tuple[Path, str]], preprocessing: Preprocessing, progre
             data = read_photo(path)
             pixels.append(fit(decode(data, card), card))
         except ImageError as error:
-            told = str(error)
-            unreadable.append(told if path.name in told else f"{path.name}: {told}")
+            message = str(error)
+            unreadable.append(message if path.name in message else f"{path.name}: {message}")
             continue
         digest.update(hashlib.sha256(data).digest())
         skus.append(sku)

@@ -210,7 +210,7 @@ def _medians(stages: Mapping[str, Mapping[str, float]]) -> str:
 def board_rows(board: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(what, value) of the machine."""
     frequency = board["frequency"]
-    clock = "not told by the kernel"
+    clock = "not reported by the kernel"
     if frequency is not None:
         clock = f"{frequency['min_mhz'] or 0:,.0f} to {frequency['max_mhz'] or 0:,.0f} MHz, governor {frequency['governor'] or '–'}"
     memory = board["memory_bytes"]

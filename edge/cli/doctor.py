@@ -11,7 +11,7 @@ from .options import Command
 
 def register(command: Command) -> None:
     """The command doctor."""
-    doctor = command("doctor", _run, "whether this machine can do the main job, with which runtime, and what to mend")
+    doctor = command("doctor", _run, "check that this machine can run shelfmatch, and say how to fix what fails")
     doctor.add_argument("--folder", default=".", metavar="DIR", help="where bundles will be written (default: here)")
 
 

@@ -30,9 +30,11 @@ def register(command: Command) -> None:
     add_where(match)
     add_labels(match)
     add_workers(match)
-    match.add_argument("--no-look-again", action="store_true", help="don't mend rejected photos and look once more")
+    match.add_argument("--no-look-again", action="store_true", help="no look-again pass over rejected photos")
     match.add_argument("--frames", action="store_true", help="the images are frames of one product: one answer")
-    match.add_argument("--explain", metavar="OUT.png", help="write a picture of what the match rests on (one image)")
+    match.add_argument(
+        "--explain", metavar="OUT.png", help="write a heat map of the evidence for the match (one image)"
+    )
     match.add_argument("--photos", metavar="SOURCE", help="with --explain: what the bundle was built from, to show it")
 
 

@@ -281,7 +281,7 @@ class Examination:
             finding, advice = explained(outcome, "The main job", "shelfmatch", NUMPY.version)
             if outcome.raised and outcome.raised[0][0] != "WrongNumbers":
                 kind, message = outcome.raised[0]
-                what = "what is told above" if self._has_explained else "that"
+                what = "what is said above" if self._has_explained else "that"
                 finding = f"The main job fails: {kind}: {' '.join(message.split()).rstrip('.')[:1000]}."
                 advice = f"Mend {what}, then run the doctor again."
             return Check("main job", "problem", finding, advice, {"stage": outcome.stage, "error": outcome.last})

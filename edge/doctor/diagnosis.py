@@ -1,4 +1,4 @@
-"""`shelfmatch doctor`: can this machine do the main job, with which runtime, and if not, what is to be done.
+"""`shelfmatch doctor`: checks that this machine can run shelfmatch, with which runtime, and says how to fix what fails.
 
 Everything that could break is tried in a process of its own (`probes`), so that this one lives to tell. It imports
 neither numpy nor Pillow itself.
@@ -34,10 +34,10 @@ class Diagnosis:
             broken = [check.name for check in problems if check.name != "memory"]
             rest = f" Broken, but not needed for it: {', '.join(broken)}." if broken else ""
             short = " It is short of memory, though: see above." if len(broken) < len(problems) else ""
-            return f"This machine can do the main job; its runtime is {self.runtime}.{rest}{short}"
+            return f"This machine can run shelfmatch; its runtime is {self.runtime}.{rest}{short}"
         broken = [check.name for check in problems if check.needed]
         why = f"mend first: {', '.join(broken)}." if broken else self.checks[-1].finding
-        return f"This machine can't do the main job yet: {why}"
+        return f"This machine can't run shelfmatch yet: {why}"
 
     def to_dict(self) -> dict[str, Any]:
         """The document of `doctor --json`."""

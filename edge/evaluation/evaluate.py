@@ -1,4 +1,4 @@
-"""How good a bundle is on labelled photos: recall, ranks, and what it does with products it doesn't sell."""
+"""How good a bundle is on labelled photos: recall, ranks, and what it does with unknown queries."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _as_catalogued(query: Query, catalog: Catalog) -> Query:
     if product_id is None:
         raise CatalogError(
             f"query {query.label} has the SKU {query.sku!r}, which the bundle doesn't; "
-            "leave the SKU empty for products the shop doesn't sell"
+            "leave the SKU empty for products that are not in the catalogue"
         )
     sku = catalog.product(product_id).sku
     return query if sku == query.sku else replace(query, sku=sku)

@@ -13,7 +13,7 @@ from ..metrics import ReliabilityBin
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A labelled photo; `sku` is empty for a product the shop doesn't sell. `attributes` are the CSV's other columns."""
+    """A labelled photo; `sku` is empty for a product that is not in the catalogue. `attributes` are the CSV's other columns."""
 
     path: Path
     label: str
@@ -118,7 +118,7 @@ class Evaluation(Rates):
     def rows(self) -> list[tuple[str, str]]:
         """(what, figure), for people."""
         return [
-            ("queries", f"{self.queries:,} ({self.known:,} of products the shop sells, {self.unknown:,} of others)"),
+            ("queries", f"{self.queries:,} ({self.known:,} in the catalogue, {self.unknown:,} unknown)"),
             ("recall@1, recall@5", f"{percent(self.recall_at_1)}, {percent(self.recall_at_5)}"),
             ("mean reciprocal rank", _decimal(self.mrr)),
             ("known: accepted and right", percent(self.correct_accept_rate) + _interval(self.correct_accept_interval)),
@@ -140,7 +140,7 @@ class Evaluation(Rates):
                 " / ".join(f"{value:.1f}" for value in self.latency_ms.values()) + " ms",
             ),
             ("stages, median", ", ".join(f"{stage} {value:.1f}" for stage, value in self.stages_ms.items()) + " ms"),
-            ("photos looked at twice", percent(self.looked_again)),
+            ("photos with a look-again pass", percent(self.looked_again)),
         ]
 
     def table(self) -> str:

@@ -69,7 +69,7 @@ def _figures(evaluation: Evaluation, matcher: Matcher) -> list[str]:
     manifest = matcher.bundle.manifest
     body = [
         f"<h1>{escape(_name(matcher))}</h1><p>{evaluation.known:,} photos of its {manifest.products:,} products and "
-        f"{evaluation.unknown:,} of products the shop doesn't sell. Encoder: {escape(manifest.encoder.name)}.</p>",
+        f"{evaluation.unknown:,} of products that are not in the catalogue. Encoder: {escape(manifest.encoder.name)}.</p>",
         html.figures(
             {
                 "right at first place": percent(evaluation.recall_at_1),
@@ -86,7 +86,9 @@ def _figures(evaluation: Evaluation, matcher: Matcher) -> list[str]:
         html.section(
             "How sure it is",
             charts.histogram(
-                {"sold here": known, "not sold here": unknown}, float(manifest.decision["threshold"]), "confidence"
+                {"in the catalogue": known, "not in the catalogue": unknown},
+                float(manifest.decision["threshold"]),
+                "confidence",
             ),
             note="Left of the line the answer is “unknown”.",
         ),
@@ -154,13 +156,13 @@ class _Cells:
                 [lambda pair=pair: self._mixed_up(pair) for pair in pairs[:MOST_CELLS]],  # type: ignore[misc]
             ),
             (
-                f"Not sold here, accepted all the same ({len(accepted):,})",
+                f"Not in the catalogue, accepted all the same ({len(accepted):,})",
                 "The surest first.",
                 False,
                 [lambda one=one: self._accepted(one) for one in _surest(accepted)],  # type: ignore[misc]
             ),
             (
-                f"Sold here, and rejected ({len(rejected):,})",
+                f"In the catalogue, and rejected ({len(rejected):,})",
                 "Those that came nearest to being accepted first.",
                 True,
                 [lambda one=one: self._rejected(one) for one in _surest(rejected)],  # type: ignore[misc]

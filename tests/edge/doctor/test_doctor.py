@@ -84,7 +84,7 @@ def test_a_machine_that_is_well(tmp_path: Path) -> None:
     code, document, checks = diagnosis()
     assert code == 0, document
     assert document["runtime"] == checks["main job"]["runtime"] == "litert"
-    assert document["summary"].startswith("This machine can do the main job; its runtime is litert.")
+    assert document["summary"].startswith("This machine can run shelfmatch; its runtime is litert.")
     assert [checks[name]["status"] for name in ("numpy", "pillow", "litert", "index", "main job")] == ["ok"] * 5
     assert checks["litert"]["cosine"] >= LEAST_COSINE and checks["litert"]["encode_ms"] > 0
     code, output, _ = doctor("--folder", str(tmp_path))
@@ -265,7 +265,7 @@ def test_a_device_file_that_is_broken(tmp_path: Path, monkeypatch: pytest.Monkey
     settings.write_text("version = 1\n[match]\nthreads = -2\n")
     monkeypatch.setenv("SHELFMATCH_DEVICE", str(settings))
     code, document, checks = diagnosis()
-    assert code == 1 and document["summary"].endswith("can't do the main job yet: mend first: device.toml.")
+    assert code == 1 and document["summary"].endswith("can't run shelfmatch yet: mend first: device.toml.")
     assert checks["device.toml"]["finding"].endswith("threads is -2; expected a whole number from 1 to 256.")
     assert checks["device.toml"]["advice"].startswith("Mend or remove it, or write it anew with ")
     assert checks["main job"]["finding"] == "The main job can't begin until device.toml can be used."
@@ -454,7 +454,7 @@ def test_what_the_summary_calls_broken() -> None:
     onnx = Check("onnx", "problem", "", needed=False)
     memory = Check("memory", "problem", "")
     index, job = Check("index", "problem", ""), Check("main job", "problem", "The job is lost.")
-    ran = "This machine can do the main job; its runtime is litert."
+    ran = "This machine can run shelfmatch; its runtime is litert."
     assert Diagnosis((memory, job), True, "litert").summary == f"{ran} It is short of memory, though: see above."
     assert "needed for it: onnx. It is short" in Diagnosis((onnx, memory, job), True, "litert").summary
     assert Diagnosis((job,), True, "litert").summary == ran

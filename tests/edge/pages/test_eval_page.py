@@ -85,9 +85,9 @@ def test_shows_what_went_wrong_beside_what_it_should_have_been(case: Path, capfd
         query, wrong, right = pictures(cell)
         assert shows(wrong, int(pair.other[-3:])) and shows(right, int(pair.sku[-3:])) and query.size
         assert f"&lt;b&gt;Tea {int(pair.sku[-3:])}&lt;/b&gt;, taken for" in cell
-    assert len(cells(page, "Not sold here, accepted all the same")) == min(MOST_CELLS, len(accepted))
-    assert len(cells(page, "Sold here, and rejected")) == min(MOST_CELLS, len(rejected))
-    assert all(len(pictures(cell)) == 2 for cell in cells(page, "Not sold here"))
+    assert len(cells(page, "Not in the catalogue, accepted all the same")) == min(MOST_CELLS, len(accepted))
+    assert len(cells(page, "In the catalogue, and rejected")) == min(MOST_CELLS, len(rejected))
+    assert all(len(pictures(cell)) == 2 for cell in cells(page, "Not in the catalogue"))
     assert "<b>Tea" not in page and page.count("<svg") == 2 and "kind 1" in page
     assert "http" not in page and str(case) not in page, "self-contained, and silent about this machine"
 
