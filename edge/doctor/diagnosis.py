@@ -15,6 +15,7 @@ from ..errors import ShelfmatchError
 
 if TYPE_CHECKING:
     from .check import Check
+    from .checks import Probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +60,20 @@ class Diagnosis:
         return "\n".join([*lines, "", self.summary])
 
 
-def examine(folder: str | Path = ".", *, progress: Callable[[Iterable[Any], int], Any] | None = None) -> Diagnosis:
-    """Look at everything; `folder` is where bundles would be written. Raises ShelfmatchError if there is no such folder."""
+def examine(
+    folder: str | Path = ".",
+    *,
+    progress: Callable[[Iterable[Any], int], Any] | None = None,
+    probe: Probe | None = None,
+) -> Diagnosis:
+    """Look at everything; `folder` is where bundles would be written. `probe`: what runs the probes instead of processes of
+    their own (`checks.Probe`). Raises ShelfmatchError if there is no such folder."""
     from .checks import Examination
 
     place = Path(folder)
     if not place.is_dir():
         raise ShelfmatchError(f"{place} is not a folder; expected the one that bundles will be written to")
-    examination = Examination(place.resolve())
+    examination = Examination(place.resolve(), probe=probe)
     steps = examination.steps()
     checks = tuple(step() for step in (steps if progress is None else progress(steps, len(steps))))
     return Diagnosis(checks, examination.can_run, examination.runtime)

@@ -477,7 +477,7 @@ def test_resizer_in_use_without_opencv() -> None:
         """
         import sys
         sys.modules["cv2"] = None
-        from shelfmatch.edge.imaging.image import resizer_in_use
+        from shelfmatch.edge.imaging.resize import resizer_in_use
         print(resizer_in_use("auto"), resizer_in_use("pillow"))
         resizer_in_use("opencv")
         """,
@@ -544,7 +544,7 @@ def test_heic_without_its_plug_in() -> None:
         f"""
         import sys
         sys.modules["pillow_heif"] = None
-        from shelfmatch.edge.imaging.image import decode
+        from shelfmatch.edge.imaging.decode import decode
         decode({HEIC!r})
         """,
         fails=True,
