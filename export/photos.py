@@ -98,10 +98,10 @@ def read_gate_queries(path: str | Path, preprocessing: Preprocessing, progress: 
 def check_labels(photos: Photos, source: str | os.PathLike[str]) -> None:
     """Raises PhotosError where too few photos could find another one of their product for the gate to say anything."""
     counts = Counter(photos.skus)
-    asked = sum(count for count in counts.values() if count > 1)
-    if asked < MIN_PHOTOS:
+    queried = sum(count for count in counts.values() if count > 1)
+    if queried < MIN_PHOTOS:
         raise PhotosError(
-            f"{source} has {asked} photos whose product has another one, of {len(photos)} photos of {len(counts)} products; the "
+            f"{source} has {queried} photos whose product has another one, of {len(photos)} photos of {len(counts)} products; the "
             f"gate needs at least {MIN_PHOTOS}, or --gate-queries QUERIES.csv"
         )
 
