@@ -30,21 +30,21 @@ import reporting
 import shops
 from numpy.typing import NDArray
 
-from shelfmatch.edge.build import enroll as enrolling
+from shelfmatch.edge.build import enroll
 from shelfmatch.edge.build.draft import Contents, compose, decide
 from shelfmatch.edge.build.embed_photos import Embedded, EmbeddingCache, embed_photos
 from shelfmatch.edge.build.enroll import Enrolled, centered_on_packshots
-from shelfmatch.edge.catalog.catalog import PHOTO_BITS
+from shelfmatch.edge.catalog.ids import PHOTO_BITS
 from shelfmatch.edge.catalog.source import SourcePhoto
 from shelfmatch.edge.encoders.encoder import Encoder
-from shelfmatch.edge.evaluation.evaluate import auroc
 from shelfmatch.edge.fitting.adapter_fit import prototypes
 from shelfmatch.edge.fitting.calibration import HELD_OUT_STRETCH, calibrate, leave_one_out
 from shelfmatch.edge.imaging.views import MOST_VIEWS, PHOTO_VIEWS
 from shelfmatch.edge.index.vector_index import VectorIndex
+from shelfmatch.edge.metrics import auroc
 from shelfmatch.edge.scoring.decision import Decision, margin_of
 from shelfmatch.edge.scoring.gallery import Gallery
-from shelfmatch.edge.synthetic import products as rendered
+from shelfmatch.edge.synthetic.products import make_shop, render_view
 
 ENCODERS = ("v1", "v2", "shelfmatch-cnn", "shelfmatch-vit")
 BINS = 15
@@ -95,7 +95,7 @@ def load(name: str, work: Path) -> Data:
 def strangers(count: int = 40) -> list[NDArray[np.uint8]]:
     """Rendered packages, textures, empty frames: nothing that a grocer of this dataset sells."""
     random = np.random.default_rng(0)
-    pictures = [np.asarray(rendered.render_view(one, 1, difficulty=0.4)) for one in rendered.make_shop(count, seed=77)]
+    pictures = [np.asarray(render_view(one, 1, difficulty=0.4)) for one in make_shop(count, seed=77)]
     for _ in range(count):
         cells = random.integers(0, 256, (int(random.integers(3, 40)),) * 2 + (3,), dtype=np.uint8)
         pictures.append(np.kron(cells, np.ones((8, 8, 1), np.uint8)))
@@ -202,9 +202,9 @@ def large_shops(name: str, data: Data, report: reporting.Report) -> None:
     random = np.random.default_rng(2)
     left_out = random.choice(81, 16, replace=False)
     sold, shop = ~np.isin(data.truth, left_out), some(data.train, ~np.isin(products(data.train), left_out))
-    rows, usual = [], (enrolling.MAX_PHOTOS, enrolling.FEWEST_PHOTOS)
+    rows, usual = [], (enroll.MAX_PHOTOS, enroll.FEWEST_PHOTOS)
     for most, fewest in (usual, *((most, usual[1]) for most in (1000, 500, 200, 100)), (1000, len(shop.ids))):
-        enrolling.MAX_PHOTOS, enrolling.FEWEST_PHOTOS = most, fewest
+        enroll.MAX_PHOTOS, enroll.FEWEST_PHOTOS = most, fewest
         contents, _, _ = compose(shop)
         decision = decision_of(contents)
         found = answer(contents, decision, data.queries, data.truth)
@@ -221,7 +221,7 @@ def large_shops(name: str, data: Data, report: reporting.Report) -> None:
             (contents.adaptation.photos, one["products"], *(f"{value:.3g}" for value in list(one.values())[2:]))
         )
         report.results[f"{name} {one['photos']} photos of {one['products']} products looked at"] = one
-    enrolling.MAX_PHOTOS, enrolling.FEWEST_PHOTOS = usual
+    enroll.MAX_PHOTOS, enroll.FEWEST_PHOTOS = usual
     header = (
         "photos looked at",
         "of products",

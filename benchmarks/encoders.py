@@ -48,8 +48,8 @@ def fp32_card(model: Path, work: Path) -> Path:
     """The float source with the preprocessing of the device file made from it."""
     from dataclasses import replace
 
-    from shelfmatch.edge.encoders.encoder import read_card
     from shelfmatch.edge.encoders.infer_card import inspect_encoder
+    from shelfmatch.edge.encoders.registry import read_card
 
     card, _ = read_card(model.with_name(f"{model.stem.removesuffix('-fp32')}.onnx.json"))
     target = work / model.name
@@ -74,17 +74,17 @@ def iconic_csv(work: Path) -> Path:
 
 def rendered_shop(work: Path) -> tuple[Path, list[tuple[Path, str]]]:
     """A catalogue of plain pictures, and hard views with their SKUs."""
-    from shelfmatch.edge.synthetic import products as rendered
+    from shelfmatch.edge.synthetic.products import make_shop, render_plain, render_view
     from shelfmatch.models.pictures import TEST_DIFFICULTY, TEST_PRODUCTS, TEST_SHOP
 
     folder = work / "rendered"
     queries = []
-    for product in rendered.make_shop(TEST_PRODUCTS, TEST_SHOP):
+    for product in make_shop(TEST_PRODUCTS, TEST_SHOP):
         plain, view = folder / product.sku / "plain.png", work / "rendered-views" / f"{product.sku}.png"
         if not view.exists():
             for path, image in (
-                (plain, rendered.render_plain(product, 480)),
-                (view, rendered.render_view(product, 0, (640, 480), TEST_DIFFICULTY)),
+                (plain, render_plain(product, 480)),
+                (view, render_view(product, 0, (640, 480), TEST_DIFFICULTY)),
             ):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 image.save(path)
@@ -263,7 +263,7 @@ def main() -> int:
 
 
 def _model_path(path: Path) -> Path:
-    from shelfmatch.edge.encoders.encoder import find_encoder
+    from shelfmatch.edge.encoders.registry import find_encoder
 
     return find_encoder(path)[1]
 

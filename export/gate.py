@@ -121,8 +121,8 @@ class Gate:
             own = np.arange(len(unit))[:, np.newaxis]
             # A photo that is there twice may come before itself: what is left out is the photo, not the first hit.
             ids = np.stack([row[row != me][:NEIGHBOURS] for row, me in zip(ids, own, strict=True)])
-        asked = skus if self.queries is None else np.array(self.queries.skus)
-        right = skus[ids[:, 0]] == asked
+        queried = skus if self.queries is None else np.array(self.queries.skus)
+        right = skus[ids[:, 0]] == queried
         return Retrieval(float(right[self._counting()].mean()), ids)
 
 

@@ -14,7 +14,9 @@ import numpy as np
 from ..edge.catalog.source import read_source
 from ..edge.errors import ImageError
 from ..edge.evaluation.evaluate import read_queries
-from ..edge.imaging.image import Pixels, decode, fit, read_photo
+from ..edge.imaging.decode import decode, read_photo
+from ..edge.imaging.image import Pixels
+from ..edge.imaging.resize import fit
 from .errors import PhotosError
 from .preprocessing import Preprocessing
 from .tools import Progress
@@ -96,10 +98,10 @@ def read_gate_queries(path: str | Path, preprocessing: Preprocessing, progress: 
 def check_labels(photos: Photos, source: str | os.PathLike[str]) -> None:
     """Raises PhotosError where too few photos could find another one of their product for the gate to say anything."""
     counts = Counter(photos.skus)
-    asked = sum(count for count in counts.values() if count > 1)
-    if asked < MIN_PHOTOS:
+    queried = sum(count for count in counts.values() if count > 1)
+    if queried < MIN_PHOTOS:
         raise PhotosError(
-            f"{source} has {asked} photos whose product has another one, of {len(photos)} photos of {len(counts)} products; the "
+            f"{source} has {queried} photos whose product has another one, of {len(photos)} photos of {len(counts)} products; the "
             f"gate needs at least {MIN_PHOTOS}, or --gate-queries QUERIES.csv"
         )
 
@@ -113,8 +115,8 @@ def _read(rows: Sequence[tuple[Path, str]], preprocessing: Preprocessing, progre
             data = read_photo(path)
             pixels.append(fit(decode(data, card), card))
         except ImageError as error:
-            told = str(error)
-            unreadable.append(told if path.name in told else f"{path.name}: {told}")
+            message = str(error)
+            unreadable.append(message if path.name in message else f"{path.name}: {message}")
             continue
         digest.update(hashlib.sha256(data).digest())
         skus.append(sku)

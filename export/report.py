@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from ..edge.bundle.manifest import Format
-from ..edge.pages.html import figures, page, section
-from ..edge.pages.html import table as facts
+from ..edge.pages.html import figures, page, section, table
 from .attempts import Attempt, ExportReport
 
 _WIDE = 780
@@ -50,7 +49,7 @@ def report_page(report: ExportReport) -> bytes:
         body.append(section("How far embeddings move", _cosine_plot(plotted), note=note))
     for file_format, losses in report.layer_losses.items():
         body.append(_layers(file_format, losses, report.attempts))
-    body.append(section("How it was made", facts(_facts(report))))
+    body.append(section("How it was made", table(_facts(report))))
     return page(f"{report.source['name']} – export", body)
 
 

@@ -142,11 +142,11 @@ def load_state(net: Any, checkpoint: Path) -> None:
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     wrong = [key for key in own if key in state and tuple(state[key].shape) != tuple(own[key].shape)]
     if missing or wrong:
-        told = f"it lacks {len(missing)} of {len(own)} tensors, for example {missing[0]}" if missing else ""
+        difference = f"it lacks {len(missing)} of {len(own)} tensors, for example {missing[0]}" if missing else ""
         if wrong:
             shapes = f"{list(state[wrong[0]].shape)} instead of {list(own[wrong[0]].shape)}"
-            told = f"its {wrong[0]} has the shape {shapes}"
-        raise SourceError(f"checkpoint {checkpoint} is of another network: {told}")
+            difference = f"its {wrong[0]} has the shape {shapes}"
+        raise SourceError(f"checkpoint {checkpoint} is of another network: {difference}")
     net.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
 
 

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import http.client
 import json
 import os
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any
 
-from ..edge.encoders.encoder import encoders_folder, read_card
 from ..edge.encoders.infer_card import inspect_encoder
+from ..edge.encoders.registry import encoders_folder, read_card
 from ..edge.errors import EncoderError
 from ..edge.files import chunks, sha256_of, sync_file, sync_folder, write_atomic
 from ..edge.terminal import quiet_native
 from ..export.cutting import cut
+from .download import Advance, DownloadError, WrongSize, download
 from .known import KnownEncoder
-
-Advance = Callable[[int], None]
-
-TIMEOUT_S: Final = 30
-"""Without a byte for so long, the connection counts as broken; the next pull goes on from there."""
-_CHUNK: Final = 1 << 16
 
 
 def pull(
@@ -35,7 +27,7 @@ def pull(
     mirror: str | os.PathLike[str] | None = None,
     advance: Advance = lambda size: None,
 ) -> Path:
-    """Fetch `encoder` into `folder` (default: `edge.encoder.encoders_folder()`, where `--encoder NAME` finds it); its card.
+    """Fetch `encoder` into `folder` (default: `registry.encoders_folder()`, where `--encoder NAME` finds it); its card.
 
     `mirror`: a folder, or an address to which the file's name is appended, in the place of the public address. `advance`
     hears of every piece, in bytes; where it begins again, of those thrown away, below zero. What is there already and whole
@@ -146,19 +138,14 @@ def _fetch(encoder: KnownEncoder, part: Path, mirror: Any, advance: Advance) -> 
     if not place.startswith(("https://", "http://")):
         raise EncoderError(f"mirror {mirror} arrived; expected a folder or an address with http:// or https://")
     try:
-        return _download(place, part, encoder, advance)
-    except (
-        urllib.error.URLError,
-        http.client.HTTPException,
-        TimeoutError,
-        ConnectionError,
-        ValueError,
-        EOFError,
-    ) as error:
-        reason = getattr(error, "reason", None) or error
+        return download(place, part, encoder.size_bytes, advance)
+    except WrongSize as error:
         raise EncoderError(
-            f"{place} can't be fetched ({' '.join(str(reason).split())}); try again and it goes on from there, or name a "
-            f"folder that has {encoder.file} with --mirror"
+            f"{error}, name a folder or another address that has {encoder.file} with --mirror"
+        ) from error
+    except DownloadError as error:
+        raise EncoderError(
+            f"{error}; try again and it goes on from there, or name a folder that has {encoder.file} with --mirror"
         ) from error
 
 
@@ -172,65 +159,3 @@ def _pieces(encoder: KnownEncoder, source: Path, mirror: Any) -> Iterator[bytes]
         raise EncoderError(
             f"the mirror's file {source} can't be read ({error.strerror or error}); name another folder or an address with --mirror"
         ) from error
-
-
-def _download(url: str, part: Path, encoder: KnownEncoder, advance: Advance) -> bool:
-    """Append to `part` what it lacks; whether it had something that counted. Raises EOFError where the connection ends early,
-    EncoderError where the server has a file of another size."""
-    size = encoder.size_bytes
-    have = part.stat().st_size if part.exists() else 0
-    if have >= size:
-        # Whole, or too long: the hash decides, and a wrong one is thrown away.
-        advance(have)
-        return True
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
-            whole = _whole_size(answer)
-            if whole not in (None, size):
-                part.unlink(missing_ok=True)
-                raise EncoderError(
-                    f"{url} has {whole:,} bytes, expected {size:,}: another file, a cut one, or a log-in page of this network; "
-                    f"nothing was kept, name a folder or another address that has {encoder.file} with --mirror"
-                )
-            goes_on = answer.status == 206 and str(answer.headers.get("Content-Range", "")).startswith(f"bytes {have}-")
-            with part.open("ab" if goes_on else "wb") as file:
-                advance(have if goes_on else 0)
-                _copy(answer, file, size - file.tell(), advance)
-    except urllib.error.HTTPError as error:
-        if not have or error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise
-        # The server's file ends before `part` does: one of them is another file. Once more, without a range.
-        error.close()
-        part.unlink()
-        return _download(url, part, encoder, advance)
-    got = part.stat().st_size
-    if got < size:
-        raise EOFError(f"the connection ended after {got:,} of {size:,} bytes")
-    return goes_on
-
-
-def _whole_size(answer: Any) -> int | None:
-    """How long the file is that an answer brings, or brings a part of; None where the server doesn't say."""
-    if answer.status == http.HTTPStatus.PARTIAL_CONTENT:
-        told = str(answer.headers.get("Content-Range", "")).rpartition("/")[2]
-    else:
-        told = str(answer.headers.get("Content-Length", ""))
-    return int(told) if told.strip().isdecimal() else None
-
-
-def _copy(answer: IO[bytes], file: IO[bytes], most: int, advance: Advance) -> None:
-    """At most one byte more than expected: enough to see that the file is another one."""
-    left = most + 1
-    while left > 0 and (piece := _read(answer, min(_CHUNK, left))):
-        file.write(piece)
-        left -= len(piece)
-        advance(len(piece))
-
-
-def _read(answer: IO[bytes], most: int) -> bytes:
-    """From the network. Errors of its sockets, of TLS above all, are OSErrors as those of a full disk are: told apart here."""
-    try:
-        return answer.read(most)
-    except OSError as error:
-        raise urllib.error.URLError(error) from error

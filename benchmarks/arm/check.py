@@ -35,9 +35,9 @@ import shops  # noqa: E402
 from emulation import CHECKOUT, PROCESSORS, Emulation, set_up, unavailable  # noqa: E402
 
 from shelfmatch.edge import Encoder  # noqa: E402
-from shelfmatch.edge.encoders.encoder import read_card  # noqa: E402
 from shelfmatch.edge.encoders.golden import embedded_cards  # noqa: E402
-from shelfmatch.edge.synthetic import products as rendered  # noqa: E402
+from shelfmatch.edge.encoders.registry import read_card  # noqa: E402
+from shelfmatch.edge.synthetic.products import make_shop, render_view  # noqa: E402
 
 BUDGETS = HERE / "budgets.json"
 TOLERANCE = 0.01
@@ -78,12 +78,12 @@ class Shop:
 
 def prepare(work: Path) -> tuple[list[Shop], list[Path]]:
     """A shop for each .tflite encoder of the package, and photos of products that are in it."""
-    products = rendered.make_shop(PHOTOS, seed=5)
+    products = make_shop(PHOTOS, seed=5)
     photos, catalogued = [], []
     for number, product in enumerate(products):
         for view, paths in ((0, catalogued), (1, photos)):
             paths.append(work / f"{number}-{view}.jpg")
-            rendered.render_view(product, view, difficulty=0.3).save(paths[-1], quality=90)
+            render_view(product, view, difficulty=0.3).save(paths[-1], quality=90)
     found = []
     for name, card_path in embedded_cards().items():
         if read_card(card_path)[0].format == "tflite":

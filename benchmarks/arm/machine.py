@@ -28,8 +28,8 @@ import reporting  # noqa: E402
 import shops  # noqa: E402
 
 from shelfmatch.edge import Encoder  # noqa: E402
-from shelfmatch.edge.encoders.encoder import DEFAULT_ENCODER  # noqa: E402
-from shelfmatch.edge.synthetic import products as rendered  # noqa: E402
+from shelfmatch.edge.encoders.registry import DEFAULT_ENCODER  # noqa: E402
+from shelfmatch.edge.synthetic.products import make_shop, render_view  # noqa: E402
 
 PEAK_BAR_MB = 100.0
 MEMORY_MB, CORES = 512, 2
@@ -141,18 +141,18 @@ def boot(kernel: Path, initramfs: Path, disk: Path, timeout_s: int) -> dict[str,
     return answer
 
 
-def make_shop(work: Path, products: int, views: int) -> tuple[Path, list[Path]]:
+def build_shop(work: Path, products: int, views: int) -> tuple[Path, list[Path]]:
     """The shop's bundle, and photos: four of 640x480 and one of twelve megapixels."""
     from PIL import Image
 
-    made = rendered.make_shop(SEEDS, seed=7)
+    made = make_shop(SEEDS, seed=7)
     catalogued, photos = [], []
     for number, product in enumerate(made):
         catalogued.append(work / f"seed-{number}.jpg")
-        rendered.render_view(product, 0, difficulty=0.3).save(catalogued[-1], quality=90)
+        render_view(product, 0, difficulty=0.3).save(catalogued[-1], quality=90)
     for number, product in enumerate(made[:5]):
         photos.append(work / f"photo-{number}.jpg")
-        picture = rendered.render_view(product, 1, difficulty=0.3)
+        picture = render_view(product, 1, difficulty=0.3)
         if number == 4:
             picture = picture.resize((4032, 3024), Image.Resampling.BICUBIC)
         picture.save(photos[-1], quality=90)
@@ -182,7 +182,7 @@ def main() -> int:
     )
     with reporting.work_folder(arguments.work) as work:
         unpacked, kernel = fetch_kernel(emulation.folder)
-        bundle, photos = make_shop(work, arguments.products, arguments.views)
+        bundle, photos = build_shop(work, arguments.products, arguments.views)
         initramfs, disk = work / "initramfs", work / "disk.ext4"
         make_initramfs(unpacked, kernel, [f"/{photo.name}" for photo in photos], initramfs)
         make_disk(emulation, bundle, photos, disk)

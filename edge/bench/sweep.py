@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 
 from .. import device
 from ..bundle.bundle import MANIFEST, Bundle
-from ..encoders.encoder import DEFAULT_ENCODER, Encoder, find_encoder, known_encoders
-from ..encoders.session import RUNTIMES
+from ..encoders.encoder import Encoder
+from ..encoders.registry import DEFAULT_ENCODER, find_encoder, known_encoders
+from ..encoders.runtimes import RUNTIMES
 from ..errors import BenchError, EncoderError, ShelfmatchError
 from ..files import check_can_write, shown_name
+from ..machine.board import describe_board
+from ..machine.cpu import usable_cores
+from ..machine.sysfs import ROOT
 from . import summary
-from .board import ROOT, describe_board
-from .process import usable_cores
 from .runner import (
     DEFAULT_FPS,
     SCENARIOS,
@@ -62,8 +64,8 @@ class Point:
     target: Target
     source: str
     cosine: float | None = None
-    asked: str | None = None
-    """The runtime that is asked for, where it isn't `runtime`: "auto" finds one for each of a bundle's encoders."""
+    requested: str | None = None
+    """The runtime that was requested, where it isn't `runtime`: "auto" finds one for each of a bundle's encoders."""
     rounds: list[dict[str, Any]] = field(default_factory=list)
     excluded: str | None = None
     chosen: bool = False
@@ -134,7 +136,7 @@ def run_sweep(
             best.target.bundle,
             photos=shown,
             quick=quick,
-            settings=replace(settings, threads=best.threads, runtime=best.asked or best.runtime),
+            settings=replace(settings, threads=best.threads, runtime=best.requested or best.runtime),
             progress=progress,
             plan=bench_plan,
             scenarios=scenarios,
@@ -217,15 +219,15 @@ def _points(
             reference = vectors if reference is None else reference
             cosine = float(np.median((vectors * reference).sum(axis=1)))
         fitting = [row.name for row in RUNTIMES.values() if row.format == card.format and row.is_installed()]
-        runtimes, asked = fitting or ["auto"], None
+        runtimes, requested = fitting or ["auto"], None
         if "runtime" not in axes:
-            asked = settings.runtime
-            runtimes = (fitting[:1] or ["auto"]) if asked == "auto" else [asked]
+            requested = settings.runtime
+            runtimes = (fitting[:1] or ["auto"]) if requested == "auto" else [requested]
         for index in _INDEXES if "index" in axes else ("as it is",):
             opened = _variant_target(source, name, index, shown, folder, references)
             for runtime, count in itertools.product(runtimes, threads):
                 kind = str(opened.record["index"])
-                point = Point(shown_name(name), runtime, count, kind, opened, source, cosine, asked)
+                point = Point(shown_name(name), runtime, count, kind, opened, source, cosine, requested)
                 if cosine is not None and cosine < _MIN_COSINE:
                     point.excluded = f"another encoder: cosine {cosine:.2f} to the target's embeddings"
                 points.append(point)
@@ -297,7 +299,7 @@ def _measure(points: Sequence[Point], shown: Photos, settings: Settings, plan: P
     for number, point in progress(turns, len(turns)) if progress is not None else turns:
         if point.excluded is not None:
             continue
-        own = replace(settings, threads=point.threads, runtime=point.asked or point.runtime)
+        own = replace(settings, threads=point.threads, runtime=point.requested or point.runtime)
         job = Job(point.target, shown, own, ("single-stream",), 1.0)
         try:
             record = run_round(job, plan, number)

@@ -8,7 +8,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any, Literal
 
-from .sensors import Sample
+from ..machine.sensors import Sample
 
 Kind = Literal["throttled", "disturbed", "note"]
 
@@ -160,9 +160,9 @@ def _of_speed(rounds: Sequence[Sequence[Block]]) -> list[Finding]:
 
 def _of_neighbours(samples: Sequence[Sample], blocks: Sequence[Block], cores: int) -> list[Finding]:
     found = []
-    asked, had = sum(block["seconds"] for block in blocks), sum(block["cpu_s"] for block in blocks)
-    if asked and had < _ALONE * asked:
-        found.append(Finding("disturbed", f"it had a core for {had / asked:.0%} of the time that it asked for one"))
+    wanted, had = sum(block["seconds"] for block in blocks), sum(block["cpu_s"] for block in blocks)
+    if wanted and had < _ALONE * wanted:
+        found.append(Finding("disturbed", f"it had a core for {had / wanted:.0%} of the time that it asked for one"))
     stolen = [(sample.time_s, sample.stolen) for sample in samples if sample.stolen is not None]
     if len(stolen) > 1:
         seconds = (stolen[-1][0] - stolen[0][0]) * cores

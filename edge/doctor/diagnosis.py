@@ -1,22 +1,21 @@
-"""`shelfmatch doctor`: can this machine do the main job, with which runtime, and if not, what is to be done.
+"""`shelfmatch doctor`: checks that this machine can run shelfmatch, with which runtime, and says how to fix what fails.
 
-Everything that could break is tried in a process of its own (`_doctor_probes`), so that this one lives to tell. It imports
+Everything that could break is tried in a process of its own (`probes`), so that this one lives to tell. It imports
 neither numpy nor Pillow itself.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ShelfmatchError
-from ..terminal import DONE, NO, print_json, progress_bar
 
 if TYPE_CHECKING:
-    from .machine import Check
+    from .check import Check
+    from .checks import Probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +35,10 @@ class Diagnosis:
             broken = [check.name for check in problems if check.name != "memory"]
             rest = f" Broken, but not needed for it: {', '.join(broken)}." if broken else ""
             short = " It is short of memory, though: see above." if len(broken) < len(problems) else ""
-            return f"This machine can do the main job; its runtime is {self.runtime}.{rest}{short}"
+            return f"This machine can run shelfmatch; its runtime is {self.runtime}.{rest}{short}"
         broken = [check.name for check in problems if check.needed]
         why = f"mend first: {', '.join(broken)}." if broken else self.checks[-1].finding
-        return f"This machine can't do the main job yet: {why}"
+        return f"This machine can't run shelfmatch yet: {why}"
 
     def to_dict(self) -> dict[str, Any]:
         """The document of `doctor --json`."""
@@ -61,30 +60,20 @@ class Diagnosis:
         return "\n".join([*lines, "", self.summary])
 
 
-def examine(folder: str | Path = ".", *, progress: Callable[[Iterable[Any], int], Any] | None = None) -> Diagnosis:
-    """Look at everything; `folder` is where bundles would be written. Raises ShelfmatchError if there is no such folder."""
+def examine(
+    folder: str | Path = ".",
+    *,
+    progress: Callable[[Iterable[Any], int], Any] | None = None,
+    probe: Probe | None = None,
+) -> Diagnosis:
+    """Look at everything; `folder` is where bundles would be written. `probe`: what runs the probes instead of processes of
+    their own (`checks.Probe`). Raises ShelfmatchError if there is no such folder."""
     from .checks import Examination
 
     place = Path(folder)
     if not place.is_dir():
         raise ShelfmatchError(f"{place} is not a folder; expected the one that bundles will be written to")
-    examination = Examination(place.resolve())
+    examination = Examination(place.resolve(), probe=probe)
     steps = examination.steps()
     checks = tuple(step() for step in (steps if progress is None else progress(steps, len(steps))))
     return Diagnosis(checks, examination.can_run, examination.runtime)
-
-
-def register(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """The command."""
-    doctor = command("doctor", _run, "whether this machine can do the main job, with which runtime, and what to mend")
-    doctor.add_argument("--folder", default=".", metavar="DIR", help="where bundles will be written (default: here)")
-
-
-def _run(options: argparse.Namespace) -> int:
-    bar: Any = progress_bar("doctor", "check")
-    diagnosis = examine(options.folder, progress=bar)
-    if options.json:
-        print_json(diagnosis.to_dict())
-    else:
-        print(diagnosis.table())
-    return DONE if diagnosis.can_run else NO

@@ -1,4 +1,4 @@
-"""Living with Pillow on files from strangers: silence, and refusal of small files that cost seconds or gigabytes.
+"""Living with Pillow on untrusted files: silence, and refusal of small files that cost seconds or gigabytes.
 
 Pillow decodes the pixels of all common formats in C, but walks their metadata, and decodes a few rare formats, in Python.
 """

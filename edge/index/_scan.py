@@ -19,6 +19,8 @@ _PACKED_DIMENSION = 128
 read from memory after every photo, and plain rows stream twice as fast as the packed layout (10,000 x 1,024 after the caches
 were overwritten: 0.6 ms and 1.5 ms)."""
 
+ROUNDING = 1e-5
+"""More than float32 rounding can move a cosine, also through arccos and back."""
 _EXACT_DIMENSION = 2**24 // 127**2
 """Up to here a float32 sum of products of int8 numbers is exact: every partial sum is a whole number of 24 bits."""
 _CONVERTED_BYTES = 256 << 10
@@ -186,3 +188,14 @@ def kth_bound(scores: Scores, k: int) -> float:
         return float(np.partition(scores, count - k)[count - k])
     maxima = scores[: columns * 64].reshape(64, columns).max(axis=0)
     return float(np.partition(maxima, columns - k)[columns - k])
+
+
+def out_of_reach(kth: float, slack: float) -> np.float32:
+    """The scanned cosine below which nothing can be among the k best, if k are scanned at `kth` or better.
+
+    Angles between directions obey the triangle inequality (Schubert 2021, arXiv:2107.04071). With `slack` twice the angles by
+    which quantization turned the query and the vectors: k are truly within acos(kth) + slack / 2, and who is that near is
+    scanned within acos(kth) + slack.
+    """
+    reach = math.acos(max(-1.0, min(1.0, kth - ROUNDING))) + slack
+    return np.float32((math.cos(reach) if reach < math.pi else -1.0) - ROUNDING)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -49,6 +51,14 @@ def checked_vectors(vectors: NDArray[Any], dimension: int) -> NDArray[np.float32
     return unit
 
 
+def checked_pairs(ids: NDArray[Any], vectors: NDArray[Any], dimension: int) -> tuple[Ids, NDArray[np.float32]]:
+    """As many ids as vectors: (N,) ids and (N, D) unit vectors. Raises VectorError."""
+    new_ids, unit = checked_ids(ids), checked_vectors(vectors, dimension)
+    if len(new_ids) != len(unit):
+        raise VectorError(f"{len(new_ids)} ids and {len(unit)} vectors arrived; expected as many of each")
+    return new_ids, unit
+
+
 def unit_query(query: NDArray[Any], dimension: int) -> NDArray[np.float32]:
     """(Q, dimension) of unit norm; a single one from an encoder is that already, which costs one product to see."""
     array = np.asarray(query)
@@ -82,3 +92,12 @@ def coarse_queries(unit: NDArray[np.float32], dtype: Dtype) -> tuple[NDArray[Any
     coarse: NDArray[Any] = values.astype(NUMPY_DTYPES[dtype])
     cosines = np.einsum("nd,nd->n", values, unit) / np.sqrt(np.einsum("nd,nd->n", values, values))
     return coarse, [math.acos(max(-1.0, min(1.0, cosine - 1e-6))) for cosine in cosines.tolist()]
+
+
+def batches(
+    rows: Iterable[tuple[int, NDArray[np.float32]]], size: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """(id, vector) pairs of a stream, up to `size` at a time, as ids (N,) and vectors (N, D)."""
+    iterator = iter(rows)
+    while part := list(itertools.islice(iterator, size)):
+        yield np.array([row[0] for row in part], np.int64), np.stack([row[1] for row in part])

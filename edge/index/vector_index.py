@@ -7,32 +7,26 @@ anything itself, its slots are marked as gone here and filtered, and it is rebui
 
 from __future__ import annotations
 
-import itertools
-import math
 import os
-import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BundleDamaged, BundleVersion, VectorError
+from ..errors import BundleDamaged, VectorError
 from ..files import HashedReader, replacing
 from ._codes import NUMPY_DTYPES, Codes, Dtype, RowFile, encode, largest_angle, row_bytes
+from ._file import DTYPES, HEADER_BYTES, Header
 from ._graph import Graph
-from ._scan import Scan, kth_bound
-from ._vectors import Ids, checked_ids, checked_vectors, coarse_queries, coarse_query, unit_query
-
-Kind: TypeAlias = Literal["exact", "hnsw"]
+from ._groups import Groups, best_of_groups
+from ._scan import ROUNDING, Scan, Scores, kth_bound, out_of_reach
+from ._vectors import Ids, batches, checked_ids, checked_pairs, coarse_queries, coarse_query, unit_query
+from .kinds import KINDS, Kind, choose_kind
 
 _GONE = 2**32 - 1
 """Id of a graph slot whose vector was removed."""
-
-HNSW_FROM_ELEMENTS = 200_000 * 128
-"""Where "auto" changes to the graph: an exact scan of so many components takes about 3 ms on the machine of
-benchmarks/search.py, comparable to a small encoder; below, the graph's build time and size buy nothing one can feel."""
 
 _SMALL_GRAPH = 512
 """Up to so many slots a graph's vectors are scanned: usearch missed a neighbour in 3 of 400 random graphs of up to 120 int8
@@ -46,17 +40,8 @@ _BLOCK_BYTES = 2 << 20
 _SMALL_BYTES = 4 << 20
 """Up to here the stored vectors are kept in memory; larger ones are fetched from the file row by row."""
 _BLOCK_ROWS = 4096
-_ROUNDING = 1e-5
-"""More than float32 rounding can move a cosine, also through arccos and back."""
-
-_HEADER = struct.Struct("<8sIIQBB2xf32x")
-_MAGIC = b"SHELFVEC"
-_FILE_VERSION = 1
 _NOT_ELIGIBLE = np.float32(-2)
-_Groups: TypeAlias = tuple[NDArray[np.intp] | None, NDArray[np.intp], NDArray[np.int32]]
-
-_DTYPES: tuple[Dtype, ...] = ("i8", "f16", "f32")
-_KINDS: tuple[Kind, ...] = ("exact", "hnsw")
+Mask: TypeAlias = NDArray[np.bool_]
 
 
 class VectorIndex:
@@ -66,7 +51,7 @@ class VectorIndex:
     """
 
     def __init__(self, dimension: int, *, kind: Kind = "exact", dtype: Dtype = "i8") -> None:
-        if kind not in _KINDS or dtype not in _DTYPES:
+        if kind not in KINDS or dtype not in DTYPES:
             raise VectorError(f"index kind {kind!r} of {dtype!r} arrived; expected exact or hnsw of i8, f16 or f32")
         if not 1 <= dimension <= 65536:
             raise VectorError(f"dimension {dimension} arrived; expected 1 to 65536")
@@ -80,17 +65,12 @@ class VectorIndex:
         )
         self._angle = 0.0
         self._scan: Scan | None = None
-        self._groups: tuple[Ids, int, _Groups] | None = None  # of these very slots and bits
+        self._groups: Groups | None = None
         self._graph: Graph | None = Graph(dimension, dtype) if kind == "hnsw" else None
 
     @classmethod
     def build(
-        cls,
-        vectors: NDArray[np.float32],
-        ids: NDArray[Any] | None = None,
-        *,
-        kind: str = "auto",
-        dtype: Dtype = "i8",
+        cls, vectors: NDArray[np.float32], ids: NDArray[Any] | None = None, *, kind: str = "auto", dtype: Dtype = "i8"
     ) -> VectorIndex:
         """An index of (N, D) float32 vectors, normalized here; `ids` default to 0 … N-1.
 
@@ -121,9 +101,7 @@ class VectorIndex:
 
     def add(self, ids: NDArray[Any], vectors: NDArray[np.float32]) -> None:
         """Add (N, D) vectors under new ids. Raises VectorError if an id is there already or comes twice."""
-        new_ids, unit = checked_ids(ids), checked_vectors(vectors, self.dimension)
-        if len(new_ids) != len(unit):
-            raise VectorError(f"{len(new_ids)} ids and {len(unit)} vectors arrived; expected as many of each")
+        new_ids, unit = checked_pairs(ids, vectors, self.dimension)
         taken = np.intersect1d(new_ids, self.ids)
         if len(taken):
             raise VectorError(f"id {taken[0]} is in the index already; remove it first, or use replace")
@@ -144,7 +122,7 @@ class VectorIndex:
         if self._graph is not None:
             before = len(self._slots)
             try:
-                for ids, vectors in _batches(rows, batch):
+                for ids, vectors in batches(rows, batch):
                     self.add(ids, vectors)
             except BaseException:
                 self._gone += len(self._slots) - before
@@ -153,7 +131,7 @@ class VectorIndex:
             return
         grown = [self._live_codes()]
         slots = [self._slots]
-        for ids, vectors in _batches(rows, batch):
+        for ids, vectors in batches(rows, batch):
             part = VectorIndex(self.dimension, dtype=self.dtype)
             part.add(ids, vectors)
             grown.append(part._live_codes())
@@ -184,15 +162,13 @@ class VectorIndex:
 
     def replace(self, ids: NDArray[Any], vectors: NDArray[np.float32]) -> None:
         """Give ids new vectors; those that aren't there yet are added. Raises VectorError, changing nothing, like `add`."""
-        new_ids, unit = checked_ids(ids), checked_vectors(vectors, self.dimension)
-        if len(new_ids) != len(unit):
-            raise VectorError(f"{len(new_ids)} ids and {len(unit)} vectors arrived; expected as many of each")
+        new_ids, _ = checked_pairs(ids, vectors, self.dimension)
         self.remove(np.intersect1d(new_ids, self.ids))
         self.add(new_ids, vectors)
 
     def search(
         self, queries: NDArray[np.float32], k: int, *, allowed: NDArray[Any] | None = None
-    ) -> tuple[Ids, NDArray[np.float32]]:
+    ) -> tuple[Ids, Scores]:
         """The k nearest of each query, best first: ids (Q, K) uint32 and cosines (Q, K) float32; K = min(k, size).
 
         `queries`: (Q, D) or (D,) float32, normalized here. `allowed`: only these ids count, and K is the smaller for it; or a
@@ -222,12 +198,12 @@ class VectorIndex:
             ids[row], scores[row] = self._best(unit[row], scanned, count, angles[row], eligible)
         return ids, scores
 
-    def _eligible(self, allowed: NDArray[Any] | None) -> NDArray[np.bool_] | None:
+    def _eligible(self, allowed: NDArray[Any] | None) -> Mask | None:
         """Which rows may be found; None for all."""
-        live: NDArray[np.bool_] | None = self._slots != _GONE if self._gone else None
+        live: Mask | None = self._slots != _GONE if self._gone else None
         if allowed is None:
             return live
-        given: NDArray[np.bool_] = np.asarray(allowed)
+        given: Mask = np.asarray(allowed)
         if given.dtype != np.bool_:
             return np.isin(self._slots, checked_ids(given))
         if given.shape != (len(self),):
@@ -237,7 +213,7 @@ class VectorIndex:
         live[live] = given
         return live
 
-    def _few_rows(self, eligible: NDArray[np.bool_] | None) -> NDArray[np.intp] | None:
+    def _few_rows(self, eligible: Mask | None) -> NDArray[np.intp] | None:
         """The rows that may be found, where they are so few that they are ranked without a scan."""
         if eligible is None:
             return None
@@ -248,31 +224,23 @@ class VectorIndex:
         """Graphs are scanned where they are small, or filtered, or most of what they find is gone."""
         if self._scan is None:
             coarse = self._live_codes().coarse if self._graph is None else self._graph.coarse(len(self._slots))
-            self._scan = self._scan_of([coarse], len(coarse))
+            self._scan = Scan([coarse], len(coarse), self.dimension, NUMPY_DTYPES[self.dtype])
         return self._scan.scores(coarse_queries)
 
-    def _scan_of(self, blocks: Iterable[NDArray[Any]], count: int) -> Scan:
-        return Scan(blocks, count, self.dimension, NUMPY_DTYPES[self.dtype])
-
     def _best(
-        self,
-        query: NDArray[np.float32],
-        scores: NDArray[np.float32],
-        count: int,
-        angle: float,
-        eligible: NDArray[np.bool_] | None,
-    ) -> tuple[Ids, NDArray[np.float32]]:
+        self, query: NDArray[np.float32], scores: Scores, count: int, angle: float, eligible: Mask | None
+    ) -> tuple[Ids, Scores]:
         """Rank by the stored vectors those that the scan can't rule out."""
         if eligible is not None:
             scores = np.where(eligible, scores, _NOT_ELIGIBLE)
         slack = 2 * (self._angle + angle)
-        rows = np.flatnonzero(scores >= _out_of_reach(kth_bound(scores, count), slack))
+        rows = np.flatnonzero(scores >= out_of_reach(kth_bound(scores, count), slack))
         if eligible is not None:
             rows = rows[eligible[rows]]
         ids, exact = self._ranked(rows, query)
         return ids[:count], exact[:count]
 
-    def _ranked(self, rows: NDArray[np.intp], query: NDArray[np.float32]) -> tuple[Ids, NDArray[np.float32]]:
+    def _ranked(self, rows: NDArray[np.intp], query: NDArray[np.float32]) -> tuple[Ids, Scores]:
         """Ids and cosines of rows by the vectors as stored, best first, equal ones by id."""
         codes = self._codes.take(rows) if self._codes is not None else self._graph_codes(rows)
         exact = codes.cosines(query)
@@ -282,7 +250,7 @@ class VectorIndex:
 
     def search_groups(
         self, query: NDArray[np.float32], count: int, *, bits: int, allowed: NDArray[Any] | None = None
-    ) -> tuple[Ids, NDArray[np.float32]]:
+    ) -> tuple[Ids, Scores]:
         """References of the `count` best groups, best first: ids (M,) and cosines (M,).
 
         A group is the ids that agree in all but their last `bits` (a product and its photos); it is as good as its best
@@ -299,38 +267,29 @@ class VectorIndex:
             return np.empty(0, np.uint32), np.empty(0, np.float32)
         few = self._few_rows(eligible)
         if few is not None:
-            return _best_of_groups(*self._ranked(few, unit[0]), count, bits)
+            return best_of_groups(*self._ranked(few, unit[0]), count, bits)
         coarse, angles = coarse_queries(unit, self.dtype)
         scores = self._scan_scores(coarse)[0]
         if eligible is not None:
             scores = np.where(eligible, scores, _NOT_ELIGIBLE)
-        order, starts, group_of = self._groups_of(bits)
-        peaks = np.maximum.reduceat(scores if order is None else scores[order], starts)
+        groups = self._groups_of(bits)
+        peaks = groups.peaks(scores)
         slack = 2 * (self._angle + angles[0])
-        rows = np.flatnonzero(scores >= _out_of_reach(kth_bound(peaks, min(count, len(peaks))), slack))
+        rows = np.flatnonzero(scores >= out_of_reach(kth_bound(peaks, min(count, len(peaks))), slack))
         # Of each group, only those that could be its best one.
-        own_peaks = np.arccos(np.clip(peaks[group_of[rows]], -1, 1))
-        rows = rows[scores[rows] >= np.cos(np.minimum(own_peaks + np.float32(slack), np.pi)) - np.float32(_ROUNDING)]
+        own_peaks = np.arccos(np.clip(peaks[groups.group_of[rows]], -1, 1))
+        rows = rows[scores[rows] >= np.cos(np.minimum(own_peaks + np.float32(slack), np.pi)) - np.float32(ROUNDING)]
         if eligible is not None:
             rows = rows[eligible[rows]]
         return self._ranked(rows, unit[0])
 
-    def _groups_of(self, bits: int) -> _Groups:
-        """Rows by group: an order that brings groups together (None where they are), where each starts, each row's group."""
-        if self._groups is None or self._groups[0] is not self._slots or self._groups[1] != bits:
-            keys = self._slots >> np.uint32(bits)
-            order = None if (keys[1:] >= keys[:-1]).all() else np.argsort(keys, kind="stable")
-            ordered = keys if order is None else keys[order]
-            changes = np.concatenate([[True], ordered[1:] != ordered[:-1]])
-            numbers = (np.cumsum(changes) - 1).astype(np.int32)
-            group_of = numbers
-            if order is not None:
-                group_of = np.empty_like(numbers)
-                group_of[order] = numbers
-            self._groups = self._slots, bits, (order, np.flatnonzero(changes), group_of)
-        return self._groups[2]
+    def _groups_of(self, bits: int) -> Groups:
+        groups = self._groups  # kept in a variable: another thread may ask for other bits
+        if groups is None or groups.slots is not self._slots or groups.bits != bits:
+            groups = self._groups = Groups(self._slots, bits)
+        return groups
 
-    def _search_graph_groups(self, unit: NDArray[np.float32], count: int, bits: int) -> tuple[Ids, NDArray[np.float32]]:
+    def _search_graph_groups(self, unit: NDArray[np.float32], count: int, bits: int) -> tuple[Ids, Scores]:
         """More and more references until they are of enough groups."""
         k = max(32, 4 * count)
         while True:
@@ -339,7 +298,7 @@ class VectorIndex:
                 return ids[0], scores[0]
             k *= 4
 
-    def _search_graph(self, unit: NDArray[np.float32], count: int) -> tuple[Ids, NDArray[np.float32]]:
+    def _search_graph(self, unit: NDArray[np.float32], count: int) -> tuple[Ids, Scores]:
         """What `search` answers from the graph, of at least `count` vectors that are there."""
         if len(unit) == 1 and count:
             ids, scores = self._walk(unit, count)
@@ -351,7 +310,7 @@ class VectorIndex:
             np.array([row[1] for row in rows], np.float32).reshape(shape),
         )
 
-    def _walk(self, query: NDArray[np.float32], count: int) -> tuple[Ids, NDArray[np.float32]]:
+    def _walk(self, query: NDArray[np.float32], count: int) -> tuple[Ids, Scores]:
         """The graph's answer to one (1, D) query. It takes 50 µs, so every array that is made here counts."""
         assert self._graph is not None
         coarse = coarse_query(query, self.dtype)
@@ -388,12 +347,9 @@ class VectorIndex:
 
         Written beside and renamed, so that an index can be saved over the file that it still reads from.
         """
-        header = _HEADER.pack(
-            _MAGIC, _FILE_VERSION, self.dimension, len(self._slots), _DTYPES.index(self.dtype), _KINDS.index(self.kind),
-            self._angle,
-        )  # fmt: skip
+        header = Header(self.dimension, len(self._slots), self.dtype, self.kind, self._angle)
         with replacing(Path(path)) as file:
-            file.write(header)
+            file.write(header.to_bytes())
             file.write(self._slots.astype("<u4").tobytes())
             if self._graph is not None:
                 file.write(self._graph.to_bytes())
@@ -412,7 +368,9 @@ class VectorIndex:
         path = Path(path)
         with path.open("rb", buffering=0) as file:
             reader = HashedReader(path, file)
-            index, rows = cls._from_header(path, reader.take(_HEADER.size))
+            header = Header.read(path, reader.take(HEADER_BYTES))
+            index, rows = cls(header.dimension, kind=header.kind, dtype=header.dtype), header.rows
+            index._angle = header.angle
             index._slots = np.frombuffer(reader.take(4 * rows), "<u4").astype(np.uint32)
             index._gone = int((index._slots == _GONE).sum())
             if index.kind == "exact":
@@ -423,7 +381,7 @@ class VectorIndex:
                 f"{path} is damaged: its sha256 differs from the manifest's; copy or build the bundle again"
             )
         if index.kind == "hnsw":
-            index._graph = Graph.load(path, _HEADER.size + 4 * rows, index.dimension, index.dtype, rows, writable)
+            index._graph = Graph.load(path, HEADER_BYTES + 4 * rows, index.dimension, index.dtype, rows, writable)
         return index
 
     def _load_exact(self, path: Path, reader: HashedReader, rows: int) -> None:
@@ -434,57 +392,6 @@ class VectorIndex:
             Codes.from_rows(np.frombuffer(block, np.uint8).reshape(-1, width), self.dimension, self.dtype).coarse
             for block in reader.blocks(rows * width, block_rows * width)
         )
-        self._scan = self._scan_of(coarse, rows)
-        row_file = RowFile(path, _HEADER.size + 4 * rows, rows, self.dimension, self.dtype)
+        self._scan = Scan(coarse, rows, self.dimension, NUMPY_DTYPES[self.dtype])
+        row_file = RowFile(path, HEADER_BYTES + 4 * rows, rows, self.dimension, self.dtype)
         self._codes = row_file.read_all() if rows * width <= _SMALL_BYTES else row_file
-
-    @classmethod
-    def _from_header(cls, path: Path, header: bytearray) -> tuple[VectorIndex, int]:
-        magic, version, dimension, rows, dtype, kind, angle = _HEADER.unpack(header)
-        if magic != _MAGIC or dtype >= len(_DTYPES) or kind >= len(_KINDS) or not 1 <= dimension <= 65536:
-            raise BundleDamaged(f"{path} is damaged: it is not a vectors file; copy or build the bundle again")
-        if version != _FILE_VERSION:
-            raise BundleVersion(f"{path} has vectors format {version}; this shelfmatch reads format {_FILE_VERSION}")
-        index = cls(dimension, kind=_KINDS[kind], dtype=_DTYPES[dtype])
-        index._angle = float(angle)
-        expected = _HEADER.size + rows * (4 + row_bytes(dimension, index.dtype))
-        size = path.stat().st_size
-        if (index.kind == "exact" and size != expected) or size < _HEADER.size + 4 * rows:
-            raise BundleDamaged(f"{path} is damaged: {size} bytes, expected {expected}; copy or build the bundle again")
-        return index, rows
-
-
-def _out_of_reach(kth: float, slack: float) -> np.float32:
-    """The scanned cosine below which nothing can be among the k best, if k are scanned at `kth` or better.
-
-    Angles between directions obey the triangle inequality (Schubert 2021, arXiv:2107.04071). With `slack` twice the angles by
-    which quantization turned the query and the vectors: k are truly within acos(kth) + slack / 2, and who is that near is
-    scanned within acos(kth) + slack.
-    """
-    reach = math.acos(max(-1.0, min(1.0, kth - _ROUNDING))) + slack
-    return np.float32((math.cos(reach) if reach < math.pi else -1.0) - _ROUNDING)
-
-
-def _best_of_groups(ids: Ids, scores: NDArray[np.float32], count: int, bits: int) -> tuple[Ids, NDArray[np.float32]]:
-    """The first of each of the first `count` groups, from references sorted by score."""
-    _, first = np.unique(ids >> np.uint32(bits), return_index=True)
-    first = np.sort(first)[:count]
-    return ids[first], scores[first]
-
-
-def choose_kind(shape: tuple[int, ...], wanted: str = "auto") -> Kind:
-    """What "auto", "exact" or "hnsw" means for (N, D) vectors. Raises VectorError for another word."""
-    for kind in _KINDS:
-        if wanted == kind:
-            return kind
-    if wanted != "auto":
-        raise VectorError(f"unknown index {wanted!r}; expected auto, exact or hnsw")
-    return "hnsw" if shape[0] * shape[1] >= HNSW_FROM_ELEMENTS else "exact"
-
-
-def _batches(
-    rows: Iterable[tuple[int, NDArray[np.float32]]], size: int
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    iterator = iter(rows)
-    while part := list(itertools.islice(iterator, size)):
-        yield np.array([row[0] for row in part], np.int64), np.stack([row[1] for row in part])

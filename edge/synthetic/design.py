@@ -227,7 +227,7 @@ def _palette(rng: np.random.Generator, flavour: RGB) -> tuple[RGB, RGB, RGB, RGB
 
 
 def _type(rng: np.random.Generator, arches: tuple[float, ...]) -> Type:
-    """A way to set words: weight, stretch, slant, arch (see `_render_art.text_mask`)."""
+    """A way to set words: weight, stretch, slant, arch (see `pen.text_mask`)."""
     weight = float(rng.choice([0.0, 0.01, 0.03, 0.05, 0.08]))
     return (
         weight,

@@ -1,4 +1,4 @@
-"""Pictograms of the rendered products' labels, as data for `_render_art.Pen.icon`."""
+"""Pictograms of the rendered products' labels, as data for `pen.Pen.icon`."""
 
 from __future__ import annotations
 

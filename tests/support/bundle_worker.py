@@ -21,8 +21,7 @@ from typing import Any, NoReturn
 from ai_edge_litert import interpreter  # noqa: F401  (imported here so that no operation has to)
 from usearch import compiled  # noqa: F401
 
-from shelfmatch.edge.build import build
-from shelfmatch.edge.build import embed_photos as cataloguing
+from shelfmatch.edge.build import build, embed_photos
 
 DISK_CALLS = ("replace", "fsync", "unlink", "mkdir", "rmdir")
 
@@ -49,13 +48,13 @@ def die_after(calls: int) -> None:
 def count_embedded() -> list[int]:
     """A list of one number: the photos this process has run the network on."""
     embedded = [0]
-    real = cataloguing._embed
+    real = embed_photos._embed
 
     def counted(*arguments: Any) -> Any:
         embedded[0] += 1
         return real(*arguments)
 
-    cataloguing._embed = counted
+    embed_photos._embed = counted
     return embedded
 
 
@@ -90,7 +89,7 @@ def child(name: str, arguments: dict[str, Any], end: dict[str, Any], pipe: int) 
 
 def main() -> None:
     # Each embedding is committed at once, rather than every two seconds, so that a kill leaves some to go on from.
-    cataloguing._COMMIT_EVERY_S = -1.0
+    embed_photos._COMMIT_EVERY_S = -1.0
     # A process of its own that only imports a runtime; it would be most of an operation's time.
     build._probe = lambda card, runtime: None  # type: ignore[assignment]
     assert len(list(Path("/proc/self/task").iterdir())) == 1, "forking with threads running"

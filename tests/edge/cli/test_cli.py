@@ -327,7 +327,7 @@ def test_eval(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     )
     assert (open_set["correct_accept_rate"], open_set["target_false_accept_rate"]) == (1.0, 0.05)
     printed = lines(capfd, "eval", "shop.bundle", "queries.csv")
-    assert printed[0].startswith("queries") and "3 (2 of products the shop sells, 1 of others)" in printed[0]
+    assert printed[0].startswith("queries") and "3 (2 in the catalogue, 1 unknown)" in printed[0]
 
 
 def test_eval_goes_on_past_a_bad_image(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:

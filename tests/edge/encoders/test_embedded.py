@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from shelfmatch.edge import Encoder
-from shelfmatch.edge.encoders.encoder import DEFAULT_ENCODER, embedded_folders, known_encoders, read_card
-from shelfmatch.edge.synthetic import products as rendered
+from shelfmatch.edge.encoders.registry import DEFAULT_ENCODER, embedded_folders, known_encoders, read_card
+from shelfmatch.edge.synthetic.products import make_shop, render_plain, render_view
 
 ENCODERS = ("shelfmatch-cnn", "shelfmatch-vit")
 FORMATS = ("tflite", "onnx")
@@ -89,10 +89,10 @@ def test_val_photos_among_catalogue_pictures(name: str, at_least: float, grocery
 @pytest.mark.parametrize(("name", "at_least"), [("shelfmatch-cnn", 0.93), ("shelfmatch-vit", 0.86)])
 def test_rendered_products_in_a_shop(name: str, at_least: float) -> None:
     """A shop of the demo's kind, three of 60 products below what was measured."""
-    products = rendered.make_shop(60, 77)
+    products = make_shop(60, 77)
     encoder = load(name, "tflite")
-    plain = encoder.embed(*(rendered.render_plain(product, 240) for product in products))
-    views = encoder.embed(*(rendered.render_view(product, 1, (320, 240), 0.5) for product in products))
+    plain = encoder.embed(*(render_plain(product, 240) for product in products))
+    views = encoder.embed(*(render_view(product, 1, (320, 240), 0.5) for product in products))
     assert ((views @ plain.T).argmax(axis=1) == np.arange(60)).mean() >= at_least
 
 

@@ -18,15 +18,8 @@ import pytest
 
 from shelfmatch.edge import Encoder, EncoderError, RuntimeUnavailable
 from shelfmatch.edge.encoders.infer_card import inspect_encoder
-from shelfmatch.edge.encoders.session import (
-    RUNTIMES,
-    Runtime,
-    SessionPool,
-    TensorInfo,
-    choose_runtime,
-    open_session,
-    probe,
-)
+from shelfmatch.edge.encoders.runtimes import RUNTIMES, Runtime, choose_runtime, open_session, probe
+from shelfmatch.edge.encoders.session import SessionPool, TensorInfo
 from tests.conftest import tile_photo
 from tests.support import tiny_models
 
@@ -71,7 +64,7 @@ def test_a_runtime_that_does_not_go_with_the_file(
 def test_the_message_names_what_to_install(blocked: list[str], file_format: str, wanted: str, expected: str) -> None:
     done = python(
         "import sys; sys.modules.update(dict.fromkeys(sys.argv[4:]))\n"
-        "from shelfmatch.edge.encoders.session import choose_runtime\n"
+        "from shelfmatch.edge.encoders.runtimes import choose_runtime\n"
         "try: print(choose_runtime(sys.argv[1], sys.argv[2]))\n"
         "except Exception as error: print(type(error).__name__, error)",
         file_format,
@@ -87,7 +80,7 @@ def test_tflite_runtime_takes_over_where_litert_is_missing(tmp_path: Path) -> No
     (tmp_path / "tflite_runtime" / "__init__.py").touch()
     name = python(
         "import sys; sys.modules['ai_edge_litert'] = None; sys.path.insert(0, sys.argv[1])\n"
-        "from shelfmatch.edge.encoders.session import choose_runtime; print(choose_runtime('tflite').name)",
+        "from shelfmatch.edge.encoders.runtimes import choose_runtime; print(choose_runtime('tflite').name)",
         str(tmp_path),
     )
     assert name == "tflite-runtime\n"
@@ -98,7 +91,7 @@ def test_a_runtime_that_breaks_when_it_is_imported(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(tiny_models.average_onnx())
     message = python(
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from shelfmatch.edge.encoders.session import choose_runtime, open_session\n"
+        "from shelfmatch.edge.encoders.runtimes import choose_runtime, open_session\n"
         "try: open_session(choose_runtime('onnx'), b'model', 1)\n"
         "except Exception as error: print(type(error).__name__, error)",
         str(tmp_path),

@@ -10,10 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from shelfmatch.edge import BundleDamaged, BundleError, VectorError
-from shelfmatch.edge.build import enroll as enrolling
+from shelfmatch.edge.build import enroll
 from shelfmatch.edge.build.draft import compose, decide
 from shelfmatch.edge.build.enroll import Enrolled, centered_on_packshots, merge_prototypes, prune
-from shelfmatch.edge.catalog.catalog import PHOTO_BITS
+from shelfmatch.edge.catalog.ids import PHOTO_BITS
 from shelfmatch.edge.fitting.adapter_fit import (
     FEWEST_PHOTOS,
     GROUPS,
@@ -305,7 +305,7 @@ def test_a_large_shops_adapter_knows_all_products(monkeypatch: pytest.MonkeyPatc
     known, asked = both.take(first), both.take(~first)
     one = enrolled(known.products.tolist(), known.vectors)
     everything, _, _ = compose(one)
-    monkeypatch.setattr(enrolling, "MAX_PHOTOS", 160)
+    monkeypatch.setattr(enroll, "MAX_PHOTOS", 160)
     some, _, _ = compose(one)
     assert some.whole and some.adapter is not None and everything.adapter is not None
     assert some.adapter.dimension == everything.adapter.dimension == 39
@@ -316,7 +316,7 @@ def test_a_large_shops_adapter_knows_all_products(monkeypatch: pytest.MonkeyPatc
 def test_a_part_of_the_products_takes_its_threshold_from_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = shop(120, 8, nuisance=1.0, dimension=16).vectors
     one = enrolled(np.repeat(np.arange(120), 8).tolist(), vectors)
-    monkeypatch.setattr(enrolling, "MAX_PHOTOS", 120)
+    monkeypatch.setattr(enroll, "MAX_PHOTOS", 120)
     contents, _, _ = compose(one)
     assert not contents.whole and contents.fit is not None
     decision = decide(contents, 0.05)

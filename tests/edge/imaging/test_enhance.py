@@ -9,12 +9,12 @@ from PIL import Image, ImageFilter
 from shelfmatch.edge.imaging import enhance
 from shelfmatch.edge.imaging.image import Pixels
 from shelfmatch.edge.imaging.quality import luma
-from shelfmatch.edge.synthetic import products as rendered
+from shelfmatch.edge.synthetic.products import make_product, render_view
 
 
 @pytest.fixture(scope="module")
 def photo() -> Pixels:
-    return np.asarray(rendered.render_view(rendered.make_product(16), 1, (200, 160), difficulty=0.0))
+    return np.asarray(render_view(make_product(16), 1, (200, 160), difficulty=0.0))
 
 
 def error(pixels: Pixels, truth: Pixels) -> float:

@@ -10,13 +10,13 @@ from PIL import Image, ImageFilter
 
 from shelfmatch.edge.imaging import quality
 from shelfmatch.edge.imaging.image import Pixels
-from shelfmatch.edge.synthetic import products as rendered
+from shelfmatch.edge.synthetic.products import make_product, render_view
 
 
 @pytest.fixture(scope="module")
 def photo() -> Pixels:
     """A sharp, well-lit rendered photo of 224x224."""
-    view = rendered.render_view(rendered.make_product(8), 0, (448, 448), difficulty=0.0)
+    view = render_view(make_product(8), 0, (448, 448), difficulty=0.0)
     return np.asarray(view.resize((224, 224), Image.Resampling.BILINEAR))
 
 

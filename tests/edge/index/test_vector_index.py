@@ -20,7 +20,8 @@ from shelfmatch.edge import BundleDamaged, BundleVersion, VectorError
 from shelfmatch.edge.index._codes import RowFile
 from shelfmatch.edge.index._scan import Scan, _ConvertedBlock, _NumpyBlock, _PackedBlock, _StreamedBlock, kth_bound
 from shelfmatch.edge.index._vectors import MAX_ID
-from shelfmatch.edge.index.vector_index import HNSW_FROM_ELEMENTS, VectorIndex, choose_kind
+from shelfmatch.edge.index.kinds import HNSW_FROM_ELEMENTS, choose_kind
+from shelfmatch.edge.index.vector_index import VectorIndex
 
 KINDS = ("exact", "hnsw")
 DTYPES = ("i8", "f16", "f32")

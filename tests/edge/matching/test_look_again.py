@@ -15,7 +15,7 @@ from shelfmatch.edge.imaging.image import Decoded, Pixels
 from shelfmatch.edge.imaging.quality import measure
 from shelfmatch.edge.matching.look_again import AS_IT_CAME, less_sure, problem_of, second_look, variants_of
 from shelfmatch.edge.scoring.fusion import Ranked, mean_scores
-from shelfmatch.edge.synthetic import products as rendered
+from shelfmatch.edge.synthetic.products import make_product, render_view
 from shelfmatch.export import cut
 from tests.conftest import tile_photo
 from tests.support.cards import plain_card
@@ -42,7 +42,7 @@ def grocery_shop(grocery: Path, coral_models: Path, tmp_path_factory: pytest.Tem
 
 def plain_photo(side: int = 96) -> Pixels:
     """A rendered photo without faults."""
-    return np.asarray(rendered.render_view(rendered.make_product(16), 0, (side, side), difficulty=0.0))
+    return np.asarray(render_view(make_product(16), 0, (side, side), difficulty=0.0))
 
 
 def names_of(pixels: Pixels) -> list[str]:

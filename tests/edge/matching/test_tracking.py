@@ -13,7 +13,7 @@ from shelfmatch.edge import Matcher, build_bundle
 from shelfmatch.edge.imaging.image import Pixels
 from shelfmatch.edge.matching.second_encoder import judge
 from shelfmatch.edge.matching.tracking import CORRELATION, MAX_FRAMES, WINDOW, Frame, Sameness, Tracker, log_odds, worth
-from shelfmatch.edge.synthetic import products as rendered
+from shelfmatch.edge.synthetic.products import make_shop, render_plain, render_view
 from tests.conftest import tile_photo
 
 
@@ -166,20 +166,20 @@ def test_sameness_is_measured_on_the_shop(tile_bundle: Path) -> None:
 @pytest.mark.slow
 def test_frames_of_rendered_products_are_better_than_one(tmp_path: Path) -> None:
     """The embedded encoder on small and hard views: with five frames more products are right than with one."""
-    products = rendered.make_shop(24, seed=3)
+    products = make_shop(24, seed=3)
     for product in products:
         folder = tmp_path / "photos" / product.sku
         folder.mkdir(parents=True)
-        rendered.render_plain(product, 224).save(folder / "plain.png")
+        render_plain(product, 224).save(folder / "plain.png")
         for view in range(2):
-            rendered.render_view(product, 100 + view, (224, 224), 0.4).save(folder / f"{view}.png")
+            render_view(product, 100 + view, (224, 224), 0.4).save(folder / f"{view}.png")
     build_bundle(tmp_path / "photos", tmp_path / "shop.bundle", resizer="pillow")
     right = {1: 0, 5: 0}
     with Matcher.open(tmp_path / "shop.bundle") as matcher:
         for product in products:
             tracker = matcher.track()
             for number in range(1, 6):
-                view: Pixels = np.asarray(rendered.render_view(product, number, (96, 96), 0.8))
+                view: Pixels = np.asarray(render_view(product, number, (96, 96), 0.8))
                 decision = tracker.add(view)
                 if number in right:
                     right[number] += decision.candidates[0].sku == product.sku

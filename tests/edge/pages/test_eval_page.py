@@ -15,10 +15,11 @@ from PIL import Image
 
 from shelfmatch.edge import CatalogError, Matcher, build_bundle
 from shelfmatch.edge.cli.app import main
-from shelfmatch.edge.evaluation.evaluate import Query, evaluate
+from shelfmatch.edge.evaluation.evaluate import evaluate
+from shelfmatch.edge.evaluation.results import Query
 from shelfmatch.edge.metrics import reliability
+from shelfmatch.edge.pages.charts import reliability_plot
 from shelfmatch.edge.pages.eval_page import MOST_CELLS, write_eval_page
-from shelfmatch.edge.pages.html import reliability_plot
 from tests.conftest import tile_photo, write_tiles
 
 
@@ -84,9 +85,9 @@ def test_shows_what_went_wrong_beside_what_it_should_have_been(case: Path, capfd
         query, wrong, right = pictures(cell)
         assert shows(wrong, int(pair.other[-3:])) and shows(right, int(pair.sku[-3:])) and query.size
         assert f"&lt;b&gt;Tea {int(pair.sku[-3:])}&lt;/b&gt;, taken for" in cell
-    assert len(cells(page, "Not sold here, accepted all the same")) == min(MOST_CELLS, len(accepted))
-    assert len(cells(page, "Sold here, and rejected")) == min(MOST_CELLS, len(rejected))
-    assert all(len(pictures(cell)) == 2 for cell in cells(page, "Not sold here"))
+    assert len(cells(page, "Not in the catalogue, accepted all the same")) == min(MOST_CELLS, len(accepted))
+    assert len(cells(page, "In the catalogue, and rejected")) == min(MOST_CELLS, len(rejected))
+    assert all(len(pictures(cell)) == 2 for cell in cells(page, "Not in the catalogue"))
     assert "<b>Tea" not in page and page.count("<svg") == 2 and "kind 1" in page
     assert "http" not in page and str(case) not in page, "self-contained, and silent about this machine"
 
