@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..edge.bundle.manifest import EncoderCard, Format
+from ..edge.encoders.card import EncoderCard, Format
 from ..edge.encoders.encoder import read_card
 from ..edge.encoders.session import Session, TensorInfo, choose_runtime, open_session
 from ..edge.errors import ShelfmatchError

@@ -35,12 +35,11 @@ from . import search as _cli_around
 from .export import add_export_arguments
 
 if TYPE_CHECKING:
-    from ..build.enroll import Progress
     from ..build.report import BuildReport
-    from ..bundle.manifest import EncoderCard, IndexRecord
+    from ..bundle.manifest import BranchRecord
     from ..matching.matcher import Matcher
     from ..matching.results import MatchResult
-    from ..scoring.adapter import Adaptation
+    from ..progress import Progress
 
 
 class _Parser(argparse.ArgumentParser):
@@ -292,7 +291,7 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _add(options: argparse.Namespace) -> int:
-    from ..build.build import add_to_bundle
+    from ..build.change import add_to_bundle
 
     report = _catalogue(
         lambda progress: add_to_bundle(
@@ -303,7 +302,7 @@ def _add(options: argparse.Namespace) -> int:
 
 
 def _remove(options: argparse.Namespace) -> int:
-    from ..build.build import remove_from_bundle
+    from ..build.change import remove_from_bundle
 
     return _print_report(options, remove_from_bundle(options.bundle, options.skus), f"changed {options.bundle}")
 
@@ -426,11 +425,11 @@ def _info(options: argparse.Namespace) -> int:
         "references": manifest.index.references,
         "index": {"kind": manifest.index.kind, "dtype": manifest.index.dtype, "dimension": manifest.index.dimension},
         "resizer": manifest.resizer,
-        "decision": dict(manifest.decision),
+        "decision": manifest.decision.to_dict(),
         "adaptation": manifest.adaptation.to_dict(),
         "encoder": manifest.encoder.to_dict(),
         "files": {role: {"name": e.name, "size_bytes": e.size_bytes} for role, e in manifest.files.items()},
-        **({} if manifest.second is None else {"second": manifest.second.to_dict()}),
+        **{key: value for key, value in manifest.to_dict().items() if key == "second"},
     }
     products = []
     if catalog is not None:
@@ -445,19 +444,16 @@ def _info(options: argparse.Namespace) -> int:
     if options.json:
         print_json(record)
         return DONE
-    card, index = manifest.encoder, manifest.index
-    print(
-        f"{options.bundle}: {manifest.products:,} products, {index.references:,} references, version {manifest.generation}"
-    )
-    print(_looks_told(card, index, manifest.files["vectors"].size_bytes, manifest.adaptation))
-    if manifest.second is not None:
-        from ..scoring.cascade import Cascade
+    from ..bundle.manifest import role_of
 
-        second = manifest.second
-        print(_looks_told(second.encoder, second.index, manifest.files["vectors2"].size_bytes, second.adaptation))
-        print(f"  {Cascade.from_dict(second.cascade).sentence()}")
-    print(f"  {describe_decision(dict(manifest.decision))}")
-    print(reliability_lines(manifest.decision["reliability"]), end="")
+    references = manifest.index.references
+    print(f"{options.bundle}: {manifest.products:,} products, {references:,} references, version {manifest.generation}")
+    for number, branch in enumerate(manifest.branches):
+        print(_branch_lines(branch, manifest.files[role_of("vectors", number)].size_bytes))
+    if manifest.cascade is not None:
+        print(f"  {manifest.cascade.sentence()}")
+    print(f"  {describe_decision(manifest.decision.to_dict())}")
+    print(reliability_lines(manifest.decision.reliability), end="")
     for product_record in products:
         print(
             "  "
@@ -470,13 +466,14 @@ def _info(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _looks_told(card: EncoderCard, index: IndexRecord, size_bytes: int, adaptation: Adaptation) -> str:
-    """An encoder and what its embeddings are compared with, for people."""
+def _branch_lines(branch: BranchRecord, size_bytes: int) -> str:
+    """An encoder and what its embeddings are compared with, `size_bytes` of vectors, for people."""
+    card, index = branch.encoder, branch.index
     return (
         f"  encoder  {card.name}, {card.width}x{card.height} {card.input_dtype} → {card.dimension}, "
         f"{card.size_bytes / 1e6:.1f} MB\n"
         f"  index    {index.kind}, {index.dtype}, {size_bytes / 1e6:.1f} MB\n"
-        f"  adapter  {adaptation.sentence()}"
+        f"  adapter  {branch.adaptation.sentence()}"
     )
 
 

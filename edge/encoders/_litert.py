@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bundle.manifest import Quantization
 from ..errors import EncoderError
+from .card import Quantization
 from .session import Runtime, TensorInfo
 
 

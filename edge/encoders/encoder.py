@@ -16,9 +16,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bundle.manifest import EncoderCard, Quantization
 from ..errors import EncoderError, VectorError
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, Pixels, Resizer, decode, fit, resizer_in_use
+from .card import EncoderCard, Quantization
 from .session import RUNTIMES, Session, SessionPool, choose_runtime, open_session
 
 Vector: TypeAlias = NDArray[np.float32]

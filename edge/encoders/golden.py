@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bundle.manifest import EncoderCard
 from ..errors import EncoderError
+from .card import EncoderCard
 from .encoder import Encoder, embedded_folders, known_encoders
 from .session import RUNTIMES
 

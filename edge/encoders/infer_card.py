@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle.manifest import CARD_VERSION, EncoderCard, Quantization
 from ..errors import CardRequired, EncoderError
+from .card import CARD_VERSION, EncoderCard, Quantization
 from .session import Session, TensorInfo, choose_runtime, open_session
 
 _CLASSIFIER_SIZES = {1000, 1001, 21841, 21843}

@@ -15,7 +15,7 @@ from ..errors import EncoderError, RuntimeUnavailable
 if TYPE_CHECKING:  # `shelfmatch doctor` reads the table where numpy is broken
     from numpy.typing import NDArray
 
-    from ..bundle.manifest import Format, Quantization
+    from .card import Format, Quantization
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,11 @@ from ..catalog.source import read_rows
 from ..errors import CatalogError, ImageError
 from ..matching.matcher import Matcher
 from ..matching.results import MatchResult
-from ..metrics import ReliabilityBin, error_of, reliability, wilson
+from ..metrics import ReliabilityBin, auroc, error_of, reliability, wilson
 
 if TYPE_CHECKING:
-    from ..build.enroll import Progress
     from ..catalog.catalog import Catalog
+    from ..progress import Progress
 
 MRR_DEPTH = 100
 """A right product below this place counts as not found in the mean reciprocal rank."""
@@ -255,7 +255,7 @@ def evaluate(
             unreadable.append((query.label, str(answer)))
         else:
             answers.append((query, answer))
-    result = _measured(answers, float(matcher.bundle.manifest.decision["target_false_accept_rate"]))
+    result = _measured(answers, float(matcher.bundle.manifest.decision.target_false_accept_rate))
     result.unreadable = unreadable
     result.by = {attribute: _rates_by(answers, _value_of(matcher, attribute)) for attribute in by}
     return result
@@ -383,14 +383,3 @@ def _rank_of(sku: str, answer: MatchResult) -> float:
 
 def _mean(values: NDArray[Any]) -> float | None:
     return float(values.mean()) if len(values) else None
-
-
-def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float | None:
-    """The chance that a positive scores above a negative, ties counting half (Mann & Whitney 1947); None without either."""
-    if not positives or not negatives:
-        return None
-    ordered = np.sort(np.asarray(negatives, float))
-    values = np.asarray(positives, float)
-    below = np.searchsorted(ordered, values, "left")
-    up_to = np.searchsorted(ordered, values, "right")
-    return float((below + up_to).mean() / (2 * len(ordered)))

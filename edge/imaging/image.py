@@ -26,7 +26,7 @@ from ..errors import ImageError
 from . import _pillow
 
 if TYPE_CHECKING:
-    from ..bundle.manifest import EncoderCard
+    from ..encoders.card import EncoderCard
 
 Pixels: TypeAlias = NDArray[np.uint8]
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | Pixels"

@@ -85,9 +85,7 @@ def _figures(evaluation: Evaluation, matcher: Matcher) -> list[str]:
         report.section("All figures", report.table(evaluation.rows()), note="Intervals are Wilson's, at 95 %."),
         report.section(
             "How sure it is",
-            report.histogram(
-                {"sold here": known, "not sold here": unknown}, float(manifest.decision["threshold"]), "confidence"
-            ),
+            report.histogram({"sold here": known, "not sold here": unknown}, manifest.decision.threshold, "confidence"),
             note="Left of the line the answer is “unknown”.",
         ),
         report.section(

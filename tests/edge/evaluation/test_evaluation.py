@@ -16,9 +16,8 @@ from PIL import Image
 from shelfmatch.edge import Candidate, CatalogError, Matcher, MatchResult, build_bundle
 from shelfmatch.edge.catalog.catalog import Product, product_of
 from shelfmatch.edge.cli.app import main
-from shelfmatch.edge.evaluation.evaluate import Answer, Confusion, Query, auroc, confusions_of, evaluate, read_queries
-from shelfmatch.edge.metrics import wilson
-from shelfmatch.edge.scoring.decision import Decision
+from shelfmatch.edge.evaluation.evaluate import Answer, Confusion, Query, confusions_of, evaluate, read_queries
+from shelfmatch.edge.metrics import auroc, wilson
 from tests.conftest import tile_photo
 
 fixed = settings(derandomize=True, database=None, deadline=None)
@@ -49,7 +48,7 @@ def queries(tmp_path: Path) -> Path:
 
 def by_hand(matcher: Matcher, queries: list[Query]) -> dict[str, float]:
     """The same numbers, straight from embeddings and their definitions."""
-    decision = Decision.from_dict(matcher.bundle.manifest.decision)
+    decision = matcher.bundle.manifest.decision
     skus = np.array([product.sku for _, product in sorted(matcher.catalog.products())])
     products = product_of(matcher.index.ids)
     ranks, known, unknown, accepted_right, accepted_unknown = [], [], [], 0, 0
