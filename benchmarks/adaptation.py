@@ -31,7 +31,7 @@ import shops
 from numpy.typing import NDArray
 
 from shelfmatch.edge.build import enroll
-from shelfmatch.edge.build.draft import Contents, compose, decide
+from shelfmatch.edge.build.draft import BranchDraft, compose, decide
 from shelfmatch.edge.build.embed_photos import Embedded, EmbeddingCache, embed_photos
 from shelfmatch.edge.build.enroll import Enrolled, centered_on_packshots
 from shelfmatch.edge.catalog.ids import PHOTO_BITS
@@ -131,7 +131,9 @@ class Answers:
     in_five: NDArray[np.bool_]
 
 
-def answer(contents: Contents, decision: Decision, queries: NDArray[np.float32], truth: NDArray[np.int64]) -> Answers:
+def answer(
+    contents: BranchDraft, decision: Decision, queries: NDArray[np.float32], truth: NDArray[np.int64]
+) -> Answers:
     gallery = Gallery(contents.index, contents.adapter, contents.prototypes)
     rows = []
     for query, right in zip(queries, truth.tolist(), strict=True):
@@ -143,11 +145,11 @@ def answer(contents: Contents, decision: Decision, queries: NDArray[np.float32],
     return Answers(np.array(best), np.array(scores), np.array(confidences), np.array(in_five, bool))
 
 
-def decision_of(contents: Contents, rate: float = 0.05) -> Decision:
+def decision_of(contents: BranchDraft, rate: float = 0.05) -> Decision:
     return decide(contents, rate) or calibrate(*leave_one_out(contents.index), rate, "leave-one-out")
 
 
-def recalls(contents: Contents, queries: NDArray[np.float32], truth: NDArray[np.int64]) -> tuple[float, float]:
+def recalls(contents: BranchDraft, queries: NDArray[np.float32], truth: NDArray[np.int64]) -> tuple[float, float]:
     found = answer(contents, decision_of(contents), queries, truth)
     return 100 * float((found.best == truth).mean()), 100 * float(found.in_five.mean())
 
@@ -185,7 +187,7 @@ def whole_shop(name: str, data: Data, report: reporting.Report) -> None:
     reporting.print_table(f"{name.upper()}, {len(data.truth)} val photos", header, rows)
 
 
-def pictures_under_a_photo_adapter(data: Data) -> Contents:
+def pictures_under_a_photo_adapter(data: Data) -> BranchDraft:
     """What build on the photos and `add --replace` of one picture for each product leave."""
     contents, _, _ = compose(data.train)
     assert contents.adapter is not None

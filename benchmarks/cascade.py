@@ -26,7 +26,7 @@ import numpy as np
 import reporting
 from numpy.typing import NDArray
 
-from shelfmatch.edge.build.draft import Contents, compose, decide_pair
+from shelfmatch.edge.build.draft import BranchDraft, compose, decide_pair
 from shelfmatch.edge.encoders.encoder import Encoder
 from shelfmatch.edge.metrics import auroc
 from shelfmatch.edge.scoring.cascade import Cascade, fused_rank
@@ -56,7 +56,7 @@ def judged(decision: Decision, ranked: Ranked, references: int) -> float:
 
 
 def answers(
-    contents: list[Contents], queries: list[NDArray[np.float32]], cascade: Cascade, decision: Decision, mode: str
+    contents: list[BranchDraft], queries: list[NDArray[np.float32]], cascade: Cascade, decision: Decision, mode: str
 ) -> Answers:
     """`mode`: "first" alone, "both" on every query, or "cascade"."""
     galleries = [one.gallery for one in contents]
@@ -74,7 +74,7 @@ def answers(
     return Answers(np.array(best), np.array(confidences), np.array(looked, bool))
 
 
-def shop_of(data: Mapping[str, adaptation.Data], left_out: NDArray[np.int64]) -> dict[str, tuple[object, Contents]]:
+def shop_of(data: Mapping[str, adaptation.Data], left_out: NDArray[np.int64]) -> dict[str, tuple[object, BranchDraft]]:
     """What build has of each encoder: enrolled photos, and contents."""
     made = {}
     for name, one in data.items():
@@ -138,7 +138,7 @@ def main() -> int:
 def measured(
     order: tuple[str, str],
     data: Mapping[str, adaptation.Data],
-    made: dict[str, tuple[object, Contents]],
+    made: dict[str, tuple[object, BranchDraft]],
     left_out: NDArray[np.int64],
     milliseconds: Mapping[str, float],
 ) -> dict[str, float]:

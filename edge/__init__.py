@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
 from .errors import (
+    BenchError,
     BundleDamaged,
     BundleError,
     BundleLocked,
     BundleVersion,
     CardRequired,
     CatalogError,
+    DeviceError,
     EncoderError,
     ImageError,
     RuntimeUnavailable,
@@ -26,37 +28,53 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .build.build import add_to_bundle, build_bundle, remove_from_bundle
+    from .build.build import build_bundle
+    from .build.change import add_to_bundle, remove_from_bundle
     from .build.report import BuildReport
     from .bundle.bundle import Bundle
-    from .bundle.manifest import EncoderCard
     from .doctor.diagnosis import Diagnosis, examine
+    from .encoders.card import EncoderCard
     from .encoders.encoder import Encoder
+    from .evaluation.evaluate import evaluate
+    from .evaluation.results import Evaluation, Query
     from .index.vector_index import VectorIndex
+    from .matching.explanation import Explanation
     from .matching.labels import Label
+    from .matching.look_again import LookAgain
     from .matching.matcher import Matcher
+    from .matching.refusal import Refusal
     from .matching.results import Candidate, MatchResult
     from .matching.similar import Neighbour
+    from .matching.tracking import TrackDecision, Tracker
 
 _LAZY = {
     "BuildReport": "build.report",
-    "add_to_bundle": "build.build",
-    "build_bundle": "build.build",
-    "remove_from_bundle": "build.build",
     "Bundle": "bundle.bundle",
     "Candidate": "matching.results",
     "Diagnosis": "doctor.diagnosis",
     "Encoder": "encoders.encoder",
-    "EncoderCard": "bundle.manifest",
+    "EncoderCard": "encoders.card",
+    "Evaluation": "evaluation.results",
+    "Explanation": "matching.explanation",
     "Label": "matching.labels",
+    "LookAgain": "matching.look_again",
     "MatchResult": "matching.results",
     "Matcher": "matching.matcher",
     "Neighbour": "matching.similar",
+    "Query": "evaluation.results",
+    "Refusal": "matching.refusal",
+    "TrackDecision": "matching.tracking",
+    "Tracker": "matching.tracking",
     "VectorIndex": "index.vector_index",
+    "add_to_bundle": "build.change",
+    "build_bundle": "build.build",
+    "evaluate": "evaluation.evaluate",
     "examine": "doctor.diagnosis",
+    "remove_from_bundle": "build.change",
 }
 
 __all__ = [
+    "BenchError",
     "BuildReport",
     "Bundle",
     "BundleDamaged",
@@ -66,25 +84,46 @@ __all__ = [
     "Candidate",
     "CardRequired",
     "CatalogError",
+    "DeviceError",
     "Diagnosis",
     "Encoder",
     "EncoderCard",
     "EncoderError",
+    "Evaluation",
+    "Explanation",
     "ImageError",
     "Label",
+    "LookAgain",
     "MatchResult",
     "Matcher",
     "Neighbour",
+    "Query",
+    "Refusal",
     "RuntimeUnavailable",
     "ShelfmatchError",
+    "TrackDecision",
+    "Tracker",
     "VectorError",
     "VectorIndex",
     "__version__",
     "add_to_bundle",
     "build_bundle",
+    "evaluate",
     "examine",
     "remove_from_bundle",
 ]
+
+
+def _presented(value: Any) -> Any:
+    """A public class or function under its public name: an error prints as shelfmatch.edge.BundleError, and is pickled as that."""
+    if getattr(value, "__module__", "").startswith(f"{__name__}."):
+        value.__module__ = __name__
+    return value
+
+
+for _name in __all__:
+    if _name not in _LAZY:
+        _presented(globals()[_name])
 
 
 def __getattr__(name: str) -> Any:
@@ -98,7 +137,7 @@ def __getattr__(name: str) -> Any:
     if collecting:
         gc.disable()  # what is imported lives on: the collector finds nothing, three times over, for a tenth of a cold start
     try:
-        return getattr(import_module(module), name)
+        return _presented(getattr(import_module(module), name))
     finally:
         if collecting:
             gc.enable()

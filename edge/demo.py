@@ -13,7 +13,6 @@ from typing import Any
 from PIL import Image
 
 from .build.build import build_bundle
-from .build.enroll import Progress
 from .build.report import BuildReport
 from .errors import CatalogError
 from .evaluation.evaluate import evaluate
@@ -22,6 +21,7 @@ from .files import write_atomic
 from .matching.matcher import Matcher
 from .matching.results import MatchResult
 from .pages import charts, html
+from .progress import Progress
 from .synthetic.design import VARIANTS
 from .synthetic.products import Product, make_shop, render_plain, render_view
 
@@ -153,7 +153,7 @@ def _page_body(
 ) -> list[str]:
     known = [answer.confidence for query, answer in evaluation.answers if query.sku]
     unknown = [answer.confidence for query, answer in evaluation.answers if not query.sku]
-    threshold = float(matcher.bundle.manifest.decision["threshold"])
+    threshold = matcher.bundle.manifest.decision.threshold
     groups = _sorted_answers(evaluation)
     return [
         "<h1>shelfmatch demo</h1>",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .build.enroll import Progress
+    from .progress import Progress
 
 DONE, NO, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""

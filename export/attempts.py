@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..edge.bundle.manifest import Format
+from ..edge.encoders.card import Format
 from .gate import Score
 
 Verdict = Literal["kept", "passed", "refused", "failed", "reference"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..edge.bundle.manifest import EncoderCard, Format
+from ..edge.encoders.card import EncoderCard, Format
 from ..edge.encoders.encoder import Encoder
 from ..edge.encoders.runtimes import choose_runtime, open_session
 from ..edge.encoders.session import TensorInfo

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..edge.bundle.manifest import Format
+from ..edge.encoders.card import Format
 from ..edge.imaging.image import Pixels
 from .errors import ExportError
 from .preprocessing import Preprocessing

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..edge.bundle.manifest import EncoderCard, Format
+from ..edge.encoders.card import EncoderCard, Format
 from ..edge.encoders.registry import read_card
 from ..edge.encoders.runtimes import choose_runtime, open_session
 from ..edge.encoders.session import Session, TensorInfo

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..edge.bundle.manifest import Format
+from ..edge.encoders.card import Format
 from ..edge.encoders.encoder import Encoder
 from ..edge.files import sync_file, sync_folder
 from .attempts import Attempt, ExportReport

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..edge.bundle.manifest import EncoderCard
+from ..edge.encoders.card import EncoderCard
 from ..edge.imaging.image import Pixels
 from .errors import ExportError, SourceError
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from ..edge.bundle.manifest import Format
+from ..edge.encoders.card import Format
 from ..edge.pages.html import figures, page, section, table
 from .attempts import Attempt, ExportReport
 

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from shelfmatch.edge.bundle.manifest import Format
+from shelfmatch.edge.encoders.card import Format
 from shelfmatch.edge.encoders.registry import read_card
 from shelfmatch.export import ExportReport, ExportSettings, Overrides, SourceOptions, export_model
 from shelfmatch.export.onnx_recipes import OnnxBench, calibration_input

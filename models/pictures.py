@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shelfmatch.edge import Encoder
-from shelfmatch.edge.bundle.manifest import EncoderCard
+from shelfmatch.edge.encoders.card import EncoderCard
 from shelfmatch.edge.imaging.decode import decode
 from shelfmatch.edge.imaging.image import ImageSource
 from shelfmatch.edge.imaging.resize import fit

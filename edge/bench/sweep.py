@@ -208,10 +208,11 @@ def _points(
         if Path(source).is_dir():
             manifest = Bundle.open(source).manifest
             card, cosine = manifest.encoder, None
-            if "runtime" in axes and manifest.second is not None and manifest.second.encoder.format != card.format:
+            formats = dict.fromkeys(branch.encoder.format for branch in manifest.branches)
+            if "runtime" in axes and len(formats) > 1:
                 raise BenchError(
-                    f"--sweep runtime arrived for {source}, whose encoders are {card.format} and "
-                    f"{manifest.second.encoder.format}, which no runtime takes both; leave runtime out"
+                    f"--sweep runtime arrived for {source}, whose encoders are {' and '.join(formats)}, which no runtime "
+                    "takes both; leave runtime out"
                 )
         else:
             card, _ = find_encoder(source)
@@ -271,25 +272,10 @@ def _variant_target(source: str, name: str, index: str, shown: Photos, folder: P
 
 def _with_index(bundle: Path, copy: Path, kind: str) -> Path:
     """A copy of a bundle whose references are searched in another way."""
-    from ..build.build import copied_catalog, finish_change, load_contents
-    from ..build.report import BuildReport
-    from ..bundle.bundle import BundleWriter
-    from ..index.vector_index import VectorIndex
-    from ..scoring.decision import Decision
+    from ..build.change import reindex
 
     shutil.copytree(bundle, copy)
-    with BundleWriter(copy, existing=True) as writer:
-        current = writer.opened()
-        contents = load_contents(current)
-        for one in contents:
-            before = one.index
-            one.index = VectorIndex.build(before.vectors(), before.ids, kind=kind, dtype=before.dtype)
-        editor = copied_catalog(writer, current)
-        try:
-            decision = Decision.from_dict(current.manifest.decision)
-            finish_change(writer, editor, contents, BuildReport(), decision)
-        finally:
-            editor.close()
+    reindex(copy, kind)
     return copy
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle.bundle import MANIFEST, Bundle
-from ..bundle.manifest import EncoderCard
 from ..catalog.product import Product
+from ..encoders.card import EncoderCard
 from ..encoders.encoder import Encoder
 from ..encoders.registry import find_encoder
 from ..errors import BenchError, EncoderError, ImageError
@@ -232,7 +232,7 @@ def sources(photos: Photos) -> Sequence[Any]:
 def _record(bundle: Bundle) -> dict[str, Any]:
     """What the figures depend on; enough to see whether two results measured the same thing."""
     manifest = bundle.manifest
-    second = manifest.second.encoder if manifest.second is not None else None
+    second = manifest.branches[1].encoder if len(manifest.branches) > 1 else None
     return {
         "encoder": manifest.encoder.name,
         "encoder_sha256": manifest.encoder.sha256,

@@ -1,54 +1,70 @@
-"""Catalogue → bundle, and changes to a bundle: every one is whole or hasn't happened."""
+"""Catalogue → bundle, in stages: read the source, embed its photos, fit, calibrate, commit. It is whole or hasn't happened."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
-import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import device
-from ..bundle.bundle import ENCODER_ROLES, Bundle, BundleWriter
-from ..bundle.manifest import EncoderCard, IndexRecord, SecondRecord
+from ..bundle.manifest import role_of
+from ..bundle.writer import BundleWriter
 from ..catalog.attributes import clean_sku
 from ..catalog.editor import CatalogEditor
 from ..catalog.product import Product
 from ..catalog.source import CatalogSource, read_source
+from ..encoders.card import EncoderCard
 from ..encoders.encoder import Encoder
 from ..encoders.registry import EncoderNames, find_encoders
 from ..encoders.runtimes import choose_runtime, probe
 from ..errors import CatalogError, RuntimeUnavailable, VectorError
-from ..fitting.calibration import calibrate, leave_one_out
-from ..imaging.resize import Resizer
 from ..imaging.views import views_per_photo
 from ..index._codes import Dtype
 from ..index._vectors import checked_vectors
 from ..index.kinds import choose_kind
 from ..index.vector_index import VectorIndex
-from ..scoring.adapter import Adaptation, Adapter, Floats
-from ..scoring.cascade import Cascade
-from ..scoring.decision import Decision
-from .draft import (
-    Adapt,
-    Contents,
-    compose,
-    compose_each,
-    decide,
-    decide_pair,
-    decided_alone,
-    extend,
-    not_adapted,
-    recalibrated,
-    remove,
-)
-from .enroll import Enrolled, Progress, enroll
-from .report import BuildReport
+from ..progress import Progress
+from ..scoring.adapter import Floats
+from . import commit
+from .draft import Adapt, BranchDraft, Draft, calibrated, compose, compose_each, decided_by_vectors, not_adapted
+from .enroll import Enrolled, Entries, enroll
+from .pruning import Pruned
+from .report import BuildReport, report_of
 
-__all__ = ["BuildReport", "Progress", "add_to_bundle", "build_bundle", "remove_from_bundle", "write_bundle"]
+logger = logging.getLogger(__name__)
 
 _BATCH = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSettings:
+    """What `build_bundle` was asked for, see there. Raises CatalogError for values that mean nothing."""
+
+    encoder: EncoderNames | None = None
+    output: str | None = None
+    runtime: str = "auto"
+    index: str = "auto"
+    vectors: Dtype = "i8"
+    adapt: Adapt = "auto"
+    max_references: int = 0
+    false_accept: float = 0.05
+    workers: int = 0
+    resizer: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.adapt not in ("auto", "on", "off"):
+            raise CatalogError(f"adapt is {self.adapt!r}; expected auto, on or off")
+        if self.max_references < 0:
+            raise CatalogError(
+                f"max_references is {self.max_references}; expected 1 or more photos a product, or 0 for all"
+            )
 
 
 def build_bundle(
@@ -70,7 +86,7 @@ def build_bundle(
     """Make a bundle from a folder of folders named by SKU, or a CSV with the header image,sku; replaces one that is there.
 
     `encoder`: a name, a .tflite or .onnx file, or a card (default: device.toml's, else the embedded one); `output`: which of a
-    file's outputs. Two, ("a", "b") or "a,b": the second looks where the first isn't sure, and their scores are added up. `adapt`:
+    file's outputs. Two, ("a", "b") or "a,b": the second runs where the first isn't sure, and their scores are added up. `adapt`:
     whether the embedding is tuned to this shop; "auto" does so where held-out photos are found no worse for it, and embeds
     synthetic views to learn from; "off" is several times faster. `max_references`: keep at most so many photos a product (0:
     all). `workers`: threads, each with an interpreter of its own (0: one a core). Interrupted, the same call goes on where it
@@ -78,136 +94,126 @@ def build_bundle(
     RuntimeUnavailable, BundleError.
     """
     start = time.perf_counter()
-    if adapt not in ("auto", "on", "off"):
-        raise CatalogError(f"adapt is {adapt!r}; expected auto, on or off")
-    if max_references < 0:
-        raise CatalogError(f"max_references is {max_references}; expected 1 or more photos a product, or 0 for all")
-    catalogue = read_source(source)
-    encoder = device.encoder_for_builds() if encoder is None else encoder
-    index = device.index_for_builds() if index == "auto" else index
-    found = find_encoders(encoder, output, runtime)
-    workers = workers or os.cpu_count() or 1
-    encoders = []
-    for card, model_path in found:
-        _probe(card, runtime)
-        encoders.append(Encoder(card, model_path.read_bytes(), sessions=workers, runtime=runtime, resizer=resizer))
-        encoders[-1].warm_up()
-    report = _report_of(catalogue)
-    photos, products = len(catalogue.photos), len(catalogue.skus())
-    # A cascade of two is measured on views where products have one photo each.
-    no_views = adapt == "off" and (len(encoders) == 1 or photos >= 2 * products)
-    views = 0 if no_views else views_per_photo(photos, products)
+    settings = BuildSettings(
+        encoder, output, runtime, index, vectors, adapt, max_references, false_accept, workers, resizer
+    )
+    inputs = _read(source, settings)
     with BundleWriter(bundle) as writer:
-        for one, role in zip(encoders, ENCODER_ROLES, strict=False):
-            writer.stage(role).write_bytes(one.model)
-        editor = CatalogEditor(writer.stage("catalog"))
-        try:
-            stream = enroll(
-                writer, editor, catalogue, encoders, workers=workers, views=views, report=report, progress=progress
+        for number, one in enumerate(inputs.encoders):
+            writer.stage(role_of("encoder", number)).write_bytes(one.model)
+        with contextlib.closing(CatalogEditor(writer.stage("catalog"))) as editor:
+            embedded = _embed(inputs, settings, editor, writer.work_folder(), progress)
+            if not embedded.entries.references:
+                raise CatalogError(_nothing_usable(source, inputs.catalogue, embedded.entries))
+            fitted = _fit(embedded, inputs, settings)
+            cascade, decision = calibrated(
+                fitted.branches, embedded.every, settings.false_accept, inputs.catalogue, inputs.encoders[0]
             )
-            dimensions = [one.card.dimension for one in encoders]
-            every: list[Enrolled] = []
-            if adapt == "off" and not max_references and len(encoders) == 1:
-                kind = choose_kind((photos, dimensions[0]), index)
-                built = VectorIndex(dimensions[0], kind=kind, dtype=vectors)
-                built.extend(((one, embedded[0].vector) for one, embedded in stream), batch=_BATCH)
-                contents = [Contents(built, not_adapted(dimensions[0], len(built)))]
-            else:
-                every = Enrolled.collect_each(stream, dimensions, photos)
-                contents, keep, report.pruned = compose_each(every, adapt, max_references, index, vectors)
-                editor.prune_references(every[0].ids[~keep].tolist())
-                report.references -= int((~keep).sum())
-            if not len(contents[0].index):
-                first = ": ".join(report.unreadable[0]) if report.unreadable else "no photos"
-                raise CatalogError(f"none of the {report.photos} photos in {source} can be used; the first: {first}")
-            cascade = None
-            if len(encoders) == 1:
-                decision = decided_alone(contents[0], false_accept, catalogue, encoders[0])
-            else:
-                cascade, decision = decide_pair(every, contents, false_accept)
-            cards = [one.card for one in encoders]
-            _finish(writer, editor, contents, cards, decision, encoders[0].resizer, report, cascade)
-        finally:
-            editor.close()
-    report.seconds = time.perf_counter() - start
-    return report
+            editor.prune_references(fitted.pruned_ids)
+            cards = tuple(one.card for one in inputs.encoders)
+            draft = Draft(cards, fitted.branches, inputs.encoders[0].resizer, decision, cascade)
+            committed = commit.commit(writer, editor, draft)
+    catalogue, taken = inputs.catalogue, time.perf_counter() - start
+    logger.info("%s: built from %d photos in %.1f s", bundle, len(catalogue.photos), taken)
+    return report_of(
+        committed,
+        embedded.entries,
+        photos=len(catalogue.photos),
+        ignored=catalogue.ignored,
+        pruned=fitted.pruned,
+        seconds=taken,
+    )
 
 
-def add_to_bundle(
-    bundle: str | os.PathLike[str],
-    source: str | os.PathLike[str],
-    *,
-    replace: bool = False,
-    workers: int = 0,
-    progress: Progress | None = None,
-) -> BuildReport:
-    """Add the photos of a source to a bundle: new products, and more photos of those it has.
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What was read: the catalogue's source, and the encoders, ready to run; `views`: synthetic ones to make of each photo."""
 
-    `replace`: the products of the source lose the photos they had. The shop's adapter stays as it was fitted; build again after
-    many changes. Raises like build_bundle, and BundleLocked.
-    """
-    start = time.perf_counter()
+    catalogue: CatalogSource
+    encoders: list[Encoder]
+    views: int
+    index: str
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Embedded:
+    """What became of the photos, and their embeddings: by each encoder (`every`), or in an index where nothing is fitted."""
+
+    entries: Entries
+    every: list[Enrolled]
+    index: VectorIndex | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """The branches, and what pruning took from them."""
+
+    branches: list[BranchDraft]
+    pruned_ids: list[int]
+    pruned: Pruned | None = None
+
+
+def _read(source: str | os.PathLike[str], settings: BuildSettings) -> _Inputs:
+    """Stage 1: the list of photos, and encoders that have run once."""
     catalogue = read_source(source)
-    report = _report_of(catalogue)
-    with BundleWriter(bundle, existing=True) as writer:
-        current = writer.opened()
-        workers = workers or os.cpu_count() or 1
-        encoders = _bundled_encoders(current, workers)
-        contents = load_contents(current)
-        editor = copied_catalog(writer, current)
-        try:
-            if replace:
-                stale = [i for sku in catalogue.skus() for i in _reference_ids(editor, sku)]
-                editor.remove_references(stale)
-                for one in contents:
-                    remove(one, np.array(stale, np.uint32))
-                report.removed = len(stale)
-            views = 0
-            if any(one.prototypes is not None for one in contents):
-                views = views_per_photo(len(catalogue.photos), len(catalogue.skus()))
-            stream = enroll(
-                writer, editor, catalogue, encoders, workers=workers, views=views, report=report, progress=progress
-            )
-            dimensions = [encoder.card.dimension for encoder in encoders]
-            every = Enrolled.collect_each(stream, dimensions, len(catalogue.photos))
-            for one, enrolled in zip(contents, every, strict=True):
-                extend(one, enrolled, editor.pruned())
-            if not report.references and not report.duplicates:
-                raise CatalogError(
-                    f"none of the {report.photos} photos in {source} can be used; {report.unreadable[0][1]}"
-                )
-            if replace:
-                report.without_photos = [sku for sku in catalogue.skus() if not _reference_ids(editor, sku)]
-                for sku in report.without_photos:
-                    _forget(editor, sku)
-            finish_change(writer, editor, contents, report)
-        finally:
-            editor.close()
-    report.seconds = time.perf_counter() - start
-    return report
+    names = device.encoder_for_builds() if settings.encoder is None else settings.encoder
+    index = device.index_for_builds() if settings.index == "auto" else settings.index
+    workers = settings.workers or os.cpu_count() or 1
+    encoders = []
+    for card, model_path in find_encoders(names, settings.output, settings.runtime):
+        _probe(card, settings.runtime)
+        model = model_path.read_bytes()
+        encoders.append(Encoder(card, model, sessions=workers, runtime=settings.runtime, resizer=settings.resizer))
+        encoders[-1].warm_up()
+    photos, products = len(catalogue.photos), len(catalogue.skus())
+    # A cascade is measured on views where products have one photo each.
+    no_views = settings.adapt == "off" and (len(encoders) == 1 or photos >= 2 * products)
+    views = 0 if no_views else views_per_photo(photos, products)
+    logger.info("%s: %d photos of %d products, %d views of each", source, photos, products, views)
+    return _Inputs(catalogue, encoders, views, index, workers)
 
 
-def remove_from_bundle(bundle: str | os.PathLike[str], skus: Sequence[str]) -> BuildReport:
-    """Remove products. Raises CatalogError, changing nothing, if the shop doesn't have one of them; BundleLocked."""
-    start = time.perf_counter()
-    report = BuildReport()
-    with BundleWriter(bundle, existing=True) as writer:
-        current = writer.opened()
-        contents = load_contents(current)
-        editor = copied_catalog(writer, current)
-        try:
-            unknown = [sku for sku in skus if editor.product_id(sku) is None]
-            if unknown:
-                raise CatalogError(f"{bundle} has no product {unknown[0]!r}; shelfmatch info --products lists them")
-            gone = [i for sku in dict.fromkeys(skus) for i in _forget(editor, sku)]
-            for one in contents:
-                remove(one, np.array(gone, np.uint32))
-            report.removed = len(gone)
-            finish_change(writer, editor, contents, report)
-        finally:
-            editor.close()
-    report.seconds = time.perf_counter() - start
-    return report
+def _embed(
+    inputs: _Inputs, settings: BuildSettings, editor: CatalogEditor, work_folder: Path, progress: Progress | None
+) -> _Embedded:
+    """Stage 2: every photo through every encoder, and into the catalogue."""
+    entries = Entries(unreadable=list(inputs.catalogue.unreadable))
+    stream = enroll(
+        editor,
+        inputs.catalogue,
+        inputs.encoders,
+        entries,
+        work_folder=work_folder,
+        workers=inputs.workers,
+        views=inputs.views,
+        progress=progress,
+    )
+    photos = len(inputs.catalogue.photos)
+    dimensions = [one.card.dimension for one in inputs.encoders]
+    if settings.adapt == "off" and not settings.max_references and len(inputs.encoders) == 1:
+        kind = choose_kind((photos, dimensions[0]), inputs.index)
+        index = VectorIndex(dimensions[0], kind=kind, dtype=settings.vectors)
+        index.extend(((one, embedded[0].vector) for one, embedded in stream), batch=_BATCH)
+        return _Embedded(entries, [], index)
+    return _Embedded(entries, Enrolled.collect_each(stream, dimensions, photos))
+
+
+def _fit(embedded: _Embedded, inputs: _Inputs, settings: BuildSettings) -> _Fitted:
+    """Stage 3: the adapters, and the references that are kept."""
+    if embedded.index is not None:
+        plain = not_adapted(embedded.index.dimension, len(embedded.index))
+        return _Fitted([BranchDraft(embedded.index, plain)], [])
+    branches, keep, pruned = compose_each(
+        embedded.every, settings.adapt, settings.max_references, inputs.index, settings.vectors
+    )
+    gone: NDArray[np.uint32] = embedded.every[0].ids[~keep]
+    return _Fitted(branches, gone.tolist(), pruned)
+
+
+def _nothing_usable(source: str | os.PathLike[str], catalogue: CatalogSource, entries: Entries) -> str:
+    first = ": ".join(entries.unreadable[0]) if entries.unreadable else "no photos"
+    return f"none of the {len(catalogue.photos)} photos in {source} can be used; the first: {first}"
 
 
 def write_bundle(
@@ -233,11 +239,9 @@ def write_bundle(
     strays = [place for place in references if not 0 <= place < len(products)]
     if strays:
         raise CatalogError(f"reference to product {strays[0]} arrived; expected positions in {len(products)} products")
-    report = BuildReport(photos=len(vectors), references=len(vectors))
     with BundleWriter(bundle) as writer:
-        writer.stage("encoder").write_bytes(encoder.model)
-        editor = CatalogEditor(writer.stage("catalog"))
-        try:
+        writer.stage(role_of("encoder", 0)).write_bytes(encoder.model)
+        with contextlib.closing(CatalogEditor(writer.stage("catalog"))) as editor:
             ids = [
                 editor.put_product(clean_sku(product.sku), {**product.attributes, "name": product.name})
                 for product in products
@@ -246,22 +250,11 @@ def write_bundle(
             enrolled = Enrolled.of_vectors(
                 np.array(reference_ids, np.uint32), checked_vectors(vectors, vectors.shape[1])
             )
-            contents, _, _ = compose(enrolled, adapt=adapt, index=index, dtype=dtype)
-            decision = decide(contents, false_accept) or calibrate(
-                *leave_one_out(contents.index), false_accept, "leave-one-out"
-            )
-            _finish(writer, editor, [contents], [encoder.card], decision, encoder.resizer, report, None)
-        finally:
-            editor.close()
-    report.seconds = time.perf_counter() - start
-    return report
-
-
-def _report_of(catalogue: CatalogSource) -> BuildReport:
-    """Of a source that was read, before its photos are."""
-    return BuildReport(
-        photos=len(catalogue.photos), ignored=list(catalogue.ignored), unreadable=list(catalogue.unreadable)
-    )
+            branch, _, _ = compose(enrolled, adapt=adapt, index=index, dtype=dtype)
+            decision = decided_by_vectors(branch, false_accept)
+            committed = commit.commit(writer, editor, Draft((encoder.card,), [branch], encoder.resizer, decision))
+    entries = Entries(references=len(vectors))
+    return report_of(committed, entries, photos=len(vectors), seconds=time.perf_counter() - start)
 
 
 def _probe(card: EncoderCard, runtime: str) -> None:
@@ -270,106 +263,3 @@ def _probe(card: EncoderCard, runtime: str) -> None:
     result = probe(chosen)
     if not result.ok:
         raise RuntimeUnavailable(f"{chosen.name} can't be used here: {result.problem}")
-
-
-def _bundled_encoders(bundle: Bundle, workers: int) -> list[Encoder]:
-    manifest = bundle.manifest
-    encoders = []
-    for card, role in zip(_cards_of(bundle), ENCODER_ROLES, strict=False):
-        encoders.append(Encoder(card, bundle.read(role), sessions=workers, resizer=manifest.resizer))
-        encoders[-1].warm_up()
-    return encoders
-
-
-def _cards_of(bundle: Bundle) -> list[EncoderCard]:
-    second = bundle.manifest.second
-    return [bundle.manifest.encoder, *([] if second is None else [second.encoder])]
-
-
-def load_contents(bundle: Bundle) -> list[Contents]:
-    """What each encoder of a bundle has, to be changed."""
-
-    def index_of(role: str) -> VectorIndex:
-        return VectorIndex.load(bundle.file(role), sha256=bundle.entry(role).sha256, writable=True)
-
-    def contents_of(adaptation: Adaptation, suffix: str) -> Contents:
-        adapter = None
-        if adaptation.method != "none":
-            adapter = Adapter.from_bytes(bundle.read(f"adapter{suffix}"), str(bundle.file(f"adapter{suffix}")))
-        means = index_of(f"prototypes{suffix}") if adaptation.scoring == "prototype" else None
-        return Contents(index_of(f"vectors{suffix}"), adaptation, adapter, means)
-
-    second = bundle.manifest.second
-    own = contents_of(bundle.manifest.adaptation, "")
-    return [own, *([] if second is None else [contents_of(second.adaptation, "2")])]
-
-
-def copied_catalog(writer: BundleWriter, current: Bundle) -> CatalogEditor:
-    staged = writer.stage("catalog")
-    shutil.copyfile(current.check("catalog"), staged)
-    return CatalogEditor(staged)
-
-
-def _reference_ids(editor: CatalogEditor, sku: str) -> list[int]:
-    product_id = editor.product_id(sku)
-    return [] if product_id is None else [reference.id for reference in editor.references(product_id)]
-
-
-def _forget(editor: CatalogEditor, sku: str) -> list[int]:
-    product_id = editor.product_id(sku)
-    return [] if product_id is None else editor.remove_product(product_id)
-
-
-def finish_change(
-    writer: BundleWriter,
-    editor: CatalogEditor,
-    contents: Sequence[Contents],
-    report: BuildReport,
-    decision: Decision | None = None,
-) -> None:
-    """After a change of what is in a bundle. A cascade stays as it was fitted, like an adapter: both rest on photos held out.
-    `decision`: for changes that leave it as it is."""
-    current = writer.opened()
-    second = current.manifest.second
-    cascade = None if second is None else Cascade.from_dict(second.cascade)
-    if decision is None:
-        decision = Decision.from_dict(current.manifest.decision) if cascade else recalibrated(contents[0], current)
-    _finish(writer, editor, contents, _cards_of(current), decision, current.manifest.resizer, report, cascade)
-
-
-def _finish(
-    writer: BundleWriter,
-    editor: CatalogEditor,
-    contents: Sequence[Contents],
-    cards: Sequence[EncoderCard],
-    decision: Decision,
-    resizer: Resizer,
-    report: BuildReport,
-    cascade: Cascade | None,
-) -> None:
-    report.products = editor.count()
-    editor.finish()
-    records = []
-    for one, suffix in zip(contents, ("", "2"), strict=False):
-        one.index.save(writer.stage(f"vectors{suffix}"))
-        if one.adapter is not None:
-            writer.stage(f"adapter{suffix}").write_bytes(one.adapter.to_bytes())
-        if one.prototypes is not None:
-            one.prototypes.save(writer.stage(f"prototypes{suffix}"))
-        records.append(IndexRecord(one.index.kind, one.index.dtype, one.index.dimension, len(one.index)))
-    report.index, report.cascade = records[0], cascade
-    report.decision, report.adaptation = decision, contents[0].adaptation
-    second = None
-    if cascade is not None:
-        second = SecondRecord(cards[1], records[1], contents[1].adaptation, cascade.to_dict())
-    committed = writer.commit(
-        encoder=cards[0],
-        index=records[0],
-        products=report.products,
-        decision=decision.to_dict(),
-        adaptation=contents[0].adaptation,
-        resizer=resizer,
-        second=second,
-    )
-    report.encoder = ", ".join(card.name for card in cards)
-    report.size_bytes = sum(entry.size_bytes for entry in committed.manifest.files.values())

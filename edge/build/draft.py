@@ -1,6 +1,6 @@
-"""What a bundle holds for each encoder: the adapter fitted, references pruned and indexed, the decision calibrated.
+"""The draft of a bundle's branches: the adapter fitted, references pruned and indexed, the decision calibrated.
 
-In memory only: `build` makes these out of photos, changes them, and writes them down.
+In memory only: `build` makes drafts out of photos, `change` changes them, `commit` writes them down.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bundle.bundle import Bundle
 from ..catalog.ids import PHOTO_BITS, product_of
 from ..catalog.source import CatalogSource
+from ..encoders.card import EncoderCard
 from ..encoders.encoder import Encoder
 from ..errors import ImageError, VectorError
 from ..fitting.adapter_fit import Fit, fit, prototypes
@@ -29,6 +29,7 @@ from ..fitting.calibration import (
     settle,
 )
 from ..imaging.decode import decode
+from ..imaging.resize import Resizer
 from ..imaging.resize import fit as fit_to_card
 from ..imaging.views import photo_view
 from ..index._codes import Dtype
@@ -38,7 +39,8 @@ from ..scoring.adapter import Adaptation, Adapter
 from ..scoring.cascade import Cascade
 from ..scoring.decision import Decision, Method, best_products, margin_of
 from ..scoring.gallery import Gallery
-from .enroll import Enrolled, Pruned, centered_on_packshots, counted, merge_prototypes, prune
+from .enroll import Enrolled, centered_on_packshots, counted, merge_prototypes
+from .pruning import Pruned, prune
 
 Adapt = Literal["auto", "on", "off"]
 
@@ -46,9 +48,9 @@ _SYNTHETIC_PRODUCTS = 300
 
 
 @dataclass(slots=True)
-class Contents:
-    """What a bundle holds besides encoder and catalogue; `fit` with the held-out queries, where one was made just now, and whether
-    it has seen all products (`whole`)."""
+class BranchDraft:
+    """What a bundle holds of one encoder besides its file; `fit` with the held-out queries, where one was made just now, and
+    whether it has seen all products (`whole`)."""
 
     index: VectorIndex
     adaptation: Adaptation
@@ -61,6 +63,18 @@ class Contents:
     def gallery(self) -> Gallery:
         """What queries are compared with."""
         return Gallery(self.index, self.adapter, self.prototypes)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A bundle before it is committed, all but its catalogue: `cards` and `branches` of its encoders in their order, what the
+    photos were resized with, and the decision; `cascade`: when the branches after the first run, None where there is one."""
+
+    cards: tuple[EncoderCard, ...]
+    branches: list[BranchDraft]
+    resizer: Resizer
+    decision: Decision
+    cascade: Cascade | None = None
 
 
 def not_adapted(dimension: int, photos: int) -> Adaptation:
@@ -76,8 +90,8 @@ def compose(
     index: str = "auto",
     dtype: Dtype = "i8",
     keep: NDArray[np.bool_] | None = None,
-) -> tuple[Contents, NDArray[np.bool_], Pruned | None]:
-    """Fit the shop's adapter, prune, and index what is left: the contents, which (N,) references were kept, and what pruning
+) -> tuple[BranchDraft, NDArray[np.bool_], Pruned | None]:
+    """Fit the shop's adapter, prune, and index what is left: the draft, which (N,) references were kept, and what pruning
     cost. `keep`: the references to keep, where another encoder has chosen them."""
     dimension = enrolled.vectors.shape[1]
     fitted, whole = None, True
@@ -99,83 +113,104 @@ def compose(
     if adapter is not None and adaptation.scoring == "prototype":
         products, vectors = prototypes(adapter, enrolled.pictures(most=len(enrolled.ids)))
         means = VectorIndex.build(vectors, (products << PHOTO_BITS).astype(np.uint32), kind="exact", dtype=dtype)
-    return Contents(built, adaptation, adapter, means, fitted, whole), keep, pruned
+    return BranchDraft(built, adaptation, adapter, means, fitted, whole), keep, pruned
 
 
 def compose_each(
     every: Sequence[Enrolled], adapt: Adapt, max_references: int, index: str, dtype: Dtype
-) -> tuple[list[Contents], NDArray[np.bool_], Pruned | None]:
+) -> tuple[list[BranchDraft], NDArray[np.bool_], Pruned | None]:
     """As `compose`, for each encoder: all keep the references that the first one does."""
     first, keep, pruned = compose(every[0], adapt=adapt, max_references=max_references, index=index, dtype=dtype)
     others = [compose(one, adapt=adapt, index=index, dtype=dtype, keep=keep)[0] for one in every[1:]]
     return [first, *others], keep, pruned
 
 
+def calibrated(
+    branches: Sequence[BranchDraft],
+    every: Sequence[Enrolled],
+    false_accept: float,
+    catalogue: CatalogSource,
+    encoder: Encoder,
+) -> tuple[Cascade | None, Decision]:
+    """When the branches after the first run (None where there is one), and the decision of match or unknown.
+
+    `every`: the photos' embeddings by each encoder, where they were kept; `encoder`: the first one.
+    """
+    if len(branches) == 1:
+        return None, decided_alone(branches[0], false_accept, catalogue, encoder)
+    return decide_pair(every, branches, false_accept)
+
+
 def decide_pair(
-    every: Sequence[Enrolled], contents: Sequence[Contents], false_accept: float
+    every: Sequence[Enrolled], branches: Sequence[BranchDraft], false_accept: float
 ) -> tuple[Cascade, Decision]:
-    """When the second of two encoders looks, and the decision; from photos that are held out for both at once."""
+    """When the second of two encoders runs, and the decision; from photos that are held out for both at once."""
     from ..fitting.cascade_fit import pair
 
-    galleries = (contents[0].gallery, contents[1].gallery)
-    references = counted(contents[0].index.ids)
+    galleries = (branches[0].gallery, branches[1].gallery)
+    references = counted(branches[0].index.ids)
     pictures = [one.pictures(references=references) for one in every]
     return pair(
         (pictures[0], pictures[1]),
-        (contents[0].adaptation, contents[1].adaptation),
+        (branches[0].adaptation, branches[1].adaptation),
         false_accept,
         None if pictures[0].whole else galleries,
     )
 
 
-def extend(contents: Contents, enrolled: Enrolled, pruned: Mapping[int, int]) -> None:
+def extend(draft: BranchDraft, enrolled: Enrolled, pruned: Mapping[int, int]) -> None:
     """More references, and what they change in their products' prototypes; `pruned`: product → how many photos besides its
     references are in that already."""
     if not len(enrolled.ids):
         return
-    if contents.adapter is not None:
-        contents.adapter = centered_on_packshots(contents.adapter, enrolled)
-    before = product_of(contents.index.ids)
-    contents.index.add(enrolled.ids, enrolled.adapted(contents.adapter))
-    if contents.prototypes is not None and contents.adapter is not None:
-        products, means = prototypes(contents.adapter, enrolled.pictures(most=len(enrolled.ids)))
+    if draft.adapter is not None:
+        draft.adapter = centered_on_packshots(draft.adapter, enrolled)
+    before = product_of(draft.index.ids)
+    draft.index.add(enrolled.ids, enrolled.adapted(draft.adapter))
+    if draft.prototypes is not None and draft.adapter is not None:
+        products, means = prototypes(draft.adapter, enrolled.pictures(most=len(enrolled.ids)))
         had = np.array([(before == product).sum() + pruned.get(int(product), 0) for product in products])
         added = np.array([(product_of(enrolled.ids) == product).sum() for product in products])
-        merge_prototypes(contents.prototypes, products, means, had, added)
+        merge_prototypes(draft.prototypes, products, means, had, added)
 
 
-def remove(contents: Contents, ids: NDArray[np.uint32]) -> None:
+def remove(draft: BranchDraft, ids: NDArray[np.uint32]) -> None:
     """References leave; products without any leave the prototypes."""
-    contents.index.remove(ids)
-    if contents.prototypes is not None:
-        left = np.unique(product_of(contents.index.ids)) << np.uint32(PHOTO_BITS)
-        contents.prototypes.remove(np.setdiff1d(contents.prototypes.ids, left))
+    draft.index.remove(ids)
+    if draft.prototypes is not None:
+        left = np.unique(product_of(draft.index.ids)) << np.uint32(PHOTO_BITS)
+        draft.prototypes.remove(np.setdiff1d(draft.prototypes.ids, left))
 
 
-def decide(contents: Contents, false_accept: float) -> Decision | None:
+def decide(draft: BranchDraft, false_accept: float) -> Decision | None:
     """From the queries that the fit held out: the honest ones, where there are enough. Held out from a part of the products, they
     miss the nearest strangers of the whole, by which the threshold is set then."""
-    fitted = contents.fit
+    fitted = draft.fit
     if fitted is None or len(fitted.known) < MIN_SAMPLES or len(fitted.unknown) < MIN_SAMPLES:
         return None
     method: Method = "held-out" if fitted.by_photo else "synthetic-views"
     decision = calibrate(fitted.known, fitted.unknown, false_accept, method, stretch=HELD_OUT_STRETCH)
-    if contents.whole:
+    if draft.whole:
         return decision
     known = confidences_of(decision, fitted.known)
-    unknown = confidences_of(decision, left_out_products([contents.gallery]))
+    unknown = confidences_of(decision, left_out_products([draft.gallery]))
     return settle(decision, known, fitted.known.right, unknown)
 
 
-def decided_alone(contents: Contents, false_accept: float, catalogue: CatalogSource, encoder: Encoder) -> Decision:
+def decided_alone(draft: BranchDraft, false_accept: float, catalogue: CatalogSource, encoder: Encoder) -> Decision:
     """A bundle's with one encoder: from held-out queries, else from photos left out one by one, else from views made for it."""
-    decided = decide(contents, false_accept)
+    decided = decide(draft, false_accept)
     if decided is not None:
         return decided
-    known, unknown = leave_one_out(contents.index)
-    if len(known) >= MIN_SAMPLES or contents.adapter is not None:
+    known, unknown = leave_one_out(draft.index)
+    if len(known) >= MIN_SAMPLES or draft.adapter is not None:
         return calibrate(known, unknown, false_accept, "leave-one-out")
-    return calibrate(*_synthetic_samples(contents.index, catalogue, encoder), false_accept, "synthetic-views")
+    return calibrate(*_synthetic_samples(draft.index, catalogue, encoder), false_accept, "synthetic-views")
+
+
+def decided_by_vectors(draft: BranchDraft, false_accept: float) -> Decision:
+    """Where there are embeddings and no photos: from held-out queries, else from those left out one by one."""
+    return decide(draft, false_accept) or calibrate(*leave_one_out(draft.index), false_accept, "leave-one-out")
 
 
 def _synthetic_samples(index: VectorIndex, catalogue: CatalogSource, encoder: Encoder) -> tuple[Samples, Samples]:
@@ -205,13 +240,12 @@ def _synthetic_samples(index: VectorIndex, catalogue: CatalogSource, encoder: En
     return samples(rows[True]), samples(rows[False])
 
 
-def recalibrated(contents: Contents, current: Bundle) -> Decision:
+def recalibrated(draft: BranchDraft, before: Decision) -> Decision:
     """Fit again after a change where the embedding is plain; what was fitted on held-out photos, or where photos are too few,
     stays: the fit's own photos would be found too well by it."""
-    before = Decision.from_dict(current.manifest.decision)
-    if contents.adapter is not None or before.method == "held-out":
+    if draft.adapter is not None or before.method == "held-out":
         return before
-    known, unknown = leave_one_out(contents.index)
+    known, unknown = leave_one_out(draft.index)
     if len(known) < MIN_SAMPLES or len(unknown) < MIN_SAMPLES:
         return before
     return calibrate(known, unknown, before.target_false_accept_rate, "leave-one-out")

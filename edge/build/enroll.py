@@ -1,60 +1,59 @@
-"""A source's photos on their way into a bundle: embedded, entered into the catalogue, adapted, pruned, indexed."""
+"""A source's photos on their way into a bundle: embedded by every encoder, and entered into the catalogue."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bundle.bundle import BundleWriter
 from ..catalog.editor import CatalogEditor
 from ..catalog.ids import PHOTO_BITS, product_of
 from ..catalog.source import CatalogSource
 from ..encoders.encoder import Encoder
-from ..fitting.adapter_fit import FEWEST_PHOTOS, MAX_PHOTOS, MIN_PACKSHOTS, Pictures
-from ..fitting.calibration import MAX_SAMPLES, evenly
+from ..fitting.pictures import FEWEST_PHOTOS, MAX_PHOTOS, MIN_PACKSHOTS, Pictures
 from ..index.vector_index import VectorIndex
+from ..progress import Progress
 from ..scoring.adapter import Adapter, Floats
 from .embed_photos import Embedded, EmbeddedPhoto, EmbeddingCache, embed_photos
 
-if TYPE_CHECKING:
-    from .report import BuildReport
 
-Progress = Callable[[Iterator[EmbeddedPhoto], int], Iterable[EmbeddedPhoto]]
-"""Wraps the stream of embedded photos, told how many will come: a progress bar, or nothing."""
+@dataclass(slots=True)
+class Entries:
+    """What became of a source's photos as they were entered into the catalogue; filled as they come.
 
+    `references`: how many were entered. `unreadable` and `duplicates` list (label, reason), `without_photos` the SKUs of the
+    source that the catalogue hasn't got after all.
+    """
 
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """What `max_references` took away: `removed` references. Of the removed photos, at most 2,000 of them and evenly spread, what
-    part found its own product among all the other references (`recall_before`), and what part finds it among those that were
-    kept (`recall_after`)."""
-
-    removed: int
-    recall_before: float
-    recall_after: float
+    references: int = 0
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    duplicates: list[tuple[str, str]] = field(default_factory=list)
+    without_photos: list[str] = field(default_factory=list)
 
 
 def enroll(
-    writer: BundleWriter,
     editor: CatalogEditor,
     catalogue: CatalogSource,
     encoders: Sequence[Encoder],
+    entries: Entries,
     *,
+    work_folder: Path,
     workers: int,
     views: int,
-    report: BuildReport,
     progress: Progress | None,
 ) -> Iterator[tuple[int, tuple[Embedded, ...]]]:
     """(reference id, embeddings by each encoder) of a source's photos as they are entered into the catalogue, in the source's
-    order. A photo that one of the encoders can't use isn't entered."""
-    names = ("embeddings.sqlite", "embeddings2.sqlite")  # a file each: SQLite has one writer at a time
-    caches = [
-        EmbeddingCache(writer.work_folder() / name, encoder) for name, encoder in zip(names, encoders, strict=False)
-    ]
+    order. A photo that one of the encoders can't use isn't entered.
+
+    `entries`: takes what became of each; whole when the stream has ended. `work_folder`: for what an interrupted
+    build can use again.
+    """
+    # A file each: SQLite has one writer at a time.
+    names = ["embeddings.sqlite", *(f"embeddings{number}.sqlite" for number in range(2, len(encoders) + 1))]
+    caches = [EmbeddingCache(work_folder / name, encoder) for name, encoder in zip(names, encoders, strict=True)]
     seen: dict[tuple[str, bytes], str] = {}
     owner: dict[bytes, tuple[str, str]] = {}
     for sku, label, digest in editor.photos():
@@ -65,29 +64,29 @@ def enroll(
             embed_photos(catalogue.photos, encoder, cache, workers, views)
             for encoder, cache in zip(encoders, caches, strict=True)
         ]
-        counted = progress(streams[0], len(catalogue.photos)) if progress is not None else streams[0]
-        for looks in zip(counted, *streams[1:], strict=True):
-            done, photo, problem = looks[0], looks[0].photo, _problem_of(looks)
-            embedded = tuple(one.embedded for one in looks if one.embedded is not None)
+        shown = progress(streams[0], len(catalogue.photos)) if progress is not None else streams[0]
+        for embeddings in zip(shown, *streams[1:], strict=True):
+            done, photo, problem = embeddings[0], embeddings[0].photo, _problem_of(embeddings)
+            embedded = tuple(one.embedded for one in embeddings if one.embedded is not None)
             if problem:
-                report.unreadable.append((photo.label, problem))
+                entries.unreadable.append((photo.label, problem))
                 continue
             product_id = editor.put_product(photo.sku, catalogue.attributes.get(photo.sku, {}))
             twin = seen.get((photo.sku, done.sha256))
             if twin is not None:
-                report.duplicates.append((photo.label, f"the same file as {twin}"))
+                entries.duplicates.append((photo.label, f"the same file as {twin}"))
                 continue
             other_sku, other = owner.setdefault(done.sha256, (photo.sku, photo.label))
             if other_sku != photo.sku:
                 reason = f"the same file as {other} of {other_sku}; kept for both, they can't be told apart"
-                report.duplicates.append((photo.label, reason))
+                entries.duplicates.append((photo.label, reason))
             seen[photo.sku, done.sha256] = photo.label
-            report.references += 1
+            entries.references += 1
             yield editor.add_reference(product_id, photo.label, done.sha256), embedded
     finally:
         for cache in caches:
             cache.close()
-    report.without_photos = [sku for sku in catalogue.skus() if editor.product_id(sku) is None]
+    entries.without_photos = [sku for sku in catalogue.skus() if editor.product_id(sku) is None]
 
 
 def _problem_of(seen: Sequence[EmbeddedPhoto]) -> str:
@@ -221,45 +220,3 @@ def merge_prototypes(
         own = old.vectors(np.array([places[int(one)] for one in ids[known]], np.intp))
         joined[known] += own * before[known, np.newaxis].astype(np.float32)
     old.replace(ids, joined)
-
-
-def prune(ids: NDArray[np.uint32], rows: Floats, most: int) -> tuple[NDArray[np.bool_], Pruned | None]:
-    """Which of the (N, d) references to keep, at most `most` a product, and what that costs (None where nothing goes).
-
-    A product keeps its most central reference, then each time the one farthest from those kept: what is near a kept one adds
-    nothing (Gonzalez 1985, "Clustering to minimize the maximum intercluster distance").
-    """
-    keep = np.ones(len(ids), bool)
-    products = product_of(ids)
-    for product in np.unique(products):
-        own = np.flatnonzero(products == product)
-        if len(own) <= most:
-            continue
-        likeness = rows[own] @ rows[own].T
-        chosen = [int(likeness.sum(axis=1).argmax())]
-        nearest = likeness[chosen[0]].copy()
-        while len(chosen) < most:
-            nearest[chosen] = np.inf
-            chosen.append(int(nearest.argmin()))
-            nearest = np.maximum(nearest, likeness[chosen[-1]])
-        keep[own] = False
-        keep[own[chosen]] = True
-    if keep.all():
-        return keep, None
-    gone = np.flatnonzero(~keep)
-    # Of 100,000 references all that go would be compared with all for minutes.
-    asked = gone[evenly(len(gone), MAX_SAMPLES)]
-    return keep, Pruned(len(gone), _found(rows, products, asked, None), _found(rows, products, asked, keep))
-
-
-def _found(rows: Floats, products: NDArray[Any], asked: NDArray[np.intp], keep: NDArray[np.bool_] | None) -> float:
-    """The share of rows whose nearest other row, among the kept ones, is of their product."""
-    right = 0
-    for start in range(0, len(asked), 256):
-        part = asked[start : start + 256]
-        scores = rows[part] @ rows.T
-        scores[np.arange(len(part)), part] = -np.inf
-        if keep is not None:
-            scores[:, ~keep] = -np.inf
-        right += int((products[scores.argmax(axis=1)] == products[part]).sum())
-    return right / len(asked)

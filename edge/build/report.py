@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..bundle.bundle import Bundle
 from ..bundle.manifest import IndexRecord
 from ..scoring.adapter import Adaptation
 from ..scoring.cascade import Cascade
 from ..scoring.decision import Decision
-from .enroll import Pruned
+from .enroll import Entries
+from .pruning import Pruned
 
 
 @dataclass(slots=True)
@@ -53,3 +56,35 @@ class BuildReport:
             "size_bytes": self.size_bytes,
             **({} if self.cascade is None else {"cascade": self.cascade.to_dict()}),
         }
+
+
+def report_of(
+    committed: Bundle,
+    entries: Entries,
+    *,
+    photos: int = 0,
+    ignored: Sequence[str] = (),
+    pruned: Pruned | None = None,
+    removed: int = 0,
+    seconds: float = 0.0,
+) -> BuildReport:
+    """Put together at the end: what became of the photos (`entries`), and what stands in the bundle that was committed."""
+    manifest = committed.manifest
+    return BuildReport(
+        products=manifest.products,
+        references=entries.references - (0 if pruned is None else pruned.removed),
+        photos=photos,
+        unreadable=entries.unreadable,
+        duplicates=entries.duplicates,
+        ignored=list(ignored),
+        without_photos=entries.without_photos,
+        removed=removed,
+        seconds=seconds,
+        decision=manifest.decision,
+        adaptation=manifest.adaptation,
+        pruned=pruned,
+        index=manifest.index,
+        cascade=manifest.cascade,
+        encoder=", ".join(branch.encoder.name for branch in manifest.branches),
+        size_bytes=sum(entry.size_bytes for entry in manifest.files.values()),
+    )

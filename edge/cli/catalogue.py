@@ -14,11 +14,10 @@ from ..terminal import DONE, NO, complain, print_json, progress_bar, quiet_nativ
 from .options import RESIZER_CHOICES, RUNTIME_CHOICES, Command, add_bundle, add_workers, positive, rate
 
 if TYPE_CHECKING:
-    from ..build.enroll import Progress
     from ..build.report import BuildReport
-    from ..bundle.manifest import EncoderCard, IndexRecord, Manifest
+    from ..bundle.manifest import BranchRecord, Manifest
     from ..catalog.catalog import Catalog
-    from ..scoring.adapter import Adaptation
+    from ..progress import Progress
 
 
 def register(command: Command) -> None:
@@ -126,7 +125,7 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _add(options: argparse.Namespace) -> int:
-    from ..build.build import add_to_bundle
+    from ..build.change import add_to_bundle
 
     report = _with_bar(
         lambda progress: add_to_bundle(
@@ -137,7 +136,7 @@ def _add(options: argparse.Namespace) -> int:
 
 
 def _remove(options: argparse.Namespace) -> int:
-    from ..build.build import remove_from_bundle
+    from ..build.change import remove_from_bundle
 
     return _print_report(options, remove_from_bundle(options.bundle, options.skus), f"changed {options.bundle}")
 
@@ -252,35 +251,35 @@ def _manifest_record(bundle: str, manifest: Manifest) -> dict[str, Any]:
         "references": index.references,
         "index": {"kind": index.kind, "dtype": index.dtype, "dimension": index.dimension},
         "resizer": manifest.resizer,
-        "decision": dict(manifest.decision),
+        "decision": manifest.decision.to_dict(),
         "adaptation": manifest.adaptation.to_dict(),
         "encoder": manifest.encoder.to_dict(),
         "files": {role: {"name": entry.name, "size_bytes": entry.size_bytes} for role, entry in manifest.files.items()},
-        **({} if manifest.second is None else {"second": manifest.second.to_dict()}),
+        **{key: value for key, value in manifest.to_dict().items() if key == "second"},
     }
 
 
 def _print_manifest(bundle: str, manifest: Manifest) -> None:
-    card, index = manifest.encoder, manifest.index
-    print(f"{bundle}: {manifest.products:,} products, {index.references:,} references, version {manifest.generation}")
-    print(_branch_lines(card, index, manifest.files["vectors"].size_bytes, manifest.adaptation))
-    if manifest.second is not None:
-        from ..scoring.cascade import Cascade
+    from ..bundle.manifest import role_of
 
-        second = manifest.second
-        print(_branch_lines(second.encoder, second.index, manifest.files["vectors2"].size_bytes, second.adaptation))
-        print(f"  {Cascade.from_dict(second.cascade).sentence()}")
-    print(f"  {describe_decision(dict(manifest.decision))}")
-    print(reliability_lines(manifest.decision["reliability"]), end="")
+    references = manifest.index.references
+    print(f"{bundle}: {manifest.products:,} products, {references:,} references, generation {manifest.generation}")
+    for number, branch in enumerate(manifest.branches):
+        print(_branch_lines(branch, manifest.files[role_of("vectors", number)].size_bytes))
+    if manifest.cascade is not None:
+        print(f"  {manifest.cascade.sentence()}")
+    print(f"  {describe_decision(manifest.decision.to_dict())}")
+    print(reliability_lines(manifest.decision.reliability), end="")
 
 
-def _branch_lines(card: EncoderCard, index: IndexRecord, size_bytes: int, adaptation: Adaptation) -> str:
-    """An encoder and what its embeddings are compared with, for people."""
+def _branch_lines(branch: BranchRecord, size_bytes: int) -> str:
+    """An encoder and what its embeddings are compared with, `size_bytes` of vectors, for people."""
+    card, index = branch.encoder, branch.index
     return (
         f"  encoder  {card.name}, {card.width}x{card.height} {card.input_dtype} → {card.dimension}, "
         f"{card.size_bytes / 1e6:.1f} MB\n"
         f"  index    {index.kind}, {index.dtype}, {size_bytes / 1e6:.1f} MB\n"
-        f"  adapter  {adaptation.sentence()}"
+        f"  adapter  {branch.adaptation.sentence()}"
     )
 
 

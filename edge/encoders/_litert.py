@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bundle.manifest import Quantization
 from ..errors import EncoderError
-from .runtimes import Runtime
+from .card import Quantization
 from .session import TensorInfo
+
+if TYPE_CHECKING:
+    from .runtimes import Runtime
 
 
 class LiteRtSession:

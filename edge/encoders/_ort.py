@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from ..errors import EncoderError
-from .runtimes import Runtime
 from .session import TensorInfo
+
+if TYPE_CHECKING:
+    from .runtimes import Runtime
 
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(int8)": "int8", "tensor(float)": "float32"}
 _FATAL_ONLY = 4

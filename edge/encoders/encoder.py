@@ -13,11 +13,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bundle.manifest import EncoderCard, Quantization
 from ..errors import EncoderError, VectorError
 from ..imaging.decode import decode
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, Pixels
 from ..imaging.resize import Resizer, fit, resizer_in_use
+from .card import EncoderCard, Quantization
 from .runtimes import choose_runtime, open_session
 from .session import Session, SessionPool
 

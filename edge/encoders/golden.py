@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bundle.manifest import EncoderCard
 from ..errors import EncoderError
+from .card import EncoderCard
 from .encoder import Encoder
 from .registry import embedded_folders, known_encoders
 from .runtimes import RUNTIMES

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle.manifest import CARD_VERSION, EncoderCard, Quantization
 from ..errors import CardRequired, EncoderError
+from .card import CARD_VERSION, EncoderCard, Quantization
 from .runtimes import choose_runtime, open_session
 from .session import Session, TensorInfo
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from ..bundle.manifest import EncoderCard
 from ..errors import EncoderError
+from .card import EncoderCard
 from .runtimes import RUNTIMES
 
 EncoderNames: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]

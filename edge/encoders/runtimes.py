@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import EncoderError, RuntimeUnavailable
 
 if TYPE_CHECKING:  # `shelfmatch doctor` reads the table where numpy is broken
-    from ..bundle.manifest import Format
+    from .card import Format
     from .session import Session
 
 

@@ -13,7 +13,7 @@ from ..errors import EncoderError
 if TYPE_CHECKING:  # `shelfmatch doctor` reads the table where numpy is broken
     from numpy.typing import NDArray
 
-    from ..bundle.manifest import Quantization
+    from .card import Quantization
 
 
 @dataclass(frozen=True, slots=True)

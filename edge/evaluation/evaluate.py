@@ -20,8 +20,8 @@ from ..metrics import auroc, error_of, reliability, wilson
 from .results import Answer, Confusion, Evaluation, GroupRates, Query, Rates
 
 if TYPE_CHECKING:
-    from ..build.enroll import Progress
     from ..catalog.catalog import Catalog
+    from ..progress import Progress
 
 MRR_DEPTH = 100
 """A right product below this place counts as not found in the mean reciprocal rank."""
@@ -67,7 +67,7 @@ def evaluate(
             unreadable.append((query.label, str(answer)))
         else:
             answers.append((query, answer))
-    result = _measured(answers, float(matcher.bundle.manifest.decision["target_false_accept_rate"]))
+    result = _measured(answers, float(matcher.bundle.manifest.decision.target_false_accept_rate))
     result.unreadable = unreadable
     result.by = {attribute: _rates_by(answers, _value_of(matcher, attribute)) for attribute in by}
     return result

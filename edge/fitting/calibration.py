@@ -16,6 +16,7 @@ from ..index.vector_index import VectorIndex
 from ..scoring.decision import Decision, Method, best_products, margin_of
 from ..scoring.fusion import DEPTH, mean_scores
 from ..scoring.gallery import Gallery
+from .logistic import fit_logistic
 
 Floats = NDArray[np.float64]
 
@@ -242,9 +243,9 @@ def _fit_confidence(known: Samples, unknown: Samples) -> tuple[float, float, flo
     def weights(share: float) -> Floats:
         return np.repeat([(1 - share) / len(known), share / len(unknown)], [len(known), len(unknown)])
 
-    ranking = _fit_logistic(features, both.right, weights(RANKING_SHARE))
+    ranking = fit_logistic(features, both.right, weights(RANKING_SHARE))
     logits = ranking[0] + features @ ranking[1:]
-    intercept, slope = _fit_logistic(logits[:, np.newaxis], both.right, weights(UNKNOWN_SHARE))
+    intercept, slope = fit_logistic(logits[:, np.newaxis], both.right, weights(UNKNOWN_SHARE))
     first, second, third = (slope * ranking[1:]).tolist()
     return float(intercept + slope * ranking[0]), first, second, third
 
@@ -267,26 +268,3 @@ def _reliability(confidences: Floats, right: NDArray[np.bool_]) -> tuple[tuple[f
         for here in (tenths == number for number in range(10))
         if here.any()
     )
-
-
-def _fit_logistic(features: Floats, right: NDArray[np.bool_], weights: Floats) -> Floats:
-    """(1 + F,): the intercept and a weight for each of (N, F) features, of a weighted logistic regression by Newton's method, with
-    a slight ridge so that separable shops stay finite. `weights` (N,) add up to 1."""
-    mean = weights @ features
-    spread = np.sqrt(weights @ (features - mean) ** 2) + 1e-6
-    design = np.column_stack([np.ones(len(features)), (features - mean) / spread])
-    numbers = design.shape[1]
-    ridge = np.diag([0.0, *[1e-3] * (numbers - 1)])
-    beta = np.zeros(numbers)
-    for _ in range(50):
-        chance = 1 / (1 + np.exp(-np.clip(design @ beta, -30, 30)))
-        gradient = design.T @ (weights * (right - chance)) - ridge @ beta
-        curvature = (
-            (design * (weights * chance * (1 - chance))[:, np.newaxis]).T @ design + ridge + 1e-9 * np.eye(numbers)
-        )
-        step = np.linalg.solve(curvature, gradient)
-        beta += step
-        if np.abs(step).max() < 1e-8:
-            break
-    slopes = beta[1:] / spread
-    return np.concatenate([[beta[0] - slopes @ mean], slopes])

@@ -16,7 +16,7 @@ from ..scoring.adapter import Adaptation, Floats
 from ..scoring.cascade import ALWAYS, Cascade
 from ..scoring.decision import Decision, Method
 from ..scoring.gallery import Gallery
-from .adapter_fit import NEAR_BEST, Choice, Held, Pictures, has_second_photos, reduced, rounds, scores_under
+from .adapter_fit import NEAR_BEST
 from .calibration import (
     HELD_OUT_STRETCH,
     MIN_SAMPLES,
@@ -27,6 +27,9 @@ from .calibration import (
     left_out_products,
     settle,
 )
+from .discriminant import reduced
+from .held_out import Choice, Held, rounds, scores_under
+from .pictures import Pictures, has_second_photos
 
 STEPS = 20
 """Weights that are tried, from one encoder alone to the other."""

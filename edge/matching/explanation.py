@@ -18,18 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..catalog.attributes import Where
 from ..errors import CatalogError, ImageError
 from ..imaging.decode import decode, read_photo
-from ..imaging.image import ImageSource, Limits, Pixels, upright
+from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, Pixels, upright
 from ..imaging.resize import fit
+from ..scoring.cascade import Allowed
 from .look_again import AS_IT_CAME, variants_of
+from .passes import allowed_each, pixels_for
+from .pipeline import match
 
 if TYPE_CHECKING:
-    from ..bundle.manifest import EncoderCard
-    from ..catalog.catalog import Catalog
     from ..catalog.product import Reference
-    from ..encoders.encoder import Encoder
+    from ..encoders.card import EncoderCard
     from .results import MatchResult
+    from .snapshot import Branch, Snapshot
 
 Heat: TypeAlias = NDArray[np.float32]
 
@@ -62,7 +65,15 @@ class Explanation:
         """Query, heat map and reference side by side, with confidence and runner-up, RGB."""
         from .explanation_card import draw
 
-        return draw(self)
+        mended = self.result.look_again.variant if self.result.look_again and self.basis is not self.query else ""
+        return draw(
+            self.result,
+            query=self.query,
+            heated_picture=(self.basis, self.heat, self.seen),
+            mended=mended,
+            reference=self.reference,
+            reference_label=self.reference_label,
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the picture; the file's ending (.png, .jpg, .webp) is its format. Raises ImageError for another ending."""
@@ -74,38 +85,82 @@ class Explanation:
 
 
 def explain(
-    result: MatchResult,
+    snapshot: Snapshot,
     image: ImageSource,
-    encoder: Encoder,
-    catalog: Catalog,
-    scores_of: Callable[[Sequence[Pixels]], Sequence[float]],
-    nearest: Sequence[int],
-    photos: str | os.PathLike[str] | None,
-    grid: tuple[int, int],
-    limits: Limits,
+    *,
+    photos: str | os.PathLike[str] | None = None,
+    grid: tuple[int, int] = GRID,
+    top_k: int = 5,
+    where: Where | None = None,
+    labels: Sequence[str] = (),
+    limits: Limits = DEFAULT_LIMITS,
+    look_again: bool = True,
 ) -> Explanation:
-    """Put an explanation together. `scores_of`: the best product's score in each picture of the encoder's size; `nearest`: ids of
-    the product's references, the nearest first, once `scores_of` was asked."""
-    card = encoder.card
+    """Match a photo and explain the best candidate, accepted or not, as `Matcher.explain` does. Raises ImageError, CatalogError."""
+    result = match(snapshot, image, top_k=top_k, where=where, labels=labels, limits=limits, look_again=look_again)
+    card, resizer = snapshot.encoder.card, snapshot.encoder.resizer
     decoded = decode(image, None, limits)
     query = upright(decoded)
-    basis, pixels, seen = query, fit(decoded, card, encoder.resizer), seen_by(card, query.size)
+    basis, pixels, seen = query, fit(decoded, card, resizer), seen_by(card, query.size)
     if result.look_again is not None and result.look_again.variant:
         # The match rests on the mended photo: that is what to cover, and to show.
-        named = {variant.name: variant.pixels for variant in variants_of(decoded, card, encoder.resizer)[1]}
+        named = {variant.name: variant.pixels for variant in variants_of(decoded, card, resizer)[1]}
         if result.look_again.variant != AS_IT_CAME:
             pixels, seen = named[result.look_again.variant], (0.0, 0.0, 1.0, 1.0)
             basis = Image.fromarray(pixels)
     if not result.candidates:
         return Explanation(result, np.zeros(grid, np.float32), query, basis, seen)
-    heat = occlusion(pixels, scores_of, grid)
-    product_id = catalog.product_id(result.candidates[0].sku)
-    references = catalog.references(product_id) if product_id is not None else []
-    places = {number: place for place, number in enumerate(nearest)}
+    evidence = _Evidence(snapshot, result)
+    heat = occlusion(pixels, evidence.scores_of, grid)
+    product_id = snapshot.catalog.product_id(result.candidates[0].sku)
+    references = snapshot.catalog.references(product_id) if product_id is not None else []
+    places = {number: place for place, number in enumerate(evidence.nearest)}
     found = find_reference_photo(sorted(references, key=lambda one: places.get(one.id, len(places))), photos)
     if found is None:
         return Explanation(result, heat, query, basis, seen)
     return Explanation(result, heat, query, basis, seen, upright(decode(found[0], None, limits)), found[1])
+
+
+class _Evidence:
+    """The best product's scores in pictures of the first encoder's size, by the branches that a match rests on.
+
+    `nearest`: ids of the product's references, the nearest to the first picture first, once `scores_of` was asked.
+    """
+
+    def __init__(self, snapshot: Snapshot, result: MatchResult) -> None:
+        self._snapshot = snapshot
+        self._own = allowed_each(snapshot, {"sku": result.candidates[0].sku})
+        mended = result.look_again is not None and bool(result.look_again.variant)
+        self._all_branches = bool(result.second_encoder) or mended
+        self.nearest: list[int] = []
+
+    def scores_of(self, pictures: Sequence[Pixels]) -> list[float]:
+        """One a picture; 0 for one that says nothing. The first picture is the uncovered one."""
+        first, own = self._snapshot.branches[0], self._own[0]
+        scores = _scores_by(first, pictures, own)
+        if not self.nearest and own is not None:
+            embedding = first.encoder.embed_batch(pictures[:1])[0]
+            if embedding.any():
+                found, _ = first.gallery.index.search(first.gallery.adapted(embedding), int(own.sum()), allowed=own)
+                self.nearest.extend(int(number) for number in found[0])
+        cascade = self._snapshot.cascade
+        if cascade is None or not self._all_branches:
+            return scores
+        scores = [cascade.weights[0] * score for score in scores]
+        others = zip(self._snapshot.branches[1:], self._own[1:], cascade.weights[1:], strict=True)
+        for branch, allowed, weight in others:
+            seen = [pixels_for(branch.encoder, first.encoder, picture) for picture in pictures]
+            more = _scores_by(branch, seen, allowed)
+            scores = [score + weight * other for score, other in zip(scores, more, strict=True)]
+        return scores
+
+
+def _scores_by(branch: Branch, pictures: Sequence[Pixels], own: Allowed) -> list[float]:
+    """The best score of one product's references, or of its prototype, in each picture; 0 for one that says nothing."""
+    return [
+        branch.gallery.rank(branch.gallery.adapted(embedding), 1, own)[0][1] if embedding.any() else 0.0
+        for embedding in branch.encoder.embed_batch(pictures)
+    ]
 
 
 def seen_by(card: EncoderCard, size: tuple[int, int]) -> tuple[float, float, float, float]:

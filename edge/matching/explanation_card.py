@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -14,8 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..errors import ImageError
 
 if TYPE_CHECKING:
-    from .explanation import Explanation
-    from .results import Candidate
+    from .results import Candidate, MatchResult
 
 Colour: TypeAlias = tuple[int, int, int]
 
@@ -32,30 +32,40 @@ _FLAT = 1e-3
 """A drop of the cosine below this is the noise of an 8-bit network; such a map is shown cold."""
 
 
-def draw(explanation: Explanation) -> Image.Image:
-    """RGB picture, 1412 pixels wide."""
+def draw(
+    result: MatchResult,
+    *,
+    query: Image.Image,
+    heated_picture: tuple[Image.Image, NDArray[np.float32], tuple[float, float, float, float]],
+    mended: str = "",
+    reference: Image.Image | None = None,
+    reference_label: str = "",
+) -> Image.Image:
+    """RGB picture, 1412 pixels wide.
+
+    `heated_picture`: the picture under the heat map, the map (rows, columns), and the part of the picture that the encoder saw, as
+    for `heated`; `mended`: what the look-again pass made of the photo, if that is it; `reference`: a catalogued photo.
+    """
     height = _TOP + _PANEL + _BOTTOM
     card = Image.new("RGB", (_WIDTH, height), _PAPER)
     pen = ImageDraw.Draw(card)
-    _headline(pen, explanation)
+    _headline(pen, result)
     lefts = [_MARGIN + place * (_PANEL + _GAP) for place in range(3)]
-    query = explanation.query.convert("RGB")
-    _panel(card, lefts[0], query, "the photo")
-    look = explanation.result.look_again
-    mended = f" ({look.variant})" if look is not None and explanation.basis is not explanation.query else ""
-    _panel(card, lefts[1], heated(explanation.basis.convert("RGB"), explanation), f"what the match rests on{mended}")
-    best = explanation.result.candidates[0] if explanation.result.candidates else None
-    if explanation.reference is not None:
-        _panel(card, lefts[2], explanation.reference.convert("RGB"), explanation.reference_label)
+    _panel(card, lefts[0], query.convert("RGB"), "the photo")
+    basis, heat, seen = heated_picture
+    caption = f"what the match rests on{mended and f' ({mended})'}"
+    _panel(card, lefts[1], heated(basis.convert("RGB"), heat, seen), caption)
+    best = result.candidates[0] if result.candidates else None
+    if reference is not None:
+        _panel(card, lefts[2], reference.convert("RGB"), reference_label)
     else:
         _no_reference(card, lefts[2], best)
-    _scale(card, lefts[1], _TOP + _PANEL + 48, float(explanation.heat.max(initial=0.0)))
-    _rivals(pen, explanation, height - 34)
+    _scale(card, lefts[1], _TOP + _PANEL + 48, float(heat.max(initial=0.0)))
+    _rivals(pen, result.candidates, height - 34)
     return card
 
 
-def _headline(pen: ImageDraw.ImageDraw, explanation: Explanation) -> None:
-    result = explanation.result
+def _headline(pen: ImageDraw.ImageDraw, result: MatchResult) -> None:
     best = result.candidates[0] if result.candidates else None
     matched = result.sku is not None and best is not None
     title = _titled(best) if best is not None and matched else "Unknown"
@@ -86,19 +96,24 @@ def _no_reference(card: Image.Image, left: int, best: Candidate | None) -> None:
     pen = ImageDraw.Draw(card)
     pen.rectangle((left, _TOP, left + _PANEL - 1, _TOP + _PANEL - 1), fill=_EMPTY, outline=_LINE)
     middle = (left + _PANEL / 2, _TOP + _PANEL / 2)
-    told = best.sku if best is not None else "no product"
-    pen.text((middle[0], middle[1] - 16), _cut(told, 30, _PANEL - 40), _INK, _face(30), "mm")
+    name = best.sku if best is not None else "no product"
+    pen.text((middle[0], middle[1] - 16), _cut(name, 30, _PANEL - 40), _INK, _face(30), "mm")
     pen.text((middle[0], middle[1] + 24), "bundles hold no pictures: --photos FOLDER shows it", _SOFT, _face(17), "mm")
     _line(pen, (left, _TOP + _PANEL + 12), "the reference", 20, _SOFT, _PANEL)
 
 
-def heated(query: Image.Image, explanation: Explanation) -> Image.Image:
-    """The query in grey under the heat map, bright and hot where covering it costs the match most. Same size as the query."""
+def heated(
+    query: Image.Image, heat: NDArray[np.float32], seen: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+) -> Image.Image:
+    """The query in grey under the heat map, bright and hot where covering it costs the match most. Same size as the query.
+
+    `heat` (rows, columns); `seen`: the part of the query under it: left, top, right, bottom as shares, beyond 0 and 1 too.
+    """
     grey = np.asarray(query.convert("L"), np.float32)[:, :, np.newaxis]
-    heat = np.maximum(explanation.heat, 0)
+    heat = np.maximum(heat, 0)
     peak = float(heat.max(initial=0.0))
     spread = Image.fromarray((heat / max(peak, _FLAT)).astype(np.float32), "F")
-    left, top, right, bottom = explanation.seen
+    left, top, right, bottom = seen
     box = (
         round(left * query.width),
         round(top * query.height),
@@ -132,19 +147,18 @@ def _scale(card: Image.Image, left: int, top: int, peak: float) -> None:
     card.paste(Image.fromarray(strip.astype(np.uint8)), (start, top + 1))
 
 
-def _rivals(pen: ImageDraw.ImageDraw, explanation: Explanation, y: int) -> None:
+def _rivals(pen: ImageDraw.ImageDraw, candidates: Sequence[Candidate], y: int) -> None:
     """The runner-up and the score, and how the answer came about."""
-    candidates = explanation.result.candidates
-    told = []
+    parts = []
     if candidates:
-        told.append(f"score {candidates[0].score:.2f}")
+        parts.append(f"score {candidates[0].score:.2f}")
     if len(candidates) > 1:
         rival = candidates[1]
-        told.append(f"runner-up: {_titled(rival)}, {rival.confidence:.0%} sure, score {rival.score:.2f}")
+        parts.append(f"runner-up: {_titled(rival)}, {rival.confidence:.0%} sure, score {rival.score:.2f}")
     else:
-        told.append("no runner-up")
+        parts.append("no runner-up")
     pen.line((_MARGIN, y - 26, _WIDTH - _MARGIN, y - 26), _LINE)
-    _line(pen, (_MARGIN, y - 12), "    ·    ".join(told), 20, _INK, _WIDTH - 2 * _MARGIN)
+    _line(pen, (_MARGIN, y - 12), "    ·    ".join(parts), 20, _INK, _WIDTH - 2 * _MARGIN)
 
 
 @functools.cache

@@ -175,6 +175,8 @@ def fit_vote(samples: Sequence[tuple[str, Hits, Hits]], values: Mapping[int, str
     unknown = [(truth, hits) for truth, _, hits in samples if hits]
     if len(known) < MIN_SAMPLES or len(unknown) < MIN_SAMPLES:
         return Vote()
+    from ..fitting.logistic import fit_platt
+
     weights = np.concatenate([np.full(len(known), 0.5 / len(known)), np.full(len(unknown), 0.5 / len(unknown))])
     best, least = Vote(), math.inf
     for temperature in TEMPERATURES:
@@ -184,27 +186,7 @@ def fit_vote(samples: Sequence[tuple[str, Hits, Hits]], values: Mapping[int, str
             winner = max(shares, key=shares.__getitem__)
             logits.append(_logit(shares[winner] / sum(shares.values())))
             right.append(winner == truth)
-        intercept, slope, loss = _platt(np.array(logits), np.array(right, float), weights)
+        intercept, slope, loss = fit_platt(np.array(logits), np.array(right, float), weights)
         if loss < least:
             best, least = Vote(temperature, intercept, slope, len(samples)), loss
     return best
-
-
-def _platt(
-    logits: NDArray[np.float64], right: NDArray[np.float64], weights: NDArray[np.float64]
-) -> tuple[float, float, float]:
-    """Intercept, slope and log loss of a weighted logistic regression by Newton's method, with a slight ridge."""
-    design = np.column_stack([np.ones(len(logits)), logits])
-    beta = np.array([0.0, 1.0])
-    ridge = 1e-3 * np.eye(2)
-    for _ in range(50):
-        chance = 1 / (1 + np.exp(-np.clip(design @ beta, -30, 30)))
-        gradient = design.T @ (weights * (right - chance)) - ridge @ beta
-        curvature = (design * (weights * chance * (1 - chance))[:, np.newaxis]).T @ design + ridge
-        step = np.linalg.solve(curvature, gradient)
-        beta += step
-        if np.abs(step).max() < 1e-8:
-            break
-    chance = np.clip(1 / (1 + np.exp(-np.clip(design @ beta, -30, 30))), 1e-9, 1 - 1e-9)
-    loss = -float((weights * (right * np.log(chance) + (1 - right) * np.log(1 - chance))).sum())
-    return float(beta[0]), float(beta[1]), loss

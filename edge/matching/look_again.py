@@ -1,8 +1,8 @@
 """Not recognized → mend the photo → recognize again. Only photos that were rejected come here.
 
 A product's score is the mean over the variants, weighted by how near each variant's best product is. A mean, not a maximum: with
-the best of many looks, one of them finds something for every hand and every empty shelf; a mean is high only where the looks
-agree, and must be surer than a single look (`ODDS`). benchmarks/lookagain.py measures what that
+the best of many variants, one of them finds something for every hand and every empty shelf; a mean is high only where they
+agree, and must be surer than a single pass (`ODDS`). benchmarks/lookagain.py measures what that
 does to false accepts.
 """
 
@@ -24,16 +24,16 @@ from ..imaging.resize import Resizer, fit
 from ..scoring.fusion import Ranked, mean_scores
 
 if TYPE_CHECKING:
-    from ..bundle.manifest import EncoderCard
+    from ..encoders.card import EncoderCard
 
 AS_IT_CAME = "as it came"
-SOFTNESS, FIRST_LOOK = 0.3, 0.6
+SOFTNESS, FIRST_PASS = 0.3, 0.6
 """By how much a variant's best score must be lower to weigh a factor e less, and by how much the photo as it came is ahead of its
 crops and rotations: most photos are upright. Both in units of the lead that best products have over those at `fusion.DEPTH`, for
 cosines range differently in every shop's space. Chosen on train and val photos for the recall of clean photos."""
 ODDS = 1.5
-"""How much surer the second look must be: its odds are divided by this before they meet the threshold of single looks. Chosen so
-that false accepts of clean photos stay where one look has them."""
+"""How much surer the look-again pass must be: its odds are divided by this before they meet the threshold of the first pass. Chosen
+so that false accepts of clean photos stay where the first pass has them."""
 _JPEG_NOISE = 8.0
 """Grey levels that strong JPEG compression is off by where it isn't a block's border."""
 _CLOSER = 0.85
@@ -47,8 +47,8 @@ look-again (benchmarks/lookagain.py --limits)."""
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A photo to look at: what was done to it, (H, W, 3) uint8 RGB of the encoder's size, and by how much it is ahead
-    (see `FIRST_LOOK`)."""
+    """A photo to rank: what was done to it, (H, W, 3) uint8 RGB of the encoder's size, and by how much it is ahead
+    (see `FIRST_PASS`)."""
 
     name: str
     pixels: Pixels
@@ -57,8 +57,8 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class LookAgain:
-    """How the second look went. `variant`: what counted most; `tried`: all of them; `faults`: what was found wrong with the photo;
-    `problem`: why no shop could tell ("too dark", "too blurred", "nothing to see"), empty where the photo is of use."""
+    """How the look-again pass went. `variant`: what counted most; `tried`: all of them; `faults`: what was found wrong with the
+    photo; `problem`: why no shop could tell ("too dark", "too blurred", "nothing to see"), empty where the photo is of use."""
 
     variant: str
     tried: tuple[str, ...]
@@ -77,7 +77,7 @@ class LookAgain:
 
 
 def variants_of(decoded: Decoded, card: EncoderCard, resizer: Resizer) -> tuple[Quality, list[Variant]]:
-    """What to look at instead of, or besides, a rejected photo, and what is wrong with it.
+    """What to rank instead of, or besides, a rejected photo, and what is wrong with it.
 
     A photo with faults is mended; one without is turned and looked at from nearer.
     """
@@ -107,14 +107,14 @@ def variants_of(decoded: Decoded, card: EncoderCard, resizer: Resizer) -> tuple[
     if "blocky" in faults:  # takes little from a photo: it may be turned as well
         mended = fitted(enhance.denoise(photo, _JPEG_NOISE))
         found += [
-            Variant("deblocked", mended, FIRST_LOOK),
-            Variant("smoothed", enhance.smooth(pixels, 1.0), FIRST_LOOK),
+            Variant("deblocked", mended, FIRST_PASS),
+            Variant("smoothed", enhance.smooth(pixels, 1.0), FIRST_PASS),
         ]
     return quality, found
 
 
 def _turned(photo: Pixels, pixels: Pixels, fitted: Callable[[Pixels], Pixels]) -> list[Variant]:
-    found = [Variant(AS_IT_CAME, pixels, FIRST_LOOK)]
+    found = [Variant(AS_IT_CAME, pixels, FIRST_PASS)]
     found += [Variant(f"rotated {90 * turns}", fitted(np.rot90(photo, -turns))) for turns in (1, 2, 3)]
     found.append(Variant("closer", fitted(_part(photo, _middle(_CLOSER)))))
     box = detail_box(luma(photo))
@@ -145,30 +145,30 @@ def _working_size(decoded: Decoded, card: EncoderCard) -> Pixels:
     return np.asarray(picture.reduce(factor) if factor > 1 else picture)
 
 
-def second_look(
+def rank_variants(
     decoded: Decoded, card: EncoderCard, resizer: Resizer, rank: Callable[[Pixels], Ranked]
 ) -> tuple[LookAgain, Ranked]:
-    """Look at a rejected photo's variants: how it went, and (product id, mean score), best first.
+    """Rank a rejected photo's variants: how it went, and (product id, mean score), best first.
 
     `rank` gives the best `fusion.DEPTH` products of a picture of the encoder's size.
     """
     quality, variants = variants_of(decoded, card, resizer)
-    looks: list[Ranked] = []
+    found: list[Ranked] = []
     seen: list[Variant] = []
     for variant in variants:
         with contextlib.suppress(VectorError):  # an all-black variant says nothing; the others go on
             ranked = rank(variant.pixels)
             if ranked:
-                looks.append(ranked)
+                found.append(ranked)
                 seen.append(variant)
-    if not looks:
+    if not found:
         return LookAgain("", (), quality, problem_of(quality)), []
-    lead = sum(ranked[0][1] - ranked[-1][1] for ranked in looks) / len(looks) or 1.0  # one product alone leads nobody
-    heads = [ranked[0][1] / lead + variant.ahead for ranked, variant in zip(looks, seen, strict=True)]
+    lead = sum(ranked[0][1] - ranked[-1][1] for ranked in found) / len(found) or 1.0  # one product alone leads nobody
+    heads = [ranked[0][1] / lead + variant.ahead for ranked, variant in zip(found, seen, strict=True)]
     weights = [math.exp((head - max(heads)) / SOFTNESS) for head in heads]
     names = [variant.name for variant in seen]
     answered = names[weights.index(max(weights))]
-    return LookAgain(answered, tuple(names), quality, problem_of(quality)), mean_scores(looks, weights)
+    return LookAgain(answered, tuple(names), quality, problem_of(quality)), mean_scores(found, weights)
 
 
 def less_sure(confidence: float) -> float:

@@ -1,7 +1,8 @@
-"""Photo → product, or "unknown": the pipeline, short enough to read in one look."""
+"""Opens a bundle, follows it when it is changed, and hands each question to a function of its snapshot."""
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -17,19 +18,23 @@ from ..catalog.catalog import Catalog
 from ..catalog.product import Reference
 from ..encoders.encoder import Encoder
 from ..errors import BundleError, ImageError, ShelfmatchError, VectorError
-from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, source_name
+from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits
 from ..index.vector_index import VectorIndex
 from ..scoring.gallery import Gallery
+from .pipeline import match
 from .results import MatchResult
-from .snapshot import Version, load_version
+from .snapshot import Snapshot, load_snapshot
 
 if TYPE_CHECKING:
     from .explanation import Explanation
+    from .refusal import Refusal
     from .similar import Neighbour
     from .tracking import Tracker
 
+logger = logging.getLogger(__name__)
+
 _LONGEST_WAIT_S = 60.0
-"""Between two looks at a version that can't be used."""
+"""Between two tries of a generation that can't be used."""
 
 
 class Matcher:
@@ -45,11 +50,11 @@ class Matcher:
         self._settings = settings
         self._limits = limits
         self._follow = follow
-        self._looks_again = look_again
+        self._look_again = look_again
         self._reload_lock = threading.Lock()
-        self._refused: Stamp | None = None
-        self._wait_s, self._look_from = 1.0, 0.0
-        self._version: Version | None = self._load(None)
+        self._refused: Refusal | None = None
+        self._wait_s, self._retry_from = 1.0, 0.0
+        self._snapshot: Snapshot | None = self._load(None)
         self._path = absolute
 
     @classmethod
@@ -69,8 +74,8 @@ class Matcher:
 
         `threads` per interpreter (default: 1) and `runtime` are taken from this machine's device.toml where there is one and they
         aren't given (see `device`); `sessions` how many interpreters there may be (default: one a core, opened as threads ask
-        for them). `resizer` "auto" takes what the catalogue was made with where it is installed. `follow`: look for a new
-        version before each answer (2 µs). `look_again`: mend a rejected photo and look once more. Raises
+        for them). `resizer` "auto" takes what the catalogue was made with where it is installed. `follow`: take over what the
+        bundle was changed to before each answer (2 µs). `look_again`: mend a rejected photo and rank once more. Raises
         BundleError and its kin, RuntimeUnavailable, EncoderError, DeviceError.
         """
         tuned = device.load() if threads is None or runtime == "auto" else None
@@ -95,17 +100,29 @@ class Matcher:
 
     def close(self) -> None:
         """Let go of the bundle; later calls raise BundleError."""
-        with self._reload_lock:  # a version that is being loaded would open it again
-            self._version = None  # the last answer that uses it closes its files
+        with self._reload_lock:  # a snapshot that is being loaded would open it again
+            self._snapshot = None  # the last answer that uses it closes its files
 
     @property
     def bundle(self) -> Bundle:
-        """The version that the next answer uses."""
+        """The generation that the next answer uses."""
         return self._current().bundle
 
     @property
+    def refused(self) -> Refusal | None:
+        """The bundle's newest generation, if it was tried and can't be used; None where the one in use is the newest known.
+
+        Tried before each answer (with `follow`) and by `reload`: a readiness probe calls `reload` first. The answers go on from
+        the generation in use; each refusal is logged once, as a warning.
+        """
+        refused, snapshot = self._refused, self._snapshot
+        if refused is None or snapshot is None or read_stamp_or_none(self._path) == snapshot.bundle.stamp:
+            return None
+        return refused
+
+    @property
     def encoder(self) -> Encoder:
-        """The encoder in use; of two, the one that looks at every photo."""
+        """The encoder in use; of two, the one that every photo goes through."""
         return self._current().encoder
 
     @property
@@ -132,65 +149,21 @@ class Matcher:
         "coffee"]}, either. `labels`: attributes that the nearest products (that pass `where`) vote on, also for products the
         shop doesn't sell. Raises ImageError if the photo can't be read, CatalogError for an attribute that no product has.
         """
-        return self._match(None, image, top_k, where, labels)
-
-    def _match(
-        self, version: Version | None, image: ImageSource, top_k: int, where: Where | None, labels: Sequence[str]
-    ) -> MatchResult:
-        """`version`: to match with; None for the bundle's current one."""
-        start = time.perf_counter()
-        version = version or self._fresh()
-        embedding = version.encoder.embed_timed(image, self._limits)
-        before_search = time.perf_counter()
-        allowed = version.allowed(where)
-        vector = version.gallery.adapted(embedding.vector)
-        ranked = version.gallery.rank(vector, max(2, top_k), allowed)
-        voted = version.labels(vector, labels, allowed)
-        after_search = time.perf_counter()
-        candidates = version.candidates(ranked, alone=True)
-        after_decide = after_second = end = time.perf_counter()
-        second = look = None
-        if version.second is not None:
-            second = bool(candidates) and not version.second.cascade.is_sure(candidates[0].confidence)
-            if second:
-                from .second_encoder import ask_second  # a photo of which the first encoder is sure doesn't pay for it
-
-                candidates = ask_second(version, image, self._limits, vector, candidates, max(2, top_k), where)
-                after_second = end = time.perf_counter()
-        if self._looks_again and not version.accepts(candidates):
-            from .second_encoder import look_again  # only rejected photos pay for it
-
-            look, candidates = look_again(version, image, self._limits, candidates, max(2, top_k), where)
-            end = time.perf_counter()
-        best = candidates[0] if candidates else None
-        accepted = version.accepts(candidates)
-        return MatchResult(
-            image=source_name(image),
-            decision="match" if accepted else "unknown",
-            sku=best.sku if best is not None and accepted else None,
-            confidence=best.confidence if best is not None else 0.0,
-            candidates=candidates[:top_k],
-            latency_ms={
-                "decode": embedding.decode_ms,
-                "preprocess": embedding.preprocess_ms,
-                "encode": embedding.encode_ms,
-                "search": (after_search - before_search) * 1e3,
-                "decide": (after_decide - after_search) * 1e3,
-                **({"second_encoder": (after_second - after_decide) * 1e3} if second else {}),
-                **({"look_again": (end - after_second) * 1e3} if look is not None else {}),
-                "total": (end - start) * 1e3,
-            },
-            generation=version.bundle.manifest.generation,
-            labels=voted,
-            look_again=look,
-            second_encoder=second,
+        return match(
+            self._fresh(),
+            image,
+            top_k=top_k,
+            where=where,
+            labels=labels,
+            limits=self._limits,
+            look_again=self._look_again,
         )
 
     def track(self, *, top_k: int = 5, where: Where | None = None) -> Tracker:
         """Decide over several frames of one product: `tracker.add(frame)` gives the decision so far."""
-        from .second_encoder import tracker_of
+        from .tracking import track
 
-        return tracker_of(self, self._limits, top_k, where)
+        return track(self._fresh, top_k=top_k, where=where, limits=self._limits)
 
     def explain(
         self,
@@ -207,9 +180,19 @@ class Matcher:
         `top_k`, `where` and `labels` as for `match`; `photos`: the folder or CSV that the bundle was built from, to show the
         reference; bundles hold no pictures. Raises ImageError if the photo can't be read, CatalogError if the folder isn't there.
         """
-        from .second_encoder import explanation_of
+        from .explanation import explain
 
-        return explanation_of(self, image, photos, grid, top_k, where, labels, self._limits)
+        return explain(
+            self._fresh(),
+            image,
+            photos=photos,
+            grid=grid,
+            top_k=top_k,
+            where=where,
+            labels=labels,
+            limits=self._limits,
+            look_again=self._look_again,
+        )
 
     def match_many(
         self,
@@ -240,64 +223,94 @@ class Matcher:
         yield from in_order(one, images, workers=count, ahead=4 * count)
 
     def reload(self) -> bool:
-        """Load the bundle's current version now; False if it is the one in use. Raises BundleError and its kin, and the
-        version in use stays."""
+        """Load the bundle's current generation now; False if it is the one in use. Raises BundleError and its kin, and the
+        generation in use stays; it is in `refused` then, too."""
         with self._reload_lock:
             current = self._current()
-            if read_stamp_or_none(self._path) == current.bundle.stamp:
+            stamp = read_stamp_or_none(self._path)
+            if stamp == current.bundle.stamp:
                 return False
-            self._version = self._load(current)
+            try:
+                self._take_over(current)
+            except ShelfmatchError as error:
+                self._refuse(error, stamp, current)
+                raise
             return True
 
-    def _current(self) -> Version:
-        version = self._version
-        if version is None:
+    def _current(self) -> Snapshot:
+        snapshot = self._snapshot
+        if snapshot is None:
             raise BundleError(f"{self._path}: this matcher is closed; open it again")
-        return version
+        return snapshot
 
-    def _fresh(self) -> Version:
-        """The version in use, after taking over a new one if the bundle changed.
+    def _fresh(self) -> Snapshot:
+        """The snapshot in use, after taking over a new generation if the bundle changed.
 
-        A new version that can't be used (half copied, damaged) is looked at again when its manifest changes, and after 1, 2, 4 …
+        A new generation that can't be used (half copied, damaged) is tried again when its manifest changes, and after 1, 2, 4 …
         s: copied in the order of their names, the vectors come after the manifest. A kiosk goes on with the one it has.
         """
-        version = self._current()
+        snapshot = self._current()
         if not self._follow:
-            return version
+            return snapshot
         stamp = read_stamp_or_none(self._path)
-        if stamp is None or stamp == version.bundle.stamp:
-            return version
-        if stamp == self._refused and time.monotonic() < self._look_from:
-            return version
+        if stamp is None or stamp == snapshot.bundle.stamp:
+            return snapshot
+        refused = self._refused
+        if refused is not None and stamp == refused.stamp and time.monotonic() < self._retry_from:
+            return snapshot
         if self._reload_lock.acquire(blocking=False):  # one thread loads, the others go on with what there is
             try:
-                if self._version is not None:
-                    self._version = self._load(version)
-            except ShelfmatchError:
-                self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S) if stamp == self._refused else 1.0
-                self._refused, self._look_from = stamp, time.monotonic() + self._wait_s
+                if self._snapshot is not None:
+                    self._take_over(snapshot)
+            except ShelfmatchError as error:
+                again = refused is not None and stamp == refused.stamp
+                self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S) if again else 1.0
+                self._retry_from = time.monotonic() + self._wait_s
+                self._refuse(error, stamp, snapshot)
             finally:
                 self._reload_lock.release()
         return self._current()
 
-    def _load(self, previous: Version | None) -> Version:
-        """Load a version, again if a writer replaced it meanwhile."""
-        return read_whole(self._path, lambda bundle: load_version(bundle, self._settings, previous))
+    def _take_over(self, previous: Snapshot) -> None:
+        """Put the bundle's current generation in the place of the one in use."""
+        self._snapshot = self._load(previous)
+        self._refused = None
+        logger.info("%s: took over generation %d", self._path, self._snapshot.bundle.manifest.generation)
+
+    def _refuse(self, error: ShelfmatchError, stamp: Stamp | None, current: Snapshot) -> None:
+        """Remember why a generation can't be used, and say so once for each that comes."""
+        from .refusal import refusal_of  # only where something is wrong
+
+        before = self._refused
+        if before is not None and before.stamp == stamp:
+            return
+        self._refused = refusal_of(self._path, error, stamp)
+        logger.warning(
+            "%s: generation %s is refused, answers go on from generation %d: %s",
+            self._path,
+            "unknown" if self._refused.generation is None else self._refused.generation,
+            current.bundle.manifest.generation,
+            error,
+        )
+
+    def _load(self, previous: Snapshot | None) -> Snapshot:
+        """Load the bundle, again if a writer replaced it meanwhile."""
+        return read_whole(self._path, lambda bundle: load_snapshot(bundle, self._settings, previous))
 
     def similar(self, sku: str, *, top_k: int = 5, where: Where | None = None) -> tuple[Neighbour, ...]:
-        """The other products most like this one, best first: see `neighbours.similar`. `where` as for `match`.
+        """The other products most like this one, best first: see `similar.similar`. `where` as for `match`.
 
         Raises CatalogError if the shop doesn't have the SKU, or no product an attribute of `where`.
         """
         from .similar import similar
 
-        version = self._fresh()
-        return similar(version.gallery.index, version.catalog, sku, top_k, version.allowed(where))
+        snapshot = self._fresh()
+        return similar(snapshot.gallery.index, snapshot.catalog, sku, top_k, snapshot.allowed(where))
 
     def find(self, words: str, *, limit: int = 10) -> tuple[Neighbour, ...]:
         """The products that have, for each of the words, one that begins with it, in SKU, name or attributes; best first.
 
-        Made for a search box: upper case, accents and punctuation don't matter, and no text raises. See `words`.
+        Made for a search box: upper case, accents and punctuation don't matter, and no text raises. See `catalog.text_search`.
         """
         from .similar import find
 
@@ -307,9 +320,9 @@ class Matcher:
         """A product's catalogued photos, the ones most like this image first. Raises ImageError, CatalogError."""
         from .similar import nearest_photos
 
-        version = self._fresh()
-        vector = version.gallery.adapted(version.encoder.embed_timed(image, self._limits).vector)
-        return nearest_photos(version.gallery.index, version.catalog, vector, sku)
+        snapshot = self._fresh()
+        vector = snapshot.gallery.adapted(snapshot.encoder.embed_timed(image, self._limits).vector)
+        return nearest_photos(snapshot.gallery.index, snapshot.catalog, vector, sku)
 
 
 def read_stamp_or_none(path: Path) -> Stamp | None:

@@ -1,4 +1,4 @@
-"""One whole version of a bundle, loaded and hashed: what answers rest on."""
+"""One whole generation of a bundle, loaded and hashed: what answers rest on."""
 
 from __future__ import annotations
 
@@ -11,51 +11,71 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle.bundle import Bundle
+from ..bundle.manifest import role_of
 from ..catalog.attributes import Where
 from ..catalog.catalog import Catalog
 from ..encoders.encoder import Encoder, Vector
 from ..errors import BundleError
 from ..index.vector_index import VectorIndex
-from ..scoring.adapter import Adaptation, Adapter
-from ..scoring.cascade import Cascade, Second
+from ..scoring.adapter import Adapter
+from ..scoring.cascade import Cascade
 from ..scoring.decision import Decision, margin_of
 from ..scoring.gallery import Gallery
 from .results import Candidate
 
 if TYPE_CHECKING:
-    from ..bundle.manifest import EncoderCard, IndexRecord
+    from ..bundle.manifest import BranchRecord
+    from ..encoders.card import EncoderCard
     from .labels import Label
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
-    """One whole version of a bundle, loaded and hashed. Answers use one from start to end."""
+class Branch:
+    """One encoder of a bundle, and what its embeddings are compared with."""
 
-    bundle: Bundle
     encoder: Encoder
     gallery: Gallery
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One whole generation of a bundle, loaded and hashed. Answers use one from start to end.
+
+    `branches`: every photo goes through the first one; `cascade` says when the others run, None where there is one branch.
+    """
+
+    bundle: Bundle
+    branches: tuple[Branch, ...]
     catalog: Catalog
     decision: Decision
-    second: Second | None = None
+    cascade: Cascade | None = None
+
+    @property
+    def encoder(self) -> Encoder:
+        """The first branch's, which every photo goes through."""
+        return self.branches[0].encoder
+
+    @property
+    def gallery(self) -> Gallery:
+        """The first branch's."""
+        return self.branches[0].gallery
 
     @property
     def galleries(self) -> tuple[Gallery, ...]:
-        """Of one encoder, or of both."""
-        return (self.gallery,) if self.second is None else (self.gallery, self.second.gallery)
+        """One a branch, over the same references."""
+        return tuple(branch.gallery for branch in self.branches)
 
-    def allowed(self, where: Where | None) -> NDArray[np.bool_] | None:
-        """Which references a filter lets pass; None without a filter."""
-        return self.catalog.passing(self.gallery.index.ids, where) if where else None
+    def allowed(self, where: Where | None, branch: int = 0) -> NDArray[np.bool_] | None:
+        """Which of a branch's references a filter lets pass, (N,) in the order of its index; None without a filter."""
+        return self.catalog.passing(self.branches[branch].gallery.index.ids, where) if where else None
 
     def accepts(self, candidates: tuple[Candidate, ...]) -> bool:
         """Whether the best candidate is sure enough to be the answer."""
         return bool(candidates) and candidates[0].confidence >= self.decision.threshold
 
-    def candidates(self, ranked: list[tuple[int, float]], *, alone: bool = False) -> tuple[Candidate, ...]:
-        """What scores come to. `alone`: they are the first encoder's, which a bundle with two judges by a confidence of its own."""
-        decision = self.decision
-        if alone and self.second is not None:
-            decision = self.second.cascade.first
+    def candidates(self, ranked: list[tuple[int, float]], decision: Decision | None = None) -> tuple[Candidate, ...]:
+        """What (product id, score), best first, comes to by a decision; by default the bundle's own."""
+        decision = decision or self.decision
         candidates = []
         for place, (product_id, score) in enumerate(ranked):
             rival = ranked[1 if place == 0 else 0][1] if len(ranked) > 1 else None
@@ -75,61 +95,50 @@ class Version:
         return labels_of(self.gallery.index, self.catalog, vector, attributes, allowed)
 
 
-def load_version(bundle: Bundle, settings: Mapping[str, Any], previous: Version | None) -> Version:
-    """Load and hash what a bundle holds. `settings`: of the encoders, as `Matcher.open` makes them; `previous`: the version
+def load_snapshot(bundle: Bundle, settings: Mapping[str, Any], previous: Snapshot | None) -> Snapshot:
+    """Load and hash what a bundle holds. `settings`: of the encoders, as `Matcher.open` makes them; `previous`: the snapshot
     whose encoders are used again where they are the same. Raises BundleError and its kin."""
     manifest = bundle.manifest
-    second = None
-    before = [] if previous is None else [previous.encoder]
-    if manifest.second is not None:
-        if previous is not None and previous.second is not None:
-            before.append(previous.second.encoder)
-        other = manifest.second
-        cascade = Cascade.from_dict(other.cascade)
-        second = Second(*_look_of(bundle, settings, other.encoder, other.index, other.adaptation, "2", before), cascade)
-    encoder, gallery = _look_of(bundle, settings, manifest.encoder, manifest.index, manifest.adaptation, "", before)
-    if second is not None and not _same_references(gallery.index, second.gallery.index):
+    known = [] if previous is None else [branch.encoder for branch in previous.branches]
+    branches = [
+        _load_branch(bundle, settings, record, number, known) for number, record in enumerate(manifest.branches)
+    ]
+    if not all(_same_references(branches[0], branch) for branch in branches[1:]):
         raise BundleError(f"{bundle.path}: the vectors of the two encoders disagree; build the bundle again")
     catalog = Catalog(bundle.check("catalog"))
-    return Version(bundle, encoder, gallery, catalog, Decision.from_dict(manifest.decision), second)
+    return Snapshot(bundle, tuple(branches), catalog, manifest.decision, manifest.cascade)
 
 
-def _look_of(
-    bundle: Bundle,
-    settings: Mapping[str, Any],
-    card: EncoderCard,
-    record: IndexRecord,
-    adaptation: Adaptation,
-    suffix: str,
-    before: Sequence[Encoder],
-) -> tuple[Encoder, Gallery]:
-    """An encoder and what its embeddings are compared with. `suffix`: of its files' roles, "2" for the second encoder's;
-    `before`: the previous version's encoders, used again where they are the same."""
-    roles = {role: f"{role}{suffix}" for role in ("encoder", "vectors", "adapter", "prototypes")}
+def _load_branch(
+    bundle: Bundle, settings: Mapping[str, Any], record: BranchRecord, number: int, known: Sequence[Encoder]
+) -> Branch:
+    """A branch of the bundle by its number; `known`: encoders that are loaded, used again where one is the same."""
 
     def index_of(role: str) -> VectorIndex:
         return VectorIndex.load(bundle.file(role), sha256=bundle.entry(role).sha256)
 
     # Hashing and packing the vectors needs no interpreter lock: it goes on beside the runtime's loading.
-    index_loading = _Loading(lambda: index_of(roles["vectors"]))
+    index_loading = _Loading(lambda: index_of(role_of("vectors", number)))
     try:
-        encoder = _encoder_of(bundle, settings, card, roles["encoder"], before)
+        encoder = _encoder_of(bundle, settings, record.encoder, role_of("encoder", number), known)
     finally:
         index = index_loading.result()
     adapter = prototypes = None
-    if adaptation.method != "none":
-        adapter = Adapter.from_bytes(bundle.read(roles["adapter"]), str(bundle.file(roles["adapter"])))
-    if adaptation.scoring == "prototype":
-        prototypes = index_of(roles["prototypes"])
-    _check_dimensions(bundle, card, record, index, adapter, prototypes)
-    return encoder, Gallery(index, adapter, prototypes)
+    if record.adaptation.method != "none":
+        role = role_of("adapter", number)
+        adapter = Adapter.from_bytes(bundle.read(role), str(bundle.file(role)))
+    if record.adaptation.scoring == "prototype":
+        prototypes = index_of(role_of("prototypes", number))
+    gallery = Gallery(index, adapter, prototypes)
+    _check_dimensions(bundle, record, gallery)
+    return Branch(encoder, gallery)
 
 
 def _encoder_of(
-    bundle: Bundle, settings: Mapping[str, Any], card: EncoderCard, role: str, before: Sequence[Encoder]
+    bundle: Bundle, settings: Mapping[str, Any], card: EncoderCard, role: str, known: Sequence[Encoder]
 ) -> Encoder:
-    """An encoder of the bundle with one session open; the previous version's where it is the same."""
-    for encoder in before:
+    """An encoder of the bundle with one session open; a known one where it is the same."""
+    for encoder in known:
         if encoder.card == card:
             return encoder
     settings = dict(settings)
@@ -143,25 +152,19 @@ def _encoder_of(
     return encoder
 
 
-def _check_dimensions(
-    bundle: Bundle,
-    card: EncoderCard,
-    record: IndexRecord,
-    index: VectorIndex,
-    adapter: Adapter | None,
-    prototypes: VectorIndex | None,
-) -> None:
+def _check_dimensions(bundle: Bundle, record: BranchRecord, gallery: Gallery) -> None:
     """Hold the loaded files against each other and the manifest. Raises BundleError."""
+    card, index, adapter = record.encoder, gallery.index, gallery.adapter
     takes = len(adapter.mean) if adapter is not None else index.dimension
     gives = adapter.dimension if adapter is not None else card.dimension
-    if takes != card.dimension or index.dimension != gives or len(index) != record.references:
+    if takes != card.dimension or index.dimension != gives or len(index) != record.index.references:
         raise BundleError(f"{bundle.path}: vectors and manifest disagree; build the bundle again")
-    if prototypes is not None and prototypes.dimension != gives:
+    if gallery.prototypes is not None and gallery.prototypes.dimension != gives:
         raise BundleError(f"{bundle.path}: prototypes and vectors disagree; build the bundle again")
 
 
-def _same_references(first: VectorIndex, second: VectorIndex) -> bool:
-    return np.array_equal(np.sort(first.ids), np.sort(second.ids))
+def _same_references(one: Branch, other: Branch) -> bool:
+    return np.array_equal(np.sort(one.gallery.index.ids), np.sort(other.gallery.index.ids))
 
 
 class _Loading:

@@ -24,16 +24,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..catalog.attributes import Where
 from ..catalog.ids import product_of
 from ..errors import ImageError, VectorError
-from ..imaging.image import ImageSource
-from ..scoring.fusion import Ranked, mean_scores
+from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits
+from ..scoring.fusion import DEPTH, Ranked, mean_scores
+from .passes import allowed_each, rank
 
 if TYPE_CHECKING:
     from ..encoders.encoder import Vector
     from ..index.vector_index import VectorIndex
     from .results import Candidate
-    from .snapshot import Version
+    from .snapshot import Snapshot
 
 CORRELATION = 0.75
 """Of the log odds of two photos of one product: with it, false accepts stay about where one photo has them, and
@@ -60,11 +62,11 @@ _CHANGE_STEP = 6.0
 @dataclass(frozen=True, slots=True)
 class Frame:
     """What one frame says: its vector in the index's space (D,) and (product id, score) of the best products, best first,
-    by which version of the bundle."""
+    by which snapshot of the bundle."""
 
     vector: Vector
     ranked: Ranked
-    version: Version
+    snapshot: Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +122,13 @@ class Tracker:
 
     def __init__(
         self,
-        look: Callable[[ImageSource], Frame],
-        judge: Callable[[Version, Ranked], Verdict],
-        sameness: Callable[[Version], Sameness],
+        observe: Callable[[ImageSource], Frame],
+        judge: Callable[[Snapshot, Ranked], Verdict],
+        sameness: Callable[[Snapshot], Sameness],
         *,
         top_k: int = 5,
     ) -> None:
-        self._look, self._judge, self._new_sameness = look, judge, sameness
+        self._observe, self._judge, self._new_sameness = observe, judge, sameness
         self._top_k = top_k
         self.correlation = CORRELATION  # of frames that differ like photos
         self.reset()
@@ -150,12 +152,12 @@ class Tracker:
         A frame that can't be read changes nothing and is counted; `problem` says what was wrong with it.
         """
         try:
-            seen = self._look(frame)
+            seen = self._observe(frame)
         except (ImageError, VectorError) as error:
             self._unreadable += 1
             return self._decided(changed=False, problem=str(error))
-        if self._frames and self._frames[0].version is not seen.version:
-            self.reset()  # product ids and scores of another version of the bundle
+        if self._frames and self._frames[0].snapshot is not seen.snapshot:
+            self.reset()  # product ids and scores of another generation of the bundle
         changed = self._take(seen)
         return self._decided(changed=changed)
 
@@ -165,7 +167,7 @@ class Tracker:
             self._frames.append(seen)
             return False
         if self._sameness is None:
-            self._sameness = self._new_sameness(seen.version)
+            self._sameness = self._new_sameness(seen.snapshot)
         mean = np.mean([frame.vector for frame in self._frames], axis=0)
         similarity = float(seen.vector @ mean) / max(float(np.linalg.norm(mean)), 1e-9)
         ratio = min(self._sameness.log_ratio_of_change(similarity), _CHANGE_STEP)
@@ -196,7 +198,7 @@ class Tracker:
         if not count:
             return TrackDecision("unknown", None, 0.0, (), 0, False, changed, self._unreadable, problem)
         verdict = self._judge(
-            self._frames[0].version, mean_scores([frame.ranked for frame in self._frames])[: max(2, self._top_k)]
+            self._frames[0].snapshot, mean_scores([frame.ranked for frame in self._frames])[: max(2, self._top_k)]
         )
         candidates = tuple(
             _with_evidence(candidate, worth(count, self._correlation())) for candidate in verdict.candidates
@@ -220,6 +222,37 @@ class Tracker:
             unreadable=self._unreadable,
             problem=problem,
         )
+
+
+def track(
+    snapshot_of: Callable[[], Snapshot], *, top_k: int = 5, where: Where | None = None, limits: Limits = DEFAULT_LIMITS
+) -> Tracker:
+    """A tracker whose frames go through the snapshot that `snapshot_of` gives, asked anew for each, and whose mean scores its
+    decision judges.
+
+    Every frame goes through all branches: scores of one and of several don't make a mean.
+    """
+
+    def observe(image: ImageSource) -> Frame:
+        snapshot = snapshot_of()
+        vectors = [
+            branch.gallery.adapted(branch.encoder.embed_timed(image, limits).vector) for branch in snapshot.branches
+        ]
+        ranked = rank(snapshot, vectors, max(DEPTH, top_k), allowed_each(snapshot, where))
+        return Frame(vectors[0], ranked, snapshot)
+
+    return Tracker(observe, judge, sameness, top_k=top_k)
+
+
+def judge(snapshot: Snapshot, ranked: Ranked) -> Verdict:
+    """What scores come to by a snapshot's decision, as if they were one photo's."""
+    decision = snapshot.decision
+    return Verdict(snapshot.candidates(ranked), decision.threshold, decision.target_false_accept_rate)
+
+
+def sameness(snapshot: Snapshot) -> Sameness:
+    """How alike photos of one product are in this snapshot."""
+    return Sameness.of(snapshot.gallery.index)
 
 
 def worth(frames: int, correlation: float = CORRELATION) -> float:

@@ -87,7 +87,7 @@ def _figures(evaluation: Evaluation, matcher: Matcher) -> list[str]:
             "How sure it is",
             charts.histogram(
                 {"in the catalogue": known, "not in the catalogue": unknown},
-                float(manifest.decision["threshold"]),
+                manifest.decision.threshold,
                 "confidence",
             ),
             note="Left of the line the answer is “unknown”.",

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BundleDamaged, BundleError, VectorError
+from ..records import read_record
 
 Floats: TypeAlias = NDArray[np.float32]
 Scoring = Literal["max", "prototype"]
@@ -123,14 +123,15 @@ class Adaptation:
         return f"{self.dimension} dimensions, products scored {scored}, {fitted}; {self.reason}"
 
     @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Adaptation:
+    def from_dict(cls, record: object) -> Adaptation:
         """From the manifest. Raises BundleError."""
-        try:
-            made = cls(**record)
-        except TypeError as error:
-            raise BundleError(
-                f"the manifest's adaptation is not one this version reads: {error}; build the bundle again"
-            ) from error
+        made = read_record(
+            cls,
+            record,
+            "the manifest's adaptation is not one this version reads",
+            BundleError,
+            "build the bundle again",
+        )
         if made.method not in ("lda", "none") or made.scoring not in ("max", "prototype"):
             raise BundleError(
                 f"the manifest's adaptation is {made.method!r} with scoring {made.scoring!r}; expected lda or none with max or "

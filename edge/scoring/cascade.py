@@ -5,22 +5,22 @@ When to ask the second one, and how much each score weighs, is chosen on the sho
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..catalog.ids import product_of
 from ..errors import BundleError
+from ..records import read_record
 from .adapter import Floats
 from .decision import Decision
 from .fusion import DEPTH, Ranked
 from .gallery import Gallery
 
-if TYPE_CHECKING:
-    from ..encoders.encoder import Encoder
+_UNREAD = "the manifest's cascade is not one this version reads"
 
 ALWAYS = 2.0
 """As `sure_from`: no confidence reaches it, both encoders look at every photo."""
@@ -57,17 +57,17 @@ class Cascade:
         return {**asdict(self), "weights": list(self.weights)}
 
     @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Cascade:
+    def from_dict(cls, record: object) -> Cascade:
         """From the manifest. Raises BundleError."""
         try:
-            first, second = (float(weight) for weight in record["weights"])
-            made = cls(**{**record, "first": Decision.from_dict(record["first"]), "weights": (first, second)})
+            given: Any = record
+            first, second = (float(weight) for weight in given["weights"])
+            values = {**given, "first": Decision.from_dict(given["first"]), "weights": (first, second)}
+            made = read_record(cls, values, _UNREAD, BundleError, "build the bundle again")
             if not (first >= 0 and second >= 0 and first + second > 0 and made.sure_from >= 0):
                 raise ValueError(f"weights {first} and {second}, sure from {made.sure_from}")
         except (TypeError, ValueError, KeyError, AttributeError) as error:
-            raise BundleError(
-                f"the manifest's cascade is not one this version reads: {error}; build the bundle again"
-            ) from error
+            raise BundleError(f"{_UNREAD}: {error}; build the bundle again") from error
         return made
 
     def sentence(self) -> str:
@@ -84,15 +84,6 @@ class Cascade:
             f"of held-out photos, {self.asked_unknown or 0:.0%} of strangers; held-out recall@1 {self.recall_first:.1%} and "
             f"{self.recall_second:.1%} alone, {self.recall_cascade:.1%} so"
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Second:
-    """A bundle's other encoder, what its embeddings are compared with, and when it is asked."""
-
-    encoder: Encoder
-    gallery: Gallery
-    cascade: Cascade
 
 
 def fused_rank(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -12,8 +11,10 @@ from numpy.typing import NDArray
 
 from ..catalog.ids import product_of
 from ..errors import BundleError
+from ..records import read_record
 
 Method = Literal["held-out", "leave-one-out", "synthetic-views", "default"]
+_UNREAD = "the manifest's decision is not one this version reads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +52,15 @@ class Decision:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Decision:
+    def from_dict(cls, record: object) -> Decision:
         """From the manifest. Raises BundleError."""
         try:
-            curve = tuple((float(mean), float(share), int(count)) for mean, share, count in record["reliability"])
-            return cls(**{**record, "reliability": curve})
+            given: Any = record
+            curve = tuple((float(mean), float(share), int(count)) for mean, share, count in given["reliability"])
+            values = {**given, "reliability": curve}
         except (TypeError, ValueError, KeyError) as error:
-            raise BundleError(
-                f"the manifest's decision is not one this version reads: {error}; build the bundle again"
-            ) from error
+            raise BundleError(f"{_UNREAD}: {error}; build the bundle again") from error
+        return read_record(cls, values, _UNREAD, BundleError, "build the bundle again")
 
 
 def best_products(reference_ids: NDArray[np.uint32], scores: NDArray[np.float32]) -> list[tuple[int, float]]:

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from ai_edge_litert import interpreter  # noqa: F401  (imported here so that no operation has to)
 from usearch import compiled  # noqa: F401
 
-from shelfmatch.edge.build import build, embed_photos
+from shelfmatch.edge.build import build, change, commit, embed_photos
 
 DISK_CALLS = ("replace", "fsync", "unlink", "mkdir", "rmdir")
 
@@ -60,17 +60,17 @@ def count_embedded() -> list[int]:
 
 def run(name: str, arguments: dict[str, Any], pipe: int) -> None:
     embedded = count_embedded()
-    finish = build._finish
+    finish = commit.commit
 
-    def telling(*arguments: Any) -> None:
+    def telling(*arguments: Any) -> Any:
         os.write(pipe, f"{embedded[0]} ".encode())
-        finish(*arguments)
+        return finish(*arguments)
 
-    build._finish = telling
+    commit.commit = telling
     operations: dict[str, Callable[..., Any]] = {
         "build": build.build_bundle,
-        "add": build.add_to_bundle,
-        "remove": build.remove_from_bundle,
+        "add": change.add_to_bundle,
+        "remove": change.remove_from_bundle,
     }
     operations[name](**arguments)
 

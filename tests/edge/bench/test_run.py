@@ -120,9 +120,10 @@ def test_a_second_encoder_has_its_stage_and_its_name(
 ) -> None:
     build_bundle(tile_folder, tmp_path / "two.bundle", encoder=(tiny_tflite, tiny_onnx), resizer="pillow", adapt="off")
     manifest = Bundle.open(tmp_path / "two.bundle").manifest
-    assert manifest.second is not None
-    second = replace(manifest.second, cascade={**manifest.second.cascade, "sure_from": ALWAYS})
-    (tmp_path / "two.bundle" / "manifest.json").write_bytes(replace(manifest, second=second).to_bytes())
+    assert manifest.cascade is not None
+    second = manifest.branches[1]
+    always = replace(manifest, cascade=replace(manifest.cascade, sure_from=ALWAYS))
+    (tmp_path / "two.bundle" / "manifest.json").write_bytes(always.to_bytes())
     result = run_bench(tmp_path / "two.bundle", photos=photos, plan=BRIEF, scenarios=("single-stream",))
     stream = result["scenarios"]["single-stream"]
     assert stream["stages_ms"]["second_encoder"]["p50"] > 0 and stream["stage_sum_of_wall"] > 0.6

@@ -118,9 +118,9 @@ def test_a_manifest_without_the_adapter_it_names_is_refused(adapted_bundle: Path
     (adapted_bundle / "manifest.json").write_bytes(manifest.to_bytes())
     with pytest.raises(BundleError, match="names no adapter file"):
         Matcher.open(adapted_bundle)
-    plain = dataclasses.replace(
-        bundle.manifest, adaptation=dataclasses.replace(bundle.manifest.adaptation, method="none", scoring="max")
-    )
+    adaptation = dataclasses.replace(bundle.manifest.adaptation, method="none", scoring="max")
+    branch = dataclasses.replace(bundle.manifest.branches[0], adaptation=adaptation)
+    plain = dataclasses.replace(bundle.manifest, branches=(branch,))
     (adapted_bundle / "manifest.json").write_bytes(plain.to_bytes())
     with pytest.raises(BundleError, match="disagree"):
         Matcher.open(adapted_bundle)

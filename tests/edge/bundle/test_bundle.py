@@ -34,8 +34,9 @@ from shelfmatch.edge import (
     remove_from_bundle,
 )
 from shelfmatch.edge.build.build import write_bundle
-from shelfmatch.edge.bundle.bundle import WORK_FOLDER, BundleWriter
+from shelfmatch.edge.bundle.bundle import WORK_FOLDER
 from shelfmatch.edge.bundle.manifest import Manifest
+from shelfmatch.edge.bundle.writer import BundleWriter
 from shelfmatch.edge.catalog.catalog import Catalog
 from shelfmatch.edge.catalog.ids import product_of
 from shelfmatch.edge.catalog.product import Product
@@ -79,7 +80,7 @@ def test_a_second_writer_is_told_to_wait(tile_bundle: Path, tile_folder: Path, t
 
 def test_the_lock_goes_when_its_holder_dies(tile_bundle: Path) -> None:
     script = (
-        "import sys, time\nfrom shelfmatch.edge.bundle.bundle import BundleWriter\n"
+        "import sys, time\nfrom shelfmatch.edge.bundle.writer import BundleWriter\n"
         "with BundleWriter(sys.argv[1]):\n    print('held', flush=True)\n    time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", script, tile_bundle], stdout=subprocess.PIPE) as holder:
@@ -610,7 +611,7 @@ def test_make_a_bundle(tiny_tflite: Path, tmp_path: Path) -> None:
                 f"Product {n}",
                 {"price": str(n)},
             )
-        assert matcher.bundle.manifest.decision["method"] == "leave-one-out"
+        assert matcher.bundle.manifest.decision.method == "leave-one-out"
     assert add_to_bundle(tmp_path / "w.bundle", write_tiles(tmp_path / "more", range(3))).duplicates == []
 
 

@@ -153,7 +153,7 @@ def contents(bundle: Path) -> Contents | None:
     index = VectorIndex.load(opened.file("vectors"), sha256=opened.entry("vectors").sha256)
     in_index = Counter(skus[one] for one in product_of(index.ids).tolist())
     assert in_index == {sku: len(photos) for sku, photos in labels.items()}
-    if opened.manifest.second is not None:
+    if len(opened.manifest.branches) > 1:
         other = VectorIndex.load(opened.file("vectors2"), sha256=opened.entry("vectors2").sha256)
         assert sorted(other.ids.tolist()) == sorted(index.ids.tolist())
     return labels

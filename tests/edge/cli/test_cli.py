@@ -23,7 +23,7 @@ import pytest
 from PIL import Image
 
 from shelfmatch.edge import Matcher
-from shelfmatch.edge.bundle.bundle import BundleWriter
+from shelfmatch.edge.bundle.writer import BundleWriter
 from shelfmatch.edge.cli.app import main
 from shelfmatch.edge.encoders.infer_card import inspect_encoder
 from shelfmatch.models import known

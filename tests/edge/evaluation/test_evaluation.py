@@ -20,7 +20,6 @@ from shelfmatch.edge.cli.app import main
 from shelfmatch.edge.evaluation.evaluate import confusions_of, evaluate, read_queries
 from shelfmatch.edge.evaluation.results import Answer, Confusion, Query
 from shelfmatch.edge.metrics import auroc, wilson
-from shelfmatch.edge.scoring.decision import Decision
 from tests.conftest import tile_photo
 
 fixed = settings(derandomize=True, database=None, deadline=None)
@@ -51,7 +50,7 @@ def queries(tmp_path: Path) -> Path:
 
 def by_hand(matcher: Matcher, queries: list[Query]) -> dict[str, float]:
     """The same numbers, straight from embeddings and their definitions."""
-    decision = Decision.from_dict(matcher.bundle.manifest.decision)
+    decision = matcher.bundle.manifest.decision
     skus = np.array([product.sku for _, product in sorted(matcher.catalog.products())])
     products = product_of(matcher.index.ids)
     ranks, known, unknown, accepted_right, accepted_unknown = [], [], [], 0, 0

@@ -12,21 +12,14 @@ from numpy.typing import NDArray
 from shelfmatch.edge import BundleDamaged, BundleError, VectorError
 from shelfmatch.edge.build import enroll
 from shelfmatch.edge.build.draft import compose, decide
-from shelfmatch.edge.build.enroll import Enrolled, centered_on_packshots, merge_prototypes, prune
+from shelfmatch.edge.build.enroll import Enrolled, centered_on_packshots, merge_prototypes
+from shelfmatch.edge.build.pruning import prune
 from shelfmatch.edge.catalog.ids import PHOTO_BITS
-from shelfmatch.edge.fitting.adapter_fit import (
-    FEWEST_PHOTOS,
-    GROUPS,
-    Pictures,
-    _clusters,
-    _discriminants,
-    fit,
-    has_second_photos,
-    prototypes,
-    reduced,
-    rounds,
-)
+from shelfmatch.edge.fitting.adapter_fit import fit, prototypes
 from shelfmatch.edge.fitting.calibration import confidences_of, leave_one_out, left_out_products
+from shelfmatch.edge.fitting.discriminant import discriminants, reduced
+from shelfmatch.edge.fitting.held_out import GROUPS, _clusters, rounds
+from shelfmatch.edge.fitting.pictures import FEWEST_PHOTOS, Pictures, has_second_photos
 from shelfmatch.edge.index.vector_index import VectorIndex
 from shelfmatch.edge.scoring.adapter import MAX_DIMENSION, Adaptation, Adapter, Floats
 
@@ -129,7 +122,7 @@ def test_discriminants_equal_scikit_learns() -> None:
     sklearn = pytest.importorskip("sklearn.discriminant_analysis", reason="scikit-learn is not installed")
     pictures = shop(6, 40, dimension=20)
     rows = pictures.vectors - pictures.vectors.mean(axis=0)
-    (matrix,) = _discriminants(rows, pictures.products, np.ones(len(rows), np.float32), (1e-7,))
+    (matrix,) = discriminants(rows, pictures.products, np.ones(len(rows), np.float32), (1e-7,))
     theirs = sklearn.LinearDiscriminantAnalysis(solver="eigen").fit(rows.astype(float), pictures.products)
     ours, reference = (np.linalg.qr(one.astype(float))[0] for one in (matrix, theirs.scalings_[:, :5]))
     overlaps = np.linalg.svd(ours.T @ reference, compute_uv=False)
@@ -137,7 +130,7 @@ def test_discriminants_equal_scikit_learns() -> None:
 
 
 def test_dimensions_stay_within_the_limit() -> None:
-    (matrix,) = _discriminants(
+    (matrix,) = discriminants(
         shop(200, 3, dimension=256).vectors, np.repeat(np.arange(200), 3), np.ones(600, np.float32), (0.1,)
     )
     assert matrix.shape == (256, MAX_DIMENSION)

@@ -19,10 +19,10 @@ from shelfmatch.edge.fitting.calibration import (
     MIN_SAMPLES,
     UNKNOWN_SHARE,
     Samples,
-    _fit_logistic,
     calibrate,
     leave_one_out,
 )
+from shelfmatch.edge.fitting.logistic import fit_logistic
 from shelfmatch.edge.scoring.decision import Decision, best_products, margin_of
 
 fixed = settings(derandomize=True, database=None, deadline=None)
@@ -167,7 +167,7 @@ def test_the_fit_is_the_optimum(seed: int, count: int, apart: float, spread: flo
     features = np.column_stack([random.normal(apart * right, 1.0), noise]) * spread
     features[0] += outlier * spread
     weights = np.full(2 * count, 0.5 / count)
-    intercept, *slopes = _fit_logistic(features, right, weights)
+    intercept, *slopes = fit_logistic(features, right, weights)
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
     standardized = (features - mean) / scale
     beta = np.array([intercept + slopes @ mean, *(slopes * scale)])
@@ -213,7 +213,7 @@ def test_strangers_are_told_apart_by_what_tells_them_apart() -> None:
     features = np.column_stack([both.scores, both.margins])
     # Weighed as if strangers were as rare as they are, 43 % of the right ones would pass; so, 63 %.
     shares = np.repeat([(1 - UNKNOWN_SHARE) / 1000, UNKNOWN_SHARE / 500], [1000, 500])
-    plain = features @ _fit_logistic(features, both.right, shares)[1:]
+    plain = features @ fit_logistic(features, both.right, shares)[1:]
     passed = (plain[:1000] >= np.quantile(plain[1000:], 0.95))[right].mean()
     assert decision.correct_accept_rate is not None and decision.correct_accept_rate / right.mean() > 1.3 * passed
     # And the confidence stays a probability: four in five are right.

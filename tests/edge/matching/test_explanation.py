@@ -16,7 +16,7 @@ from shelfmatch.edge.cli.app import main
 from shelfmatch.edge.imaging.image import Pixels
 from shelfmatch.edge.matching.explanation import GRID, find_reference_photo, occlusion, seen_by
 from shelfmatch.edge.matching.explanation_card import heated
-from shelfmatch.edge.matching.snapshot import Version
+from shelfmatch.edge.matching.snapshot import Snapshot
 from tests.conftest import tile_photo, write_tiles
 from tests.support.cards import plain_card
 
@@ -73,7 +73,7 @@ def test_hot_is_bright_and_cold_is_dark(tile_bundle: Path) -> None:
         explanation = matcher.explain(tile_photo(2, 9), grid=(2, 2))
     explanation.heat[:] = [[0.5, 0.0], [-0.5, 0.0]]
     grey = Image.new("RGB", (80, 80), (128, 128, 128))
-    shown = np.asarray(heated(grey, explanation)).astype(int)
+    shown = np.asarray(heated(grey, explanation.heat, explanation.seen)).astype(int)
     assert shown[5, 5].sum() > shown[75, 75].sum() + 100
     assert abs(shown[75, 5] - shown[75, 75]).max() < 10  # what stands in the way isn't shown as support
 
@@ -118,7 +118,7 @@ def test_one_version_of_the_bundle_is_explained(tile_bundle: Path, monkeypatch: 
     with Matcher.open(tile_bundle) as matcher:
         fresh, calls = matcher._fresh, []
 
-        def fresh_after_a_change() -> Version:
+        def fresh_after_a_change() -> Snapshot:
             calls.append(1)
             if len(calls) == 2:
                 remove_from_bundle(tile_bundle, ["sku-002"])

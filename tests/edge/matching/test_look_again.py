@@ -13,7 +13,7 @@ from shelfmatch.edge import Encoder, Matcher, build_bundle
 from shelfmatch.edge.errors import VectorError
 from shelfmatch.edge.imaging.image import Decoded, Pixels
 from shelfmatch.edge.imaging.quality import measure
-from shelfmatch.edge.matching.look_again import AS_IT_CAME, less_sure, problem_of, second_look, variants_of
+from shelfmatch.edge.matching.look_again import AS_IT_CAME, less_sure, problem_of, rank_variants, variants_of
 from shelfmatch.edge.scoring.fusion import Ranked, mean_scores
 from shelfmatch.edge.synthetic.products import make_product, render_view
 from shelfmatch.export import cut
@@ -111,7 +111,7 @@ def test_one_lucky_look_of_many_does_not_make_a_score() -> None:
     answers = iter(
         [[(7, 0.70), (1, 0.1)], [(3, 0.72), (1, 0.1)], [(4, 0.70), (1, 0.1)], [(5, 0.71), (1, 0.1)], [(6, 0.7)]]
     )
-    look, ranked = second_look(Decoded(plain_photo()), plain_card(48, 48), "pillow", lambda _: next(answers))
+    look, ranked = rank_variants(Decoded(plain_photo()), plain_card(48, 48), "pillow", lambda _: next(answers))
     assert look.tried == (AS_IT_CAME, "rotated 90", "rotated 180", "rotated 270", "closer")
     assert ranked[0][1] < 0.6
 
@@ -130,7 +130,7 @@ def test_variants_that_say_nothing_are_left_out() -> None:
             raise VectorError("norm 0")
         return [(1, 0.5)]
 
-    look, ranked = second_look(Decoded(plain_photo()), plain_card(48, 48), "pillow", rank)
+    look, ranked = rank_variants(Decoded(plain_photo()), plain_card(48, 48), "pillow", rank)
     assert AS_IT_CAME not in look.tried and len(look.tried) == 4
     assert ranked == [(1, pytest.approx(0.5))]
 
@@ -184,7 +184,7 @@ def test_a_rotated_photo_is_won_back(tile_bundle: Path) -> None:
     assert answer.look_again is not None and answer.look_again.variant == "rotated 90"
 
 
-def test_accepted_photos_get_no_second_look(tile_bundle: Path) -> None:
+def test_accepted_photos_get_no_rank_variants(tile_bundle: Path) -> None:
     with Matcher.open(tile_bundle) as matcher:
         answer = matcher.match(tile_photo(4, 9))
     assert answer.sku == "sku-004" and answer.look_again is None

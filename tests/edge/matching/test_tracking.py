@@ -11,8 +11,17 @@ from PIL import Image
 
 from shelfmatch.edge import Matcher, build_bundle
 from shelfmatch.edge.imaging.image import Pixels
-from shelfmatch.edge.matching.second_encoder import judge
-from shelfmatch.edge.matching.tracking import CORRELATION, MAX_FRAMES, WINDOW, Frame, Sameness, Tracker, log_odds, worth
+from shelfmatch.edge.matching.tracking import (
+    CORRELATION,
+    MAX_FRAMES,
+    WINDOW,
+    Frame,
+    Sameness,
+    Tracker,
+    judge,
+    log_odds,
+    worth,
+)
 from shelfmatch.edge.synthetic.products import make_shop, render_plain, render_view
 from tests.conftest import tile_photo
 

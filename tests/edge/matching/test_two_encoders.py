@@ -28,9 +28,9 @@ from shelfmatch.edge.cli.app import main
 from shelfmatch.edge.encoders.registry import encoder_names
 from shelfmatch.edge.evaluation.evaluate import evaluate
 from shelfmatch.edge.evaluation.results import Query
-from shelfmatch.edge.fitting.adapter_fit import Pictures
 from shelfmatch.edge.fitting.calibration import confidences_of, left_out_products
 from shelfmatch.edge.fitting.cascade_fit import _sure_from, pair
+from shelfmatch.edge.fitting.pictures import Pictures
 from shelfmatch.edge.index.vector_index import VectorIndex
 from shelfmatch.edge.scoring.adapter import Adaptation
 from shelfmatch.edge.scoring.cascade import ALWAYS, Cascade, fused_rank
@@ -73,19 +73,20 @@ def with_cascade(bundle: Path, threshold: float | None = None, **changes: float)
     """The same bundle with another cascade, and perhaps another threshold. The tiles are easy, one encoder has all the weight: here
     both get some."""
     manifest = Bundle.open(bundle).manifest
-    assert manifest.second is not None
-    second = dataclasses.replace(manifest.second, cascade={**manifest.second.cascade, "weights": [0.4, 0.6], **changes})
-    decision = {**manifest.decision, **({} if threshold is None else {"threshold": threshold})}
-    (bundle / "manifest.json").write_bytes(dataclasses.replace(manifest, second=second, decision=decision).to_bytes())
+    assert manifest.cascade is not None
+    cascade = dataclasses.replace(manifest.cascade, weights=(0.4, 0.6), **changes)
+    decision = dataclasses.replace(manifest.decision, **({} if threshold is None else {"threshold": threshold}))
+    changed = dataclasses.replace(manifest, cascade=cascade, decision=decision)
+    (bundle / "manifest.json").write_bytes(changed.to_bytes())
 
 
 def test_both_are_in_the_bundle_and_it_answers(bundle: Path) -> None:
     opened = Bundle.open(bundle)
     manifest = opened.manifest
-    assert manifest.second is not None and opened.verify() == []
+    assert len(manifest.branches) == 2 and manifest.cascade is not None and opened.verify() == []
     assert {"encoder", "encoder2", "vectors", "vectors2", "catalog"} <= set(manifest.files)
-    assert ("adapter2" in manifest.files) == (manifest.second.adaptation.method == "lda")
-    assert manifest.encoder.dimension == 48 and manifest.second.encoder.dimension == 192
+    assert ("adapter2" in manifest.files) == (manifest.branches[1].adaptation.method == "lda")
+    assert manifest.encoder.dimension == 48 and manifest.branches[1].encoder.dimension == 192
     assert json.loads((bundle / "manifest.json").read_bytes())["format_version"] == BUNDLE_VERSION
     with Matcher.open(bundle) as matcher:
         assert len(matcher.index) == 36
@@ -111,19 +112,16 @@ def test_the_second_looks_only_where_the_first_is_not_sure(bundle: Path) -> None
         with Matcher.open(bundle, look_again=False) as matcher:
             result = matcher.match(photo)
             assert result.second_encoder is asked and ("second_encoder" in result.latency_ms) is asked
-            version = matcher._current()
-            assert version.second is not None
-            vectors = [
-                gallery.adapted(encoder.embed(photo)[0])
-                for gallery, encoder in zip(version.galleries, (version.encoder, version.second.encoder), strict=True)
-            ]
-            expected = version.gallery.rank(vectors[0], 5)
+            snapshot = matcher._current()
+            assert snapshot.cascade is not None
+            vectors = [branch.gallery.adapted(branch.encoder.embed(photo)[0]) for branch in snapshot.branches]
+            expected = snapshot.gallery.rank(vectors[0], 5)
             if asked:
-                expected = fused_rank(version.galleries, vectors, version.second.cascade.weights, 5)
+                expected = fused_rank(snapshot.galleries, vectors, snapshot.cascade.weights, 5)
             assert [(c.sku, c.score) for c in result.candidates] == [
                 (matcher.catalog.product(product).sku, score) for product, score in expected
             ]
-            judge = matcher._current().decision if asked else version.second.cascade.first
+            judge = snapshot.decision if asked else snapshot.cascade.first
             margin = expected[0][1] - expected[1][1]
             assert result.confidence == judge.confidence(expected[0][1], margin, 3)
 
@@ -184,8 +182,8 @@ def test_rejected_photos_are_looked_at_again_by_both(bundle: Path) -> None:
         assert dark.look_again is not None and dark.look_again.variant.startswith("auto-levels")
         assert dark.decision == "unknown" and dark.candidates[0].sku == "sku-006"
         assert {"second_encoder", "look_again"} <= set(dark.latency_ms)
-        version = matcher._current()
-        assert version.second is not None and dark.candidates[0].score <= sum(version.second.cascade.weights) + 1e-6
+        cascade = matcher._current().cascade
+        assert cascade is not None and dark.candidates[0].score <= sum(cascade.weights) + 1e-6
         assert matcher.explain(np.asarray(tile_photo(6, 20)) // 12, grid=(2, 2)).heat.any()
 
 
@@ -206,8 +204,8 @@ def test_photos_come_and_go(bundle: Path, tmp_path: Path) -> None:
     add_to_bundle(bundle, write_tiles(tmp_path / "moved", range(3, 4)), replace=True)
     remove_from_bundle(bundle, ["sku-005", "sku-012"])
     opened = Bundle.open(bundle)
-    assert opened.verify() == [] and opened.manifest.second is not None and before.second is not None
-    assert opened.manifest.second.cascade == before.second.cascade
+    assert opened.verify() == [] and len(opened.manifest.branches) == 2
+    assert opened.manifest.cascade == before.cascade is not None
     assert opened.manifest.decision == before.decision
     for role in ("encoder", "encoder2"):
         assert opened.manifest.files[role] == before.files[role]
@@ -226,15 +224,15 @@ def test_a_matcher_follows_a_change(bundle: Path) -> None:
         remove_from_bundle(bundle, ["sku-005"])
         assert matcher.match(tile_photo(3, 9)).generation == 2
         after = matcher._current()
-        assert after.encoder is before.encoder and before.second is not None and after.second is not None
-        assert after.second.encoder is before.second.encoder  # not loaded again
+        for branch, earlier in zip(after.branches, before.branches, strict=True):
+            assert branch.encoder is earlier.encoder  # not loaded again
 
 
 def test_building_again_with_one_leaves_nothing_of_the_other(
     bundle: Path, tile_folder: Path, tiny_tflite: Path
 ) -> None:
     build_bundle(tile_folder, bundle, encoder=tiny_tflite, resizer="pillow", adapt="off")
-    assert Bundle.open(bundle).manifest.second is None
+    assert Bundle.open(bundle).manifest.cascade is None and len(Bundle.open(bundle).manifest.branches) == 1
     assert not list(bundle.glob("*2-*")) and len(list(bundle.iterdir())) == 4
 
 
@@ -258,16 +256,14 @@ def test_damage_is_found(bundle: Path) -> None:
 def test_a_manifest_that_contradicts_itself_is_refused(bundle: Path) -> None:
     whole = (bundle / "manifest.json").read_bytes()
     manifest = Bundle.open(bundle).manifest
-    assert manifest.second is not None
+    assert manifest.cascade is not None
+    first, second = manifest.branches
     files = {role: entry for role, entry in manifest.files.items() if role != "vectors2"}
     lacking = dataclasses.replace(manifest, files=files)
     swapped = dataclasses.replace(manifest, files={**manifest.files, "encoder2": manifest.files["encoder"]})
-    fewer = dataclasses.replace(manifest.second.index, references=35)
-    others = dataclasses.replace(manifest, second=dataclasses.replace(manifest.second, index=fewer))
-    weightless = dataclasses.replace(
-        manifest,
-        second=dataclasses.replace(manifest.second, cascade={**manifest.second.cascade, "weights": [0, 0]}),
-    )
+    fewer = dataclasses.replace(second, index=dataclasses.replace(second.index, references=35))
+    others = dataclasses.replace(manifest, branches=(first, fewer))
+    weightless = dataclasses.replace(manifest, cascade=dataclasses.replace(manifest.cascade, weights=(0.0, 0.0)))
     for wrong, told in (
         (lacking, "names no vectors2 file"),
         (swapped, "not the one that made the vectors"),

@@ -1,0 +1,178 @@
+"""Changes to a bundle in place: photos and products come and go; every change is whole or hasn't happened."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..bundle.bundle import Bundle
+from ..bundle.manifest import BranchRecord, role_of
+from ..bundle.writer import BundleWriter
+from ..catalog.editor import CatalogEditor
+from ..catalog.source import read_source
+from ..encoders.encoder import Encoder
+from ..errors import CatalogError
+from ..imaging.views import views_per_photo
+from ..index.vector_index import VectorIndex
+from ..progress import Progress
+from ..scoring.adapter import Adapter
+from . import commit
+from .draft import BranchDraft, Draft, extend, recalibrated, remove
+from .enroll import Enrolled, Entries, enroll
+from .report import BuildReport, report_of
+
+logger = logging.getLogger(__name__)
+
+
+def add_to_bundle(
+    bundle: str | os.PathLike[str],
+    source: str | os.PathLike[str],
+    *,
+    replace: bool = False,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> BuildReport:
+    """Add the photos of a source to a bundle: new products, and more photos of those it has.
+
+    `replace`: the products of the source lose the photos they had. The shop's adapter stays as it was fitted; build again after
+    many changes. Raises like build_bundle, and BundleLocked.
+    """
+    start = time.perf_counter()
+    catalogue = read_source(source)
+    entries, removed = Entries(unreadable=list(catalogue.unreadable)), 0
+    photos = len(catalogue.photos)
+    with BundleWriter(bundle, existing=True) as writer:
+        current = writer.opened()
+        workers = workers or os.cpu_count() or 1
+        encoders = _bundled_encoders(current, workers)
+        branches = load_branches(current)
+        with contextlib.closing(copied_catalog(writer, current)) as editor:
+            if replace:
+                stale = [i for sku in catalogue.skus() for i in _reference_ids(editor, sku)]
+                editor.remove_references(stale)
+                _remove_each(branches, stale)
+                removed = len(stale)
+            views = 0
+            if any(branch.prototypes is not None for branch in branches):
+                views = views_per_photo(photos, len(catalogue.skus()))
+            stream = enroll(
+                editor,
+                catalogue,
+                encoders,
+                entries,
+                work_folder=writer.work_folder(),
+                workers=workers,
+                views=views,
+                progress=progress,
+            )
+            every = Enrolled.collect_each(stream, [encoder.card.dimension for encoder in encoders], photos)
+            for branch, enrolled in zip(branches, every, strict=True):
+                extend(branch, enrolled, editor.pruned())
+            if not entries.references and not entries.duplicates:
+                raise CatalogError(f"none of the {photos} photos in {source} can be used; {entries.unreadable[0][1]}")
+            if replace:
+                entries.without_photos = [sku for sku in catalogue.skus() if not _reference_ids(editor, sku)]
+                for sku in entries.without_photos:
+                    _forget(editor, sku)
+            committed = commit_change(writer, editor, branches)
+    taken = time.perf_counter() - start
+    logger.info("%s: %d references added, %d removed in %.1f s", bundle, entries.references, removed, taken)
+    return report_of(committed, entries, photos=photos, ignored=catalogue.ignored, removed=removed, seconds=taken)
+
+
+def remove_from_bundle(bundle: str | os.PathLike[str], skus: Sequence[str]) -> BuildReport:
+    """Remove products. Raises CatalogError, changing nothing, if the shop doesn't have one of them; BundleLocked."""
+    start = time.perf_counter()
+    with BundleWriter(bundle, existing=True) as writer:
+        current = writer.opened()
+        branches = load_branches(current)
+        with contextlib.closing(copied_catalog(writer, current)) as editor:
+            unknown = [sku for sku in skus if editor.product_id(sku) is None]
+            if unknown:
+                raise CatalogError(f"{bundle} has no product {unknown[0]!r}; shelfmatch info --products lists them")
+            gone = [i for sku in dict.fromkeys(skus) for i in _forget(editor, sku)]
+            _remove_each(branches, gone)
+            committed = commit_change(writer, editor, branches)
+    taken = time.perf_counter() - start
+    logger.info("%s: %d references removed in %.1f s", bundle, len(gone), taken)
+    return report_of(committed, Entries(), removed=len(gone), seconds=taken)
+
+
+def reindex(bundle: str | os.PathLike[str], kind: str) -> None:
+    """Search a bundle's references in another way, "exact" or "hnsw"; nothing else changes. Raises BundleError, VectorError."""
+    with BundleWriter(bundle, existing=True) as writer:
+        current = writer.opened()
+        branches = load_branches(current)
+        for branch in branches:
+            before = branch.index
+            branch.index = VectorIndex.build(before.vectors(), before.ids, kind=kind, dtype=before.dtype)
+        with contextlib.closing(copied_catalog(writer, current)) as editor:
+            commit_change(writer, editor, branches, recalibrate=False)
+
+
+def load_branches(bundle: Bundle) -> list[BranchDraft]:
+    """What each encoder of a bundle has, to be changed. Raises BundleDamaged."""
+    return [_load_branch(bundle, record, number) for number, record in enumerate(bundle.manifest.branches)]
+
+
+def _load_branch(bundle: Bundle, record: BranchRecord, number: int) -> BranchDraft:
+    def index_of(role: str) -> VectorIndex:
+        return VectorIndex.load(bundle.file(role), sha256=bundle.entry(role).sha256, writable=True)
+
+    adapter = prototypes = None
+    if record.adaptation.method != "none":
+        role = role_of("adapter", number)
+        adapter = Adapter.from_bytes(bundle.read(role), str(bundle.file(role)))
+    if record.adaptation.scoring == "prototype":
+        prototypes = index_of(role_of("prototypes", number))
+    return BranchDraft(index_of(role_of("vectors", number)), record.adaptation, adapter, prototypes)
+
+
+def copied_catalog(writer: BundleWriter, current: Bundle) -> CatalogEditor:
+    """The current catalogue, staged to be changed."""
+    staged = writer.stage("catalog")
+    shutil.copyfile(current.check("catalog"), staged)
+    return CatalogEditor(staged)
+
+
+def commit_change(
+    writer: BundleWriter, editor: CatalogEditor, branches: list[BranchDraft], *, recalibrate: bool = True
+) -> Bundle:
+    """Commit what a bundle was changed to. A cascade stays as it was fitted, like an adapter: both rest on photos held out.
+    `recalibrate`: fit the decision again where that is sound."""
+    manifest = writer.opened().manifest
+    decision = manifest.decision
+    if recalibrate and manifest.cascade is None:
+        decision = recalibrated(branches[0], decision)
+    cards = tuple(record.encoder for record in manifest.branches)
+    return commit.commit(writer, editor, Draft(cards, branches, manifest.resizer, decision, manifest.cascade))
+
+
+def _bundled_encoders(bundle: Bundle, workers: int) -> list[Encoder]:
+    encoders = []
+    for number, record in enumerate(bundle.manifest.branches):
+        model = bundle.read(role_of("encoder", number))
+        encoders.append(Encoder(record.encoder, model, sessions=workers, resizer=bundle.manifest.resizer))
+        encoders[-1].warm_up()
+    return encoders
+
+
+def _remove_each(branches: Sequence[BranchDraft], reference_ids: Sequence[int]) -> None:
+    for branch in branches:
+        remove(branch, np.array(reference_ids, np.uint32))
+
+
+def _reference_ids(editor: CatalogEditor, sku: str) -> list[int]:
+    product_id = editor.product_id(sku)
+    return [] if product_id is None else [reference.id for reference in editor.references(product_id)]
+
+
+def _forget(editor: CatalogEditor, sku: str) -> list[int]:
+    product_id = editor.product_id(sku)
+    return [] if product_id is None else editor.remove_product(product_id)

@@ -1,0 +1,116 @@
+"""The arithmetic of the shop adapter: Fisher's linear discriminant among the leading principal components.
+
+The within-class scatter is shrunk towards a sphere (R. A. Fisher 1936, "The use of multiple measurements in taxonomic problems";
+J. Friedman 1989, "Regularized discriminant analysis"; Belhumeur et al. 1997, "Eigenfaces vs. Fisherfaces").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..scoring.adapter import MAX_DIMENSION, Adapter, Floats
+from .pictures import MIN_PACKSHOTS, Pictures
+
+COMPONENTS = 768
+"""Principal components kept: 384 find two points less on the grocery validation photos, all 1,024 no more."""
+
+_MEMBERS = 8_000_000
+"""Cells of a membership matrix, 32 MB."""
+
+
+def adapter_of(pictures: Pictures, shrinkage: float) -> Adapter:
+    mean, packshot_mean = centers(pictures)
+    rows = pictures.vectors - np.where(pictures.is_packshot[:, np.newaxis], packshot_mean, mean)
+    basis = principal(rows)
+    reduced = rows @ basis
+    (matrix,) = discriminants(reduced, pictures.products, pictures.weights(), (shrinkage,))
+    return Adapter(mean, packshot_mean, basis @ matrix)
+
+
+def reduced(pictures: Pictures) -> Floats:
+    """(N, R): the pictures, centred, in their leading principal components."""
+    mean, packshot_mean = centers(pictures)
+    rows = pictures.vectors - np.where(pictures.is_packshot[:, np.newaxis], packshot_mean, mean)
+    return rows @ principal(rows)
+
+
+def means_of(
+    rows: Floats, products: NDArray[np.int64], weights: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], Floats]:
+    labels, place = np.unique(products, return_inverse=True)
+    sums = weighted_sums(rows, place, weights)
+    norms = np.sqrt(np.einsum("nd,nd->n", sums, sums))
+    sums[norms == 0, 0] = norms[norms == 0] = 1
+    return labels, sums / norms[:, np.newaxis]
+
+
+def centers(pictures: Pictures) -> tuple[Floats, Floats]:
+    """The mean of the photos' class means, and that of the packshots'; one for both where there are few packshots."""
+    shots = pictures.is_packshot
+    everything = _class_mean_mean(pictures)
+    if (~shots).sum() == 0 or shots.sum() < MIN_PACKSHOTS:
+        center = everything if not shots.any() or shots.all() else _class_mean_mean(pictures.take(~shots))
+        return center, center
+    return _class_mean_mean(pictures.take(~shots)), _class_mean_mean(pictures.take(shots))
+
+
+def _class_mean_mean(pictures: Pictures) -> Floats:
+    labels, place, counts = np.unique(pictures.products, return_inverse=True, return_counts=True)
+    mean: Floats = weighted_sums(pictures.vectors, place, (1 / counts / len(labels)).astype(np.float32)[place]).sum(
+        axis=0
+    )
+    return mean
+
+
+def weighted_sums(rows: Floats, place: NDArray[np.intp], weights: NDArray[np.float32]) -> Floats:
+    """(P, D): weighted sums of the rows at each place, as matrix products: ten times as fast as np.add.at."""
+    count = int(place.max(initial=-1)) + 1
+    sums = np.zeros((count, rows.shape[1]), np.float32)
+    step = max(1, _MEMBERS // max(1, count))
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        members = np.zeros((count, len(rows[part])), np.float32)
+        members[place[part], np.arange(members.shape[1])] = weights[part]
+        sums += members @ rows[part]
+    return sums
+
+
+def principal(rows: Floats) -> Floats:
+    """(D, R) orthonormal: the leading principal directions of centred (N, D) rows."""
+    most = min(COMPONENTS, len(rows), rows.shape[1])
+    if len(rows) >= rows.shape[1]:
+        _, directions = np.linalg.eigh(rows.T @ rows)
+        return np.ascontiguousarray(directions[:, ::-1][:, :most])
+    # Fewer rows than columns: the rows' Gram matrix has the same eigenvalues.
+    values, left = np.linalg.eigh(rows @ rows.T)
+    keep = values > values[-1] * 1e-6
+    basis: Floats = (rows.T @ (left[:, keep] / np.sqrt(values[keep])))[:, ::-1][:, :most]
+    return np.ascontiguousarray(basis)
+
+
+def discriminants(
+    rows: Floats, products: NDArray[np.int64], weights: NDArray[np.float32], shrinkages: tuple[float, ...]
+) -> Iterator[Floats]:
+    """For each shrinkage the (R, d) map: whitening of the shrunk within-class scatter, then the leading directions of the
+    class means; d is at most MAX_DIMENSION and the number of classes less one."""
+    labels, place = np.unique(products, return_inverse=True)
+    means = weighted_sums(rows, place, weights) / np.bincount(place, weights).astype(np.float32)[:, np.newaxis]
+    within = rows - means[place]
+    scatter = within.T @ within / max(1, len(rows) - len(labels))
+    values, vectors = np.linalg.eigh(scatter)
+    values = np.maximum(values, 0)
+    sphere = float(values.mean()) or 1.0
+    between = (means - means.mean(axis=0)) @ vectors
+    for shrinkage in shrinkages:
+        scale = 1 / np.sqrt((1 - shrinkage) * values + shrinkage * sphere)
+        _, strengths, axes = np.linalg.svd(between * scale, full_matrices=False)
+        most = min(MAX_DIMENSION, len(labels) - 1, int((strengths > strengths[0] * 1e-5).sum()))
+        yield (vectors * scale) @ axes[: max(1, most)].T
+
+
+def unit(rows: Floats) -> Floats:
+    result: Floats = rows / np.maximum(np.sqrt(np.einsum("nd,nd->n", rows, rows)), 1e-12)[:, np.newaxis]
+    return result
