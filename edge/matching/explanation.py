@@ -21,7 +21,7 @@ from PIL import Image
 from ..catalog.attributes import Where
 from ..errors import CatalogError, ImageError
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, Pixels, decode, fit, read_photo, upright
-from ..scoring.cascade import Allowed
+from ..scoring.fusion import Allowed
 from .look_again import AS_IT_CAME, variants_of
 from .passes import allowed_each, pixels_for
 from .pipeline import match

@@ -10,8 +10,7 @@ from ..catalog.attributes import Where
 from ..encoders.encoder import Encoder, Vector
 from ..errors import VectorError
 from ..imaging.image import Decoded, ImageSource, Limits, Pixels, decode, fit
-from ..scoring.cascade import Allowed, fused_rank
-from ..scoring.fusion import DEPTH, Ranked
+from ..scoring.fusion import DEPTH, Allowed, Ranked, fused_rank
 from .results import Candidate
 from .snapshot import Snapshot
 

@@ -5,28 +5,17 @@ When to ask the second one, and how much each score weighs, is chosen on the sho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..catalog.catalog import product_of
 from ..errors import BundleError
 from ..records import read_record
-from .adapter import Floats
 from .decision import Decision
-from .fusion import DEPTH, Ranked
-from .gallery import Gallery
 
 _UNREAD = "the manifest's cascade is not one this version reads"
 
 ALWAYS = 2.0
 """As `sure_from`: no confidence reaches it, both encoders look at every photo."""
-
-Allowed: TypeAlias = NDArray[np.bool_] | None
-"""Which of an index's references a filter lets pass; None: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,31 +73,3 @@ class Cascade:
             f"of held-out photos, {self.asked_unknown or 0:.0%} of strangers; held-out recall@1 {self.recall_first:.1%} and "
             f"{self.recall_second:.1%} alone, {self.recall_cascade:.1%} so"
         )
-
-
-def fused_rank(
-    galleries: Sequence[Gallery],
-    vectors: Sequence[Floats],
-    weights: Sequence[float],
-    count: int,
-    allowed: Sequence[Allowed] = (None, None),
-) -> Ranked:
-    """(product id, weighted sum of its scores) of the `count` best products, best first, for a photo's adapted vectors.
-
-    Those that either gallery has among its best `DEPTH` are compared, by their exact scores in both.
-    """
-    depth = max(DEPTH, count)
-    listed = [
-        dict(gallery.rank(vector, depth, passing))
-        for gallery, vector, passing in zip(galleries, vectors, allowed, strict=True)
-    ]
-    products = set().union(*listed)
-    totals = dict.fromkeys(products, 0.0)
-    for gallery, vector, passing, scores, weight in zip(galleries, vectors, allowed, listed, weights, strict=True):
-        missing = products - scores.keys()
-        if missing:
-            own = np.isin(product_of(gallery.index.ids), np.fromiter(missing, np.uint32, len(missing)))
-            scores.update(gallery.rank(vector, len(missing), own if passing is None else own & passing))
-        for product in products:
-            totals[product] += weight * scores[product]
-    return sorted(totals.items(), key=lambda item: (-item[1], item[0]))[:count]

@@ -32,8 +32,9 @@ from shelfmatch.edge.fitting.cascade_fit import _sure_from, pair
 from shelfmatch.edge.fitting.pictures import Pictures
 from shelfmatch.edge.index.vector_index import VectorIndex
 from shelfmatch.edge.scoring.adapter import Adaptation
-from shelfmatch.edge.scoring.cascade import ALWAYS, Cascade, fused_rank
+from shelfmatch.edge.scoring.cascade import ALWAYS, Cascade
 from shelfmatch.edge.scoring.decision import Decision
+from shelfmatch.edge.scoring.fusion import fused_rank
 from shelfmatch.edge.scoring.gallery import Gallery
 from tests.conftest import tile_photo, write_tiles
 from tests.support import tiny_models
