@@ -7,7 +7,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from typing import Any
 from .. import device
 from ..encoders.encoder import DEFAULT_ENCODER
 from ..errors import BenchError
+from ..progress import Progress
 from . import summary
 from .board import ROOT, describe_board
 from .process import usable_cores
@@ -34,7 +35,6 @@ from .worker import COMMAND
 
 SCENARIOS = ("single-stream", "steady-rate", "offline")
 DEFAULT_FPS = 15.0
-Progress = Callable[[Any, int], Any]
 
 
 @dataclass(frozen=True, slots=True)

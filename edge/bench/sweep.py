@@ -22,6 +22,7 @@ from ..encoders.encoder import DEFAULT_ENCODER, Encoder, find_encoder, known_enc
 from ..encoders.session import RUNTIMES
 from ..errors import BenchError, EncoderError, ShelfmatchError
 from ..files import check_can_write, shown_name
+from ..progress import Progress
 from . import summary
 from .board import ROOT, describe_board
 from .process import usable_cores
@@ -30,7 +31,6 @@ from .runner import (
     SCENARIOS,
     Job,
     Plan,
-    Progress,
     Settings,
     check_scenarios,
     choose_photos,
