@@ -1,6 +1,6 @@
-"""Two encoders in one bundle: the first looks at every photo, the second where the first isn't sure, and their scores are added up.
+"""Two encoders in one bundle: every photo goes through the first, and through the second where that isn't sure; scores are added up.
 
-When to ask the second one, and how much each score weighs, is chosen on the shop's own held-out photos (`pairing`).
+When to ask the second one, and how much each score weighs, is chosen on the shop's own held-out photos (`fitting.cascade_fit`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .decision import Decision
 _UNREAD = "the manifest's cascade is not one this version reads"
 
 ALWAYS = 2.0
-"""As `sure_from`: no confidence reaches it, both encoders look at every photo."""
+"""As `sure_from`: no confidence reaches it, every photo goes through both encoders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,8 @@ class Cascade:
     isn't asked. `weights`: what both products' scores are multiplied by before they are added.
 
     On held-out photos, None where there were too few: the recall@1 of each encoder, of both together (`recall_fused`), and of
-    the cascade; the share of photos that both looked at, of products in the shop (`asked_known`) and of others (`asked_unknown`).
+    the cascade; the share of photos that went through both, of products in the catalogue (`asked_known`) and of
+    others (`asked_unknown`).
     """
 
     first: Decision
@@ -65,11 +66,11 @@ class Cascade:
             return "the second encoder runs on every photo, since the shop is too small to tell when it need not"
         if self.sure_from == 0:
             return (
-                "the second encoder is left to frames and second looks: on held-out photos the first finds "
+                "the second encoder is left to frames and the look-again pass: on held-out photos the first finds "
                 f"{self.recall_first:.1%} alone, and both {self.recall_fused:.1%}"
             )
         return (
             f"the second encoder runs where the first is less than {min(self.sure_from, 1.0):.0%} sure: on {self.asked_known:.0%} "
-            f"of held-out photos, {self.asked_unknown or 0:.0%} of strangers; held-out recall@1 {self.recall_first:.1%} and "
+            f"of held-out photos, {self.asked_unknown or 0:.0%} of unknown queries; held-out recall@1 {self.recall_first:.1%} and "
             f"{self.recall_second:.1%} alone, {self.recall_cascade:.1%} so"
         )

@@ -247,7 +247,7 @@ def test_a_sealed_manifest_of_something_else_is_refused(bundle: Path, capsys: py
         path.write_bytes(sealed(one))
         with pytest.raises(BundleError, match=r"the manifest's|manifest\.json|shop\.bundle") as refusal:
             Matcher.open(bundle)
-        assert "\n" not in str(refusal.value) and "build the bundle again" in str(refusal.value), one
+        assert "\n" not in str(refusal.value), one
     for text in ("[]", "null", "17", '"text"', "{}", ""):
         path.write_text(text)
         with pytest.raises(BundleError, match=r"manifest\.json"):

@@ -384,7 +384,7 @@ def test_the_command_line_tells_both(bundle: Path, tmp_path: Path, capsys: pytes
     assert main(["info", str(bundle)]) == 0
     shown = capsys.readouterr().out
     assert shown.count("  encoder ") == 2 and shown.count("  adapter ") == 2
-    assert "the second encoder is left to frames and second looks" in shown
+    assert "the second encoder is left to frames and the look-again pass" in shown
     assert main(["info", str(bundle), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["second"]["encoder"]["dimension"] == 192 and record["second"]["cascade"]["weights"]
@@ -506,7 +506,7 @@ def test_records_round_trip_and_nonsense_is_refused() -> None:
     assert Cascade.from_dict(record) == cascade
     assert "60% sure: on 20%" in cascade.sentence() and "84.0%" in cascade.sentence()
     never = dataclasses.replace(cascade, sure_from=0.0, asked_known=0.0, asked_unknown=0.0).sentence()
-    assert "left to frames and second looks" in never and "80.0% alone, and both 85.0%" in never
+    assert "left to frames and the look-again pass" in never and "80.0% alone, and both 85.0%" in never
     for wrong in ({"weights": [1]}, {"weights": [-1, 2]}, {"sure_from": "high"}, {"first": None}, {"more": 1}):
         with pytest.raises(BundleError, match="is not one this version reads"):
             Cascade.from_dict({**record, **wrong})
