@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from shelfmatch.edge.build.draft import BranchDraft, compose, decide_pair
 from shelfmatch.edge.encoders.encoder import Encoder
 from shelfmatch.edge.metrics import auroc
-from shelfmatch.edge.scoring.cascade import Cascade, fused_rank
+from shelfmatch.edge.scoring.cascade import Cascade
 from shelfmatch.edge.scoring.decision import Decision, margin_of
-from shelfmatch.edge.scoring.fusion import Ranked
+from shelfmatch.edge.scoring.fusion import Ranked, fused_rank
 
 LEFT_OUT = 16
 

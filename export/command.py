@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import cast
 
+from ..edge.progress import Progress
 from ..edge.terminal import complain, print_json, progress_bar
 from .errors import GateNotMet
 from .pipeline import ExportSettings, export_model
 from .preprocessing import Overrides
 from .sources import SourceOptions
-from .tools import Progress
 
 _DONE, _NO = 0, 1
 
 
 def _bar(description: str) -> Progress:
-    return cast("Progress", progress_bar(description, "step"))
+    return progress_bar(description, "step")
 
 
 def run(options: argparse.Namespace) -> int:

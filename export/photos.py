@@ -17,9 +17,9 @@ from ..edge.evaluation.evaluate import read_queries
 from ..edge.imaging.decode import decode, read_photo
 from ..edge.imaging.image import Pixels
 from ..edge.imaging.resize import fit
+from ..edge.progress import Progress
 from .errors import PhotosError
 from .preprocessing import Preprocessing
-from .tools import Progress
 
 MIN_PHOTOS = 16
 """Parity of int8 files no longer depends on the number of calibration photos from here on (measured: 16, 64 and 128)."""

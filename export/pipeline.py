@@ -19,6 +19,7 @@ import numpy as np
 from ..edge.encoders.card import Format
 from ..edge.encoders.encoder import Encoder
 from ..edge.files import sync_file, sync_folder
+from ..edge.progress import Progress
 from .attempts import Attempt, ExportReport
 from .device_files import card_bytes, card_for, encoder_for, json_bytes, latencies_ms
 from .encoders import FORMATS, Projection, SourceEncoder, Vectors, fit_projection
@@ -30,7 +31,7 @@ from .recipes import PROBE_PHOTOS, RECIPES, Bench, Candidate, automatic, check_r
 from .report import report_page
 from .sources import SourceOptions, open_source
 from .tflite_recipes import TfliteBench
-from .tools import Progress, versions
+from .tools import versions
 
 _SLOWER = 1.1
 """Above this ratio to fp32 a file is called slower; below lies what two runs of the same file differ by."""

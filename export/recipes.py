@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..edge.progress import Progress
 from .errors import ExportError
 from .gate import NoDirection
-from .tools import Progress
 
 MIXED_SHARE = 0.5
 """More layers in float than this, and the file is hardly smaller or faster than a float one."""

@@ -10,14 +10,11 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeAlias
+from collections.abc import Iterator
+from typing import Any
 
 from ..edge.errors import ShelfmatchError
 from .errors import ExportError, MissingPackage
-
-Progress: TypeAlias = Callable[[Iterable[Any], int], Iterable[Any]]
-"""Wraps the steps of long work, with their number, and shows how far it is."""
 
 INSTALL = "pip install 'shelfmatch[export]'"
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from ..machine.board import describe_board
 from ..machine.cpu import usable_cores
 from ..machine.sensors import Recorder, Sensors
 from ..machine.sysfs import ROOT
+from ..progress import Progress
 from . import summary
 from .target import (
     Photos,
@@ -35,7 +36,6 @@ from .worker import COMMAND
 
 SCENARIOS = ("single-stream", "steady-rate", "offline")
 DEFAULT_FPS = 15.0
-Progress = Callable[[Any, int], Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,13 +26,13 @@ from ..files import check_can_write, shown_name
 from ..machine.board import describe_board
 from ..machine.cpu import usable_cores
 from ..machine.sysfs import ROOT
+from ..progress import Progress
 from . import summary
 from .runner import (
     DEFAULT_FPS,
     SCENARIOS,
     Job,
     Plan,
-    Progress,
     Settings,
     check_scenarios,
     choose_photos,

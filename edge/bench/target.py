@@ -232,13 +232,14 @@ def sources(photos: Photos) -> Sequence[Any]:
 def _record(bundle: Bundle) -> dict[str, Any]:
     """What the figures depend on; enough to see whether two results measured the same thing."""
     manifest = bundle.manifest
-    second = manifest.branches[1].encoder if len(manifest.branches) > 1 else None
+    others = [(branch.encoder.name, branch.encoder.sha256) for branch in manifest.branches[1:]]
+    second_name, second_sha256 = others[0] if others else (None, None)
     return {
         "encoder": manifest.encoder.name,
         "encoder_sha256": manifest.encoder.sha256,
         "encoder_bytes": manifest.encoder.size_bytes,
-        "second_encoder": None if second is None else second.name,
-        "second_encoder_sha256": None if second is None else second.sha256,
+        "second_encoder": second_name,
+        "second_encoder_sha256": second_sha256,
         "input": f"{manifest.encoder.width}x{manifest.encoder.height} {manifest.encoder.input_dtype}",
         "products": manifest.products,
         "references": manifest.index.references,

@@ -184,7 +184,7 @@ def remove(draft: BranchDraft, ids: NDArray[np.uint32]) -> None:
 
 def decide(draft: BranchDraft, false_accept: float) -> Decision | None:
     """From the queries that the fit held out: the honest ones, where there are enough. Held out from a part of the products, they
-    miss the nearest strangers of the whole, by which the threshold is set then."""
+    miss the nearest unknown products of the whole, by which the threshold is set then."""
     fitted = draft.fit
     if fitted is None or len(fitted.known) < MIN_SAMPLES or len(fitted.unknown) < MIN_SAMPLES:
         return None

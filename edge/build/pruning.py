@@ -49,18 +49,18 @@ def prune(ids: NDArray[np.uint32], rows: Floats, most: int) -> tuple[NDArray[np.
         return keep, None
     gone = np.flatnonzero(~keep)
     # Of 100,000 references all that go would be compared with all for minutes.
-    asked = gone[evenly(len(gone), MAX_SAMPLES)]
-    return keep, Pruned(len(gone), _found(rows, products, asked, None), _found(rows, products, asked, keep))
+    queried = gone[evenly(len(gone), MAX_SAMPLES)]
+    return keep, Pruned(len(gone), _found(rows, products, queried, None), _found(rows, products, queried, keep))
 
 
-def _found(rows: Floats, products: NDArray[Any], asked: NDArray[np.intp], keep: NDArray[np.bool_] | None) -> float:
+def _found(rows: Floats, products: NDArray[Any], queried: NDArray[np.intp], keep: NDArray[np.bool_] | None) -> float:
     """The share of rows whose nearest other row, among the kept ones, is of their product."""
     right = 0
-    for start in range(0, len(asked), 256):
-        part = asked[start : start + 256]
+    for start in range(0, len(queried), 256):
+        part = queried[start : start + 256]
         scores = rows[part] @ rows.T
         scores[np.arange(len(part)), part] = -np.inf
         if keep is not None:
             scores[:, ~keep] = -np.inf
         right += int((products[scores.argmax(axis=1)] == products[part]).sum())
-    return right / len(asked)
+    return right / len(queried)

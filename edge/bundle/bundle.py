@@ -27,7 +27,7 @@ _Read = TypeVar("_Read")
 
 
 class Bundle:
-    """One version of a bundle: its manifest, and its files as they are asked for."""
+    """One generation of a bundle: its manifest, and its files as they are asked for."""
 
     def __init__(self, path: Path, manifest: Manifest, stamp: Stamp) -> None:
         self.path = path
@@ -138,7 +138,7 @@ def read_stamp(folder: Path) -> Stamp:
 
 
 def not_a_bundle(folder: Path) -> str:
-    """What a folder that can't be opened is, as far as can be told: a message for BundleError."""
+    """What a folder that can't be opened is, as far as can be seen: a message for BundleError."""
     if not folder.exists():
         return f"{folder} does not exist; expected a bundle made by shelfmatch build"
     if (folder / WORK_FOLDER).is_dir():

@@ -48,8 +48,8 @@ def fit(pictures: Pictures, *, force: bool = False, views: int = 0) -> Fit:
     adapted = {choice: one for choice, one in held.items() if choice[0] is not None}
 
     def none(reason: str) -> Fit:
-        told = Adaptation("none", "max", reason, dimension, None, photos, views, _recall(plain))
-        return Fit(None, told, plain.known, plain.unknown, by_photo)
+        adaptation = Adaptation("none", "max", reason, dimension, None, photos, views, _recall(plain))
+        return Fit(None, adaptation, plain.known, plain.unknown, by_photo)
 
     if products < 3:
         return none(f"a shop of {products} products has nothing to tell apart that the encoder doesn't")
@@ -69,10 +69,10 @@ def fit(pictures: Pictures, *, force: bool = False, views: int = 0) -> Fit:
         return none(f"it would find fewer of the {compared}")
     assert choice[0] is not None
     adapter = adapter_of(pictures, choice[0]).as_stored()
-    told = Adaptation(
+    adaptation = Adaptation(
         "lda", choice[1], compared, adapter.dimension, choice[0], photos, views, _recall(plain), _recall(chosen)
     )
-    return Fit(adapter, told, chosen.known, chosen.unknown, by_photo)
+    return Fit(adapter, adaptation, chosen.known, chosen.unknown, by_photo)
 
 
 def _recall(held: Held) -> float | None:

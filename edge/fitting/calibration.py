@@ -25,20 +25,20 @@ MIN_SAMPLES = 20
 MAX_SAMPLES = 2000
 UNKNOWN_SHARE = 0.03
 """How many queries are taken to show a product that the shop doesn't sell. A probability needs such a share: where more are
-strangers, fewer of the confident answers are right."""
+unknown, fewer of the confident answers are right."""
 RANKING_SHARE = 0.15
-"""The same, where score, margin and references are weighed against each other: with so few strangers as UNKNOWN_SHARE the weights
-would tell right answers from wrong ones, and strangers hardly from products that are sold. A margin, which is all that the first
-needs, strangers have, too. Where 5 % of left-out products pass, 47 % of the right answers do with shelfmatch-cnn (39 % with 0.03),
-42 (38) and 22 (21) with MobileNetV1 and V2 (grocery val photos, benchmarks/adaptation.py)."""
+"""The same, where score, margin and references are weighed against each other: with so few unknown queries as UNKNOWN_SHARE the
+weights would tell right answers from wrong ones, and unknown products hardly from those in the catalogue. A margin, which is all
+that the first needs, unknown queries have, too. Where 5 % of left-out products pass, 47 % of the right answers do with
+shelfmatch-cnn (39 % with 0.03), 42 (38) and 22 (21) with MobileNetV1 and V2 (grocery val photos, benchmarks/adaptation.py)."""
 HELD_OUT_STRETCH = 1.15
-"""The share of held-out strangers above the threshold, over the share of strangers that the shop asked for. A shop's own
-pictures share its light and its shelves; strangers photographed elsewhere score a little lower. By how much is less than what draws
-of left-out products differ by: in the mean of four encoders 11.6 % of the grocery validation photos pass for 10 with 1.0, 13.1 with
-this, 14.6 with 1.3 in the ten draws of benchmarks/adaptation.py; 5.4, 6.9 and 8.1 in those of --seed 2 (shelfmatch-vit after its
-first training)."""
+"""The share of held-out unknown queries above the threshold, over the share that the shop asked for. A shop's own pictures share its
+light and its shelves; unknown products photographed elsewhere score a little lower. By how much is less than what draws of left-out
+products differ by: in the mean of four encoders 11.6 % of the grocery validation photos pass for 10 with 1.0, 13.1 with this, 14.6
+with 1.3 in the ten draws of benchmarks/adaptation.py; 5.4, 6.9 and 8.1 in those of --seed 2 (shelfmatch-vit after its first
+training)."""
 _WHOLE_STRETCH_FROM = 0.05
-"""Below this rate the stretch fades: what is let pass there are the few products that look like a sold one anywhere."""
+"""Below this rate the stretch fades: what is let pass there are the few products that resemble one of the catalogue anywhere."""
 _DEFAULT_SCORE = 0.8
 _DEFAULT_SLOPE = 40.0
 
@@ -114,7 +114,7 @@ def leave_one_out(index: VectorIndex, limit: int = MAX_SAMPLES) -> tuple[Samples
 def left_out_products(
     galleries: Sequence[Gallery], weights: Sequence[float] = (1.0,), limit: int = MAX_SAMPLES
 ) -> Samples:
-    """A shop's own photos against all other products, scored as queries are: what strangers would score.
+    """A shop's own photos against all other products, scored as queries are: what unknown queries would score.
 
     `galleries`: of one encoder or two, over the same references; `weights`: with which their scores are added up. At most `limit`
     photos, evenly spread.
@@ -126,8 +126,8 @@ def left_out_products(
     for gallery in galleries:
         order = np.argsort(gallery.index.ids)
         vectors.append(gallery.index.vectors(order[np.searchsorted(gallery.index.ids, own_ids, sorter=order)]))
-    for own, *looks in zip(product_of(own_ids).tolist(), *vectors, strict=True):
-        ranked = [gallery.rank(look, DEPTH + 1) for gallery, look in zip(galleries, looks, strict=True)]
+    for own, *embedded in zip(product_of(own_ids).tolist(), *vectors, strict=True):
+        ranked = [gallery.rank(vector, DEPTH + 1) for gallery, vector in zip(galleries, embedded, strict=True)]
         others = [[hit for hit in hits if hit[0] != own] for hits in ranked]
         if others[0]:
             fused = mean_scores(others, weights)
@@ -195,7 +195,7 @@ def calibrate(
 ) -> Decision:
     """Fit the confidence (Platt scaling: J. Platt 1999, "Probabilistic outputs for support vector machines") and set the
     threshold at the unknowns' split-conformal quantile, ceil((n + 1)(1 - rate)) (Vovk, Gammerman & Shafer 2005), with the rate
-    times `stretch`, for samples that overstate what strangers score.
+    times `stretch`, for samples that overstate what unknown queries score.
 
     Two steps: how features are weighed against each other, with RANKING_SHARE of the queries unknown, and what probability
     their weighted sum stands for, with UNKNOWN_SHARE. Too few of either kind of sample: a default that says so.

@@ -1,4 +1,4 @@
-"""Fitting a cascade of two encoders on the shop's own held-out photos: how their scores are added, and when both must look.
+"""Fitting a cascade of two encoders on the shop's own held-out photos: how their scores are added, and when both must run.
 
 The same groups of like photos are held out, and the same products left out, as where an adapter is chosen (`fitting`), and for both
 encoders at once. Photos left out one by one would find each other, and the second encoder would never seem to be needed.
@@ -34,9 +34,9 @@ from .pictures import Pictures, has_second_photos
 STEPS = 20
 """Weights that are tried, from one encoder alone to the other."""
 SHARES = tuple(step / STEPS for step in range(STEPS + 1))
-"""Shares of known photos that the second encoder may look at, as quantiles of the first one's confidence."""
+"""Shares of known photos that may go through the second encoder, as quantiles of the first one's confidence."""
 LOST = 0.005
-"""Recall@1 that a cascade may lose against both encoders looking at every photo."""
+"""Recall@1 that a cascade may lose against every photo going through both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,12 @@ class _Round:
     counts: NDArray[np.intp]
     scores: tuple[Floats, Floats]
     truth: NDArray[np.int64]
-    strangers: NDArray[np.bool_]
+    unknown: NDArray[np.bool_]
 
     def samples(self, weights: Sequence[float]) -> tuple[Samples, Samples]:
         fused = weights[0] * self.scores[0] + weights[1] * self.scores[1]
         found = Samples.of_scores(fused, self.labels, self.counts, self.truth)
-        return found.take(~self.strangers), found.take(self.strangers)
+        return found.take(~self.unknown), found.take(self.unknown)
 
 
 def pair(
@@ -62,10 +62,11 @@ def pair(
     false_accept_rate: float,
     whole: tuple[Gallery, Gallery] | None = None,
 ) -> tuple[Cascade, Decision]:
-    """When the second encoder looks, and the decision on what comes of it; `pictures`: the same ones, as each encoder embeds them.
+    """When the second encoder runs, and the decision on what comes of it; `pictures`: the same ones, as each encoder embeds them.
 
     `whole`: what both compare with, where `pictures` show a part of the shop's products only. The threshold then comes from it: a
-    part lacks the nearest strangers of the whole. Shops too small to tell: both look always, equal weights, default threshold.
+    part lacks the nearest unknown products of the whole. In shops too small to tell both run always, with equal
+    weights and a default threshold.
     """
     held = _hold_out(pictures, adaptations)
     scales = [_spread(held, number) for number in (0, 1)]
@@ -83,9 +84,9 @@ def pair(
     first = [confidences_of(drafts[0], samples) for samples in (alone[0].known, alone[0].unknown)]
     both = [confidences_of(drafts[1], samples) for samples in (fused.known, fused.unknown)]
     sure_from = _sure_from(first[0], alone[0].known.right, fused.known.right)
-    asked = [confidences < sure_from for confidences in first]
-    right = np.where(asked[0], fused.known.right, alone[0].known.right)
-    mixed = [np.where(ask, after, before) for ask, after, before in zip(asked, both, first, strict=True)]
+    to_second = [confidences < sure_from for confidences in first]
+    right = np.where(to_second[0], fused.known.right, alone[0].known.right)
+    mixed = [np.where(ask, after, before) for ask, after, before in zip(to_second, both, first, strict=True)]
     cascade = Cascade(
         drafts[0],
         weights,
@@ -94,34 +95,34 @@ def pair(
         alone[1].recall,
         fused.recall,
         float(right.mean()),
-        float(asked[0].mean()),
-        float(asked[1].mean()),
+        float(to_second[0].mean()),
+        float(to_second[1].mean()),
     )
     if whole is None:
         return cascade, settle(drafts[1], mixed[0], right, mixed[1], HELD_OUT_STRETCH)
-    return cascade, settle(drafts[1], mixed[0], right, _strangers_in(whole, cascade, drafts[1]))
+    return cascade, settle(drafts[1], mixed[0], right, _unknown_in(whole, cascade, drafts[1]))
 
 
 def _hold_out(pictures: tuple[Pictures, Pictures], adaptations: tuple[Adaptation, Adaptation]) -> list[_Round]:
-    """Rounds by the first encoder's groups: which photos are of one visit doesn't depend on who looks."""
+    """Rounds by the first encoder's groups: which photos are of one visit doesn't depend on the encoder."""
     spaces = [reduced(one) for one in pictures]
     first = pictures[0]
     found = []
-    for gallery, asked, strangers in rounds(first, spaces[0], has_second_photos(first)):
+    for gallery, queried, unknown in rounds(first, spaces[0], has_second_photos(first)):
         labels = np.unique(first.products[gallery & ~first.is_view])
         if len(labels) < 3:
             continue
         scores = tuple(
-            scores_under(one, space, _choice(told), gallery, asked)[1]
-            for one, space, told in zip(pictures, spaces, adaptations, strict=True)
+            scores_under(one, space, _choice(adaptation), gallery, queried)[1]
+            for one, space, adaptation in zip(pictures, spaces, adaptations, strict=True)
         )
         counts = first.references_of(labels)
-        found.append(_Round(labels, counts, (scores[0], scores[1]), first.products[asked], strangers[asked]))
+        found.append(_Round(labels, counts, (scores[0], scores[1]), first.products[queried], unknown[queried]))
     return found
 
 
-def _choice(told: Adaptation) -> Choice:
-    return told.shrinkage if told.method == "lda" else None, told.scoring
+def _choice(adaptation: Adaptation) -> Choice:
+    return adaptation.shrinkage if adaptation.method == "lda" else None, adaptation.scoring
 
 
 def _joined(held: Sequence[_Round], weights: Sequence[float]) -> Held:
@@ -137,7 +138,7 @@ def _spread(held: Sequence[_Round], number: int) -> float:
 
 
 def _weighed(held: Sequence[_Round], scales: Sequence[float]) -> tuple[tuple[float, float], Held]:
-    """The weights, which add up to 1: of those that find as many photos, the ones that tell strangers apart best."""
+    """The weights, which add up to 1: of those that find as many photos, the ones that tell unknown queries apart best."""
     tried = []
     for step in range(STEPS + 1):
         shares = (1 - step / STEPS) / scales[0], step / STEPS / scales[1]
@@ -156,7 +157,7 @@ def _sure_from(first: NDArray[np.float64], alone: NDArray[np.bool_], fused: NDAr
     return ALWAYS
 
 
-def _strangers_in(whole: tuple[Gallery, Gallery], cascade: Cascade, draft: Decision) -> NDArray[np.float64]:
+def _unknown_in(whole: tuple[Gallery, Gallery], cascade: Cascade, draft: Decision) -> NDArray[np.float64]:
     """The confidences that photos of the whole shop come to where it doesn't sell their product."""
     alone = confidences_of(cascade.first, left_out_products(whole[:1]))
     fused = confidences_of(draft, left_out_products(whole, cascade.weights))

@@ -56,8 +56,8 @@ def hold_out(pictures: Pictures, by_photo: bool) -> dict[Choice, Held]:
     space = reduced(pictures)
     shrinkages = SHRINKAGES if by_photo else (VIEW_SHRINKAGE,)
     collected: dict[Choice, list[tuple[Samples, Samples]]] = {}
-    for gallery, asked, strangers in rounds(pictures, space, by_photo):
-        for choice, samples in _round(pictures, space, gallery, asked, strangers, shrinkages).items():
+    for gallery, queried, unknown in rounds(pictures, space, by_photo):
+        for choice, samples in _round(pictures, space, gallery, queried, unknown, shrinkages).items():
             collected.setdefault(choice, []).append(samples)
     empty = Samples.empty()
     held: dict[Choice, Held] = {(None, "max"): Held(empty, empty)}
@@ -67,7 +67,7 @@ def hold_out(pictures: Pictures, by_photo: bool) -> dict[Choice, Held]:
 
 
 def rounds(pictures: Pictures, space: Floats, by_photo: bool) -> Iterator[tuple[Mask, Mask, Mask]]:
-    """Which pictures are in the gallery, which are queries, and which of those are strangers, all (N,), round by round.
+    """Which pictures are in the gallery, which are queries, and which of those are unknown, all (N,), round by round.
 
     In each round a part of the products is unknown (none of their pictures in the gallery), and of the others one group of
     like pictures is held out. Where products have one photo each, some of its views are the queries.
@@ -80,23 +80,23 @@ def rounds(pictures: Pictures, space: Floats, by_photo: bool) -> Iterator[tuple[
     part = np.array([part_of[label] for label in pictures.products.tolist()])
     for number in range(parts):
         turn = groups == number % GROUPS
-        sold = (part != number) if parts > 2 else np.ones(len(part), bool)
-        gallery = sold & ~turn
-        asked = (turn | ~sold) & (~pictures.is_view if by_photo else pictures.is_view)
-        if gallery.any() and asked.any():
-            yield gallery, asked, asked & ~sold
+        in_catalogue = (part != number) if parts > 2 else np.ones(len(part), bool)
+        gallery = in_catalogue & ~turn
+        queried = (turn | ~in_catalogue) & (~pictures.is_view if by_photo else pictures.is_view)
+        if gallery.any() and queried.any():
+            yield gallery, queried, queried & ~in_catalogue
 
 
 def scores_under(
-    pictures: Pictures, space: Floats, choice: Choice, gallery: Mask, asked: Mask
+    pictures: Pictures, space: Floats, choice: Choice, gallery: Mask, queried: Mask
 ) -> tuple[NDArray[np.int64], Floats]:
     """(P,) products of the gallery and (Q, P) scores of the queries under one choice."""
     kept = pictures.take(gallery)
     photos = ~kept.is_view
     if choice[0] is None:
-        return best_of(pictures.vectors[asked], kept.vectors[photos], kept.products[photos])
+        return best_of(pictures.vectors[queried], kept.vectors[photos], kept.products[photos])
     (matrix,) = discriminants(space[gallery], kept.products, kept.weights(), (choice[0],))
-    rows, queries = unit(space[gallery] @ matrix), unit(space[asked] @ matrix)
+    rows, queries = unit(space[gallery] @ matrix), unit(space[queried] @ matrix)
     if choice[1] == "max":
         return best_of(queries, rows[photos], kept.products[photos])
     labels, means = means_of(rows, kept.products, kept.weights())
@@ -150,21 +150,21 @@ def _round(
     pictures: Pictures,
     space: Floats,
     gallery: NDArray[np.bool_],
-    asked: NDArray[np.bool_],
+    queried: NDArray[np.bool_],
     unknown: NDArray[np.bool_],
     shrinkages: tuple[float, ...],
 ) -> dict[Choice, tuple[Samples, Samples]]:
     """(known, unknown) samples of one round under every choice."""
     kept = pictures.take(gallery)
     photos = ~kept.is_view
-    truth, strangers = pictures.products[asked], unknown[asked]
+    truth, is_unknown = pictures.products[queried], unknown[queried]
     found: dict[Choice, tuple[Samples, Samples]] = {}
 
     def add(choice: Choice, labels: NDArray[np.int64], scores: Floats) -> None:
         samples = Samples.of_scores(scores, labels, pictures.references_of(labels), truth)
-        found[choice] = samples.take(~strangers), samples.take(strangers)
+        found[choice] = samples.take(~is_unknown), samples.take(is_unknown)
 
-    labels, scores = best_of(pictures.vectors[asked], kept.vectors[photos], kept.products[photos])
+    labels, scores = best_of(pictures.vectors[queried], kept.vectors[photos], kept.products[photos])
     add((None, "max"), labels, scores)
     if len(labels) < 2:
         return found
@@ -172,7 +172,7 @@ def _round(
     for shrinkage, matrix in zip(
         shrinkages, discriminants(space[gallery], kept.products, weights, shrinkages), strict=True
     ):
-        rows, queries = unit(space[gallery] @ matrix), unit(space[asked] @ matrix)
+        rows, queries = unit(space[gallery] @ matrix), unit(space[queried] @ matrix)
         add((shrinkage, "max"), *best_of(queries, rows[photos], kept.products[photos]))
         labels, means = means_of(rows, kept.products, weights)
         add((shrinkage, "prototype"), labels, queries @ means.T)

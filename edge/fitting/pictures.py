@@ -52,7 +52,7 @@ class Pictures:
         return self.references is None or len(np.unique(self.products)) == len(self.references)
 
     def references_of(self, labels: NDArray[np.int64]) -> NDArray[np.intp]:
-        """How many references each of these products has. What a held-out query is told of a product, as one in the shop will be:
+        """How many references each of these products has. What a held-out query knows of a product, as one in the shop will be:
         counted without the group that is held out, every product would have a quarter fewer."""
         if self.references is not None:
             return np.array([self.references[label] for label in labels.tolist()], np.intp)

@@ -23,7 +23,7 @@ from ..errors import CatalogError, ImageError
 from ..imaging.decode import decode, read_photo
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, Pixels, upright
 from ..imaging.resize import fit
-from ..scoring.cascade import Allowed
+from ..scoring.fusion import Allowed
 from .look_again import AS_IT_CAME, variants_of
 from .passes import allowed_each, pixels_for
 from .pipeline import match

@@ -12,8 +12,7 @@ from ..errors import VectorError
 from ..imaging.decode import decode
 from ..imaging.image import Decoded, ImageSource, Limits, Pixels
 from ..imaging.resize import fit
-from ..scoring.cascade import Allowed, fused_rank
-from ..scoring.fusion import DEPTH, Ranked
+from ..scoring.fusion import DEPTH, Allowed, Ranked, fused_rank
 from .results import Candidate
 from .snapshot import Snapshot
 

@@ -23,8 +23,7 @@ def match(
 ) -> MatchResult:
     """Name the product on a photo, as `Matcher.match` does; `look_again`: mend a rejected photo and rank once more.
 
-    The first branch embeds and ranks; the others run where it is not sure, and the look-again pass where the answer would be
-    "unknown". Raises ImageError, CatalogError.
+    The other branches run where the first is not sure. Raises ImageError, CatalogError.
     """
     start = time.perf_counter()
     first, cascade = snapshot.branches[0], snapshot.cascade
@@ -50,13 +49,12 @@ def match(
 
         again, candidates = look_again_pass(snapshot, image, limits, candidates, max(2, top_k), where)
         end = time.perf_counter()
-    best = candidates[0] if candidates else None
     accepted = snapshot.accepts(candidates)
     return MatchResult(
         image=source_name(image),
         decision="match" if accepted else "unknown",
-        sku=best.sku if best is not None and accepted else None,
-        confidence=best.confidence if best is not None else 0.0,
+        sku=candidates[0].sku if accepted else None,
+        confidence=candidates[0].confidence if candidates else 0.0,
         candidates=candidates[:top_k],
         latency_ms={
             "decode": embedding.decode_ms,

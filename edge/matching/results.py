@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Candidate(ScoredProduct):
     """A product that the photo may show: its cosine (of its best reference or of its prototype, see `adapter.Adaptation`; where
-    two encoders looked, the weighted mean of both), and the probability that it is right."""
+    a photo went through two encoders, the weighted mean of both), and the probability that it is right."""
 
     confidence: float
 
@@ -28,9 +28,9 @@ class Candidate(ScoredProduct):
 @dataclass(frozen=True, slots=True)
 class MatchResult:
     """The answer to one photo. `sku` is None for "unknown"; `candidates` are distinct products, best first, in both cases.
-    `second_encoder`: whether both encoders looked, in a bundle with two; None in one with one.
+    `second_encoder`: whether the photo went through both encoders, in a bundle with two; None in one with one.
     `labels`: attribute → its likely value, for those that were asked for; None where no product that may vote has one.
-    `look_again`: how a rejected photo was mended and looked at again; None where the first look was enough."""
+    `look_again`: how a rejected photo was mended and ranked again; None where the first pass was enough."""
 
     image: str
     decision: Literal["match", "unknown"]
@@ -44,7 +44,7 @@ class MatchResult:
     second_encoder: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The document of `match --json`; labels only where they were asked for, "look_again" only after a second look."""
+        """The document of `match --json`; labels only where they were asked for, "look_again" only after that pass."""
         record: dict[str, Any] = {
             "image": self.image,
             "decision": self.decision,

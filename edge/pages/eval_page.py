@@ -19,11 +19,10 @@ from . import charts, html
 
 if TYPE_CHECKING:
     from ..matching.matcher import Matcher
+    from ..progress import Progress
 
 MOST_CELLS = 24
 """So many pictures of a kind: enough to see a pattern, and a page of a few megabytes."""
-
-Progress = Callable[[Iterable[str], int], Iterable[str]]
 
 
 def write_eval_page(

@@ -1,32 +1,21 @@
-"""Two encoders in one bundle: the first looks at every photo, the second where the first isn't sure, and their scores are added up.
+"""Two encoders in one bundle: every photo goes through the first, and through the second where that isn't sure; scores are added up.
 
-When to ask the second one, and how much each score weighs, is chosen on the shop's own held-out photos (`pairing`).
+When to ask the second one, and how much each score weighs, is chosen on the shop's own held-out photos (`fitting.cascade_fit`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..catalog.ids import product_of
 from ..errors import BundleError
 from ..records import read_record
-from .adapter import Floats
 from .decision import Decision
-from .fusion import DEPTH, Ranked
-from .gallery import Gallery
 
 _UNREAD = "the manifest's cascade is not one this version reads"
 
 ALWAYS = 2.0
-"""As `sure_from`: no confidence reaches it, both encoders look at every photo."""
-
-Allowed: TypeAlias = NDArray[np.bool_] | None
-"""Which of an index's references a filter lets pass; None: all."""
+"""As `sure_from`: no confidence reaches it, every photo goes through both encoders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +24,8 @@ class Cascade:
     isn't asked. `weights`: what both products' scores are multiplied by before they are added.
 
     On held-out photos, None where there were too few: the recall@1 of each encoder, of both together (`recall_fused`), and of
-    the cascade; the share of photos that both looked at, of products in the shop (`asked_known`) and of others (`asked_unknown`).
+    the cascade; the share of photos that went through both, of products in the catalogue (`asked_known`) and of
+    others (`asked_unknown`).
     """
 
     first: Decision
@@ -76,39 +66,11 @@ class Cascade:
             return "the second encoder runs on every photo, since the shop is too small to tell when it need not"
         if self.sure_from == 0:
             return (
-                "the second encoder is left to frames and second looks: on held-out photos the first finds "
+                "the second encoder is left to frames and the look-again pass: on held-out photos the first finds "
                 f"{self.recall_first:.1%} alone, and both {self.recall_fused:.1%}"
             )
         return (
             f"the second encoder runs where the first is less than {min(self.sure_from, 1.0):.0%} sure: on {self.asked_known:.0%} "
-            f"of held-out photos, {self.asked_unknown or 0:.0%} of strangers; held-out recall@1 {self.recall_first:.1%} and "
+            f"of held-out photos, {self.asked_unknown or 0:.0%} of unknown queries; held-out recall@1 {self.recall_first:.1%} and "
             f"{self.recall_second:.1%} alone, {self.recall_cascade:.1%} so"
         )
-
-
-def fused_rank(
-    galleries: Sequence[Gallery],
-    vectors: Sequence[Floats],
-    weights: Sequence[float],
-    count: int,
-    allowed: Sequence[Allowed] = (None, None),
-) -> Ranked:
-    """(product id, weighted sum of its scores) of the `count` best products, best first, for a photo's adapted vectors.
-
-    Those that either gallery has among its best `DEPTH` are compared, by their exact scores in both.
-    """
-    depth = max(DEPTH, count)
-    listed = [
-        dict(gallery.rank(vector, depth, passing))
-        for gallery, vector, passing in zip(galleries, vectors, allowed, strict=True)
-    ]
-    products = set().union(*listed)
-    totals = dict.fromkeys(products, 0.0)
-    for gallery, vector, passing, scores, weight in zip(galleries, vectors, allowed, listed, weights, strict=True):
-        missing = products - scores.keys()
-        if missing:
-            own = np.isin(product_of(gallery.index.ids), np.fromiter(missing, np.uint32, len(missing)))
-            scores.update(gallery.rank(vector, len(missing), own if passing is None else own & passing))
-        for product in products:
-            totals[product] += weight * scores[product]
-    return sorted(totals.items(), key=lambda item: (-item[1], item[0]))[:count]

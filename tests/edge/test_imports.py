@@ -88,6 +88,19 @@ def test_the_public_names_are_these() -> None:
     assert set(namespace) - {"__builtins__"} == set(edge.__all__)
 
 
+def test_public_names_print_and_pickle_as_the_public_face_has_them() -> None:
+    script = (
+        "import pickle, sys\nfrom shelfmatch import edge\n"
+        "error = pickle.loads(pickle.dumps(edge.BundleDamaged('gone')))\n"
+        "assert type(error) is edge.BundleDamaged and str(error) == 'gone'\n"
+        "assert pickle.loads(pickle.dumps(edge.Candidate)) is edge.Candidate\n"
+        "assert pickle.loads(pickle.dumps(edge.evaluate)) is edge.evaluate\n"
+        "raise edge.BundleLocked('held')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == "shelfmatch.edge.BundleLocked: held"
+
+
 def test_a_misspelled_name_lists_the_right_ones() -> None:
     with pytest.raises(AttributeError, match=r"no attribute 'Macher'; it has .*Matcher"):
         _ = edge.Macher  # type: ignore[attr-defined]

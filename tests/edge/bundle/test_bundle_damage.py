@@ -231,18 +231,21 @@ def test_a_sealed_manifest_of_something_else_is_refused(bundle: Path, capsys: py
         {**record, "files": {**record["files"], "vectors": {**vectors, "size_bytes": "many"}}},
         {**record, "files": {**record["files"], "vectors": {**vectors, "sha256": 5}}},
         {**record, "encoder": None},
+        {**record, "encoder": {**record["encoder"], "width": 0}},
+        {**record, "adaptation": {**record["adaptation"], "views": "none"}},
         {**record, "index": {**record["index"], "kind": 3}},
         {**record, "index": {**record["index"], "references": 35}},
         {**record, "index": []},
         {**record, "decision": {"method": "a guess"}},
         {**record, "decision": [1, 2]},
+        {**record, "decision": {**record["decision"], "threshold": "high"}},
         {key: value for key, value in record.items() if key != "products"},
         {key: value for key, value in record.items() if key != "resizer"},
         {**record, "resizer": "magick"},
     ]
     for one in strange:
         path.write_bytes(sealed(one))
-        with pytest.raises(ShelfmatchError) as refusal:
+        with pytest.raises(BundleError, match=r"the manifest's|manifest\.json|shop\.bundle") as refusal:
             Matcher.open(bundle)
         assert "\n" not in str(refusal.value), one
     for text in ("[]", "null", "17", '"text"', "{}", ""):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import logging
 import shutil
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +15,7 @@ import pytest
 
 from shelfmatch.edge import (
     Bundle,
+    BundleDamaged,
     BundleError,
     CatalogError,
     ImageError,
@@ -21,6 +24,7 @@ from shelfmatch.edge import (
     build_bundle,
     remove_from_bundle,
 )
+from shelfmatch.edge.bundle.bundle import read_stamp
 from tests.conftest import tile_photo, write_tiles
 
 
@@ -103,6 +107,58 @@ def test_keeps_its_version_when_the_new_one_is_damaged(tile_bundle: Path) -> Non
         assert matcher.match(tile_photo(1, 9)).sku == "sku-001"
         with pytest.raises(BundleError, match="damaged"):
             matcher.reload()
+
+
+def test_a_refused_generation_is_logged_once_and_can_be_seen(
+    tile_bundle: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = tile_bundle / "manifest.json"
+    good = manifest.read_bytes()
+    with Matcher.open(tile_bundle) as matcher, caplog.at_level(logging.INFO, logger="shelfmatch"):
+        assert matcher.refused is None
+        manifest.write_bytes(good[:-40])
+        for _ in range(3):
+            assert matcher.match(tile_photo(1, 9)).generation == 1
+        with pytest.raises(BundleDamaged):
+            matcher.reload()
+        refused = matcher.refused
+        assert refused is not None and refused.error == "BundleDamaged" and "manifest.json is damaged" in refused.reason
+        assert refused.generation is None and refused.stamp == read_stamp(tile_bundle)
+        assert 0 <= (datetime.now(UTC) - refused.since).total_seconds() < 60
+        (warning,) = caplog.records
+        assert warning.levelname == "WARNING" and warning.name == "shelfmatch.edge.matching.matcher"
+        assert "answers go on from generation 1" in warning.getMessage() and refused.reason in warning.getMessage()
+        manifest.write_bytes(good)
+        remove_from_bundle(tile_bundle, ["sku-000"])
+        assert matcher.match(tile_photo(1, 9)).generation == 2 and matcher.refused is None
+    assert [record.levelname for record in caplog.records if record.name == warning.name] == ["WARNING", "INFO"]
+    assert "took over generation 2" in caplog.records[-1].getMessage()
+
+
+def test_a_refusal_names_the_generation_and_each_is_logged(tile_bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Matcher.open(tile_bundle, follow=False) as matcher:
+        for generation in (2, 3):
+            remove_from_bundle(tile_bundle, [f"sku-{generation:03d}"])
+            vectors = Bundle.open(tile_bundle).file("vectors")
+            whole = vectors.read_bytes()
+            vectors.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+            with pytest.raises(BundleDamaged, match="vectors"):
+                matcher.reload()
+            refused = matcher.refused
+            assert refused is not None and refused.generation == generation
+            assert refused.to_dict()["generation"] == generation and refused.to_dict()["error"] == "BundleDamaged"
+            assert matcher.match(tile_photo(1, 9)).generation == 1
+            vectors.write_bytes(whole)
+        assert len(caplog.records) == 2
+        assert matcher.reload() and matcher.refused is None
+
+
+def test_the_library_adds_no_handler(tile_bundle: Path) -> None:
+    with Matcher.open(tile_bundle) as matcher:
+        matcher.match(tile_photo(1, 9))
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("shelfmatch")]
+    assert "shelfmatch.edge.matching.matcher" in names
+    assert not any(logging.getLogger(name).handlers for name in names)
 
 
 def test_a_copy_in_the_order_of_names_is_picked_up_when_it_is_whole(

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from shelfmatch.edge import (
     build_bundle,
     remove_from_bundle,
 )
-from shelfmatch.edge.bundle.manifest import BUNDLE_VERSION, ONE_ENCODER_VERSION
+from shelfmatch.edge.bundle.manifest import BUNDLE_VERSION, ONE_ENCODER_VERSION, roles_of
 from shelfmatch.edge.catalog.ids import product_of
 from shelfmatch.edge.cli.app import main
 from shelfmatch.edge.encoders.registry import encoder_names
@@ -32,9 +33,11 @@ from shelfmatch.edge.fitting.calibration import confidences_of, left_out_product
 from shelfmatch.edge.fitting.cascade_fit import _sure_from, pair
 from shelfmatch.edge.fitting.pictures import Pictures
 from shelfmatch.edge.index.vector_index import VectorIndex
+from shelfmatch.edge.matching.pipeline import match
 from shelfmatch.edge.scoring.adapter import Adaptation
-from shelfmatch.edge.scoring.cascade import ALWAYS, Cascade, fused_rank
+from shelfmatch.edge.scoring.cascade import ALWAYS, Cascade
 from shelfmatch.edge.scoring.decision import Decision
+from shelfmatch.edge.scoring.fusion import fused_rank
 from shelfmatch.edge.scoring.gallery import Gallery
 from tests.conftest import tile_photo, write_tiles
 from tests.support import tiny_models
@@ -278,6 +281,27 @@ def test_a_manifest_that_contradicts_itself_is_refused(bundle: Path) -> None:
     assert Bundle.open(bundle).verify() == []
 
 
+def test_a_third_branch_has_its_place_in_the_records(bundle: Path) -> None:
+    """In roles and in answers; only the format on disk has none for it yet."""
+    manifest = Bundle.open(bundle).manifest
+    three = dataclasses.replace(manifest, branches=(*manifest.branches, manifest.branches[1]))
+    roles = roles_of(three.branches)
+    assert {"vectors", "vectors2", "vectors3", "encoder3"} <= set(roles) and roles.count("catalog") == 1
+    assert roles[: len(roles_of(manifest.branches))] == roles_of(manifest.branches) == tuple(manifest.files)
+    with pytest.raises(BundleError, match="a manifest of 3 encoders with a cascade arrived; format 3 holds"):
+        three.to_bytes()
+    with Matcher.open(bundle) as matcher:
+        snapshot = matcher._current()
+        assert snapshot.cascade is not None
+        weights: Any = (0.4, 0.3, 0.3)
+        cascade = dataclasses.replace(snapshot.cascade, weights=weights, sure_from=ALWAYS)
+        wider = dataclasses.replace(snapshot, branches=(*snapshot.branches, snapshot.branches[1]), cascade=cascade)
+        two = dataclasses.replace(snapshot, cascade=dataclasses.replace(cascade, weights=(0.4, 0.6)))
+        photo = tile_photo(3, 9)
+        scores = [[c.score for c in match(one, photo, look_again=False).candidates] for one in (wider, two)]
+        assert np.allclose(*scores, atol=1e-6)  # the second encoder twice, with half of its weight each time
+
+
 def test_wrong_encoders(
     tile_folder: Path, tiny_tflite: Path, other_tflite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -361,7 +385,7 @@ def test_the_command_line_tells_both(bundle: Path, tmp_path: Path, capsys: pytes
     assert main(["info", str(bundle)]) == 0
     shown = capsys.readouterr().out
     assert shown.count("  encoder ") == 2 and shown.count("  adapter ") == 2
-    assert "the second encoder is left to frames and second looks" in shown
+    assert "the second encoder is left to frames and the look-again pass" in shown
     assert main(["info", str(bundle), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["second"]["encoder"]["dimension"] == 192 and record["second"]["cascade"]["weights"]
@@ -483,7 +507,7 @@ def test_records_round_trip_and_nonsense_is_refused() -> None:
     assert Cascade.from_dict(record) == cascade
     assert "60% sure: on 20%" in cascade.sentence() and "84.0%" in cascade.sentence()
     never = dataclasses.replace(cascade, sure_from=0.0, asked_known=0.0, asked_unknown=0.0).sentence()
-    assert "left to frames and second looks" in never and "80.0% alone, and both 85.0%" in never
+    assert "left to frames and the look-again pass" in never and "80.0% alone, and both 85.0%" in never
     for wrong in ({"weights": [1]}, {"weights": [-1, 2]}, {"sure_from": "high"}, {"first": None}, {"more": 1}):
         with pytest.raises(BundleError, match="is not one this version reads"):
             Cascade.from_dict({**record, **wrong})
