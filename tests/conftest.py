@@ -13,10 +13,28 @@ import pytest
 from PIL import Image
 
 from shelfmatch.edge import Encoder, build_bundle
-from tests.support import tiny_models
+from tests.support import tiers, tiny_models
 
 os.environ["SHELFMATCH_DEVICE"] = ""  # the settings of the machine that the tests run on are nobody's expectation
 os.environ["HF_HUB_OFFLINE"] = "1"  # weights that can't be had are so at once, and where there is a network, too
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the slow tests out of the default tier; `-m`, a name with `::` and SHELFMATCH_SOAK=1 bring them back."""
+    if tiers.SOAK or config.option.markexpr:
+        return
+    root = config.invocation_params.dir
+    named = [str((root / argument).resolve()) for argument in config.args if "::" in argument]
+
+    def is_wanted(item: pytest.Item) -> bool:
+        full = f"{item.path}::{item.nodeid.partition('::')[2]}"
+        asked = any(full == name or full.startswith((f"{name}[", f"{name}::")) for name in named)
+        return asked or item.get_closest_marker("slow") is None
+
+    wanted = [item for item in items if is_wanted(item)]
+    config.hook.pytest_deselected(items=[item for item in items if not is_wanted(item)])
+    items[:] = wanted
+
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 

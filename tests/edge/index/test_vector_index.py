@@ -21,10 +21,11 @@ from shelfmatch.edge.index._codes import RowFile
 from shelfmatch.edge.index._scan import Scan, _ConvertedBlock, _NumpyBlock, _PackedBlock, _StreamedBlock, kth_bound
 from shelfmatch.edge.index._vectors import MAX_ID
 from shelfmatch.edge.index.vector_index import HNSW_FROM_ELEMENTS, VectorIndex, choose_kind
+from tests.support import tiers
 
 KINDS = ("exact", "hnsw")
 DTYPES = ("i8", "f16", "f32")
-PROGRAMS = 2000
+PROGRAMS = tiers.count(240, soak=2_500)
 SAME_SCORE = 1e-6
 """float32 cosines of up to 128 components differ from float64 ones by up to 3e-7."""
 
@@ -280,7 +281,6 @@ STEPS = (
 )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_programs_of_changes_and_searches_equal_brute_force(kind: str, dtype: str, tmp_path: Path) -> None:
@@ -467,7 +467,7 @@ def test_a_scan_of_many_blocks_keeps_the_rows_order(dimension: int) -> None:
     assert (Scan(blocks, *rows.shape, rows.dtype).scores(rows[:2]) == whole).all()
 
 
-@settings(fixed, max_examples=500)
+@settings(fixed, max_examples=tiers.count(100, soak=500))
 @given(
     count=st.integers(1, 5000),
     values=st.sampled_from([1, 3, 100, 10_000_000]),

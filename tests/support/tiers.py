@@ -1,0 +1,17 @@
+"""The three tiers of the tests, and how much of a long test runs in each.
+
+default   `pytest`: everything but what is marked slow; minutes on two cores.
+slow      `pytest -m slow`: the rest, a step of its own in `.ci/run`. A slow test named with `::` runs as well.
+soak      `SHELFMATCH_SOAK=1 pytest`: both of them, with the full counts of kills, hostile files, programs and seconds.
+"""
+
+from __future__ import annotations
+
+import os
+
+SOAK = os.environ.get("SHELFMATCH_SOAK", "") not in ("", "0")
+
+
+def count(default: int, soak: int) -> int:
+    """How often a long test does what it does: `default` in the first two tiers, `soak` in the third."""
+    return soak if SOAK else default
