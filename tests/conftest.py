@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -103,18 +104,30 @@ def tile_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiles(tmp_path_factory.mktemp("tiles"), range(12))
 
 
+@pytest.fixture(scope="session")
+def built_bundles(tmp_path_factory: pytest.TempPathFactory, tile_folder: Path, tiny_tflite: Path) -> Callable[[str], Path]:
+    """Bundles of the 12 products by `adapt` ("on" or "off"), each built once in a session; copy them to change them."""
+    folder = tmp_path_factory.mktemp("bundles")
+
+    def built(adapt: str) -> Path:
+        path = folder / f"{adapt}.bundle"
+        if not path.exists():
+            build_bundle(tile_folder, path, encoder=tiny_tflite, resizer="pillow", workers=1, adapt=adapt)
+        return path
+
+    return built
+
+
 @pytest.fixture
-def tile_bundle(tmp_path: Path, tile_folder: Path, tiny_tflite: Path) -> Path:
+def tile_bundle(tmp_path: Path, built_bundles: Callable[[str], Path]) -> Path:
     """A bundle of the 12 products with the encoder's own embeddings, of this test alone."""
-    build_bundle(tile_folder, tmp_path / "tiles.bundle", encoder=tiny_tflite, resizer="pillow", workers=1, adapt="off")
-    return tmp_path / "tiles.bundle"
+    return shutil.copytree(built_bundles("off"), tmp_path / "tiles.bundle")
 
 
 @pytest.fixture
-def adapted_bundle(tmp_path: Path, tile_folder: Path, tiny_tflite: Path) -> Path:
-    """The same, tuned to the shop."""
-    build_bundle(tile_folder, tmp_path / "adapted.bundle", encoder=tiny_tflite, resizer="pillow", workers=1, adapt="on")
-    return tmp_path / "adapted.bundle"
+def adapted_bundle(tmp_path: Path, built_bundles: Callable[[str], Path]) -> Path:
+    """The same, tuned to the shop, of this test alone."""
+    return shutil.copytree(built_bundles("on"), tmp_path / "adapted.bundle")
 
 
 @pytest.fixture(scope="session")

@@ -110,10 +110,12 @@ def run_probe(*arguments: str, timeout_s: float = PROBE_TIMEOUT_S) -> dict[str, 
 
 
 class Examination:
-    """The checks in their order, and what later ones take from earlier ones."""
+    """The checks in their order, and what later ones take from earlier ones. `probe` runs one probe; it is `run_probe`, but
+    for tests that need only one real process."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, probe: Callable[..., dict[str, Any] | Failure] = run_probe) -> None:
         self._folder = folder
+        self._probe = probe
         self._broken: list[str] = []
         self._sound: set[str] = set()
         self._told = False
@@ -143,7 +145,7 @@ class Examination:
         if not package.is_installed:
             self._broken.append(package.title)
             return Check(name, "problem", f"{package.title} isn't installed.", f"pip install {package.distribution}")
-        outcome = run_probe(name)
+        outcome = self._probe(name)
         if isinstance(outcome, Failure):
             self._broken.append(package.title)
             return self._failed(name, package, outcome)
@@ -177,7 +179,7 @@ class Examination:
             return Check(runtime.name, "absent", f"{package.title} isn't installed, {use}.")
         if (waiting := self._waits(runtime.name, package.title)) is not None:
             return waiting
-        outcome = run_probe("runtime", runtime.name)
+        outcome = self._probe("runtime", runtime.name)
         if isinstance(outcome, Failure):
             # One that works and is preferred answers without it.
             return replace(self._failed(runtime.name, package, outcome), needed=not self._sound)
@@ -193,7 +195,7 @@ class Examination:
         missing = [package.title for package in (USEARCH, NUMKONG) if not package.is_installed]
         if (waiting := self._waits("index", "The index")) is not None:
             return waiting
-        outcome = run_probe("index")
+        outcome = self._probe("index")
         if isinstance(outcome, Failure):
             package = USEARCH if outcome.stage == "hnsw" else NUMKONG
             check = self._failed("index", package if package.is_installed else NUMPY, outcome)
@@ -223,7 +225,7 @@ class Examination:
         if len(sound) < 2:
             return Check("import order", "ok", "There are no two native libraries that could disturb each other.")
         for order in (sound, sound[::-1]):
-            outcome = run_probe("import", *order)
+            outcome = self._probe("import", *order)
             if isinstance(outcome, Failure):
                 finding, _ = explained(outcome, f"Python with {', then '.join(order)}", "", NUMPY.version)
                 advice = "Each alone works. pip install 'usearch<2.26', which goes with all of them; or import the others first."
@@ -237,7 +239,7 @@ class Examination:
     def _extra(self, extra: Package) -> Check:
         if not extra.is_installed:
             return Check(extra.module, "absent", f"{extra.title} isn't installed; it {extra.use}.")
-        outcome = run_probe("import", extra.module)
+        outcome = self._probe("import", extra.module)
         if isinstance(outcome, Failure):
             check = self._failed(extra.module, extra, outcome)
             advice = f"{check.advice}; or do without: pip uninstall {extra.distribution}"
@@ -266,7 +268,7 @@ class Examination:
             with suppress(OSError):  # the probe will say why
                 # Made here: the probe can't tidy up if it dies.
                 folder.append(stack.enter_context(tempfile.TemporaryDirectory(prefix="shelfmatch-doctor-")))
-            outcome = run_probe("job", *folder, timeout_s=JOB_TIMEOUT_S)
+            outcome = self._probe("job", *folder, timeout_s=JOB_TIMEOUT_S)
         if isinstance(outcome, Failure):
             finding, advice = explained(outcome, "The main job", "shelfmatch", NUMPY.version)
             if outcome.raised and outcome.raised[0][0] != "WrongNumbers":
