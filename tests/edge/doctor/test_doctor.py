@@ -79,7 +79,7 @@ def well(*arguments: str, **_: float) -> dict[str, Any]:
     return dict(WELL[arguments[0]])
 
 
-@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["", "whole"])
+@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["probe", "whole"])
 def examined(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Examined:
     """A diagnosis of a broken environment: (whether it can run, the JSON document, its checks by name).
 
