@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 from shelfmatch.edge import Encoder, build_bundle
+from shelfmatch.edge.build import build
+from shelfmatch.edge.encoders.session import Probe, Runtime
 from tests.support import tiers, tiny_models
 
 os.environ["SHELFMATCH_DEVICE"] = ""  # the settings of the machine that the tests run on are nobody's expectation
@@ -102,6 +104,29 @@ def write_tiles(folder: Path, products: range, photos: int = 3, first_photo: int
 def tile_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """12 products with 3 photos each."""
     return write_tiles(tmp_path_factory.mktemp("tiles"), range(12))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_probe_of_a_runtime() -> Iterator[None]:
+    """A build first imports its runtime in a process of its own; of the hundreds of builds here, only the first does.
+
+    A PYTHONPATH of a test's own makes it try again, as does a runtime that failed.
+    """
+    real = build.probe
+    sound: dict[tuple[Runtime, str], Probe] = {}
+
+    def probe_once(runtime: Runtime) -> Probe:
+        key = (runtime, os.environ.get("PYTHONPATH", ""))
+        if key not in sound:
+            result = real(runtime)
+            if not result.ok:
+                return result
+            sound[key] = result
+        return sound[key]
+
+    build.probe = probe_once  # type: ignore[assignment]
+    yield
+    build.probe = real
 
 
 @pytest.fixture(scope="session")
