@@ -531,7 +531,11 @@ def test_a_scale_written_by_hand_is_near_enough(tmp_path: Path) -> None:
     model = tiny_models.identity_tflite(scale=0.018658448)
     stored = {"scale": 0.01865845, "zero_point": 0}
     encoder = encoder_of(tmp_path, model, ".tflite", output_dtype="uint8", output_quantization=stored)
-    encoder.prepare()
+    # One scale for all numbers leaves the direction as it is: the pixels'.
+    assert np.allclose(encoder.embed_pixels(PIXELS), unit(PIXELS.ravel()), atol=1e-6)
+    for wrong in ({**stored, "scale": 0.01866}, {**stored, "zero_point": 1}):
+        encoder = encoder_of(tmp_path, model, ".tflite", output_dtype="uint8", output_quantization=wrong)
+        assert "its card says" in message_of(EncoderError, encoder.prepare)
 
 
 # Cutting
