@@ -130,7 +130,9 @@ def one_probe_of_a_runtime() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def built_bundles(tmp_path_factory: pytest.TempPathFactory, tile_folder: Path, tiny_tflite: Path) -> Callable[[str], Path]:
+def built_bundles(
+    tmp_path_factory: pytest.TempPathFactory, tile_folder: Path, tiny_tflite: Path
+) -> Callable[[str], Path]:
     """Bundles of the 12 products by `adapt` ("on" or "off"), each built once in a session; copy them to change them."""
     folder = tmp_path_factory.mktemp("bundles")
 

@@ -37,6 +37,8 @@ from shelfmatch.export.sources import open_source
 from tests.conftest import tile_photo, write_tiles
 from tests.support.tiny_networks import MEAN, SIDE, STD, WIDTH, Fragile, TinyCnn, write_onnx, write_tflite
 
+pytestmark = pytest.mark.xdist_group("export")
+
 OVERRIDES = Overrides(size=(SIDE, SIDE), mean=MEAN, std=STD)
 PYTORCH = SourceOptions(preprocessing=OVERRIDES)
 FILES = {"report.html", "report.json"}

@@ -22,6 +22,8 @@ from tests.conftest import tile_photo, write_tiles
 from tests.support import tiny_models
 from tests.support.tiny_networks import SIDE, NoVector, TinyCnn, TwoOutputs, write_onnx
 
+pytestmark = pytest.mark.xdist_group("export")
+
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:

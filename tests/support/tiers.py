@@ -3,6 +3,9 @@
 default   `pytest`: everything but what is marked slow; minutes on two cores.
 slow      `pytest -m slow`: the rest, a step of its own in `.ci/run`. A slow test named with `::` runs as well.
 soak      `SHELFMATCH_SOAK=1 pytest`: both of them, with the full counts of kills, hostile files, programs and seconds.
+
+With `--dist loadgroup` of pytest-xdist, modules marked `xdist_group` stay in one process each: those that export networks, because
+every process would import three frameworks, and those whose fixtures are built for longer than a test runs.
 """
 
 from __future__ import annotations

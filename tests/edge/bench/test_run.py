@@ -35,6 +35,8 @@ from shelfmatch.edge.scoring.cascade import ALWAYS
 from tests.conftest import tile_photo
 from tests.support.boards import raspberry_pi
 
+pytestmark = pytest.mark.xdist_group("bench")
+
 TINY = Plan(3, 0.0, 0.3, 0.2, 0.3, 0.05, 0.1, 0, 0.05)
 BRIEF = Plan(2, 0.0, 0.1, 0.0, 0.0, 0.0, 0.0, 0, 0.05)
 STREAM = Plan(4, 0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 0, 0.02)

@@ -21,6 +21,8 @@ from tests.conftest import tile_photo
 from tests.support.cards import plain_card
 from tests.test_real_data import read_split
 
+pytestmark = pytest.mark.xdist_group("grocery")
+
 SHOP = {"0", "3", "10", "19", "28", "43", "49", "56", "62", "71"}
 """Labels of ten products, apples to yoghurts."""
 

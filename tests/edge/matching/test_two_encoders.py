@@ -39,6 +39,8 @@ from tests.conftest import tile_photo, write_tiles
 from tests.support import tiny_models
 from tests.test_real_data import V1, read_split
 
+pytestmark = pytest.mark.xdist_group("two-encoders")
+
 
 @pytest.fixture(scope="module")
 def other_tflite(tmp_path_factory: pytest.TempPathFactory) -> Path:
