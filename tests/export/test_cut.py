@@ -18,6 +18,7 @@ from tests.support import tiny_models
 from tests.support.cards import plain_card
 from tests.support.encoders import message_of, unit
 
+
 @pytest.mark.parametrize("output", ["cells", "1"])
 def test_a_tflite_file_is_cut_at_a_tensor(tmp_path: Path, tiny_tflite: Path, output: str) -> None:
     path = cut(tiny_tflite, output, tmp_path / "cells.tflite")

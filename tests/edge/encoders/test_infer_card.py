@@ -19,6 +19,7 @@ from tests.support import tiny_models
 from tests.support.cards import RECORD, plain_card
 from tests.support.encoders import PIXELS, message_of, unit
 
+
 def test_what_is_certain_about_a_tflite_file(tiny_tflite: Path) -> None:
     card = inspect_encoder(tiny_tflite)
     model = tiny_tflite.read_bytes()

@@ -20,6 +20,7 @@ from shelfmatch.edge.imaging.image import (
 from tests.support.cards import plain_card
 from tests.support.photos import STORED_AS, corners, difference, saved, scene, stored
 
+
 @pytest.mark.parametrize("orientation", STORED_AS)
 @pytest.mark.parametrize(
     ("kind", "options"),

@@ -22,6 +22,7 @@ from shelfmatch.edge.imaging.image import (
 from tests.support.cards import plain_card
 from tests.support.photos import difference, in_subprocess, saved, scene, stored
 
+
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 64), (127, 127), (127, 500), (20, 25), (1, 1)])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_under_four_times_the_size_it_is_a_full_decode_and_a_bilinear_resize(size: tuple[int, int], kind: str) -> None:
