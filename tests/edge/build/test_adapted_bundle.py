@@ -26,7 +26,7 @@ from shelfmatch.edge.cli.app import main
 from shelfmatch.edge.evaluation.evaluate import Query, evaluate
 from shelfmatch.edge.scoring.adapter import Floats
 from tests.conftest import tile_photo, write_tiles
-from tests.test_real_data import V1, read_split
+from tests.support.grocery import V1, read_split
 
 
 def test_it_answers_in_fewer_dimensions(adapted_bundle: Path) -> None:

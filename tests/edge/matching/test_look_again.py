@@ -19,7 +19,7 @@ from shelfmatch.edge.synthetic import products as rendered
 from shelfmatch.export import cut
 from tests.conftest import tile_photo
 from tests.support.cards import plain_card
-from tests.test_real_data import read_split
+from tests.support.grocery import read_split
 
 pytestmark = pytest.mark.xdist_group("grocery")
 
