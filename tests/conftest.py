@@ -1,4 +1,22 @@
-"""What tests share: tiny encoders, a small shop of coloured tiles, and the real data where it is."""
+"""The front door of the tests: where things are, which tests run when, and the fixtures that all of them share.
+
+Folders mirror the rooms: `tests/edge/matching/test_tracking.py` tests `edge/matching/tracking.py`. `tests/support` holds what
+several modules use: hand-written networks (`tiny_models`), cards, photos, vectors with brute force beside them, hostile files.
+
+Tiers (`tests/support/tiers.py`): `pytest` runs the default one, `pytest -m slow` the slow one, `SHELFMATCH_SOAK=1 pytest` all of
+it at full length. A slow test that is named with `::` runs, too.
+
+| fixture | what it is | made |
+|---|---|---|
+| `tiny_tflite`, `tiny_onnx`, `tiny_encoder` | an encoder that averages 4x4 cells: files, and loaded | once |
+| `tile_folder` | 12 products with 3 photos each, folders named by SKU | once |
+| `tile_bundle`, `adapted_bundle` | a bundle of them, untuned and tuned, to change at will | a copy for each test |
+| `built_bundles` | the bundles that are copied | once |
+| `grocery`, `coral_models` | the real photos and networks; tests that need them are skipped where they are not | – |
+| `fetched` | packages of other versions, from the package index; skipped where there is none | as asked |
+
+`tile_photo` and `write_tiles` draw more photos of such products: same number, same product; another photo, other noise.
+"""
 
 from __future__ import annotations
 
@@ -80,6 +98,7 @@ def tiny_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_encoder(tiny_tflite: Path) -> Encoder:
+    """The .tflite one, loaded, for up to eight threads."""
     return Encoder.load(tiny_tflite, sessions=8, resizer="pillow")
 
 

@@ -19,15 +19,18 @@ from shelfmatch.edge import (
     CatalogError,
     Encoder,
     Matcher,
+    RuntimeUnavailable,
     VectorError,
     VectorIndex,
     add_to_bundle,
     build_bundle,
     remove_from_bundle,
 )
+from shelfmatch.edge.build import build as building
 from shelfmatch.edge.build.build import write_bundle
 from shelfmatch.edge.bundle.bundle import WORK_FOLDER
 from shelfmatch.edge.catalog.catalog import Catalog, Product
+from shelfmatch.edge.encoders.session import Probe
 from tests.conftest import tile_photo, write_tiles
 from tests.support.bundles import contents, interrupt_after, skus_in
 
@@ -298,3 +301,13 @@ def test_that_do_not_fit_are_refused(tiny_tflite: Path, tmp_path: Path) -> None:
         with pytest.raises(error):
             write_bundle(tmp_path / "w.bundle", encoder, products, references, vectors)
         assert not (tmp_path / "w.bundle").exists()
+
+
+def test_a_runtime_that_dies_ends_a_build_with_a_sentence(
+    tile_folder: Path, tiny_tflite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died = Probe("litert", False, problem="dies on import with signal 4; install another version")
+    monkeypatch.setattr(building, "probe", lambda runtime: died)
+    with pytest.raises(RuntimeUnavailable, match="litert can't be used here: dies on import with signal 4"):
+        build_bundle(tile_folder, tmp_path / "b", encoder=tiny_tflite, runtime="litert")
+    assert not (tmp_path / "b" / "manifest.json").exists()

@@ -112,7 +112,7 @@ def test_every_byte_of_the_manifest_counts(bundle: Path) -> None:
         Manifest.from_bytes(good + b"\n", str(path))
 
 
-@both_kinds
+@pytest.mark.parametrize("bundle", ["exact", pytest.param("hnsw", marks=pytest.mark.slow)], indirect=True)
 def test_the_command_line_refuses_in_one_line(bundle: Path, tmp_path: Path) -> None:
     tile_photo(1, 9).save(tmp_path / "query.png")
     opened = Bundle.open(bundle)
