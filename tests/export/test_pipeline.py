@@ -183,6 +183,7 @@ export_model(TinyCnn(), sys.argv[2], settings)
 """
 
 
+@pytest.mark.slow
 def test_the_same_bytes_again(exported: tuple[ExportReport, Path], shop: Path, tmp_path: Path) -> None:
     """In a process of its own, whose sets have another order."""
     _, out = exported
