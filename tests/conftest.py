@@ -1,11 +1,30 @@
-"""What tests share: tiny encoders, a small shop of coloured tiles, and the real data where it is."""
+"""The front door of the tests: where things are, which tests run when, and the fixtures that all of them share.
+
+Folders mirror the rooms: `tests/edge/matching/test_tracking.py` tests `edge/matching/tracking.py`. `tests/support` holds what
+several modules use: hand-written networks (`tiny_models`), cards, photos, vectors with brute force beside them, hostile files.
+
+Tiers (`tests/support/tiers.py`): `pytest` runs the default one, `pytest -m slow` the slow one, `SHELFMATCH_SOAK=1 pytest` all of
+it at full length. A slow test that is named with `::` runs, too.
+
+| fixture | what it is | made |
+|---|---|---|
+| `tiny_tflite`, `tiny_onnx`, `tiny_encoder` | an encoder that averages 4x4 cells: files, and loaded | once |
+| `tile_folder` | 12 products with 3 photos each, folders named by SKU | once |
+| `tile_bundle`, `adapted_bundle` | a bundle of them, untuned and tuned, to change at will | a copy for each test |
+| `built_bundles` | the bundles that are copied | once |
+| `grocery`, `coral_models` | the real photos and networks; tests that need them are skipped where they are not | – |
+| `fetched` | packages of other versions, from the package index; skipped where there is none | as asked |
+
+`tile_photo` and `write_tiles` draw more photos of such products: same number, same product; another photo, other noise.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +32,30 @@ import pytest
 from PIL import Image
 
 from shelfmatch.edge import Encoder, build_bundle
-from tests.support import tiny_models
+from shelfmatch.edge.build import build
+from shelfmatch.edge.encoders.runtimes import Probe, Runtime
+from tests.support import tiers, tiny_models
 
 os.environ["SHELFMATCH_DEVICE"] = ""  # the settings of the machine that the tests run on are nobody's expectation
 os.environ["HF_HUB_OFFLINE"] = "1"  # weights that can't be had are so at once, and where there is a network, too
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the slow tests out of the default tier; `-m`, a name with `::` and SHELFMATCH_SOAK=1 bring them back."""
+    if tiers.SOAK or config.option.markexpr:
+        return
+    root = config.invocation_params.dir
+    named = [str((root / argument).resolve()) for argument in config.args if "::" in argument]
+
+    def is_wanted(item: pytest.Item) -> bool:
+        full = f"{item.path}::{item.nodeid.partition('::')[2]}"
+        asked = any(full == name or full.startswith((f"{name}[", f"{name}::")) for name in named)
+        return asked or item.get_closest_marker("slow") is None
+
+    wanted = [item for item in items if is_wanted(item)]
+    config.hook.pytest_deselected(items=[item for item in items if not is_wanted(item)])
+    items[:] = wanted
+
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -59,6 +98,7 @@ def tiny_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_encoder(tiny_tflite: Path) -> Encoder:
+    """The .tflite one, loaded, for up to eight threads."""
     return Encoder.load(tiny_tflite, sessions=8, resizer="pillow")
 
 
@@ -85,18 +125,55 @@ def tile_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiles(tmp_path_factory.mktemp("tiles"), range(12))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_probe_of_a_runtime() -> Iterator[None]:
+    """A build first imports its runtime in a process of its own; of the hundreds of builds here, only the first does.
+
+    A PYTHONPATH of a test's own makes it try again, as does a runtime that failed.
+    """
+    real = build.probe
+    sound: dict[tuple[Runtime, str], Probe] = {}
+
+    def probe_once(runtime: Runtime) -> Probe:
+        key = (runtime, os.environ.get("PYTHONPATH", ""))
+        if key not in sound:
+            result = real(runtime)
+            if not result.ok:
+                return result
+            sound[key] = result
+        return sound[key]
+
+    build.probe = probe_once  # type: ignore[assignment]
+    yield
+    build.probe = real
+
+
+@pytest.fixture(scope="session")
+def built_bundles(
+    tmp_path_factory: pytest.TempPathFactory, tile_folder: Path, tiny_tflite: Path
+) -> Callable[[str], Path]:
+    """Bundles of the 12 products by `adapt` ("on" or "off"), each built once in a session; copy them to change them."""
+    folder = tmp_path_factory.mktemp("bundles")
+
+    def built(adapt: str) -> Path:
+        path = folder / f"{adapt}.bundle"
+        if not path.exists():
+            build_bundle(tile_folder, path, encoder=tiny_tflite, resizer="pillow", workers=1, adapt=adapt)
+        return path
+
+    return built
+
+
 @pytest.fixture
-def tile_bundle(tmp_path: Path, tile_folder: Path, tiny_tflite: Path) -> Path:
+def tile_bundle(tmp_path: Path, built_bundles: Callable[[str], Path]) -> Path:
     """A bundle of the 12 products with the encoder's own embeddings, of this test alone."""
-    build_bundle(tile_folder, tmp_path / "tiles.bundle", encoder=tiny_tflite, resizer="pillow", workers=1, adapt="off")
-    return tmp_path / "tiles.bundle"
+    return shutil.copytree(built_bundles("off"), tmp_path / "tiles.bundle")
 
 
 @pytest.fixture
-def adapted_bundle(tmp_path: Path, tile_folder: Path, tiny_tflite: Path) -> Path:
-    """The same, tuned to the shop."""
-    build_bundle(tile_folder, tmp_path / "adapted.bundle", encoder=tiny_tflite, resizer="pillow", workers=1, adapt="on")
-    return tmp_path / "adapted.bundle"
+def adapted_bundle(tmp_path: Path, built_bundles: Callable[[str], Path]) -> Path:
+    """The same, tuned to the shop, of this test alone."""
+    return shutil.copytree(built_bundles("on"), tmp_path / "adapted.bundle")
 
 
 @pytest.fixture(scope="session")

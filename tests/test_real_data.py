@@ -13,20 +13,9 @@ from shelfmatch.edge import Encoder, Matcher, build_bundle
 from shelfmatch.edge.evaluation.evaluate import evaluate
 from shelfmatch.edge.evaluation.results import Query
 from shelfmatch.edge.metrics import calibration_error
+from tests.support.grocery import V1, read_kinds, read_split
 
-V1 = "mobilenet_v1_1.0_224_quant_embedding_extractor.tflite"
-
-
-def read_split(grocery: Path, name: str) -> list[tuple[Path, str]]:
-    """(photo, fine label) of train.txt or val.txt."""
-    rows = [line.split(",") for line in (grocery / name).read_text().splitlines() if line.strip()]
-    return [(grocery / row[0].strip(), row[1].strip()) for row in rows]
-
-
-def read_kinds(grocery: Path) -> dict[str, str]:
-    """Fine label → coarse class."""
-    with (grocery / "classes.csv").open(newline="") as file:
-        return {row["Class ID (int)"]: row["Coarse Class Name (str)"] for row in csv.DictReader(file)}
+pytestmark = pytest.mark.xdist_group("grocery")
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +32,7 @@ def shop(grocery: Path, coral_models: Path, tmp_path_factory: pytest.TempPathFac
     return folder / "shop.bundle"
 
 
+@pytest.mark.slow
 def test_recall_equals_a_plain_scripts(shop: Path, grocery: Path, coral_models: Path) -> None:
     with Matcher.open(shop, look_again=False) as matcher:  # one look a photo, like the script
         result = evaluate(matcher, [Query(path, path.name, label) for path, label in read_split(grocery, "val.txt")])
@@ -63,6 +53,7 @@ def test_the_same_photo_small_and_large_embeds_alike(grocery: Path, coral_models
     assert np.median(cosines) >= 0.997
 
 
+@pytest.mark.slow
 def test_every_catalogue_photo_finds_itself(shop: Path, grocery: Path) -> None:
     photos = read_split(grocery, "train.txt")[::40]
     with Matcher.open(shop) as matcher:
@@ -72,6 +63,7 @@ def test_every_catalogue_photo_finds_itself(shop: Path, grocery: Path) -> None:
             assert result.candidates[0].score > 0.9999
 
 
+@pytest.mark.slow
 def test_labels_tell_the_kind_and_how_sure_they_are(shop: Path, grocery: Path) -> None:
     photos, kinds = read_split(grocery, "val.txt"), read_kinds(grocery)
     confidences, right = [], []
@@ -92,6 +84,7 @@ def test_labels_tell_the_kind_and_how_sure_they_are(shop: Path, grocery: Path) -
     assert sure.sum() > 60 and np.array(right)[sure].mean() > 0.9
 
 
+@pytest.mark.slow
 def test_similar_products_are_of_the_same_kind(shop: Path, grocery: Path) -> None:
     kinds = read_kinds(grocery)
     shared = [sku for sku, kind in kinds.items() if list(kinds.values()).count(kind) > 1]

@@ -51,13 +51,13 @@ rounds differently there."""
 
 EVERYWHERE = (
     "tests/edge/doctor/test_doctor.py::test_known_embeddings_belong_to_the_encoders",
-    "tests/edge/index/test_vector_index.py::test_numpy_scans_like_numkong",
-    "tests/edge/imaging/test_image.py::test_golden_values",
+    "tests/edge/index/test_scan.py::test_numpy_scans_like_numkong",
+    "tests/edge/imaging/test_resize.py::test_golden_values",
 )
 ON_THE_SMALLEST = (
     "tests/edge/index/test_vector_index.py::test_exact_misses_nothing_of_hostile_data",
     "tests/edge/index/test_vector_index.py::test_a_graph_whose_nearest_are_gone_finds_the_next[i8]",
-    "tests/edge/imaging/test_image.py::test_under_four_times_the_size_it_is_a_full_decode_and_a_bilinear_resize",
+    "tests/edge/imaging/test_resize.py::test_under_four_times_the_size_it_is_a_full_decode_and_a_bilinear_resize",
     "tests/edge/imaging/test_image.py::test_cmyk_jpeg_has_the_colours_that_were_saved",
     "tests/edge/matching/test_matcher.py::test_names_the_product_on_an_unseen_photo",
     "tests/edge/matching/test_matcher.py::test_many_go_on_past_a_bad_one",

@@ -78,7 +78,6 @@ def test_where_it_cannot_be_set_up_one_line_says_so(
     assert output.startswith("skipped: ") and len(output.splitlines()) == 1
 
 
-@pytest.mark.slow
 def test_a_regression_of_two_percent_in_a_real_run(check: ModuleType, tmp_path: Path) -> None:
     """Fifty embeddings of each photo twice, then fifty-one: the counts repeat, and the fifty-first is found."""
     folder = os.environ.get("SHELFMATCH_ARM")

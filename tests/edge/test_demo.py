@@ -11,6 +11,8 @@ import pytest
 
 from shelfmatch.edge.demo import _claim, run_demo
 
+pytestmark = pytest.mark.xdist_group("demo")
+
 _COMMAND = [sys.executable, "-m", "shelfmatch.edge.cli"]
 
 

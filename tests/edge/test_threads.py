@@ -13,8 +13,9 @@ import pytest
 
 from shelfmatch.edge import BundleError, Matcher, add_to_bundle, build_bundle, remove_from_bundle
 from tests.conftest import tile_photo, write_tiles
+from tests.support import tiers
 
-SECONDS = float(os.environ.get("SHELFMATCH_TEST_SECONDS", "60"))
+SECONDS = tiers.count(6, soak=60)
 THREADS = 8
 
 Held = dict[int, frozenset[str]]
@@ -66,8 +67,7 @@ class Asking(threading.Thread):
         self.asked += 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("kind", "seconds"), [("exact", SECONDS), ("hnsw", SECONDS / 6)])
+@pytest.mark.parametrize(("kind", "seconds"), [("exact", SECONDS), ("hnsw", max(2, SECONDS / 6))])
 def test_every_answer_comes_from_one_whole_version(
     kind: str, seconds: float, tiny_tflite: Path, tmp_path: Path, capsys: Any
 ) -> None:

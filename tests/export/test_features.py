@@ -32,6 +32,8 @@ from tests.conftest import tile_photo, write_tiles
 from tests.support import tiny_models
 from tests.support.tiny_networks import MEAN, SIDE, STD, WIDTH, TinyCnn, write_onnx, write_tflite
 
+pytestmark = pytest.mark.xdist_group("export")
+
 SAID = SourceOptions(preprocessing=Overrides(size=(SIDE, SIDE), mean=MEAN, std=STD))
 PIXELS = np.stack([np.asarray(tile_photo(number, 2, side=SIDE)) for number in range(3)])
 

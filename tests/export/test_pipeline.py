@@ -38,6 +38,8 @@ from shelfmatch.export.sources import open_source
 from tests.conftest import tile_photo, write_tiles
 from tests.support.tiny_networks import MEAN, SIDE, STD, WIDTH, Fragile, TinyCnn, write_onnx, write_tflite
 
+pytestmark = pytest.mark.xdist_group("export")
+
 OVERRIDES = Overrides(size=(SIDE, SIDE), mean=MEAN, std=STD)
 PYTORCH = SourceOptions(preprocessing=OVERRIDES)
 FILES = {"report.html", "report.json"}
@@ -182,6 +184,7 @@ export_model(TinyCnn(), sys.argv[2], settings)
 """
 
 
+@pytest.mark.slow
 def test_the_same_bytes_again(exported: tuple[ExportReport, Path], shop: Path, tmp_path: Path) -> None:
     """In a process of its own, whose sets have another order."""
     _, out = exported

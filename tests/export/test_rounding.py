@@ -28,6 +28,8 @@ from shelfmatch.export.tflite_recipes import TfliteBench
 from tests.conftest import tile_photo, write_tiles
 from tests.support.tiny_networks import MEAN, SIDE, STD, TinyCnn
 
+pytestmark = pytest.mark.xdist_group("export")
+
 PYTORCH = SourceOptions(preprocessing=Overrides(size=(SIDE, SIDE), mean=MEAN, std=STD))
 
 

@@ -22,6 +22,8 @@ from shelfmatch.export.sources import open_source
 from shelfmatch.export.tools import need_timm, need_transformers, quiet
 from tests.conftest import tile_photo, write_tiles
 
+pytestmark = pytest.mark.xdist_group("export")
+
 CLIP = {
     "crop_size": {"height": 224, "width": 224}, "do_center_crop": True, "do_normalize": True, "do_rescale": True,
     "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.25, 0.5], "rescale_factor": 1 / 255, "size": {"shortest_edge": 256},

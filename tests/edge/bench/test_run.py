@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -18,7 +20,7 @@ import numpy as np
 import pytest
 
 from shelfmatch.edge import Bundle, Matcher, build_bundle
-from shelfmatch.edge.bench import load_result, run_bench, run_sweep, save_result, throttle
+from shelfmatch.edge.bench import load_result, run_bench, run_sweep, save_result, scenarios, throttle
 from shelfmatch.edge.bench.page import _what, write_page
 from shelfmatch.edge.bench.plots import _STAGES
 from shelfmatch.edge.bench.results import problem_of, schema
@@ -33,19 +35,19 @@ from shelfmatch.edge.scoring.cascade import ALWAYS
 from tests.conftest import tile_photo
 from tests.support.boards import raspberry_pi
 
+pytestmark = pytest.mark.xdist_group("bench")
+
 TINY = Plan(3, 0.0, 0.3, 0.2, 0.3, 0.05, 0.1, 0, 0.05)
 BRIEF = Plan(2, 0.0, 0.1, 0.0, 0.0, 0.0, 0.0, 0, 0.05)
-STREAM = Plan(6, 0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 0, 0.02)
+STREAM = Plan(4, 0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 0, 0.02)
 
 
 def silent(*arguments: str) -> str | None:
     return None
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
+def write_photos(folder: Path) -> Path:
     """A folder of photos, one of them in a folder of its own, and something that is none."""
-    folder = tmp_path / "photos"
     (folder / "more").mkdir(parents=True)
     for number in range(4):
         tile_photo(number, 9).save(folder / f"{number}.png")
@@ -55,8 +57,16 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def result(tile_bundle: Path, photos: Path) -> dict[str, Any]:
-    return run_bench(tile_bundle, photos=photos, plan=TINY, quick=True)
+def photos(tmp_path: Path) -> Path:
+    return write_photos(tmp_path / "photos")
+
+
+@pytest.fixture(scope="module")
+def result(built_bundles: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One run with all scenarios; the tests only look at it."""
+    folder = tmp_path_factory.mktemp("bench")
+    shutil.copytree(built_bundles("off"), folder / "tiles.bundle")
+    return run_bench(folder / "tiles.bundle", photos=write_photos(folder / "photos"), plan=TINY, quick=True)
 
 
 def test_a_result_is_what_its_schema_says(result: dict[str, Any]) -> None:
@@ -276,19 +286,31 @@ def test_a_round_that_fails_is_one_line(tile_bundle: Path, photos: Path, code: s
 
 
 @contextlib.contextmanager
-def meanwhile(action: Callable[[], None], after_s: float) -> Iterator[None]:
-    thread = threading.Timer(after_s, action)
+def after_rounds(count: int, action: Callable[[], None], folder: Path) -> Iterator[tuple[str, ...]]:
+    """A worker's command for `run_bench`; `action` happens when so many of its rounds have begun, however long that takes."""
+    begun, over = folder / "rounds", threading.Event()
+    begun.touch()
+    code = f"import time; begun = time.perf_counter(); open({str(begun)!r}, 'a').write('.')\n"
+    code += "from shelfmatch.edge.bench.worker import main; main(begun)"
+
+    def watch() -> None:
+        while not over.wait(0.005):
+            if begun.stat().st_size >= count:
+                action()
+                return
+
+    thread = threading.Thread(target=watch)
     thread.start()
     try:
-        yield
+        yield sys.executable, "-P", "-c", code
     finally:
-        thread.cancel()
+        over.set()
         thread.join()
 
 
 def test_heat_during_the_run_is_in_the_headline(tile_bundle: Path, photos: Path, tmp_path: Path) -> None:
     board = raspberry_pi(tmp_path / "pi")
-    with meanwhile(lambda: board.temperature(84), 0.5):
+    with after_rounds(2, lambda: board.temperature(84), tmp_path) as worker:
         result = run_bench(
             tile_bundle,
             photos=photos,
@@ -296,6 +318,7 @@ def test_heat_during_the_run_is_in_the_headline(tile_bundle: Path, photos: Path,
             scenarios=("single-stream",),
             root=board.root,
             sensors=Sensors(board.root, silent),
+            worker=worker,
         )
     assert "THROTTLED" in result["headline"] and "84 °C, where it slows down from 80 °C on" in result["headline"]
     assert result["board"]["model"].startswith("Raspberry Pi 4")
@@ -306,14 +329,15 @@ def test_heat_during_the_run_is_in_the_headline(tile_bundle: Path, photos: Path,
 
 def test_a_frequency_that_falls_is_in_the_headline(tile_bundle: Path, photos: Path, tmp_path: Path) -> None:
     board = raspberry_pi(tmp_path / "pi")
-    with meanwhile(lambda: board.frequency(1000), 2.0):
+    with after_rounds(3, lambda: board.frequency(1000), tmp_path) as worker:
         result = run_bench(
             tile_bundle,
             photos=photos,
-            plan=Plan(8, 0.0, 0.6, 0.0, 0.0, 0.0, 0.0, 0, 0.02),
+            plan=Plan(5, 0.0, 0.6, 0.0, 0.0, 0.0, 0.0, 0, 0.02),
             scenarios=("single-stream",),
             root=board.root,
             sensors=Sensors(board.root, silent),
+            worker=worker,
         )
     assert "THROTTLED: the CPU fell from 1,800 to 1,000 MHz" in result["headline"]
 
@@ -325,9 +349,15 @@ def test_the_firmwares_flags_are_in_the_headline(tile_bundle: Path, photos: Path
     def browned_out() -> None:
         said[0] = "throttled=0x50005"
 
-    with meanwhile(browned_out, 0.5):
+    with after_rounds(2, browned_out, tmp_path) as worker:
         result = run_bench(
-            tile_bundle, photos=photos, plan=STREAM, scenarios=("single-stream",), sensors=sensors, root=tmp_path
+            tile_bundle,
+            photos=photos,
+            plan=STREAM,
+            scenarios=("single-stream",),
+            sensors=sensors,
+            root=tmp_path,
+            worker=worker,
         )
     assert "THROTTLED: the firmware reports: under-voltage, throttled" in result["headline"]
 
@@ -355,38 +385,52 @@ def test_a_process_that_is_held_back_is_in_the_headline(tile_bundle: Path, photo
 # The scenarios, on a matcher of this process.
 
 
-def test_a_camera_too_fast_drops_frames(tile_bundle: Path, photos: Path) -> None:
-    paths = sorted(photos.glob("*.png"))
-    with Matcher.open(tile_bundle, look_again=False) as matcher:
-        slow = steady_rate(_Slowed(matcher, 0.03), paths, 0.5, 1, make_yardstick(), fps=100)  # type: ignore[arg-type]
-        easy = steady_rate(matcher, paths, 0.5, 1, make_yardstick(), fps=4)
-    assert slow["late"] == len(slow["samples_ms"]) > 5 and slow["dropped"] >= 20
-    assert min(slow["samples_ms"]) >= 30
-    assert easy["dropped"] == 0 and easy["frames"] == len(easy["samples_ms"]) >= 2
+class Clock:
+    """The scenarios' clock, which only moves when something is said to take time: no other process can disturb it."""
 
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        for name in ("_clock", "_cpu"):
+            monkeypatch.setattr(scenarios, name, lambda: self.now)
+        monkeypatch.setattr(scenarios, "time", SimpleNamespace(sleep=self.pass_by))
 
-class _Slowed:
-    """A real matcher behind a pause."""
+    def pass_by(self, seconds: float) -> None:
+        self.now += seconds
 
-    def __init__(self, matcher: Matcher, pause_s: float) -> None:
-        self._matcher, self._pause_s = matcher, pause_s
-
-    def match(self, photo: Any) -> Any:
-        time.sleep(self._pause_s)
-        return self._matcher.match(photo)
-
-
-def test_blocks_leave_the_yardstick_out(tile_bundle: Path, photos: Path) -> None:
-    paths = sorted(photos.glob("*.png"))
-
-    def sluggish() -> tuple[float, float]:
-        time.sleep(0.02)
+    def yardstick(self) -> tuple[float, float]:
+        self.pass_by(0.02)
         return 20.0, 20.0
 
+    def matcher(self, matcher: Matcher, seconds: float) -> Any:
+        """A real matcher whose answers take so long."""
+
+        def match(photo: Any) -> Any:
+            self.pass_by(seconds)
+            return matcher.match(photo)
+
+        return SimpleNamespace(match=match)
+
+
+def test_a_camera_too_fast_drops_frames(tile_bundle: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths, clock = sorted(photos.glob("*.png")), Clock(monkeypatch)
     with Matcher.open(tile_bundle, look_again=False) as matcher:
-        record = single_stream(matcher, paths, 0.3, 1, sluggish)
+        slow = steady_rate(clock.matcher(matcher, 0.035), paths, 0.5, 1, clock.yardstick, fps=100)
+        easy = steady_rate(clock.matcher(matcher, 0.035), paths, 0.5, 1, clock.yardstick, fps=4)
+    # Four frames come while one is looked at; of those that waited the newest is taken.
+    assert slow["late"] == len(slow["samples_ms"]) and 11 <= len(slow["samples_ms"]) <= 15
+    assert slow["dropped"] + len(slow["samples_ms"]) == slow["frames"] >= 50
+    assert min(slow["samples_ms"]) >= 35 and max(slow["samples_ms"]) < 45 + 1e-6
+    assert (easy["dropped"], easy["late"]) == (0, 0) and easy["frames"] == len(easy["samples_ms"]) == 2
+    assert easy["samples_ms"] == pytest.approx([35, 35])
+
+
+def test_blocks_leave_the_yardstick_out(tile_bundle: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths, clock = sorted(photos.glob("*.png")), Clock(monkeypatch)
+    with Matcher.open(tile_bundle, look_again=False) as matcher:
+        record = single_stream(clock.matcher(matcher, 0.01), paths, 2.0, 1, clock.yardstick)
     inside = sum(record["samples_ms"]) / 1e3
-    assert sum(block["seconds"] for block in record["blocks"]) < 2 * inside + 0.02
+    assert clock.now > inside + 0.02 and len(record["blocks"]) > 1
+    assert sum(block["seconds"] for block in record["blocks"]) == pytest.approx(inside)
     assert all(block["yardstick_ms"] == 20.0 for block in record["blocks"])
 
 
@@ -418,8 +462,14 @@ def test_memory_and_idleness_of_this_process() -> None:
 
 def test_an_interrupt_takes_the_round_with_it(tile_bundle: Path, photos: Path, tmp_path: Path) -> None:
     note = tmp_path / "pid"
-    code = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
-    interrupt = threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT))
+    code = f"import os, time; open({str(note)!r}, 'w').write(f'{{os.getpid()}}\\n'); time.sleep(600)"
+
+    def interrupt_when_it_runs() -> None:
+        while not (note.exists() and note.read_text().endswith("\n")):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    interrupt = threading.Thread(target=interrupt_when_it_runs, daemon=True)
     interrupt.start()
     with pytest.raises(KeyboardInterrupt):
         run_bench(tile_bundle, photos=photos, plan=TINY, worker=(sys.executable, "-c", code))

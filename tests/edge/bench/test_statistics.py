@@ -10,8 +10,10 @@ from scipy.stats import mannwhitneyu
 
 from shelfmatch.edge.bench import statistics
 from shelfmatch.edge.bench.statistics import difference, mean_of_rounds, quantiles, smallest_effect
+from tests.support import tiers
 
 ROUNDS, BLOCKS, SAMPLES = 10, 8, 25
+RUNS = tiers.count(60, soak=200)
 
 
 def alike(random: np.random.Generator, spread: float = 0.05) -> list[list[np.ndarray]]:
@@ -37,15 +39,15 @@ def test_intervals_cover_the_truth_where_samples_are_alike() -> None:
     """Counting every sample as evidence would cover it half of the time: the last lines show that."""
     random = np.random.default_rng(1)
     covered = naively = 0
-    for number in range(200):
+    for number in range(RUNS):
         rounds = alike(random)
         (estimate,) = quantiles(rounds, (0.5,), resamples=200, seed=number)
         covered += estimate.low <= 1.0 <= estimate.high
         values = np.concatenate([block for one in rounds for block in one])
         half = 1.96 * 1.2533 * values.std() / math.sqrt(len(values))  # of a median of independent samples
         naively += abs(np.median(values) - 1.0) <= half
-    assert covered >= 0.85 * 200  # ten rounds: a bootstrap over so few is a little too narrow
-    assert naively < 0.7 * 200
+    assert covered >= 0.85 * RUNS  # ten rounds: a bootstrap over so few is a little too narrow
+    assert naively < 0.7 * RUNS
 
 
 def test_an_empty_run_has_no_quantiles() -> None:

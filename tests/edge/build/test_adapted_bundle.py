@@ -27,7 +27,7 @@ from shelfmatch.edge.evaluation.evaluate import evaluate
 from shelfmatch.edge.evaluation.results import Query
 from shelfmatch.edge.scoring.adapter import Floats
 from tests.conftest import tile_photo, write_tiles
-from tests.test_real_data import V1, read_split
+from tests.support.grocery import V1, read_split
 
 
 def test_it_answers_in_fewer_dimensions(adapted_bundle: Path) -> None:

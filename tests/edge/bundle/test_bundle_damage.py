@@ -112,7 +112,7 @@ def test_every_byte_of_the_manifest_counts(bundle: Path) -> None:
         Manifest.from_bytes(good + b"\n", str(path))
 
 
-@both_kinds
+@pytest.mark.parametrize("bundle", ["exact", pytest.param("hnsw", marks=pytest.mark.slow)], indirect=True)
 def test_the_command_line_refuses_in_one_line(bundle: Path, tmp_path: Path) -> None:
     tile_photo(1, 9).save(tmp_path / "query.png")
     opened = Bundle.open(bundle)
@@ -284,7 +284,7 @@ def test_an_encoder_that_did_not_make_the_vectors_is_refused(bundle: Path, capsy
 
 
 @both_kinds
-def test_unknown_files_do_not_matter(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ungolden_files_do_not_matter(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (bundle / "notes.txt").write_text("…")
     (bundle / "vectors-000000000000.vec").write_bytes(b"of a commit that was killed")
     (bundle / "folder").mkdir()

@@ -21,9 +21,12 @@ from shelfmatch.edge.bundle.bundle import WORK_FOLDER
 from shelfmatch.edge.catalog.catalog import Catalog
 from shelfmatch.edge.catalog.ids import product_of
 from tests.conftest import tile_photo, write_tiles
+from tests.support import tiers
 from tests.support.tiny_models import identity_tflite
 
-KILLS = int(os.environ.get("SHELFMATCH_TEST_KILLS", "300"))
+KILLS = tiers.count(50, soak=300)
+"""At random moments, of all operations together."""
+
 OPERATIONS = ("build", "rebuild", "add", "remove", "replace")
 
 Contents = dict[str, list[str]]
@@ -219,34 +222,36 @@ def test_killed_at_random_moments(operation: str, scene: Callable[[str, str], Sc
     one = scene(operation, "exact")
     whole, last_part = one.seconds()
     hits: Counter[str] = Counter()
-    late = 0
-    while hits.total() < KILLS // len(OPERATIONS):
-        # Every other one while files are staged, renamed and swept, which is a tenth of the whole.
+    late, kills = 0, KILLS // len(OPERATIONS)
+    while hits.total() < kills:
+        # Every other one while files are staged, renamed and swept, which is a tenth of the whole. Each has a part of the time
+        # of its own, so that few kills, too, are spread over all of it.
         in_last_part = hits.total() % 2 == 1
-        delay = random.uniform(0, last_part if in_last_part else whole)
+        delay = (hits.total() + random.random()) / kills * (last_part if in_last_part else whole)
         left = one.kill({"after_s": delay, "finishing": in_last_part})
         if left:
             hits[left] += 1
         else:
             late += 1
             whole, last_part = 0.95 * whole, 0.95 * last_part  # the machine was busier when they were measured
-        assert late <= KILLS, "kills come too late to hit anything"
+        assert late <= 10 * kills, "kills come too late to hit anything"
     with capsys.disabled():
         distribution = ", ".join(f"{count} {left}" for left, count in hits.most_common())
         print(
             f"\n  {operation} ({whole * 1e3:.0f} ms) killed {hits.total()} times: {distribution}; {late} came too late"
         )
-    assert len(hits) >= 4
+    # Which moments a few kills hit is chance; the test below hits every one, by the count of changes on the disk.
+    assert len(hits) >= (4 if tiers.SOAK else 2)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("operation", "kind"),
     [
         *((operation, "exact") for operation in OPERATIONS),
-        ("build", "hnsw"),
-        ("replace", "hnsw"),
-        *((operation, "two") for operation in OPERATIONS),
+        *(
+            pytest.param(operation, kind, marks=pytest.mark.slow)
+            for operation, kind in [("build", "hnsw"), ("replace", "hnsw"), *((one, "two") for one in OPERATIONS)]
+        ),
     ],
 )
 def test_killed_after_each_change_on_the_disk(operation: str, kind: str, scene: Callable[[str, str], Scene]) -> None:

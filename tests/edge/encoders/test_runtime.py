@@ -156,10 +156,10 @@ def test_probe_of_one_that_dies(package: Callable[[str], Runtime], code: str, nu
 
 
 def test_probe_of_one_that_hangs(package: Callable[[str], Runtime]) -> None:
-    runtime = package("import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import time; time.sleep(20)'])")
+    runtime = package("import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import time; time.sleep(300)'])")
     start = time.monotonic()
     result = probe(runtime, timeout_s=1.0)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 100
     assert (result.ok, result.problem) == (False, "did not import within 1 s; install another version")
 
 

@@ -64,7 +64,7 @@ def test_a_packshot_is_cut_out(background: tuple[int, int, int], hole: bool) -> 
 
 
 def test_photos_are_no_packshots(grocery: Path) -> None:
-    from tests.test_real_data import read_split
+    from tests.support.grocery import read_split
 
     photos = [
         np.asarray(Image.open(path).convert("RGB").resize((224, 224))) for path, _ in read_split(grocery, "val.txt")

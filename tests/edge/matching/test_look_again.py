@@ -19,7 +19,9 @@ from shelfmatch.edge.synthetic.products import make_product, render_view
 from shelfmatch.export import cut
 from tests.conftest import tile_photo
 from tests.support.cards import plain_card
-from tests.test_real_data import read_split
+from tests.support.grocery import read_split
+
+pytestmark = pytest.mark.xdist_group("grocery")
 
 SHOP = {"0", "3", "10", "19", "28", "43", "49", "56", "62", "71"}
 """Labels of ten products, apples to yoghurts."""
@@ -157,7 +159,7 @@ def test_the_problem_is_in_the_result(tile_bundle: Path) -> None:
     assert answer.to_dict()["look_again"]["problem"] == "too blurred"
 
 
-@pytest.mark.parametrize("how", ["dark", "noisy"])
+@pytest.mark.parametrize("how", ["dark", pytest.param("noisy", marks=pytest.mark.slow)])
 def test_ruined_photos_are_won_back(grocery_shop: Path, grocery: Path, how: str) -> None:
     """A few products of the Grocery Store Dataset: more of the ruined photos are right after a second look."""
     queries = [(path, label) for path, label in read_split(grocery, "val.txt") if label in SHOP]

@@ -41,7 +41,9 @@ from shelfmatch.edge.scoring.fusion import fused_rank
 from shelfmatch.edge.scoring.gallery import Gallery
 from tests.conftest import tile_photo, write_tiles
 from tests.support import tiny_models
-from tests.test_real_data import V1, read_split
+from tests.support.grocery import V1, read_split
+
+pytestmark = pytest.mark.xdist_group("two-encoders")
 
 
 @pytest.fixture(scope="module")
