@@ -1,13 +1,15 @@
 """What mkdocs asks while it builds the site: the parts of the reference that are made from the code.
 
 In a page, `<!-- options: build -->` becomes the usage and the options of that command, as its parser has them, and
-`<!-- every other public name -->` a `:::` block for each name of `shelfmatch.edge.__all__` that the page doesn't have yet.
+`<!-- every other public name -->` a `:::` block for each name of `shelfmatch.edge.__all__` that the page doesn't have yet. `<!-- way: match -->` becomes a sentence on the
+rooms that ways.py found.
 """
 
 from __future__ import annotations
 
 import argparse
 import atexit
+import json
 import re
 import shutil
 import tempfile
@@ -18,6 +20,8 @@ import shelfmatch.edge
 from shelfmatch.edge.cli.app import _parser
 
 OPTIONS: Final = re.compile(r"<!-- options: (\S+) -->")
+WAY: Final = re.compile(r"<!-- way: (\w+) -->")
+WAYS: Final = Path(__file__).with_name("ways.json")
 THE_REST: Final = "<!-- every other public name -->"
 
 
@@ -91,9 +95,26 @@ def with_the_rest(markdown: str) -> str:
     return markdown.replace(THE_REST, "\n\n".join(f"::: shelfmatch.edge.{name}" for name in missing))
 
 
+def with_ways(markdown: str) -> str:
+    """A page with a sentence about each way through the rooms in its place."""
+    if not WAY.search(markdown):
+        return markdown
+    ways = json.loads(WAYS.read_text(encoding="utf-8"))
+    return WAY.sub(lambda found: told(ways[found.group(1)]), markdown)
+
+
+def told(calls: list[list[str]]) -> str:
+    """How many rooms a way enters; `calls` as ways.py writes them."""
+    first = calls[0][0]
+    own = sorted({entered for left, _, entered, _ in calls if left == first})
+    every = {entered for _, _, entered, _ in calls} - {first}
+    names = ", ".join(f"`{room}`" for room in own)
+    return f"`{first}` itself enters {len(own)} rooms: {names}. With those that they enter in turn it is {len(every)}."
+
+
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """mkdocs calls this for every page."""
-    return with_the_rest(with_options(markdown))
+    return with_the_rest(with_options(with_ways(markdown)))
 
 
 def on_config(config: Any) -> Any:
