@@ -219,7 +219,14 @@ def cascade_table(found: Document) -> str:
         names = ", then ".join(NAMES.get(name, f"`{name}`") for name in pair.split(", "))
         recalls = (f"{100 * whole[key]:.1f} %" for key in ("first recall", "both recall", "cascade recall"))
         rows.append((names, *recalls, f"{100 * whole['asked']:.0f} %", f"{whole['cost']:.2f} ×"))
-    header = ("", "first alone", "both for all photos", "cascade", "second asked for", "instructions, of the cheaper one alone")
+    header = (
+        "",
+        "first alone",
+        "both for all photos",
+        "cascade",
+        "second asked for",
+        "instructions, of the cheaper one alone",
+    )
     return reporting.markdown_table(header, rows)
 
 

@@ -58,7 +58,15 @@ class Drawing:
         return box
 
     def text(
-        self, x: float, y: float, words: str, *, size: int = 14, bold: bool = False, colour: str = INK, anchor: str = "middle"
+        self,
+        x: float,
+        y: float,
+        words: str,
+        *,
+        size: int = 14,
+        bold: bool = False,
+        colour: str = INK,
+        anchor: str = "middle",
     ) -> None:
         """One line, its baseline at y."""
         weight = " font-weight='600'" if bold else ""
@@ -67,7 +75,12 @@ class Drawing:
         )
 
     def arrow(
-        self, points: list[tuple[float, float]], label: str = "", *, at: tuple[float, float] | None = None, colour: str = INK
+        self,
+        points: list[tuple[float, float]],
+        label: str = "",
+        *,
+        at: tuple[float, float] | None = None,
+        colour: str = INK,
     ) -> None:
         """Through these points; the label stands at `at`, or over the middle of the first part."""
         path = " ".join(f"{'M' if place == 0 else 'L'}{x:g},{y:g}" for place, (x, y) in enumerate(points))
@@ -84,7 +97,9 @@ class Drawing:
             f"height='{self.high}' {FONT} role='img'>\n<title>{escape(self.title)}</title>\n"
             "<defs><marker id='tip' viewBox='0 0 10 10' refX='9' refY='5' markerWidth='7' markerHeight='7' orient='auto'>"
             f"<path d='M0,0 L10,5 L0,10 z' fill='{INK}'/></marker></defs>\n"
-            f"<rect width='{self.wide}' height='{self.high}' rx='10' fill='white'/>\n" + "\n".join(self.parts) + "\n</svg>\n"
+            f"<rect width='{self.wide}' height='{self.high}' rx='10' fill='white'/>\n"
+            + "\n".join(self.parts)
+            + "\n</svg>\n"
         )
 
 

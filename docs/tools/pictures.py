@@ -1,7 +1,7 @@
 """Draw the pictures of the documents: diagrams, and plots of what a rendered shop gives.
 
-    python docs/tools/pictures.py            # all, into docs/pictures; the plots need matplotlib and a minute
-    python docs/tools/pictures.py --diagrams # the diagrams only
+python docs/tools/pictures.py            # all, into docs/pictures; the plots need matplotlib and a minute
+python docs/tools/pictures.py --diagrams # the diagrams only
 """
 
 from __future__ import annotations
@@ -90,14 +90,21 @@ def exact_search() -> Drawing:
     drawing = Drawing(980, 220, "How the exact search works")
     query = drawing.box(Box(20, 30, 130, 70, "query", ("8 bits",), "grey"))
     scan = drawing.box(Box(200, 30, 190, 70, "scan all vectors", ("8 bits a component,", "integer dot products")))
-    bound = drawing.box(Box(450, 30, 220, 70, "keep what can still win", ("score + largest error", "≥ the k-th best − error"), "amber"))
+    bound = drawing.box(
+        Box(450, 30, 220, 70, "keep what can still win", ("score + largest error", "≥ the k-th best − error"), "amber")
+    )
     rank = drawing.box(Box(730, 30, 220, 70, "rank those exactly", ("4 more bits,", "12 bits a component"), "green"))
     for start, end in ((query, scan), (scan, bound), (bound, rank)):
         drawing.arrow(right_to(start, end))
     drawing.text(295, 135, "10,000 vectors", size=12, colour="#6b7280")
     drawing.text(560, 135, "few of them", size=12, colour="#6b7280")
     drawing.text(840, 135, "the k best, always", size=12, colour="#6b7280")
-    drawing.text(490, 180, "The error of rounding to 8 bits is bounded for every vector, so nothing that could win is thrown away.", size=13)
+    drawing.text(
+        490,
+        180,
+        "The error of rounding to 8 bits is bounded for every vector, so nothing that could win is thrown away.",
+        size=13,
+    )
     return drawing
 
 
@@ -110,12 +117,20 @@ def bundle_change() -> Drawing:
         ("rename", ("manifest.json,", "in one step")),
         ("sweep", ("files that no", "manifest names")),
     )
-    boxes = [drawing.box(Box(20 + 220 * n, 40, 180, 80, title, lines, "amber" if n == 2 else "blue")) for n, (title, lines) in enumerate(steps)]
+    boxes = [
+        drawing.box(Box(20 + 220 * n, 40, 180, 80, title, lines, "amber" if n == 2 else "blue"))
+        for n, (title, lines) in enumerate(steps)
+    ]
     for start, end in zip(boxes, boxes[1:], strict=False):
         drawing.arrow(right_to(start, end))
     drawing.text(220, 165, "killed here: the old generation, whole", size=13, colour="#c93434")
     drawing.text(680, 165, "killed here: the new generation, whole", size=13, colour="#1a8f52")
-    drawing.text(450, 205, "Readers keep the snapshot that they opened until they take the next one between two answers.", size=13)
+    drawing.text(
+        450,
+        205,
+        "Readers keep the snapshot that they opened until they take the next one between two answers.",
+        size=13,
+    )
     return drawing
 
 
@@ -137,7 +152,9 @@ def way(name: str, calls: list[list[str]]) -> Drawing:
     enter(calls[0][0], ENTRIES[name], "", 0, 0)
     step, wide, column = 56, 168, 222
     depth = max(line[0] for line in lines)
-    drawing = Drawing(40 + column * depth + wide + 30, 30 + step * len(lines), f"{ENTRIES[name]} and the rooms that it enters")
+    drawing = Drawing(
+        40 + column * depth + wide + 30, 30 + step * len(lines), f"{ENTRIES[name]} and the rooms that it enters"
+    )
     first: set[str] = set()
     for place, (deep, room, function, caller, parent) in enumerate(lines):
         x, y = 20 + column * deep, 18 + step * place
@@ -181,7 +198,10 @@ def adapter_picture(matcher: Any, photos: Path) -> None:
     pairs = np.triu(np.ones_like(same), 1).astype(bool)
     figure = Figure(figsize=(7.6, 2.9), layout="constrained")
     for axes, vectors, title in zip(
-        figure.subplots(1, 2, sharey=True), (plain, adapted), ("as the encoder gives them", "after the adapter"), strict=True
+        figure.subplots(1, 2, sharey=True),
+        (plain, adapted),
+        ("as the encoder gives them", "after the adapter"),
+        strict=True,
     ):
         cosines = vectors @ vectors.T
         bins = np.linspace(-0.6, 1, 65)
