@@ -4,9 +4,9 @@
     python benchmarks/run_all.py encoders latency    # some
     python benchmarks/run_all.py --tables            # only write the tables again from benchmarks/results
 
-Each benchmark is a program of its own (its first lines say what it measures) and is run as its page in docs/benchmarks says. What it found is kept,
-without the single samples, in benchmarks/results/NAME.json, with the machine it ran on. One that fails stops nothing; it is
-named at the end. In a page, a table stands between `<!-- figures: NAME -->` and `<!-- end of figures -->`. The plot needs
+Each benchmark is a program of its own (its first lines say what it measures) and is run as its page in docs/benchmarks says.
+What it found is kept, without the single samples, in benchmarks/results/NAME.json, with the machine it ran on.
+The others go on past one that fails; it is named at the end. In a page, a table stands between `<!-- figures: NAME -->` and `<!-- end of figures -->`. The plot needs
 the `dev` extra (matplotlib).
 """
 
@@ -159,7 +159,8 @@ def adaptation_table(found: Document) -> str:
              f"{unknown['calibration_error']:.2f}")
         )  # fmt: skip
     header = ("plain → tuned, recall@1 %", "2,640 train photos", "81 catalogue pictures", "small shops", "AUROC",
-              "correct accepts at 5 % false accepts, %", "false-accept rate at target 1 / 5 / 10 %, %", "calibration error")  # fmt: skip
+              "correct accepts at 5 % false accepts, %", "false-accept rate at target 1 / 5 / 10 %, %",
+              "calibration error")  # fmt: skip
     return reporting.markdown_table(header, rows)
 
 

@@ -1,8 +1,8 @@
 """What mkdocs asks while it builds the site: the parts of the reference that are made from the code.
 
 In a page, `<!-- options: build -->` becomes the usage and the options of that command, as its parser has them, and
-`<!-- every other public name -->` a `:::` block for each name of `shelfmatch.edge.__all__` that the page doesn't have yet. `<!-- way: match -->` becomes a sentence on the
-rooms that ways.py found.
+`<!-- every other public name -->` a `:::` block for each name of `shelfmatch.edge.__all__` that the page doesn't have yet.
+`<!-- way: match -->` becomes a sentence on the rooms that ways.py found.
 """
 
 from __future__ import annotations
@@ -39,10 +39,8 @@ def summaries() -> dict[str, str]:
 
 def options_of(parser: argparse.ArgumentParser) -> str:
     """Usage and a table of what the command takes, as Markdown."""
-    rows = ["| | |", "| --- | --- |"]
-    for action in parser._actions:
-        if not isinstance(action, argparse._HelpAction):
-            rows.append(f"| {_names_of(action)} | {_cell(_help_of(action))} |")
+    shown = (action for action in parser._actions if not isinstance(action, argparse._HelpAction))
+    rows = ["| | |", "| --- | --- |", *(f"| {_names_of(action)} | {_cell(_help_of(action))} |" for action in shown)]
     usage = parser.format_usage().removeprefix("usage: ")
     below = f"\n\n{_cell(parser.epilog)}" if parser.epilog else ""
     return f"```text\n{usage}```\n\n" + "\n".join(rows) + below + "\n"

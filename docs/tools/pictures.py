@@ -7,6 +7,7 @@ python docs/tools/pictures.py --diagrams # the diagrams only
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import tempfile
 from pathlib import Path
@@ -58,10 +59,10 @@ def pipeline() -> Drawing:
         drawing.box(Box(20 + 190 * place, 30, 160, 84, title, lines, colour))
         for place, (title, lines, colour) in enumerate(steps)
     ]
-    for start, end in zip(boxes, boxes[1:], strict=False):
+    for start, end in itertools.pairwise(boxes):
         drawing.arrow(right_to(start, end))
     answer = drawing.box(Box(780, 170, 160, 56, "SKU", ("accepted",), "green"))
-    again = drawing.box(Box(400, 170, 160, 56, "look-again pass", ("corrected photo",), "grey"))
+    drawing.box(Box(400, 170, 160, 56, "look-again pass", ("corrected photo",), "grey"))
     drawing.arrow(down_to(boxes[4], answer), "≥ threshold", at=(905, 146))
     drawing.arrow([(800, 114), (800, 140), (480, 140), (480, 168)], "below: unknown, so far", at=(660, 134))
     drawing.arrow([(400, 198), (290, 198), (290, 116)], "once", at=(345, 190))
@@ -121,7 +122,7 @@ def bundle_change() -> Drawing:
         drawing.box(Box(20 + 220 * n, 40, 180, 80, title, lines, "amber" if n == 2 else "blue"))
         for n, (title, lines) in enumerate(steps)
     ]
-    for start, end in zip(boxes, boxes[1:], strict=False):
+    for start, end in itertools.pairwise(boxes):
         drawing.arrow(right_to(start, end))
     drawing.text(220, 165, "killed here: the old generation, whole", size=13, colour="#c93434")
     drawing.text(680, 165, "killed here: the new generation, whole", size=13, colour="#1a8f52")
@@ -274,7 +275,7 @@ def look_again_picture(photo: Path) -> None:
             axes[row, column].imshow(shown)
             axes[row, column].set_title(title, fontsize=10)
             axes[row, column].axis("off")
-    _save(figure, "look-again.png")
+    _save(figure, "look-again.jpg")
 
 
 def plots(folder: Path) -> None:
@@ -290,7 +291,7 @@ def plots(folder: Path) -> None:
         adapter_picture(matcher, photos)
         confidence_picture(matcher, folder / "demo/queries.csv")
         look_again_picture(queries / "known-001.jpg")
-        matcher.explain(queries / "known-001.jpg", photos=folder / "demo/catalogue.csv").save(TARGET / "explain.png")
+        matcher.explain(queries / "known-001.jpg", photos=folder / "demo/catalogue.csv").save(TARGET / "explain.jpg")
 
 
 def main() -> int:

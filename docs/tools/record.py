@@ -4,8 +4,8 @@
     python docs/tools/record.py docs/tutorial.md         # one
 
 In a block ```console, a line that begins with "$ " is a command, and what follows it is what it printed. The commands of a page
-run one after the other in a folder that is empty at its start. `<!-- run: COMMAND -->` runs one that isn't shown. JSON is laid out, and
-of its long lists the first members are shown. Raises SystemExit where a command ends with another code than 0; a line
+run one after the other in a folder that is empty at its start. `<!-- run: COMMAND -->` runs one that isn't shown. JSON is laid
+out, and of its long lists the first members are shown. Raises SystemExit where a command ends with another code than 0; a line
 `$ COMMAND  # exits with 1` expects that code.
 """
 
