@@ -50,7 +50,7 @@ def shortened(value: Any) -> Any:
 
 def laid_out(line: str) -> str:
     """One line of output: JSON on several lines, anything else as it is."""
-    if not line.startswith("{"):
+    if not line.startswith(("{", "[{")):
         return line
     try:
         text = json.dumps(shortened(json.loads(line)), indent=2, ensure_ascii=False)

@@ -166,7 +166,7 @@ def undocumented(section: str) -> list[str]:
     told, missing = re.sub(r"^```.*?^```$", "", section, flags=re.DOTALL | re.MULTILINE), set()
     explained = set(re.findall(r"`([\w.@/-]+)`", told))
     for block in blocks(section, "console"):
-        for document in re.findall(r"^\{.*?^\}$|^\{.*\}$", block, re.DOTALL | re.MULTILINE):
+        for document in re.findall(r"^\{.*?^\}$|^\[.*?^\]$", block, re.DOTALL | re.MULTILINE):
             missing |= set(_keys(json.loads(document))) - explained
     return sorted(missing)
 
@@ -224,7 +224,7 @@ def test_recording_keeps_a_page_and_fills_in_what_commands_print(tmp_path: Path)
     page = 'before\n\n```console\n$ echo one\nold\n\n$ printf \'{"a": [{"b": 1}, {"b": 2}, {"b": 3}]}\'\n```\n\nafter\n'
     made = record.recorded(page, tmp_path)
     assert made.startswith("before\n\n```console\n$ echo one\none\n\n$ printf") and made.endswith("```\n\nafter\n")
-    assert "\nold\n" not in made and '{ "b": 2 }' in made and "\n    \"…\"\n" in made
+    assert "\nold\n" not in made and '{ "b": 2 }' in made and '\n    "…"\n' in made
     assert record.recorded(made, tmp_path) == made
     with pytest.raises(SystemExit, match="exit code 3; expected 0"):
         record.run("exit 3", tmp_path)
