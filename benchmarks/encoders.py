@@ -1,4 +1,4 @@
-"""What each encoder finds and costs: the table of the README, and models/measured.json, which `shelfmatch encoders` shows.
+"""What each encoder finds and costs: the table of the documents, and models/measured.json, which `shelfmatch encoders` shows.
 
     python benchmarks/encoders.py --markdown benchmarks/results/encoders.md --measured models/measured.json
     python benchmarks/encoders.py --encoders shelfmatch-cnn shelfmatch-cnn.onnx --no-arm

@@ -1,12 +1,12 @@
-"""Run the benchmarks one after the other and write the tables of the README and of the encoders' pages, and the plot.
+"""Run the benchmarks one after the other and write the tables of the documents, and the plot.
 
     python benchmarks/run_all.py                     # all of them, some hours on a quiet machine; peers set themselves up
     python benchmarks/run_all.py encoders latency    # some
     python benchmarks/run_all.py --tables            # only write the tables again from benchmarks/results
 
-Each benchmark is a program of its own (its first lines say what it measures) and is run as the README says. What it found is kept,
-without the single samples, in benchmarks/results/NAME.json, with the machine it ran on. One that fails stops nothing; it is
-named at the end. In a page, a table stands between `<!-- figures: NAME -->` and `<!-- end of figures -->`. The plot needs
+Each benchmark is a program of its own (its first lines say what it measures) and is run as its page in docs/benchmarks says.
+What it found is kept, without the single samples, in benchmarks/results/NAME.json, with the machine it ran on.
+The others go on past one that fails; it is named at the end. In a page, a table stands between `<!-- figures: NAME -->` and `<!-- end of figures -->`. The plot needs
 the `dev` extra (matplotlib).
 """
 
@@ -30,8 +30,10 @@ from shelfmatch.edge.files import write_atomic
 HERE: Final = Path(__file__).resolve().parent
 RESULTS: Final = HERE / "results"
 README: Final = HERE.parent / "README.md"
+DOCS: Final = HERE.parent / "docs"
+PAGES: Final = DOCS / "benchmarks"
 CARDS: Final = tuple(HERE.parent / "models" / f"{name}.md" for name in ("shelfmatch-cnn", "shelfmatch-vit"))
-PLOT: Final = RESULTS / "encoders.svg"
+PLOT: Final = DOCS / "pictures" / "encoders.svg"
 SAMPLES: Final = 20
 """A list of more numbers than this is single measurements, and isn't kept."""
 
@@ -139,7 +141,7 @@ def search_table(found: Document) -> str:
 
 
 def adaptation_table(found: Document) -> str:
-    """What tuning brings each encoder, and how it tells strangers apart."""
+    """What tuning brings each encoder, and how well it tells known from unknown queries."""
     from adaptation import ENCODERS
 
     results = found["results"]
@@ -149,15 +151,16 @@ def adaptation_table(found: Document) -> str:
             " → ".join(f"{results[f'{name} {shop} {adapt}']['recall_at_1']:.1f}" for adapt in ("off", "auto"))
             for shop in ("2,640 train photos", "81 catalogue pictures")
         )
-        small, strangers = results[f"{name} small shops, 3 and more"], results[f"{name} strangers"]
-        passed = " / ".join(f"{100 * strangers['false_accepts'][target]:.1f}" for target in ("0.01", "0.05", "0.1"))
+        small, unknown = results[f"{name} small shops, 3 and more"], results[f"{name} strangers"]
+        accepted = " / ".join(f"{100 * unknown['false_accepts'][target]:.1f}" for target in ("0.01", "0.05", "0.1"))
         rows.append(
             (NAMES.get(name, f"`{name}`"), photos, pictures, f"{small['without']:.1f} → {small['auto']:.1f}",
-             f"{strangers['near_auroc']:.2f}", f"{100 * strangers['near_right_accepts']:.0f}", passed,
-             f"{strangers['calibration_error']:.2f}")
+             f"{unknown['near_auroc']:.2f}", f"{100 * unknown['near_right_accepts']:.0f}", accepted,
+             f"{unknown['calibration_error']:.2f}")
         )  # fmt: skip
     header = ("plain → tuned, recall@1 %", "2,640 train photos", "81 catalogue pictures", "small shops", "AUROC",
-              "right at 5 %, %", "passed for 1 / 5 / 10 %, %", "calibration error")  # fmt: skip
+              "correct accepts at 5 % false accepts, %", "false-accept rate at target 1 / 5 / 10 %, %",
+              "calibration error")  # fmt: skip
     return reporting.markdown_table(header, rows)
 
 
@@ -184,14 +187,102 @@ def export_table(found: Document) -> str:
     )
 
 
+def look_again_table(found: Document) -> str:
+    """Photos that were ruined: recall@1 and false accepts without and with look-again passes."""
+    rows = []
+    for name in ("v1", "v2"):
+        sets, accepts = found["results"][name]["sets"], found["results"][name]["false_accepts"]
+        for how, both in sets.items():
+            recalls = " → ".join(f"{100 * both[when]['recall_at_1']:.1f}" for when in ("once", "again"))
+            right = " → ".join(f"{100 * both[when]['correct_accepts']:.1f}" for when in ("once", "again"))
+            false = " → ".join(f"{100 * accepts[how][when]:.1f}" for when in ("once", "again"))
+            rows.append((f"{NAMES[name].removeprefix('Coral ')}, {how}", recalls, right, false))
+    return reporting.markdown_table(
+        ("without → with, %", "recall@1", "correct accepts", "false accepts of left-out products"), rows
+    )
+
+
+def frames_table(found: Document) -> str:
+    """Several photos of a product as frames, with the correlation that `track` uses."""
+    rows = [
+        (f"{NAMES[name].removeprefix('Coral ')}, {row['frames']} frame{'s' * (row['frames'] > 1)}",
+         *(row[key] for key in ("recall@1", "correct accepts", "false accepts")))
+        for name in ("v1", "v2") for row in found["results"][f"{name} frames"] if "ours" in row["correlation"]
+    ]  # fmt: skip
+    return reporting.markdown_table(("", "recall@1", "correct accepts", "false accepts"), rows)
+
+
+def cascade_table(found: Document) -> str:
+    """Two encoders in the shop of all train photos: what each finds, how often the second is asked, what it costs."""
+    rows = []
+    for pair, draws in found["results"].items():
+        whole = draws[0]
+        names = ", then ".join(NAMES.get(name, f"`{name}`") for name in pair.split(", "))
+        recalls = (f"{100 * whole[key]:.1f} %" for key in ("first recall", "both recall", "cascade recall"))
+        rows.append((names, *recalls, f"{100 * whole['asked']:.0f} %", f"{whole['cost']:.2f} ×"))
+    header = (
+        "",
+        "first alone",
+        "both for all photos",
+        "cascade",
+        "second asked for",
+        "instructions, of the cheaper one alone",
+    )
+    return reporting.markdown_table(header, rows)
+
+
+def cold_start_table(found: Document) -> str:
+    """From the start of a process to its first answer."""
+    rows = [
+        (f"`{name}`" if name == "import numpy" else name, f"{row['answer_ms']:.0f}", f"{median(row['peak_mb']):.0f}")
+        for name, row in found["results"].items()
+    ]  # fmt: skip
+    return reporting.markdown_table(("", "ms to the first answer", "MB at the peak"), rows)
+
+
+def encoders_in_full(_: Document) -> str:
+    """Every file of every encoder, as benchmarks/encoders.py wrote it."""
+    return _table_of(RESULTS / "encoders.md")
+
+
+def export_in_full(_: Document) -> str:
+    """Every network, as benchmarks/export_matrix.py wrote it."""
+    return _table_of(RESULTS / "export_matrix.md")
+
+
+def _table_of(page: Path) -> str:
+    return "\n".join(line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("|"))
+
+
+def readme_table(_: Document) -> str:
+    """Three figures that matter: how much is found, how fast, and in how much memory."""
+
+    def kept(name: str) -> Any:
+        return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["results"]
+
+    found = kept("encoders")["shelfmatch-cnn"]
+    unknown = kept("adaptation")["shelfmatch-cnn strangers"]
+    fast, start = kept("latency")["v2"]["640x480"]["Pillow"], kept("coldstart")["shelfmatch"]
+    ratio = f"{fast['ratio'][0]:.2f} ×"
+    rows = [
+        ("found", f"{100 * found['recall_at_1_adapted']:.0f} % recall@1",
+         "296 photos of 81 groceries, taken by phone in shops (65 of the products were in the encoder's training); "
+         f"of unknown queries {100 * unknown['false_accepts']['0.05']:.1f} % get a name where 5 % are allowed"),
+        ("fast", f"{fast['ours_ms']:.1f} ms from photo to product",
+         f"10,000 references, one thread of an AMD EPYC, MobileNetV2: {ratio} MediaPipe, which stops at the embedding"),
+        ("small", f"{median(start['peak_mb']):.0f} MB, {start['answer_ms']:.0f} ms",
+         "memory and time from the start of a process to its first answer, 10,000 references"),
+    ]  # fmt: skip
+    return reporting.markdown_table(("", "", "measured on"), rows)
+
+
 @dataclass(frozen=True)
 class Benchmark:
-    """A row of the table: a program of this folder, and what of the README it fills."""
+    """A row of the list: a program of this folder."""
 
     name: str
     minutes: int
     arguments: tuple[str, ...] = ()
-    table: Callable[[Document], str] | None = None
     script: str = ""
     uses_reporting: bool = True
     """Whether it takes --json and --work, as those with `reporting`'s arguments do."""
@@ -211,17 +302,14 @@ class Benchmark:
 
 BENCHMARKS: Final = (
     Benchmark(
-        "encoders", 10, ("--markdown", str(RESULTS / "encoders.md"), "--measured", str(HERE.parent / "models/measured.json")),
-        encoders_table,
+        "encoders", 10, ("--markdown", str(RESULTS / "encoders.md"), "--measured", str(HERE.parent / "models/measured.json"))
     ),
-    Benchmark(
-        "arm", 4, ("--write-budgets",), arm_table, script="arm/check.py", uses_reporting=False, result=HERE / "arm/budgets.json"
-    ),
-    Benchmark("latency", 15, table=latency_table),
-    Benchmark("search", 30, table=search_table),
+    Benchmark("arm", 4, ("--write-budgets",), script="arm/check.py", uses_reporting=False, result=HERE / "arm/budgets.json"),
+    Benchmark("latency", 15),
+    Benchmark("search", 30),
     Benchmark("recall", 3),
     Benchmark("runtimes", 3),
-    Benchmark("adaptation", 10, ("--draws", "10"), adaptation_table),
+    Benchmark("adaptation", 10, ("--draws", "10")),
     Benchmark("around", 10),
     Benchmark("lookagain", 40, ("--encoders", "v1", "v2", "--draws", "6")),
     Benchmark("cascade", 15, ("--draws", "6")),
@@ -231,8 +319,43 @@ BENCHMARKS: Final = (
     Benchmark("coldstart", 3),
     Benchmark("cataloguing", 4),
     Benchmark("bench_honesty", 25),
-    Benchmark("export_matrix", 60, ("--markdown", str(RESULTS / "export_matrix.md")), export_table),
+    Benchmark("export_matrix", 60, ("--markdown", str(RESULTS / "export_matrix.md"))),
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table between its marks in a page, made of what a benchmark found."""
+
+    name: str
+    page: Path
+    make: Callable[[Document], str]
+    benchmark: str = ""
+    """Where it isn't the table's own name."""
+
+    @property
+    def source(self) -> Path:
+        """The file of the result that it is made of."""
+        (found,) = (one for one in BENCHMARKS if one.name == (self.benchmark or self.name))
+        return found.kept
+
+
+TABLES: Final = (
+    Table("readme", README, readme_table, "encoders"),
+    Table("encoders", PAGES / "encoders.md", encoders_table),
+    Table("encoders in full", PAGES / "encoders.md", encoders_in_full, "encoders"),
+    Table("latency", PAGES / "speed.md", latency_table),
+    Table("coldstart", PAGES / "speed.md", cold_start_table),
+    Table("adaptation", PAGES / "adapter.md", adaptation_table),
+    Table("lookagain", PAGES / "adapter.md", look_again_table),
+    Table("frames", PAGES / "adapter.md", frames_table, "lookagain"),
+    Table("cascade", PAGES / "adapter.md", cascade_table),
+    Table("cascade_own", PAGES / "adapter.md", cascade_table),
+    Table("search", PAGES / "search.md", search_table),
+    Table("export_matrix", PAGES / "export.md", export_table),
+    Table("export_matrix in full", PAGES / "export.md", export_in_full, "export_matrix"),
+    Table("arm", PAGES / "arm.md", arm_table),
+)
 
 
 def compact(value: Any) -> Any:
@@ -266,21 +389,18 @@ def with_table(text: str, name: str, table: str) -> str:
     return f"{before}{begin}\n{table}\n\n{end}{rest.partition(end)[2]}"
 
 
-def with_all_tables(text: str) -> str:
-    """The page with every table whose result lies in its place."""
-    for benchmark in BENCHMARKS:
-        if benchmark.table is not None and benchmark.kept.exists():
-            text = with_table(text, benchmark.name, benchmark.table(json.loads(benchmark.kept.read_text())))
-    return text
-
-
 def with_figures() -> dict[Path, str]:
-    """Every page that shows figures, as the results in their places say: the README, and the encoders' own."""
-    pages = {README: with_all_tables(README.read_text(encoding="utf-8"))}
+    """Every page that shows figures, as the results in their places say: the README, the site's, and the encoders' own."""
+    pages: dict[Path, str] = {}
+    for table in TABLES:
+        if table.source.exists():
+            text = pages.get(table.page) or table.page.read_text(encoding="utf-8")
+            made = table.make(json.loads(table.source.read_text(encoding="utf-8")))
+            pages[table.page] = with_table(text, table.name, made)
     encoders = RESULTS / "encoders.json"
     for card in CARDS if encoders.exists() else ():
-        table = card_table(json.loads(encoders.read_text()), card.stem)
-        pages[card] = with_table(card.read_text(encoding="utf-8"), "card", table)
+        made = card_table(json.loads(encoders.read_text()), card.stem)
+        pages[card] = with_table(card.read_text(encoding="utf-8"), "card", made)
     return pages
 
 
