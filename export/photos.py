@@ -107,18 +107,17 @@ def check_labels(photos: Photos, source: str | os.PathLike[str]) -> None:
 
 
 def _read(rows: Sequence[tuple[Path, str]], preprocessing: Preprocessing, progress: Progress) -> Photos:
-    card = preprocessing.card()
     pixels, skus, unreadable = [], [], []
     digest = hashlib.sha256()
     for path, sku in progress(rows, len(rows)):
         try:
             data = read_photo(path)
-            pixels.append(fit(decode(data, card), card))
+            pixels.append(fit(decode(data, preprocessing), preprocessing))
         except ImageError as error:
             message = str(error)
             unreadable.append(message if path.name in message else f"{path.name}: {message}")
             continue
         digest.update(hashlib.sha256(data).digest())
         skus.append(sku)
-    empty = np.empty((0, card.height, card.width, 3), np.uint8)
+    empty = np.empty((0, preprocessing.height, preprocessing.width, 3), np.uint8)
     return Photos(np.stack(pixels) if pixels else empty, tuple(skus), digest.hexdigest(), tuple(unreadable))

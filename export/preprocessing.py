@@ -23,7 +23,8 @@ _TIMM_RESIZE: Mapping[str, Resize] = {"center": "crop", "squash": "squash", "bor
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """How pixels become the network's input. `mean` and `std` are in units of 0 to 255, RGB; None: the network does it."""
+    """How pixels become the network's input; also what the resize takes (`NetworkInput`). `mean` and `std` are in units of 0 to
+    255, RGB; None: the network does it."""
 
     width: int
     height: int
@@ -55,14 +56,6 @@ class Preprocessing:
             values -= np.array(self.mean, np.float32)
             values /= np.array(self.std, np.float32)
         return values
-
-    def card(self) -> EncoderCard:
-        """A card that carries the geometry alone, for `edge.image`: it belongs to no file."""
-        return EncoderCard(
-            name="photos", file="photos", sha256="0" * 64, size_bytes=1, format="onnx", width=self.width,
-            height=self.height, input_name="pixels", input_dtype="uint8", layout="NHWC", output_name="embedding",
-            output_dtype="float32", dimension=1, resize=self.resize, crop_fraction=self.crop_fraction,
-        )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""

@@ -113,7 +113,7 @@ class Catalog:
         return np.isin(product_of(reference_ids), self.where(conditions))
 
     def find(self, words: str, limit: int) -> list[tuple[int, float]]:
-        """(product id, score) of the `limit` products that fit the words best, best first: see `words`."""
+        """(product id, score) of the `limit` products that fit the words best, best first: see `text_search`."""
         from . import text_search  # only a search box needs it
 
         with self._lock:
