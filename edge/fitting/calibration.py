@@ -34,9 +34,9 @@ shelfmatch-cnn (39 % with 0.03), 42 (38) and 22 (21) with MobileNetV1 and V2 (gr
 HELD_OUT_STRETCH = 1.15
 """The share of held-out unknown queries above the threshold, over the share that the shop asked for. A shop's own pictures share
 its light and its shelves; unknown products photographed elsewhere score a little lower. By how much is less than what draws of
-left-out products differ by: in the mean of four encoders 11.6 % of the grocery validation photos pass for 10 with 1.0, 13.1 with this, 14.6
-with 1.3 in the ten draws of benchmarks/adaptation.py; 5.4, 6.9 and 8.1 in those of --seed 2 (shelfmatch-vit after its first
-training)."""
+left-out products differ by: in the mean of four encoders 11.6 % of the grocery validation photos pass for 10 with 1.0, 13.1 with
+this, 14.6 with 1.3 in the ten draws of benchmarks/adaptation.py; 5.4, 6.9 and 8.1 in those of --seed 2 (shelfmatch-vit after its
+first training)."""
 _WHOLE_STRETCH_FROM = 0.05
 """Below this rate the stretch fades: what is let pass there are the few products that resemble one of the catalogue anywhere."""
 _DEFAULT_SCORE = 0.8

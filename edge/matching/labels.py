@@ -129,7 +129,7 @@ def _nearest(
 
 
 def _fitted(index: VectorIndex, catalog: Catalog, attribute: str) -> _Fitted:
-    """Done the first time that a version of a bundle is asked for an attribute, and kept as long as its index."""
+    """Done the first time that a snapshot is asked for an attribute, and kept as long as its index."""
     with _LOCK:
         kept = _FITTED.setdefault(index, {})
         if attribute not in kept:

@@ -1,4 +1,4 @@
-"""Two encoders in one bundle: every photo goes through the first, and through the second where that isn't sure; scores are added.
+"""Two encoders in one bundle: every photo goes through the first, and the second where that is not sure; scores are added up.
 
 When to ask the second one, and how much each score weighs, is chosen on the shop's own held-out photos (`fitting.cascade_fit`).
 """
