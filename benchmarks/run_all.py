@@ -6,8 +6,8 @@
 
 Each benchmark is a program of its own (its first lines say what it measures) and is run as its page in docs/benchmarks says.
 What it found is kept, without the single samples, in benchmarks/results/NAME.json, with the machine it ran on.
-The others go on past one that fails; it is named at the end. In a page, a table stands between `<!-- figures: NAME -->` and
-`<!-- end of figures -->`. The plot needs the `dev` extra (matplotlib).
+The others go on past one that fails; it is named at the end. In a page, a table stands between
+`<!-- figures: NAME -->` and `<!-- end of figures -->`. The plot needs the `dev` extra (matplotlib).
 """
 
 from __future__ import annotations

@@ -237,7 +237,7 @@ def confidence_picture(matcher: Any, queries: Path) -> None:
     axes.hist(odds(unknown), bins, color=GREY, label=f"{len(unknown)} unknown queries")
     axes.hist(odds(known), bins, color=BLUE, alpha=0.7, label=f"{len(known)} known queries")
     axes.axvline(float(odds([threshold])[()][0]), color=AMBER, linewidth=2)
-    axes.text(float(odds([threshold])[0]) + 0.08, axes.get_ylim()[1] * 0.9, "threshold", color=AMBER)
+    axes.text(float(odds([threshold])[0]) - 0.08, axes.get_ylim()[1] * 0.5, "threshold", color=AMBER, ha="right")
     ticks = [0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999]
     axes.set_xticks(odds(ticks), [f"{100 * tick:g} %" for tick in ticks])
     axes.set_xlabel("confidence of the best candidate")
