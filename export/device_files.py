@@ -52,6 +52,8 @@ def card_for(model: bytes, file: str, file_format: Format, source: SourceEncoder
             "provenance": f"{source.provenance}; {recipe}, by shelfmatch export",
             "license": source.license,
         }
+        if preprocessing.resize == "pad":
+            record["padding"] = list(preprocessing.border_color)  # the mean may be in the graph, where nobody sees it
         if source.takes_normalized:
             record["mean"], record["std"] = list(preprocessing.mean or ()), list(preprocessing.std or ())
         # Where the graph normalizes, pixels go in as they are, whatever scale the file writes beside its input.

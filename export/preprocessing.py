@@ -9,12 +9,13 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..edge.encoders.card import EncoderCard
+from ..edge.encoders.card import EncoderCard, border_of
 from ..edge.imaging.image import Pixels
 from .errors import ExportError, SourceError
 
 Resize = Literal["squash", "crop", "pad"]
 Triple = tuple[float, float, float]
+Triple255 = tuple[int, int, int]
 
 _RESIZES = ("squash", "crop", "pad")
 _TIMM_RESIZE: Mapping[str, Resize] = {"center": "crop", "squash": "squash", "border": "pad"}
@@ -33,6 +34,7 @@ class Preprocessing:
     resize: Resize = "squash"
     crop_fraction: float = 1.0
     read_from: str = ""
+    padding: Triple255 | None = None
 
     def __post_init__(self) -> None:
         if not (1 <= self.width <= 4096 and 1 <= self.height <= 4096):
@@ -48,6 +50,11 @@ class Preprocessing:
                 raise ExportError(f"{name} {values!r} arrived; expected three numbers in units of 0 to 255")
         if self.std is not None and min(self.std) <= 0:
             raise ExportError(f"std {self.std!r} arrived; expected three positive numbers")
+
+    @property
+    def border_color(self) -> Triple255:
+        """(R, G, B), 0 to 255, of what is beside a padded photo: `padding`, or the mean, as timm's "border" has it."""
+        return self.padding if self.padding is not None else border_of(self.mean)
 
     def normalized(self, pixels: Pixels) -> NDArray[np.float32]:
         """(…, H, W, 3) uint8 as the float32 that the network takes."""
@@ -187,5 +194,12 @@ def from_card(card: EncoderCard) -> Preprocessing:
     if card.color_order != "RGB":
         raise SourceError(f"card of {card.file} has color_order {card.color_order}; expected RGB for an export")
     return Preprocessing(
-        card.width, card.height, card.mean, card.std, card.resize, card.crop_fraction, f"the card of {card.file}"
+        card.width,
+        card.height,
+        card.mean,
+        card.std,
+        card.resize,
+        card.crop_fraction,
+        f"the card of {card.file}",
+        card.padding,
     )

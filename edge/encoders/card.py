@@ -15,6 +15,7 @@ CARD_VERSION = 1
 IN_THE_GRAPH = "in the graph"
 
 _HUGE = 1e9
+MIDDLE_GREY = (128, 128, 128)
 _STORED = {"uint8": (0, 255), "int8": (-128, 127)}
 
 Format = Literal["tflite", "onnx"]
@@ -39,6 +40,9 @@ class EncoderCard:
     Pixels are RGB 0 to 255 at (height, width). `mean` and `std` are in those units, one value a channel; None means that the
     graph normalizes and takes the pixels as they are (uint8: 0 to 255; int8: minus 128; float: 0.0 to 255.0). A quantized
     input stores (pixel - mean) / std by its `input_quantization`. The embedding is the flattened output, dequantized.
+
+    `resize` "pad" keeps all of the photo on a border of `padding` (R, G, B); None: of `mean`, which the network takes for
+    nothing, or of a middle grey where the graph normalizes.
     """
 
     name: str
@@ -63,6 +67,7 @@ class EncoderCard:
     output_quantization: Quantization | None = None
     provenance: str = ""
     license: str = ""
+    padding: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
         _one_of("format", self.format, ("tflite", "onnx"))
@@ -89,6 +94,12 @@ class EncoderCard:
                 isinstance(values, tuple) and len(values) == 3 and all(map(_finite, values))
             ):
                 _bad_card(f"{field} is {values!r}", f"three finite numbers in units of 0 to 255, or {IN_THE_GRAPH!r}")
+        if self.padding is not None and not (
+            isinstance(self.padding, tuple)
+            and len(self.padding) == 3
+            and all(type(one) is int and 0 <= one <= 255 for one in self.padding)
+        ):
+            _bad_card(f"padding is {self.padding!r}", "three whole numbers from 0 to 255, or null")
         if self.std is not None and min(self.std) <= 0:
             _bad_card(f"std is {self.std!r}", "three positive numbers")
         if self.mean is not None and self.input_dtype != "float32" and self.input_quantization is None:
@@ -99,6 +110,11 @@ class EncoderCard:
         self._check_quantization("output_quantization", self.output_quantization, self.output_dtype)
         if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
             _bad_card(f"sha256 is {self.sha256!r}", "64 hexadecimal digits")
+
+    @property
+    def border_color(self) -> tuple[int, int, int]:
+        """(R, G, B), 0 to 255, of what is beside a padded photo."""
+        return self.padding if self.padding is not None else border_of(self.mean)
 
     def _check_quantization(self, field: str, value: object, dtype: str) -> None:
         if value is None:
@@ -114,6 +130,10 @@ class EncoderCard:
         record = dataclasses.asdict(self)
         for field in ("mean", "std"):
             record[field] = IN_THE_GRAPH if record[field] is None else list(record[field])
+        if self.padding is None:  # as cards were written before there was one
+            del record["padding"]
+        else:
+            record["padding"] = list(self.padding)
         return {"card_version": CARD_VERSION, **record}
 
     @classmethod
@@ -130,10 +150,21 @@ class EncoderCard:
                 values[field] = tuple(values[field])
             elif values.get(field) == IN_THE_GRAPH:
                 values[field] = None
+        if isinstance(values.get("padding"), list):
+            values["padding"] = tuple(values["padding"])
         for field in ("input_quantization", "output_quantization"):
             if isinstance(values.get(field), Mapping):
                 values[field] = read_record(Quantization, values[field], f"encoder card: {field}", EncoderError)
         return read_record(cls, values, "encoder card", EncoderError)
+
+
+def border_of(mean: tuple[float, float, float] | None) -> tuple[int, int, int]:
+    """The colour that normalizes to about zero: the mean (R, G, B in units of 0 to 255), or a middle grey where the graph
+    normalizes, which is the mean of the networks of this package."""
+    if mean is None:
+        return MIDDLE_GREY
+    red, green, blue = (min(255, max(0, round(value))) for value in mean)
+    return red, green, blue
 
 
 def _finite(value: object) -> bool:

@@ -21,13 +21,17 @@ Resizer: TypeAlias = Literal["pillow", "opencv"]
 
 _RESIZERS: dict[str, Resizer] = {"pillow": "pillow", "opencv": "opencv"}
 _SWAPS_SIDES = {5, 6, 7, 8}
+_AS_GOOD_AS_FULL = 0.03
+"""A padded photo whose border would take no more of a side than this is stretched to the whole input instead: such a border tells
+the network nothing, and a photo that is square to a few per cent pays nothing for the rule."""
 
 
 class NetworkInput(Protocol):
     """The picture that a network takes: all that resizing needs of an encoder's card.
 
-    `width` and `height` in pixels; `resize`: "squash" to that size, "crop" the centre, or "pad" with white; `crop_fraction`:
-    how much of the centre is kept, above 0 and up to 1.
+    `width` and `height` in pixels; `resize`: "squash" to that size, "crop" the centre, or "pad", which keeps the sides' ratio
+    and all of the photo, on a flat border of `border_color` (R, G, B, 0 to 255); `crop_fraction`: how much of the centre is
+    kept, above 0 and up to 1.
     """
 
     @property
@@ -38,6 +42,8 @@ class NetworkInput(Protocol):
     def resize(self) -> Literal["squash", "crop", "pad"]: ...
     @property
     def crop_fraction(self) -> float: ...
+    @property
+    def border_color(self) -> tuple[int, int, int]: ...
 
 
 def resizer_in_use(wanted: str = "auto") -> Resizer:
@@ -91,18 +97,26 @@ def halvings(size: tuple[int, int], card: NetworkInput, orientation: int) -> int
 def fit(decoded: Decoded, card: NetworkInput, resizer: Resizer = "pillow") -> Pixels:
     """Resize to the card's input size: (height, width, 3) uint8 RGB, upright."""
     factor = halvings(decoded.size, card, decoded.orientation)
-    wide, high = _stored_size(card, decoded.orientation)
-    if card.resize == "pad":
-        ratio = max(decoded.size[0] / wide, decoded.size[1] / high)
-        wide, high = max(1, round(decoded.size[0] / ratio)), max(1, round(decoded.size[1] / ratio))
-    result = _resize(decoded, card, (wide, high), factor, resizer)
+    whole = _stored_size(card, decoded.orientation)
+    inside = _padded_size(decoded.size, whole) if card.resize == "pad" else whole
+    result = _resize(decoded, card, inside, factor, resizer)
     if decoded.orientation in UPRIGHT:
         result = np.asarray(Image.fromarray(result).transpose(UPRIGHT[decoded.orientation]))
-    if card.resize == "pad":
-        inner, result = result, np.full((card.height, card.width, 3), 255, np.uint8)
-        top, left = (card.height - inner.shape[0]) // 2, (card.width - inner.shape[1]) // 2
-        result[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
-    return result
+    if inside == whole:
+        return result
+    framed = np.empty((card.height, card.width, 3), np.uint8)
+    framed[:] = card.border_color
+    top, left = (card.height - result.shape[0]) // 2, (card.width - result.shape[1]) // 2
+    framed[top : top + result.shape[0], left : left + result.shape[1]] = result
+    return framed
+
+
+def _padded_size(size: tuple[int, int], whole: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) of a picture of this `size` inside the border; `whole` where there is none worth its name."""
+    ratio = max(size[0] / whole[0], size[1] / whole[1])
+    wide, high = max(1, round(size[0] / ratio)), max(1, round(size[1] / ratio))
+    least = 1 - _AS_GOOD_AS_FULL
+    return whole if wide >= least * whole[0] and high >= least * whole[1] else (wide, high)
 
 
 def _resize(decoded: Decoded, card: NetworkInput, size: tuple[int, int], factor: int, resizer: Resizer) -> Pixels:

@@ -265,3 +265,16 @@ def test_a_scale_written_by_hand_is_near_enough(tmp_path: Path) -> None:
     for wrong in ({**stored, "scale": 0.01866}, {**stored, "zero_point": 1}):
         encoder = encoder_of(tmp_path, model, ".tflite", output_dtype="uint8", output_quantization=wrong)
         assert "its card says" in message_of(EncoderError, encoder.prepare)
+
+
+@pytest.mark.parametrize("padding", [[1, 2], [0, 0, 256], [0, 0, 1.5], "grey", [True, 0, 0]])
+def test_a_border_that_is_no_colour_is_refused(padding: Any) -> None:
+    with pytest.raises(EncoderError, match=r"padding is .*; expected three whole numbers from 0 to 255, or null"):
+        plain_card(resize="pad", padding=padding)
+
+
+def test_a_card_without_a_border_is_written_as_ever() -> None:
+    """Manifests of bundles hold cards: they stay the same to the byte."""
+    assert "padding" not in plain_card(resize="pad").to_dict()
+    card = plain_card(resize="pad", padding=[1, 2, 3])
+    assert EncoderCard.from_dict(card.to_dict()) == card and card.border_color == (1, 2, 3)

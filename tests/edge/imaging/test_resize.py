@@ -121,11 +121,40 @@ def test_crop_takes_the_centre() -> None:
     assert (fit(decode(inner), plain_card(50, 50, resize="crop", crop_fraction=0.6)) == 0).any()
 
 
-def test_pad_keeps_the_shape_and_fills_with_white() -> None:
+def test_pad_keeps_the_shape_on_a_border_that_says_nothing() -> None:
     result = fit(decode(np.zeros((20, 80, 3), np.uint8)), plain_card(40, 40, resize="pad"))
-    assert (result[15:25] == 0).all() and (result[:15] == 255).all() and (result[25:] == 255).all()
+    assert (result[15:25] == 0).all() and (result[:15] == 128).all() and (result[25:] == 128).all()
     odd = fit(decode(np.zeros((20, 80, 3), np.uint8)), plain_card(40, 33, resize="pad"))
     assert (odd[:, 0] == 0).all(axis=1).nonzero()[0].tolist() == list(range(11, 21))
+    of_the_mean = plain_card(
+        40, 40, resize="pad", input_dtype="float32", mean=[123.675, 116.28, 103.53], std=[58.0] * 3
+    )
+    assert fit(decode(np.zeros((20, 80, 3), np.uint8)), of_the_mean)[0, 0].tolist() == [124, 116, 104]
+    chosen = plain_card(40, 40, resize="pad", padding=[9, 8, 7])
+    assert fit(decode(np.zeros((20, 80, 3), np.uint8)), chosen)[0, 0].tolist() == [9, 8, 7]
+
+
+@pytest.mark.parametrize(
+    ("size", "bare"), [((100, 100), True), ((103, 100), True), ((100, 97), True), ((105, 100), False)]
+)
+def test_a_photo_that_is_square_to_a_few_per_cent_has_no_border(size: tuple[int, int], bare: bool) -> None:
+    pixels = np.zeros((size[1], size[0], 3), np.uint8)
+    result = fit(decode(pixels), plain_card(100, 100, resize="pad"))
+    assert (result == 0).all() == bare
+
+
+@pytest.mark.parametrize("resizer", ["pillow", "opencv"])
+def test_pad_sees_what_squash_sees(resizer: Resizer) -> None:
+    """Both ends of a tall photo are in the input, where a crop cuts them off."""
+    if resizer == "opencv":
+        pytest.importorskip("cv2")
+    tall = np.full((400, 100, 3), 60, np.uint8)
+    tall[:50], tall[-50:] = 250, 200
+    padded = fit(decode(tall), plain_card(64, 64, resize="pad"), resizer)
+    assert padded[2, 32].tolist() == [250] * 3 and padded[61, 32].tolist() == [200] * 3
+    assert (padded[:, :23] == 128).all() and (padded[:, 41:] == 128).all()
+    cropped = fit(decode(tall), plain_card(64, 64, resize="crop"), resizer)
+    assert (cropped == 60).all()
 
 
 @pytest.mark.parametrize("resizer", ["pillow", "opencv"])
@@ -185,8 +214,8 @@ def test_golden_values() -> None:
         [[35, 108, 153], [92, 108, 109], [155, 108, 144], [213, 108, 108]],
         [[35, 179, 112], [92, 179, 140], [155, 179, 113], [213, 179, 151]],
     ]
-    white = [[255, 255, 255]] * 4
-    assert fit(decode(pixels), plain_card(4, 5, resize="pad")).tolist() == [white, *squashed, white]
+    grey = [[128, 128, 128]] * 4
+    assert fit(decode(pixels), plain_card(4, 5, resize="pad")).tolist() == [grey, *squashed, grey]
     assert fit(decode(pixels), plain_card(4, 3, resize="crop", crop_fraction=0.7)).tolist() == [
         [[58, 56, 165], [101, 56, 100], [144, 56, 126], [188, 56, 160]],
         [[58, 109, 130], [101, 109, 99], [144, 109, 169], [188, 109, 99]],
