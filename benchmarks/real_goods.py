@@ -57,15 +57,22 @@ class Answers:
         }
 
 
+def catalogue_csv(shop: goods.Shop, work: Path) -> Path:
+    """The shop's catalogue as a source to build from."""
+    source = work / "catalogue.csv"
+    with source.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("image", "sku"), *((str(path), sku) for path, sku in shop.catalogue)])
+    return source
+
+
 def answers_of(shop: goods.Shop, encoder: Path, work: Path, options: Any) -> Answers:
     """Build the shop and ask all its queries."""
     from shelfmatch.edge import Matcher, MatchResult, build_bundle
 
-    source = work / "catalogue.csv"
-    with source.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("image", "sku"), *((str(path), sku) for path, sku in shop.catalogue)])
     bundle = work / "shop.bundle"
-    build_bundle(source, bundle, encoder=encoder, adapt=options.adapt, false_accept=options.false_accept)
+    build_bundle(
+        catalogue_csv(shop, work), bundle, encoder=encoder, adapt=options.adapt, false_accept=options.false_accept
+    )
     with Matcher.open(bundle, look_again=not options.no_look_again) as matcher:
         results = list(matcher.match_many([path for path, _ in shop.queries], top_k=2))
     sold = set(shop.skus)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..errors import EncoderError, VectorError
 from ..imaging.decode import decode
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, Pixels
-from ..imaging.resize import Resizer, fit, resizer_in_use
+from ..imaging.resize import Resizer, fit, inside, resizer_in_use
 from .card import EncoderCard, Quantization
 from .runtimes import choose_runtime, open_session
 from .session import Session, SessionPool
@@ -26,14 +26,20 @@ _BATCH = 16
 """Pictures a run: more is no faster on two cores, and a batch of inner layers must fit a small board's memory."""
 
 
+_SPREAD_STEP = 4
+"""Every fourth pixel each way tells a flat photo as well as all do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """One photo's embedding, (D,) float32 of unit norm, and what its stages took in milliseconds."""
+    """One photo's embedding, (D,) float32 of unit norm, and what its stages took in milliseconds. `spread`: by how many grey
+    levels what the network saw of the photo differs from one flat colour (standard deviation of the green channel)."""
 
     vector: Vector
     decode_ms: float
     preprocess_ms: float
     encode_ms: float
+    spread: float
 
 
 class Encoder:
@@ -97,12 +103,15 @@ class Encoder:
         start = time.perf_counter()
         decoded = decode(source, self.card, limits)
         after_decode = time.perf_counter()
-        value = self._input(fit(decoded, self.card, self.resizer))
+        pixels = fit(decoded, self.card, self.resizer)
+        value = self._input(pixels)
+        seen = inside(pixels, decoded.upright_size, self.card)
+        spread = float(seen[::_SPREAD_STEP, ::_SPREAD_STEP, 1].std())
         after_fit = time.perf_counter()
         vector = self._run(value, check=True)
         end = time.perf_counter()
         return Embedding(
-            vector, (after_decode - start) * 1e3, (after_fit - after_decode) * 1e3, (end - after_fit) * 1e3
+            vector, (after_decode - start) * 1e3, (after_fit - after_decode) * 1e3, (end - after_fit) * 1e3, spread
         )
 
     def embed_pixels(self, pixels: Pixels, *, check: bool = True) -> Vector:

@@ -49,6 +49,11 @@ class Decoded:
     orientation: int = 1
 
     @property
+    def upright_size(self) -> tuple[int, int]:
+        """(width, height) with the orientation applied."""
+        return self.size if self.orientation < 5 else (self.size[1], self.size[0])
+
+    @property
     def size(self) -> tuple[int, int]:
         """(width, height) as stored, before the orientation is applied."""
         if isinstance(self.pixels, np.ndarray):

@@ -111,6 +111,16 @@ def fit(decoded: Decoded, card: NetworkInput, resizer: Resizer = "pillow") -> Pi
     return framed
 
 
+def inside(pixels: Pixels, size: tuple[int, int], card: NetworkInput) -> Pixels:
+    """Of a padded input (height, width, 3), the part that shows the photo, whose (width, height) upright is `size`; all of an input
+    without a border. A view, no copy."""
+    if card.resize != "pad":
+        return pixels
+    wide, high = _padded_size(size, (card.width, card.height))
+    top, left = (card.height - high) // 2, (card.width - wide) // 2
+    return pixels[top : top + high, left : left + wide]
+
+
 def _padded_size(size: tuple[int, int], whole: tuple[int, int]) -> tuple[int, int]:
     """(width, height) of a picture of this `size` inside the border; `whole` where there is none worth its name."""
     ratio = max(size[0] / whole[0], size[1] / whole[1])

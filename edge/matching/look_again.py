@@ -20,7 +20,7 @@ from ..errors import VectorError
 from ..imaging import enhance
 from ..imaging.image import Decoded, Pixels, upright
 from ..imaging.quality import Problem, Quality, detail_box, luma, measure, noise_of
-from ..imaging.resize import Resizer, fit
+from ..imaging.resize import Resizer, fit, inside
 from ..scoring.fusion import Ranked, mean_scores
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def variants_of(decoded: Decoded, card: EncoderCard, resizer: Resizer) -> tuple[
     """
     photo = _working_size(decoded, card)
     pixels = fit(Decoded(photo), card, resizer)
-    quality = measure(pixels, photo)
+    quality = measure(_shown(pixels, photo, card), photo)
 
     def fitted(picture: Pixels) -> Pixels:
         return fit(Decoded(np.ascontiguousarray(picture)), card, resizer)
@@ -111,6 +111,19 @@ def variants_of(decoded: Decoded, card: EncoderCard, resizer: Resizer) -> tuple[
             Variant("smoothed", enhance.smooth(pixels, 1.0), FIRST_PASS),
         ]
     return quality, found
+
+
+def _shown(pixels: Pixels, photo: Pixels, card: EncoderCard) -> Pixels:
+    """The input without its border, where enough is left to measure: what is wrong with a photo isn't told by what it lies on."""
+    shown = inside(pixels, (photo.shape[1], photo.shape[0]), card)
+    return shown if min(shown.shape[:2]) >= 8 else pixels
+
+
+def blank_of(decoded: Decoded, card: EncoderCard, resizer: Resizer) -> LookAgain:
+    """Of a photo that shows nothing: no variant is tried, and the problem says why."""
+    photo = _working_size(decoded, card)
+    quality = measure(_shown(fit(Decoded(photo), card, resizer), photo, card), photo)
+    return LookAgain("", (), quality, "too dark" if quality.brightness < TOO_DARK else "nothing to see")
 
 
 def _turned(photo: Pixels, pixels: Pixels, fitted: Callable[[Pixels], Pixels]) -> list[Variant]:

@@ -73,6 +73,14 @@ def look_again_pass(
     return (replace(again, problem=None) if snapshot.accepts(candidates) else again), candidates
 
 
+def blank_pass(snapshot: Snapshot, image: ImageSource, limits: Limits) -> LookAgain:
+    """What is said of a photo that shows nothing."""
+    from .look_again import blank_of
+
+    encoder = snapshot.encoder
+    return blank_of(decode(image, encoder.card, limits), encoder.card, encoder.resizer)
+
+
 def pixels_for(encoder: Encoder, first: Encoder, pixels: Pixels) -> Pixels:
     """Pixels made for the first encoder in another one's size: the same part of the photo, whatever its own card would cut."""
     card = encoder.card

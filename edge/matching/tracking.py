@@ -27,9 +27,10 @@ from numpy.typing import NDArray
 from ..catalog.attributes import Where
 from ..catalog.ids import product_of
 from ..errors import ImageError, VectorError
-from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits
+from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, source_name
 from ..scoring.fusion import DEPTH, Ranked, mean_scores
 from .passes import allowed_each, rank
+from .pipeline import shows_nothing
 
 if TYPE_CHECKING:
     from ..encoders.encoder import Vector
@@ -235,8 +236,11 @@ def track(
 
     def observe(image: ImageSource) -> Frame:
         snapshot = snapshot_of()
+        embeddings = [branch.encoder.embed_timed(image, limits) for branch in snapshot.branches]
+        if shows_nothing(embeddings[0]):
+            raise VectorError(f"{source_name(image)} shows nothing: it is as good as one flat colour")
         vectors = [
-            branch.gallery.adapted(branch.encoder.embed_timed(image, limits).vector) for branch in snapshot.branches
+            branch.gallery.adapted(one.vector) for branch, one in zip(snapshot.branches, embeddings, strict=True)
         ]
         ranked = rank(snapshot, vectors, max(DEPTH, top_k), allowed_each(snapshot, where))
         return Frame(vectors[0], ranked, snapshot)
