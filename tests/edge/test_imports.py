@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import json
 import subprocess
 import sys
@@ -151,3 +152,18 @@ def test_imports_point_one_way(path: Path) -> None:
         if top:
             allowed = {"numpy", "PIL", "shelfmatch"} | set(sys.stdlib_module_names)
             assert root in allowed, f"{path.name} imports {name} before it is needed"
+
+
+def test_the_packages_that_are_installed_are_the_folders() -> None:
+    """A room that setup.cfg doesn't name works in a checkout and is missing in a wheel."""
+    checkout = Path(__file__).resolve().parents[2]
+    config = configparser.ConfigParser()
+    config.read(checkout / "setup.cfg", encoding="utf-8")
+    named = set(config["options"]["packages"].split())
+    folders = {
+        ".".join(("shelfmatch", *init.parent.relative_to(checkout).parts))
+        for package in ("edge", "export", "models")
+        for init in (checkout / package).rglob("__init__.py")
+    }
+    assert named == folders
+    assert {path.parent for path in SOURCES} <= {ROOT / Path(*name.split(".")[2:]) for name in named if ".edge" in name}
