@@ -34,14 +34,14 @@ from shelfmatch.edge.build import enroll as enrolling
 from shelfmatch.edge.build.draft import Contents, compose, decide
 from shelfmatch.edge.build.embed_photos import Embedded, EmbeddingCache, embed_photos
 from shelfmatch.edge.build.enroll import Enrolled, centered_on_packshots
-from shelfmatch.edge.catalog.catalog import PHOTO_BITS
+from shelfmatch.edge.catalog.ids import PHOTO_BITS
 from shelfmatch.edge.catalog.source import SourcePhoto
 from shelfmatch.edge.encoders.encoder import Encoder
-from shelfmatch.edge.evaluation.evaluate import auroc
 from shelfmatch.edge.fitting.adapter_fit import prototypes
 from shelfmatch.edge.fitting.calibration import HELD_OUT_STRETCH, calibrate, leave_one_out
 from shelfmatch.edge.imaging.views import MOST_VIEWS, PHOTO_VIEWS
 from shelfmatch.edge.index.vector_index import VectorIndex
+from shelfmatch.edge.metrics import auroc
 from shelfmatch.edge.scoring.decision import Decision, margin_of
 from shelfmatch.edge.scoring.gallery import Gallery
 from shelfmatch.edge.synthetic import products as rendered

@@ -53,7 +53,7 @@ class Grocery:
 
     def shop(self, name: str, without: set[int]) -> Path:
         from shelfmatch.edge.build.build import write_bundle
-        from shelfmatch.edge.catalog.catalog import Product
+        from shelfmatch.edge.catalog.product import Product
 
         table = classes()
         sold = [label for label in table if label not in without]
@@ -120,7 +120,7 @@ def _summary(answers: list[tuple[float, bool]], ece: Callable[..., float]) -> tu
 def measure_similar(report: reporting.Report, work: Path) -> None:
     """How often the product found most similar is of the same kind, for the kinds that have two products or more."""
     from shelfmatch.edge import Matcher
-    from shelfmatch.edge.catalog.catalog import product_of
+    from shelfmatch.edge.catalog.ids import product_of
 
     with Matcher.open(Grocery(work).shop("all", set())) as matcher:
         products = dict(matcher.catalog.products())
@@ -164,7 +164,8 @@ def microseconds(call: Callable[[], object], repetitions: int) -> float:
 
 def made_up_catalog(path: Path, products: int) -> tuple[Any, float]:
     """A catalogue of invented names, a fiftieth of it of each category, and the seconds that finishing it took."""
-    from shelfmatch.edge.catalog.catalog import Catalog, CatalogEditor
+    from shelfmatch.edge.catalog.catalog import Catalog
+    from shelfmatch.edge.catalog.editor import CatalogEditor
 
     random = np.random.default_rng(0)
     syllables = ["da", "ra", "mel", "to", "vi", "ko", "lin", "ur", "sa", "be", "no", "fi", "gra", "pe", "zu"]
@@ -184,7 +185,7 @@ def made_up_catalog(path: Path, products: int) -> tuple[Any, float]:
 
 def measure_filters(report: reporting.Report, work: Path) -> None:
     """What a filter costs beside the search it narrows."""
-    from shelfmatch.edge.catalog.catalog import PHOTO_BITS
+    from shelfmatch.edge.catalog.ids import PHOTO_BITS
     from shelfmatch.edge.index.vector_index import VectorIndex
 
     rows = []

@@ -29,7 +29,7 @@ from shelfmatch.edge.bench.comparing import compare_results
 from shelfmatch.edge.bench.runner import FULL, QUICK, Plan, run_bench
 from shelfmatch.edge.bench.scenarios import single_stream
 from shelfmatch.edge.bench.target import folder_photos, open_target, rendered_photos
-from shelfmatch.edge.encoders.encoder import DEFAULT_ENCODER
+from shelfmatch.edge.encoders.registry import DEFAULT_ENCODER
 
 PLANS = {
     "short": Plan(10, 0.2, 0.6, 0.25, 0.0, 0.1, 0.0, 0, 0.5),

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from shelfmatch.edge.build.draft import Contents, compose, decide_pair
 from shelfmatch.edge.encoders.encoder import Encoder
-from shelfmatch.edge.evaluation.evaluate import auroc
+from shelfmatch.edge.metrics import auroc
 from shelfmatch.edge.scoring.cascade import Cascade, fused_rank
 from shelfmatch.edge.scoring.decision import Decision, margin_of
 from shelfmatch.edge.scoring.fusion import Ranked

@@ -48,8 +48,8 @@ def fp32_card(model: Path, work: Path) -> Path:
     """The float source with the preprocessing of the device file made from it."""
     from dataclasses import replace
 
-    from shelfmatch.edge.encoders.encoder import read_card
     from shelfmatch.edge.encoders.infer_card import inspect_encoder
+    from shelfmatch.edge.encoders.registry import read_card
 
     card, _ = read_card(model.with_name(f"{model.stem.removesuffix('-fp32')}.onnx.json"))
     target = work / model.name
@@ -263,7 +263,7 @@ def main() -> int:
 
 
 def _model_path(path: Path) -> Path:
-    from shelfmatch.edge.encoders.encoder import find_encoder
+    from shelfmatch.edge.encoders.registry import find_encoder
 
     return find_encoder(path)[1]
 

@@ -203,7 +203,7 @@ def subset_shops(encoder_file: Path, work: Path) -> Callable[[set[int]], Path]:
     """Makes the bundle of the train photos without some products. Each photo is embedded once."""
     from shelfmatch.edge import Encoder
     from shelfmatch.edge.build.build import write_bundle
-    from shelfmatch.edge.catalog.catalog import Product
+    from shelfmatch.edge.catalog.product import Product
 
     encoder = Encoder.load(encoder_file, resizer="pillow")
     train = shops.grocery_photos("train")

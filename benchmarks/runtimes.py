@@ -56,7 +56,7 @@ def convert_to_onnx(model: Path, destination: Path) -> Path:
 
 def write_onnx_card(model: Path, converted: Path) -> Path:
     """The .tflite file's own card for its ONNX twin, whose integers have no scale and zero point to explain them."""
-    from shelfmatch.edge.encoders.encoder import find_encoder
+    from shelfmatch.edge.encoders.registry import find_encoder
 
     script = (
         "import onnxruntime, sys; session = onnxruntime.InferenceSession(sys.argv[1]); "

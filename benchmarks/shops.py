@@ -173,7 +173,7 @@ def write_shop(
 ) -> Path:
     """A bundle of made-up products around seed embeddings (N, D), `views` references each."""
     from shelfmatch.edge.build.build import write_bundle
-    from shelfmatch.edge.catalog.catalog import Product
+    from shelfmatch.edge.catalog.product import Product
 
     count = -(-references // views)
     random = np.random.default_rng(0)

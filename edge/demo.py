@@ -1,4 +1,4 @@
-"""The main job with nothing at hand: a rendered shop, its bundle, and photos it has never seen."""
+"""The end-to-end demo on a rendered shop, offline: its bundle, and photos it has never seen."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from .build.build import build_bundle
 from .build.enroll import Progress
 from .build.report import BuildReport
 from .errors import CatalogError
-from .evaluation.evaluate import Evaluation, Query, evaluate
+from .evaluation.evaluate import evaluate
+from .evaluation.results import Evaluation, Query
 from .files import write_atomic
 from .matching.matcher import Matcher
 from .matching.results import MatchResult
-from .pages import html as report
-from .synthetic import products as rendered
+from .pages import charts, html
 from .synthetic.design import VARIANTS
+from .synthetic.products import Product, make_shop, render_plain, render_view
 
 PRODUCTS, SIBLINGS, PHOTOS, KNOWN_QUERIES, UNKNOWN_QUERIES = 60, 8, 4, 160, 40
 CATALOGUE_DIFFICULTY, QUERY_DIFFICULTY = 0.35, 0.4
@@ -66,8 +67,8 @@ def run_demo(out: Path, *, seed: int = 0, progress: Callable[[str, str], Progres
     """Render, build, match, write `out`/index.html. Raises CatalogError if `out` holds somebody's files, ValueError for a seed
     outside 0 to 499."""
     bar: Callable[[str, str], Any] = progress or (lambda description, unit: lambda stream, total: stream)
-    sold = _mostly_distinct(rendered.make_shop(3 * PRODUCTS, seed=2 * seed))
-    strangers = rendered.make_shop(UNKNOWN_QUERIES, seed=2 * seed + 1)
+    sold = _mostly_distinct(make_shop(3 * PRODUCTS, seed=2 * seed))
+    strangers = make_shop(UNKNOWN_QUERIES, seed=2 * seed + 1)
     _claim(out)
     catalogue = _write_catalogue(out, sold, bar("render catalogue", "photo"))
     queries = _write_queries(out, sold, strangers, bar("render queries", "photo"))
@@ -77,13 +78,13 @@ def run_demo(out: Path, *, seed: int = 0, progress: Callable[[str, str], Progres
         evaluation = evaluate(matcher, queries, progress=bar("match", "photo"))
         names = {product.sku: product.name for product in [*sold, *strangers]}
         page_path = out / "index.html"
-        write_atomic(page_path, report.page("shelfmatch demo", _page_body(out, built, evaluation, matcher, names)))
+        write_atomic(page_path, html.page("shelfmatch demo", _page_body(out, built, evaluation, matcher, names)))
     return DemoResult(built, evaluation, page_path, bundle)
 
 
-def _mostly_distinct(products: Sequence[rendered.Product]) -> list[rendered.Product]:
+def _mostly_distinct(products: Sequence[Product]) -> list[Product]:
     """PRODUCTS of them: one of each product line, and SIBLINGS more that differ from one of those in flavour and colour."""
-    lines: dict[int, list[rendered.Product]] = {}
+    lines: dict[int, list[Product]] = {}
     for product in products:
         lines.setdefault(product.seed // VARIANTS, []).append(product)
     first = [line[0] for line in lines.values()]
@@ -106,19 +107,15 @@ def _claim(out: Path) -> None:
     (folder / _MARK).write_text("made by shelfmatch demo; cleared by the next one\n")
 
 
-def _write_catalogue(out: Path, sold: Sequence[rendered.Product], progress: Any) -> Path:
-    def jobs() -> Iterable[tuple[rendered.Product, int]]:
+def _write_catalogue(out: Path, sold: Sequence[Product], progress: Any) -> Path:
+    def jobs() -> Iterable[tuple[Product, int]]:
         return ((product, photo) for product in sold for photo in range(PHOTOS))
 
     rows = []
     for product, photo in progress(jobs(), len(sold) * PHOTOS):
         name = f"photos/{product.sku}/{photo}.jpg"
         plain = photo == 0
-        image = (
-            rendered.render_plain(product)
-            if plain
-            else rendered.render_view(product, photo, difficulty=CATALOGUE_DIFFICULTY)
-        )
+        image = render_plain(product) if plain else render_view(product, photo, difficulty=CATALOGUE_DIFFICULTY)
         _save(image, out / name)
         rows.append((name, product.sku, product.name, product.gtin, product.price, product.category, product.brand))
     path = out / "catalogue.csv"
@@ -126,9 +123,7 @@ def _write_catalogue(out: Path, sold: Sequence[rendered.Product], progress: Any)
     return path
 
 
-def _write_queries(
-    out: Path, sold: Sequence[rendered.Product], strangers: Sequence[rendered.Product], progress: Any
-) -> list[Query]:
+def _write_queries(out: Path, sold: Sequence[Product], strangers: Sequence[Product], progress: Any) -> list[Query]:
     jobs = [("known", number, sold[number % len(sold)]) for number in range(KNOWN_QUERIES)]
     jobs += [("unknown", number, strangers[number % len(strangers)]) for number in range(UNKNOWN_QUERIES)]
     queries = []
@@ -136,7 +131,7 @@ def _write_queries(
         name = f"queries/{kind}-{number:03d}.jpg"
         # Views 1 to 3 are in the catalogue.
         view = 100 + number
-        _save(rendered.render_view(product, view, difficulty=QUERY_DIFFICULTY), out / name)
+        _save(render_view(product, view, difficulty=QUERY_DIFFICULTY), out / name)
         queries.append(Query(out / name, name, product.sku if kind == "known" else ""))
     _write_csv(out / "queries.csv", ("image", "sku"), [(query.label, query.sku) for query in queries])
     return queries
@@ -164,7 +159,7 @@ def _page_body(
         "<h1>shelfmatch demo</h1>",
         f"<p>{built.products} rendered products with {built.references} photos; {evaluation.known} photos of them that the shop "
         f"has never seen, and {evaluation.unknown} of products it doesn't sell. Encoder: {built.encoder}.</p>",
-        report.figures(
+        html.figures(
             {
                 "right at first place": _percent(evaluation.recall_at_1),
                 "right among five": _percent(evaluation.recall_at_5),
@@ -173,20 +168,19 @@ def _page_body(
                 "photo → product, median": f"{evaluation.latency_ms['p50']:.1f} ms",
             }
         ),
-        report.section(
+        html.section(
             "Where the time goes",
-            report.bars({stage.replace("_", " "): taken for stage, taken in evaluation.stages_ms.items()}, "ms"),
+            charts.bars({stage.replace("_", " "): taken for stage, taken in evaluation.stages_ms.items()}, "ms"),
             note="Median of each stage, from a JPEG on disk to the answer. "
             f"{_percent(evaluation.looked_again)} of the photos were not recognised at once and looked at again.",
         ),
-        report.section(
+        html.section(
             "How sure it is",
-            report.histogram({"sold here": known, "not sold here": unknown}, threshold, "confidence"),
+            charts.histogram({"sold here": known, "not sold here": unknown}, threshold, "confidence"),
             note="Left of the line the answer is “unknown”. The line was set on the shop's own photos alone.",
         ),
         *(
-            f"<h2>{heading}</h2>"
-            + report.gallery(_cell(out, query, answer, matcher, names) for query, answer in chosen)
+            f"<h2>{heading}</h2>" + html.gallery(_cell(out, query, answer, matcher, names) for query, answer in chosen)
             for heading, chosen in groups
             if chosen
         ),
@@ -215,7 +209,7 @@ def _cell(out: Path, query: Query, answer: MatchResult, matcher: Matcher, names:
     kind = "good" if right else ("bad" if answer.sku is not None else "open")
     headline = best.name if answer.sku is not None else f"unknown (nearest: {best.name})"
     detail = f"{best.confidence:.0%} sure" + ("" if right else f"; in truth: {truth}")
-    return report.pair(kind, query.path, out / photo, headline, detail)
+    return html.pair(kind, query.path, out / photo, headline, detail)
 
 
 def _percent(rate: float | None) -> str:

@@ -86,7 +86,7 @@ def load() -> Device | None:
 
 def encoder_for_builds() -> str:
     """What new bundles are built with where nothing else is asked for. Raises DeviceError."""
-    from .encoders.encoder import DEFAULT_ENCODER
+    from .encoders.registry import DEFAULT_ENCODER
 
     tuned = load()
     if tuned is None or tuned.encoder is None:
@@ -126,7 +126,7 @@ def _checked(path: Path, record: Mapping[str, Any]) -> Device:
 
 
 def _check_runtime(path: Path, file_format: str, name: object) -> None:
-    from .encoders.session import RUNTIMES
+    from .encoders.runtimes import RUNTIMES
 
     row = RUNTIMES.get(name) if isinstance(name, str) else None
     if row is None or row.format != file_format:

@@ -80,3 +80,14 @@ def wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, flo
     reach = z * math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
     return max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale)
+
+
+def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float | None:
+    """The chance that a positive scores above a negative, ties counting half (Mann & Whitney 1947); None without either."""
+    if not positives or not negatives:
+        return None
+    ordered = np.sort(np.asarray(negatives, float))
+    values = np.asarray(positives, float)
+    below = np.searchsorted(ordered, values, "left")
+    up_to = np.searchsorted(ordered, values, "right")
+    return float((below + up_to).mean() / (2 * len(ordered)))

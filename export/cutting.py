@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..edge.encoders.encoder import known_encoders
+from ..edge.encoders.registry import known_encoders
 from ..edge.errors import EncoderError, RuntimeUnavailable, ShelfmatchError
 from ..edge.files import write_atomic
 
@@ -93,7 +93,7 @@ def _damage_as_encoder_error(path: Path) -> Iterator[None]:
 
 
 def _output_names(path: Path) -> set[str]:
-    from ..edge.encoders.session import choose_runtime, open_session
+    from ..edge.encoders.runtimes import choose_runtime, open_session
 
     session = open_session(choose_runtime("onnx" if path.suffix == ".onnx" else "tflite"), path.read_bytes(), threads=1)
     return {info.name for info in session.outputs}

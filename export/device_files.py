@@ -13,7 +13,8 @@ import numpy as np
 
 from ..edge.bundle.manifest import EncoderCard, Format
 from ..edge.encoders.encoder import Encoder
-from ..edge.encoders.session import TensorInfo, choose_runtime, open_session
+from ..edge.encoders.runtimes import choose_runtime, open_session
+from ..edge.encoders.session import TensorInfo
 from ..edge.errors import EncoderError
 from ..edge.imaging.image import Pixels
 from .encoders import SourceEncoder

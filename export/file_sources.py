@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..edge.bundle.manifest import EncoderCard, Format
-from ..edge.encoders.encoder import read_card
-from ..edge.encoders.session import Session, TensorInfo, choose_runtime, open_session
+from ..edge.encoders.registry import read_card
+from ..edge.encoders.runtimes import choose_runtime, open_session
+from ..edge.encoders.session import Session, TensorInfo
 from ..edge.errors import ShelfmatchError
 from ..edge.imaging.image import Pixels
 from . import onnx_graph, tflite_graph

@@ -14,7 +14,9 @@ import numpy as np
 from ..edge.catalog.source import read_source
 from ..edge.errors import ImageError
 from ..edge.evaluation.evaluate import read_queries
-from ..edge.imaging.image import Pixels, decode, fit, read_photo
+from ..edge.imaging.decode import decode, read_photo
+from ..edge.imaging.image import Pixels
+from ..edge.imaging.resize import fit
 from .errors import PhotosError
 from .preprocessing import Preprocessing
 from .tools import Progress

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from shelfmatch.edge.bundle.manifest import Format
-from shelfmatch.edge.encoders.encoder import read_card
+from shelfmatch.edge.encoders.registry import read_card
 from shelfmatch.export import ExportReport, ExportSettings, Overrides, SourceOptions, export_model
 from shelfmatch.export.onnx_recipes import OnnxBench, calibration_input
 from shelfmatch.export.photos import CALIBRATION_PHOTOS, read_photos

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from ..edge.encoders.encoder import embedded_folders, known_encoders, read_card
+from ..edge.encoders.registry import embedded_folders, known_encoders, read_card
 from ..edge.errors import EncoderError
 
 Kind = Literal["embedded", "own", "download", "export"]

@@ -1,4 +1,4 @@
-"""Write the known embedding of each encoder that comes with the package; `shelfmatch doctor` holds runtimes against it.
+"""Write the golden embedding of each encoder that comes with the package; `shelfmatch doctor` holds runtimes against it.
 
     python -m shelfmatch.models.known_embeddings
 
@@ -10,19 +10,19 @@ from __future__ import annotations
 import sys
 
 from ..edge.encoders.encoder import Encoder
-from ..edge.encoders.golden import embedded_cards, known_file, known_of
+from ..edge.encoders.golden import embedded_cards, golden_file, golden_of
 from ..edge.files import write_atomic
 from ..edge.terminal import quiet_native
 
 
 def main() -> int:
-    """Embed the known picture with each encoder and write NAME.known beside its card."""
+    """Embed the golden picture with each encoder and write NAME.known beside its card."""
     for name, card_path in embedded_cards().items():
         with quiet_native():
-            known = known_of(Encoder.load(card_path))
-        path = known_file(card_path)
-        write_atomic(path, known.to_bytes())
-        print(f"{path.name}: {len(known.vector)} numbers of {name} ({known.sha256[:12]}…)")
+            golden = golden_of(Encoder.load(card_path))
+        path = golden_file(card_path)
+        write_atomic(path, golden.to_bytes())
+        print(f"{path.name}: {len(golden.vector)} numbers of {name} ({golden.sha256[:12]}…)")
     return 0
 
 

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from shelfmatch.edge import Encoder
 from shelfmatch.edge.bundle.manifest import EncoderCard
-from shelfmatch.edge.imaging.image import ImageSource, decode, fit
+from shelfmatch.edge.imaging.decode import decode
+from shelfmatch.edge.imaging.image import ImageSource
+from shelfmatch.edge.imaging.resize import fit
 from shelfmatch.edge.synthetic import products as rendered
 from shelfmatch.edge.threads import in_order
 from shelfmatch.export import cut

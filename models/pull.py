@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Final
 
-from ..edge.encoders.encoder import encoders_folder, read_card
 from ..edge.encoders.infer_card import inspect_encoder
+from ..edge.encoders.registry import encoders_folder, read_card
 from ..edge.errors import EncoderError
 from ..edge.files import chunks, sha256_of, sync_file, sync_folder, write_atomic
 from ..edge.terminal import quiet_native

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from shelfmatch.edge import Encoder, Matcher, build_bundle
-from shelfmatch.edge.evaluation.evaluate import Query, evaluate
+from shelfmatch.edge.evaluation.evaluate import evaluate
+from shelfmatch.edge.evaluation.results import Query
 from shelfmatch.edge.metrics import calibration_error
 
 V1 = "mobilenet_v1_1.0_224_quant_embedding_extractor.tflite"

@@ -35,8 +35,8 @@ import shops  # noqa: E402
 from emulation import CHECKOUT, PROCESSORS, Emulation, set_up, unavailable  # noqa: E402
 
 from shelfmatch.edge import Encoder  # noqa: E402
-from shelfmatch.edge.encoders.encoder import read_card  # noqa: E402
 from shelfmatch.edge.encoders.golden import embedded_cards  # noqa: E402
+from shelfmatch.edge.encoders.registry import read_card  # noqa: E402
 from shelfmatch.edge.synthetic import products as rendered  # noqa: E402
 
 BUDGETS = HERE / "budgets.json"

@@ -28,7 +28,7 @@ import reporting  # noqa: E402
 import shops  # noqa: E402
 
 from shelfmatch.edge import Encoder  # noqa: E402
-from shelfmatch.edge.encoders.encoder import DEFAULT_ENCODER  # noqa: E402
+from shelfmatch.edge.encoders.registry import DEFAULT_ENCODER  # noqa: E402
 from shelfmatch.edge.synthetic import products as rendered  # noqa: E402
 
 PEAK_BAR_MB = 100.0

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from shelfmatch.edge import Matcher
-from shelfmatch.edge.imaging.image import decode, fit
+from shelfmatch.edge.imaging.decode import decode
+from shelfmatch.edge.imaging.resize import fit
 
 STAGES = ("decode", "preprocess", "encode", "search", "decide")
 WARM_UPS = 2

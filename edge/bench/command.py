@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import device
-from ..encoders.encoder import DEFAULT_ENCODER, Encoder
+from ..encoders.encoder import Encoder
+from ..encoders.registry import DEFAULT_ENCODER
 from ..errors import BenchError
 from ..files import check_can_write
 from ..terminal import DONE, NO, complain, print_json, progress_bar, quiet_native

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_atomic
-from ..pages import html as report
+from ..pages import html
 from . import plots
 from .summary import late_share, quiet_p50_ms
 from .throttle import spoilt
@@ -19,7 +19,7 @@ Result = Mapping[str, Any]
 
 def write_page(path: str | os.PathLike[str], result: Result) -> None:
     """Write the page of a result. Raises OSError."""
-    write_atomic(Path(path), report.page(f"{result['target']['name']} – bench", _body(result)))
+    write_atomic(Path(path), html.page(f"{result['target']['name']} – bench", _body(result)))
 
 
 def _body(result: Result) -> list[str]:
@@ -28,25 +28,25 @@ def _body(result: Result) -> list[str]:
         f"<h1>{escape(result['target']['name'])} on {escape(_board_name(result))}</h1>",
         f"<p>{escape(_what(result))}</p>",
         _warning(result),
-        report.figures(_figures(result)),
+        html.figures(_figures(result)),
         *(_latency_section(name, scenarios[name]) for name in ("single-stream", "steady-rate") if name in scenarios),
-        report.section(
+        html.section(
             "The run through time",
             plots.time_line(result),
             note="Each dot is a quarter of a second. What slows the machine shows in all strips, "
             "what slows the program in the first alone.",
         ),
         *_stages(scenarios),
-        report.section(
+        html.section(
             "Memory",
             plots.memory_bars(result["memory"]["steps"], result["memory"]["peak_bytes"]),
             note="Resident after each step, of a fresh process that did nothing else; what the measuring holds is taken off.",
         ),
         *_sweep(result["sweep"]),
-        report.section(
-            "All figures", report.table(figure_rows(result)), note="Intervals are at 95 %, bootstrapped over rounds."
+        html.section(
+            "All figures", html.table(figure_rows(result)), note="Intervals are at 95 %, bootstrapped over rounds."
         ),
-        report.section("The machine", report.table(board_rows(result["board"]))),
+        html.section("The machine", html.table(board_rows(result["board"]))),
     ]
 
 
@@ -106,7 +106,7 @@ def _latency_section(name: str, scenario: Mapping[str, Any]) -> str:
     extra = ""
     if name == "steady-rate":
         jitter = scenario["jitter_ms"]
-        extra = report.table(
+        extra = html.table(
             [
                 ("frames", f"{scenario['frames']:,} at {scenario['fps']:g} a second"),
                 ("late", f"{scenario['late']:,} answered after the next one had come; {scenario['dropped']:,} dropped"),
@@ -117,7 +117,7 @@ def _latency_section(name: str, scenario: Mapping[str, Any]) -> str:
             ]
         )
     heading = f"Latency, {name}: {scenario['samples']:,} samples"
-    return report.section(heading, plots.distribution(scenario["samples_ms"], scenario["latency_ms"]), extra, note=note)
+    return html.section(heading, plots.distribution(scenario["samples_ms"], scenario["latency_ms"]), extra, note=note)
 
 
 def _stages(scenarios: Mapping[str, Any]) -> list[str]:
@@ -125,7 +125,7 @@ def _stages(scenarios: Mapping[str, Any]) -> list[str]:
     if stream is None:
         return []
     note = f"Medians; all stages together are {stream['stage_sum_of_wall']:.1%} of the time measured from outside."
-    return [report.section("Where the time goes", plots.stage_bars(stream["stages_ms"]), note=note)]
+    return [html.section("Where the time goes", plots.stage_bars(stream["stages_ms"]), note=note)]
 
 
 def _sweep(sweep: Mapping[str, Any] | None) -> list[str]:
@@ -148,9 +148,7 @@ def _sweep(sweep: Mapping[str, Any] | None) -> list[str]:
         f"Of {', '.join(sweep['axes'])}; the lightest of those within noise of the best 90th percentile, with at most "
         f"{sweep['memory_limit_bytes'] / 1e6:,.0f} MB."
     )
-    return [
-        report.section("Settings tried", report.grid(("", "p50 ms", "p90 ms", "MB", "cosine", ""), rows), note=note)
-    ]
+    return [html.section("Settings tried", html.grid(("", "p50 ms", "p90 ms", "MB", "cosine", ""), rows), note=note)]
 
 
 def _or_dash(value: float | None, factor: float, digits: int) -> str:

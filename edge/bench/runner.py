@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from .. import device
-from ..encoders.encoder import DEFAULT_ENCODER
+from ..encoders.registry import DEFAULT_ENCODER
 from ..errors import BenchError
+from ..machine.board import describe_board
+from ..machine.cpu import usable_cores
+from ..machine.sensors import Recorder, Sensors
+from ..machine.sysfs import ROOT
 from . import summary
-from .board import ROOT, describe_board
-from .process import usable_cores
-from .sensors import Recorder, Sensors
 from .target import (
     Photos,
     Target,

@@ -15,7 +15,9 @@ from itertools import count, islice, pairwise
 from typing import Any
 
 from ..errors import ImageError
-from ..imaging.image import ImageSource, decode, fit
+from ..imaging.decode import decode
+from ..imaging.image import ImageSource
+from ..imaging.resize import fit
 from ..matching.matcher import Matcher
 
 STAGES = ("decode", "preprocess", "encode", "search", "decide", "second_encoder", "look_again")

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._version import __version__
+from ..machine.sensors import Recorder
 from . import throttle
 from .results import FORMAT, VERSION
 from .scenarios import QUIET, STAGES
-from .sensors import Recorder
 from .statistics import Floats, mean_of_rounds, quantiles
 
 LEVELS = {"p50": 0.5, "p90": 0.9, "p99": 0.99}

@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 
 from .. import device
 from ..bundle.bundle import MANIFEST, Bundle
-from ..encoders.encoder import DEFAULT_ENCODER, Encoder, find_encoder, known_encoders
-from ..encoders.session import RUNTIMES
+from ..encoders.encoder import Encoder
+from ..encoders.registry import DEFAULT_ENCODER, find_encoder, known_encoders
+from ..encoders.runtimes import RUNTIMES
 from ..errors import BenchError, EncoderError, ShelfmatchError
 from ..files import check_can_write, shown_name
+from ..machine.board import describe_board
+from ..machine.cpu import usable_cores
+from ..machine.sysfs import ROOT
 from . import summary
-from .board import ROOT, describe_board
-from .process import usable_cores
 from .runner import (
     DEFAULT_FPS,
     SCENARIOS,

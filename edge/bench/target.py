@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 
 from ..bundle.bundle import MANIFEST, Bundle
 from ..bundle.manifest import EncoderCard
-from ..catalog.catalog import Product
-from ..encoders.encoder import Encoder, find_encoder
+from ..catalog.product import Product
+from ..encoders.encoder import Encoder
+from ..encoders.registry import find_encoder
 from ..errors import BenchError, EncoderError, ImageError
 from ..files import shown_name
-from ..imaging.image import FORMATS, decode, upright
-from ..synthetic import products as rendered
+from ..imaging.decode import FORMATS, decode
+from ..imaging.image import upright
+from ..machine.board import describe_board
+from ..synthetic.products import make_shop, render_view
 from ..terminal import complain
-from .board import describe_board
 
 MOST_PHOTOS = 64
 """Shown in turn; more would only grow the pages that the system keeps of them."""
@@ -67,9 +69,9 @@ def rendered_photos(folder: Path) -> Photos:
     """24 JPEGs of 640x480 as a kiosk's camera would have stored them."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for number, product in enumerate(rendered.make_shop(RENDERED_PHOTOS)):
+    for number, product in enumerate(make_shop(RENDERED_PHOTOS)):
         path = folder / f"{number:02d}.jpg"
-        rendered.render_view(product, 1, RENDERED_SIZE).save(path, "JPEG", quality=90)
+        render_view(product, 1, RENDERED_SIZE).save(path, "JPEG", quality=90)
         paths.append(str(path))
     return Photos("rendered", len(paths), *RENDERED_SIZE, paths=tuple(paths))
 

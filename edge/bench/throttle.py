@@ -8,7 +8,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any, Literal
 
-from .sensors import Sample
+from ..machine.sensors import Sample
 
 Kind = Literal["throttled", "disturbed", "note"]
 

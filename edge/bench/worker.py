@@ -45,7 +45,8 @@ def run_round(task: dict[str, Any], begun: float) -> dict[str, Any]:
         loaded = time.perf_counter()
         matcher.match(photos[0])
         answered, cpu = time.perf_counter(), time.process_time()
-        from . import process, scenarios
+        from ..machine import process
+        from . import scenarios
         from .yardstick import make_yardstick
 
         record: dict[str, Any] = {

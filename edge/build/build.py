@@ -13,13 +13,15 @@ from .. import device
 from ..bundle.bundle import ENCODER_ROLES, Bundle, BundleWriter
 from ..bundle.manifest import EncoderCard, IndexRecord, SecondRecord
 from ..catalog.attributes import clean_sku
-from ..catalog.catalog import CatalogEditor, Product
+from ..catalog.editor import CatalogEditor
+from ..catalog.product import Product
 from ..catalog.source import CatalogSource, read_source
-from ..encoders.encoder import Encoder, EncoderNames, find_encoders
-from ..encoders.session import choose_runtime, probe
+from ..encoders.encoder import Encoder
+from ..encoders.registry import EncoderNames, find_encoders
+from ..encoders.runtimes import choose_runtime, probe
 from ..errors import CatalogError, RuntimeUnavailable, VectorError
 from ..fitting.calibration import calibrate, leave_one_out
-from ..imaging.image import Resizer
+from ..imaging.resize import Resizer
 from ..imaging.views import views_per_photo
 from ..index._codes import Dtype
 from ..index._vectors import checked_vectors

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle.bundle import Bundle
-from ..catalog.catalog import PHOTO_BITS, product_of
+from ..catalog.ids import PHOTO_BITS, product_of
 from ..catalog.source import CatalogSource
 from ..encoders.encoder import Encoder
 from ..errors import ImageError, VectorError
@@ -28,8 +28,8 @@ from ..fitting.calibration import (
     left_out_products,
     settle,
 )
-from ..imaging.image import decode
-from ..imaging.image import fit as fit_to_card
+from ..imaging.decode import decode
+from ..imaging.resize import fit as fit_to_card
 from ..imaging.views import photo_view
 from ..index._codes import Dtype
 from ..index.vector_index import VectorIndex, choose_kind

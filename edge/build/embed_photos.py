@@ -16,7 +16,8 @@ import numpy as np
 from ..catalog.source import SourcePhoto
 from ..encoders.encoder import Encoder, Vector
 from ..errors import CatalogError, ImageError, VectorError
-from ..imaging.image import decode, fit, read_photo
+from ..imaging.decode import decode, read_photo
+from ..imaging.resize import fit
 from ..imaging.views import packshot_mask, views_of
 from ..threads import in_order
 

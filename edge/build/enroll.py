@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle.bundle import BundleWriter
-from ..catalog.catalog import PHOTO_BITS, CatalogEditor, product_of
+from ..catalog.editor import CatalogEditor
+from ..catalog.ids import PHOTO_BITS, product_of
 from ..catalog.source import CatalogSource
 from ..encoders.encoder import Encoder
 from ..fitting.adapter_fit import FEWEST_PHOTOS, MAX_PHOTOS, MIN_PACKSHOTS, Pictures

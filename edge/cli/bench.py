@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+
+from .options import RESIZER_CHOICES, RUNTIME_CHOICES, Command, names, positive
 
 _USAGE = """shelfmatch bench [TARGET] [options]
        shelfmatch bench compare RESULT RESULT…
@@ -13,7 +14,7 @@ encoder is measured in a made-up shop. "compare" tells differences between resul
 than BASELINE. A file called compare is ./compare."""
 
 
-def register(command: Callable[..., argparse.ArgumentParser], positive: Callable[[str], int]) -> None:
+def register(command: Command) -> None:
     """The command bench."""
     bench = command("bench", _run, "how fast this machine names products; compare such results, find its best settings",
                     mixed=True)  # fmt: skip
@@ -27,7 +28,7 @@ def register(command: Callable[..., argparse.ArgumentParser], positive: Callable
     )
     bench.add_argument(
         "--scenario",
-        type=_names,
+        type=names,
         default=None,
         metavar="NAME,…",
         help="of single-stream, steady-rate, offline (default: all)",
@@ -36,8 +37,8 @@ def register(command: Callable[..., argparse.ArgumentParser], positive: Callable
         "--fps", type=float, default=None, metavar="N", help="frames a second of steady-rate (default: 15)"
     )
     bench.add_argument("--threads", type=positive, default=None, metavar="N", help="threads of the network")
-    bench.add_argument("--runtime", default="auto", choices=("auto", "litert", "onnx", "tflite-runtime"))
-    bench.add_argument("--resizer", default="auto", choices=("auto", "pillow", "opencv"))
+    bench.add_argument("--runtime", default="auto", choices=RUNTIME_CHOICES)
+    bench.add_argument("--resizer", default="auto", choices=RESIZER_CHOICES)
     bench.add_argument("--look-again", action="store_true", help="with second looks at rejected photos")
     bench.add_argument(
         "--references",
@@ -48,7 +49,7 @@ def register(command: Callable[..., argparse.ArgumentParser], positive: Callable
     )
     bench.add_argument(
         "--sweep",
-        type=_names,
+        type=names,
         default=None,
         metavar="AXIS,…",
         help="try all runtime, threads, precision, index; write device.toml",
@@ -70,13 +71,6 @@ def register(command: Callable[..., argparse.ArgumentParser], positive: Callable
     bench.add_argument(
         "--against", default=None, metavar="BASELINE", help="with check: the result to hold RESULT against"
     )
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(","))
-    if not all(names):
-        raise argparse.ArgumentTypeError(f"{text!r} arrived, expected names with commas between them")
-    return names
 
 
 def _run(options: argparse.Namespace) -> int:

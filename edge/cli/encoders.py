@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import EncoderError
 from ..terminal import DONE, complain, print_json
+from .options import Command
 
 if TYPE_CHECKING:
     from shelfmatch.models.known import KnownEncoder
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def register(command: Command) -> None:
     """`encoders`, and `encoders pull NAME`."""
+    parser = command("encoders", _run, "the known encoders; encoders pull NAME fetches one")
     parser.add_argument("action", nargs="?", choices=("pull",), help="fetch one of the listed encoders")
     parser.add_argument("name", nargs="?", metavar="NAME", help="which one to fetch")
     parser.add_argument(
@@ -26,12 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", metavar="DIR", help="where to put it (default: where --encoder NAME finds it)")
 
 
-def run(options: argparse.Namespace) -> int:
-    """List, or pull."""
+def _run(options: argparse.Namespace) -> int:
     # Only here: matching never needs the list, and the doctor starts without numpy.
     from shelfmatch.models.known import all_encoders, encoder_named
 
-    from ..encoders.encoder import DEFAULT_ENCODER
+    from ..encoders.registry import DEFAULT_ENCODER
 
     if options.action == "pull":
         if not options.name:

@@ -1,12 +1,15 @@
-"""The arguments of `shelfmatch export`: apart from the command line's others, and without a word of the export itself."""
+"""`shelfmatch export`: its options alone; the export itself is loaded when it is run."""
 
 from __future__ import annotations
 
 import argparse
 
+from .options import Command, number, positive
 
-def add_export_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes; `shelfmatch.export.command` reads it."""
+
+def register(command: Command) -> None:
+    """The command export; `shelfmatch.export.command` reads these options."""
+    parser = command("export", _run, "trained encoder → device files that still find the same products")
     parser.add_argument(
         "model",
         metavar="MODEL",
@@ -23,7 +26,7 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
         help="auto, or some of fp32, fp16, int8-static, int8-dynamic, mixed (default: auto, the fastest that passes the gate)",
     )  # fmt: skip
     parser.add_argument(
-        "--gate", type=_number, default=0.5, metavar="POINTS", help="how far recall@1 may fall, of 100 (default: 0.5)"
+        "--gate", type=number, default=0.5, metavar="POINTS", help="how far recall@1 may fall, of 100 (default: 0.5)"
     )
     parser.add_argument(
         "--gate-queries",
@@ -36,7 +39,7 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", metavar="NAME", help="the tensor, module or layer that is the embedding")
     parser.add_argument(
-        "--dim", type=_positive, metavar="D", help="project to D numbers, by PCA of the calibration photos"
+        "--dim", type=positive, metavar="D", help="project to D numbers, by PCA of the calibration photos"
     )
     parser.add_argument(
         "--keep-float",
@@ -54,7 +57,7 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     photos.add_argument("--std", type=_triple, metavar="R,G,B", help="in units of 0 to 255")
     photos.add_argument("--normalized", action="store_true", help="the network normalizes its pixels, 0 to 255, itself")
     photos.add_argument("--resize", choices=("squash", "crop", "pad"))
-    photos.add_argument("--crop-fraction", type=_number, metavar="F", help="how much of the centre is kept")
+    photos.add_argument("--crop-fraction", type=number, metavar="F", help="how much of the centre is kept")
     parser.add_argument(
         "--no-layers",
         action="store_true",
@@ -62,21 +65,14 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _run(options: argparse.Namespace) -> int:
+    from shelfmatch.export.command import run  # only here: the device never needs it
+
+    return run(options)
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} arrived, expected a number") from None
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} arrived, expected a whole number from 1")
-    return int(text)
 
 
 def _size(text: str) -> tuple[int, int]:

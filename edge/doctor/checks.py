@@ -11,14 +11,15 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .. import device
-from ..encoders.session import RUNTIMES, Runtime
+from ..encoders.runtimes import RUNTIMES, Runtime
 from ..errors import DeviceError
-from . import machine as board
+from ..machine import cpu
+from . import machine_checks
 from .advice import Failure, explained
-from .machine import Check
+from .check import Check, Status
 from .probes import MARK
 
 PROBE_TIMEOUT_S, JOB_TIMEOUT_S = 120.0, 300.0
@@ -76,7 +77,7 @@ EXTRAS = (
 
 
 def run_probe(*arguments: str, timeout_s: float = PROBE_TIMEOUT_S) -> dict[str, Any] | Failure:
-    """One probe of `_doctor_probes` in a process of its own: what it found, or how it ended."""
+    """One probe of `probes` in a process of its own: what it found, or how it ended."""
     import subprocess  # 8 ms that other commands don't need
 
     command = [sys.executable, "-P", "-m", f"{__package__}.probes", *arguments]
@@ -94,36 +95,47 @@ def run_probe(*arguments: str, timeout_s: float = PROBE_TIMEOUT_S) -> dict[str, 
         process.kill()
         process.communicate()
         raise
-    told: dict[str, Any] = {}
+    said: dict[str, Any] = {}
     for line in output.split("\n"):
         if line.startswith(MARK):
-            told |= json.loads(line.removeprefix(MARK))
-    if process.returncode == 0 and "found" in told:
-        return dict(told["found"])
+            said |= json.loads(line.removeprefix(MARK))
+    if process.returncode == 0 and "found" in said:
+        return dict(said["found"])
     return Failure(
-        stage=told.get("stage", ""),
+        stage=said.get("stage", ""),
         signal=0 if timed_out else max(0, -process.returncode),
         timeout_s=timeout_s if timed_out else 0.0,
-        raised=tuple((kind, message) for kind, message in told.get("raised", ())),
+        raised=tuple((kind, message) for kind, message in said.get("raised", ())),
         output=errors[-4000:],
     )
 
 
-class Examination:
-    """The checks in their order, and what later ones take from earlier ones."""
+class Probe(Protocol):
+    """What `run_probe` does."""
 
-    def __init__(self, folder: Path) -> None:
+    def __call__(self, *arguments: str, timeout_s: float = PROBE_TIMEOUT_S) -> dict[str, Any] | Failure: ...
+
+
+class Examination:
+    """The checks in their order, and what later ones take from earlier ones.
+
+    `folder`: where bundles would be written. `probe` runs one probe, by default in a process of its own (`run_probe`): it takes
+    the probe's name and arguments, and `timeout_s` by name, and returns what was found or how it ended.
+    """
+
+    def __init__(self, folder: Path, probe: Probe | None = None) -> None:
         self._folder = folder
+        self._probe = probe if probe is not None else run_probe
         self._broken: list[str] = []
         self._sound: set[str] = set()
-        self._told = False
+        self._has_explained = False
         self.can_run = False
         self.runtime: str | None = None
 
     def steps(self) -> list[Callable[[], Check]]:
         """One function a check."""
         return [
-            board.processor,
+            machine_checks.processor,
             lambda: self._needed("numpy", NUMPY),
             lambda: self._needed("pillow", PILLOW),
             *(lambda runtime=runtime: self._runtime(runtime) for runtime in RUNTIMES.values()),
@@ -131,10 +143,10 @@ class Examination:
             self._order,
             *(lambda extra=extra: self._extra(extra) for extra in EXTRAS),
             self._device,
-            lambda: board.disk(self._folder),
-            board.memory,
-            board.temperature,
-            board.camera,
+            lambda: machine_checks.disk(self._folder),
+            machine_checks.memory,
+            machine_checks.temperature,
+            machine_checks.camera,
             self._job,
         ]
 
@@ -143,16 +155,16 @@ class Examination:
         if not package.is_installed:
             self._broken.append(package.title)
             return Check(name, "problem", f"{package.title} isn't installed.", f"pip install {package.distribution}")
-        outcome = run_probe(name)
+        outcome = self._probe(name)
         if isinstance(outcome, Failure):
             self._broken.append(package.title)
             return self._failed(name, package, outcome)
         return Check(name, "ok", f"{package.title} {outcome['version']} works.", details=outcome)
 
-    def _failed(self, name: str, package: Package, failure: Failure, status: board.Status = "problem") -> Check:
+    def _failed(self, name: str, package: Package, failure: Failure, status: Status = "problem") -> Check:
         titled = f"{package.title} {package.version}".strip()
-        finding, advice = explained(failure, titled, package.distribution, NUMPY.version, saturates=board.saturates())
-        self._told = True
+        finding, advice = explained(failure, titled, package.distribution, NUMPY.version, saturates=cpu.saturates())
+        self._has_explained = True
         details = {
             "stage": failure.stage,
             "signal": failure.signal or None,
@@ -177,15 +189,13 @@ class Examination:
             return Check(runtime.name, "absent", f"{package.title} isn't installed, {use}.")
         if (waiting := self._waits(runtime.name, package.title)) is not None:
             return waiting
-        outcome = run_probe("runtime", runtime.name)
+        outcome = self._probe("runtime", runtime.name)
         if isinstance(outcome, Failure):
             # One that works and is preferred answers without it.
             return replace(self._failed(runtime.name, package, outcome), needed=not self._sound)
         self._sound.add(runtime.name)
         outcome["version"] = package.version
         titled = f"{package.title} {package.version}".strip()
-        if not outcome["encoder"]:
-            return Check(runtime.name, "ok", f"{titled} gives a small network's known answer.", details=outcome)
         finding = f"{titled} gives the known embedding of {outcome['encoder']}, in {outcome['encode_ms']:.1f} ms."
         return Check(runtime.name, "ok", finding, details=outcome)
 
@@ -193,7 +203,7 @@ class Examination:
         missing = [package.title for package in (USEARCH, NUMKONG) if not package.is_installed]
         if (waiting := self._waits("index", "The index")) is not None:
             return waiting
-        outcome = run_probe("index")
+        outcome = self._probe("index")
         if isinstance(outcome, Failure):
             package = USEARCH if outcome.stage == "hnsw" else NUMKONG
             check = self._failed("index", package if package.is_installed else NUMPY, outcome)
@@ -223,7 +233,7 @@ class Examination:
         if len(sound) < 2:
             return Check("import order", "ok", "There are no two native libraries that could disturb each other.")
         for order in (sound, sound[::-1]):
-            outcome = run_probe("import", *order)
+            outcome = self._probe("import", *order)
             if isinstance(outcome, Failure):
                 finding, _ = explained(outcome, f"Python with {', then '.join(order)}", "", NUMPY.version)
                 advice = "Each alone works. pip install 'usearch<2.26', which goes with all of them; or import the others first."
@@ -237,7 +247,7 @@ class Examination:
     def _extra(self, extra: Package) -> Check:
         if not extra.is_installed:
             return Check(extra.module, "absent", f"{extra.title} isn't installed; it {extra.use}.")
-        outcome = run_probe("import", extra.module)
+        outcome = self._probe("import", extra.module)
         if isinstance(outcome, Failure):
             check = self._failed(extra.module, extra, outcome)
             advice = f"{check.advice}; or do without: pip uninstall {extra.distribution}"
@@ -266,12 +276,12 @@ class Examination:
             with suppress(OSError):  # the probe will say why
                 # Made here: the probe can't tidy up if it dies.
                 folder.append(stack.enter_context(tempfile.TemporaryDirectory(prefix="shelfmatch-doctor-")))
-            outcome = run_probe("job", *folder, timeout_s=JOB_TIMEOUT_S)
+            outcome = self._probe("job", *folder, timeout_s=JOB_TIMEOUT_S)
         if isinstance(outcome, Failure):
             finding, advice = explained(outcome, "The main job", "shelfmatch", NUMPY.version)
             if outcome.raised and outcome.raised[0][0] != "WrongNumbers":
                 kind, message = outcome.raised[0]
-                what = "what is told above" if self._told else "that"
+                what = "what is told above" if self._has_explained else "that"
                 finding = f"The main job fails: {kind}: {' '.join(message.split()).rstrip('.')[:1000]}."
                 advice = f"Mend {what}, then run the doctor again."
             return Check("main job", "problem", finding, advice, {"stage": outcome.stage, "error": outcome.last})

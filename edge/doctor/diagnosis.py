@@ -1,22 +1,20 @@
 """`shelfmatch doctor`: can this machine do the main job, with which runtime, and if not, what is to be done.
 
-Everything that could break is tried in a process of its own (`_doctor_probes`), so that this one lives to tell. It imports
+Everything that could break is tried in a process of its own (`probes`), so that this one lives to tell. It imports
 neither numpy nor Pillow itself.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ShelfmatchError
-from ..terminal import DONE, NO, print_json, progress_bar
 
 if TYPE_CHECKING:
-    from .machine import Check
+    from .check import Check
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +70,3 @@ def examine(folder: str | Path = ".", *, progress: Callable[[Iterable[Any], int]
     steps = examination.steps()
     checks = tuple(step() for step in (steps if progress is None else progress(steps, len(steps))))
     return Diagnosis(checks, examination.can_run, examination.runtime)
-
-
-def register(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """The command."""
-    doctor = command("doctor", _run, "whether this machine can do the main job, with which runtime, and what to mend")
-    doctor.add_argument("--folder", default=".", metavar="DIR", help="where bundles will be written (default: here)")
-
-
-def _run(options: argparse.Namespace) -> int:
-    bar: Any = progress_bar("doctor", "check")
-    diagnosis = examine(options.folder, progress=bar)
-    if options.json:
-        print_json(diagnosis.to_dict())
-    else:
-        print(diagnosis.table())
-    return DONE if diagnosis.can_run else NO

@@ -95,61 +95,50 @@ def _pillow() -> dict[str, Any]:
 
 
 def _runtime(name: str) -> dict[str, Any]:
-    """Import, load, and hold an embedding against the known one; milliseconds for a picture with one thread."""
-    from ..encoders.session import RUNTIMES
+    """Import, load, and hold an embedding against the golden one; milliseconds for a picture with one thread."""
+    from ..encoders.runtimes import RUNTIMES
+    from ..errors import EncoderError
 
     runtime = RUNTIMES[name]
     _import(runtime.entry)
-    from ..encoders.encoder import DEFAULT_ENCODER, known_encoders, read_card
-    from ..encoders.golden import known_file
+    from ..encoders.golden import golden_file
+    from ..encoders.registry import DEFAULT_ENCODER, known_encoders, read_card
 
     cards = known_encoders(name)
     names = [
         encoder
         for encoder in (DEFAULT_ENCODER, *cards)
         if encoder in cards
-        and known_file(cards[encoder]).exists()  # first: a user's own card may be broken, and says nothing of runtimes
+        and golden_file(cards[encoder]).exists()  # first: a user's own card may be broken, and says nothing of runtimes
         and read_card(cards[encoder])[0].format == runtime.format
     ]
-    return _known_encoder(name, names[0], cards[names[0]]) if names else _known_network(name)
+    if not names:
+        raise EncoderError(
+            f"no .{runtime.format} encoder came with the package; expected one, install shelfmatch again"
+        )
+    return _golden_embedding(name, names[0], cards[names[0]])
 
 
-def _known_encoder(runtime: str, name: str, card_path: Path) -> dict[str, Any]:
-    from ..encoders.encoder import DEFAULT_ENCODER, Encoder
-    from ..encoders.golden import LEAST_COSINE, KnownEmbedding, known_file, known_of, known_picture
+def _golden_embedding(runtime: str, name: str, card_path: Path) -> dict[str, Any]:
+    from ..encoders.encoder import Encoder
+    from ..encoders.golden import LEAST_COSINE, GoldenEmbedding, golden_file, golden_of, golden_picture
+    from ..encoders.registry import DEFAULT_ENCODER
 
     _stage("load")
     encoder = Encoder.load(card_path, runtime=runtime)
     encoder.prepare()
     _stage("run")
-    known = KnownEmbedding.read(known_file(card_path))
-    cosine = float(known.vector @ known_of(encoder).vector)
+    golden = GoldenEmbedding.read(golden_file(card_path))
+    cosine = float(golden.vector @ golden_of(encoder).vector)
     if not cosine >= LEAST_COSINE:
         raise WrongNumbers(f"the embedding of {name} has a cosine of {cosine:.3f} with the known one")
-    picture = known_picture(encoder.card)
+    picture = golden_picture(encoder.card)
     return {
         "encoder": name,
         "is_default": name == DEFAULT_ENCODER,
         "cosine": round(cosine, 6),
         "encode_ms": round(_median_ms(lambda: encoder.embed_pixels(picture)), 3),
     }
-
-
-def _known_network(runtime: str) -> dict[str, Any]:
-    """For ONNX Runtime while no .onnx encoder comes with the package."""
-    import numpy as np
-
-    from ..encoders.golden import onnx_answers, onnx_input, onnx_network
-    from ..encoders.session import RUNTIMES, open_session
-
-    _stage("load")
-    session = open_session(RUNTIMES[runtime], onnx_network(), 1)
-    _stage("run")
-    for name, answer in onnx_answers().items():
-        given = session.run(onnx_input(), name)
-        if not np.allclose(given, answer, rtol=1e-4, atol=1e-2):
-            raise WrongNumbers(f"a small network's {name} are up to {np.abs(given - answer).max():.3g} away")
-    return {"encoder": "", "is_default": False}
 
 
 def _median_ms(run: Callable[[], Any]) -> float:
@@ -186,7 +175,8 @@ def _job(place: str | None = None) -> dict[str, Any]:
     import numpy as np
     from PIL import Image
 
-    from .. import Matcher, build_bundle
+    from ..build.build import build_bundle
+    from ..matching.matcher import Matcher
 
     def photo(product: int, number: int) -> Image.Image:
         cells = np.random.default_rng(product).integers(0, 256, (3, 4, 3))

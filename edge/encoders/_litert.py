@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from ..bundle.manifest import Quantization
 from ..errors import EncoderError
-from .session import Runtime, TensorInfo
+from .runtimes import Runtime
+from .session import TensorInfo
 
 
 class LiteRtSession:

@@ -7,7 +7,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ..errors import EncoderError
-from .session import Runtime, TensorInfo
+from .runtimes import Runtime
+from .session import TensorInfo
 
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(int8)": "int8", "tensor(float)": "float32"}
 _FATAL_ONLY = 4

@@ -11,7 +11,8 @@ import numpy as np
 
 from ..bundle.manifest import CARD_VERSION, EncoderCard, Quantization
 from ..errors import CardRequired, EncoderError
-from .session import Session, TensorInfo, choose_runtime, open_session
+from .runtimes import choose_runtime, open_session
+from .session import Session, TensorInfo
 
 _CLASSIFIER_SIZES = {1000, 1001, 21841, 21843}
 """ImageNet's class counts, with and without a background class: an output of this size is class scores, not an embedding."""

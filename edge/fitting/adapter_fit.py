@@ -124,7 +124,7 @@ class Held:
     @property
     def separation(self) -> float:
         """How well known and unknown queries are told apart: AUROC."""
-        from ..evaluation.evaluate import auroc
+        from ..metrics import auroc
 
         return auroc((self.known.scores + self.known.margins).tolist(),
                      (self.unknown.scores + self.unknown.margins).tolist()) or 0.0  # fmt: skip

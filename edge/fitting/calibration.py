@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog.catalog import product_of
+from ..catalog.ids import product_of
 from ..errors import BundleError
 from ..index.vector_index import VectorIndex
 from ..scoring.decision import Decision, Method, best_products, margin_of

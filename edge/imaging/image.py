@@ -1,44 +1,19 @@
-"""Photos in: decode, turn upright, make RGB, resize. The one preprocessor for cataloguing, calibration and the device.
-
-The resize rule, everywhere: halve while both sides stay at least twice as large as asked (in the JPEG decoder, which skips
-the work, or by box averaging), then one step with a triangle filter two pixels of the result wide, which is Pillow's
-bilinear with its antialiasing. Photos under four times the asked size get exactly what a full decode and a bilinear resize
-give. OpenCV has no such filter; `_opencv` builds it of what OpenCV is fast at, of the same width.
-"""
+"""What a photo is before and after decoding, how large one may be, and how messages call it."""
 
 from __future__ import annotations
 
-import functools
-import importlib.util
-import io
 import os
-import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, JpegImagePlugin, UnidentifiedImageError
-
-from ..errors import ImageError
-from . import _pillow
-
-if TYPE_CHECKING:
-    from ..bundle.manifest import EncoderCard
+from PIL import Image
 
 Pixels: TypeAlias = NDArray[np.uint8]
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | Pixels"
-Resizer: TypeAlias = Literal["pillow", "opencv"]
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
-"""Formats that are read. Others (EPS, PDF, PSD, icons) start interpreters or hold no photos."""
-
-_RESIZERS: dict[str, Resizer] = {"pillow": "pillow", "opencv": "opencv"}
-_HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
-_SWAPS_SIDES = {5, 6, 7, 8}
-_UPRIGHT = {
+UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -47,9 +22,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_EXIF_ORIENTATION = 0x0112
-_SMALL_JPEG = 256 * 1024
-"""Up to this size no header can keep Pillow busy for long; most photos of a camera at 640x480 are below it."""
+"""EXIF orientation → what turns the picture upright; 1, upright, is not among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +56,6 @@ class Decoded:
         return self.pixels.size
 
 
-def resizer_in_use(wanted: str = "auto") -> Resizer:
-    """The resizer that "auto", "pillow" or "opencv" means on this machine: OpenCV where it is installed.
-
-    Raises ImageError for another name, or for "opencv" where it is missing.
-    """
-    installed = importlib.util.find_spec("cv2") is not None
-    if wanted == "auto":
-        return "opencv" if installed else "pillow"
-    if wanted == "opencv" and not installed:
-        raise ImageError("resizer 'opencv' was asked for but OpenCV is not installed; pip install 'shelfmatch[fast]'")
-    if wanted in _RESIZERS:
-        return _RESIZERS[wanted]
-    raise ImageError(f"unknown resizer {wanted!r}; expected auto, pillow or opencv")
-
-
 def source_name(source: object) -> str:
     """How messages and results call this source: its path, or what it is."""
     if isinstance(source, (str, os.PathLike)):
@@ -111,287 +69,7 @@ def source_name(source: object) -> str:
     return f"<{type(source).__name__}>"
 
 
-def read_photo(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> bytes:
-    """The file's bytes, after its kind and size were checked. Raises ImageError."""
-    name = os.fspath(path)
-    try:
-        with open(path, "rb", opener=_open_without_blocking) as file:
-            info = os.fstat(file.fileno())
-            if not stat.S_ISREG(info.st_mode):
-                raise ImageError(f"{name} is not a regular file; expected a photo")
-            _check_weight(name, info.st_size, limits)
-            return file.read()
-    except FileNotFoundError as error:
-        raise ImageError(f"{name} does not exist; expected the path of a photo") from error
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{name} can't be read: {getattr(error, 'strerror', None) or error}") from error
-
-
-def _open_without_blocking(name: str, flags: int) -> int:
-    """A named pipe without a writer must not hang the caller."""
-    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _check_weight(name: str, size_bytes: int, limits: Limits) -> None:
-    if size_bytes == 0:
-        raise ImageError(f"{name} is empty; expected a photo")
-    if size_bytes > limits.size_bytes:
-        raise ImageError(f"{name} has {size_bytes:,} bytes; at most {limits.size_bytes:,} are read, make it smaller")
-
-
-def decode(source: ImageSource, card: EncoderCard | None = None, limits: Limits = DEFAULT_LIMITS) -> Decoded:
-    """Decode a photo to RGB.
-
-    `source`: a path, the bytes of a file, a PIL image, or an (H, W, 3) uint8 RGB array. With a `card`, large photos come out
-    halved as often as the card's input size allows. Raises ImageError for anything that is not a readable photo.
-    """
-    if isinstance(source, np.ndarray):
-        return Decoded(_checked_array(source, limits))
-    name = source_name(source)
-    if isinstance(source, Image.Image):
-        with _as_image_error(name), _pillow.no_warnings if source.info else nullcontext():
-            _check_pixels(name, source.size, limits)
-            source.load()
-            return Decoded(_to_rgb(source), _orientation(source))
-    if isinstance(source, (str, os.PathLike)):
-        data = read_photo(source, limits)
-    elif isinstance(source, (bytes, bytearray, memoryview)):
-        data = bytes(source)
-        _check_weight(name, len(data), limits)
-    else:
-        raise ImageError(
-            f"{name} can't be read as a photo; expected a path, bytes, a PIL image or an (H, W, 3) uint8 RGB array"
-        )
-    with _as_image_error(name):
-        if data[:3] == b"\xff\xd8\xff":
-            return _decode_jpeg(name, data, card, limits)
-        return _decode_other(name, data, limits)
-
-
-def _checked_array(array: NDArray[Any], limits: Limits) -> Pixels:
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
-        raise ImageError(f"array of shape {array.shape} and dtype {array.dtype} arrived; expected (H, W, 3) uint8 RGB")
-    _check_pixels("array", (array.shape[1], array.shape[0]), limits)
-    return array
-
-
-@contextmanager
-def _as_image_error(name: str) -> Iterator[None]:
-    """Pillow's decoders raise almost anything on hostile input, from SyntaxError to struct.error."""
-    try:
-        yield
-    except ImageError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{name} has too many pixels ({error}); make it smaller") from error
-    except MemoryError as error:
-        raise ImageError(f"{name} needs more memory than there is; make it smaller") from error
-    except Exception as error:
-        raise ImageError(f"{name} is damaged or not a photo: {error or type(error).__name__}") from error
-
-
-def _check_pixels(name: str, size: tuple[int, int], limits: Limits) -> None:
-    if size[0] < 1 or size[1] < 1:
-        raise ImageError(f"{name} has no pixels ({size[0]}x{size[1]})")
-    if size[0] * size[1] > limits.pixels:
-        raise ImageError(
-            f"{name} has {size[0]}x{size[1]} pixels; at most {limits.pixels:,} are decoded, make it smaller"
-        )
-
-
-def _decode_jpeg(name: str, data: bytes, card: EncoderCard | None, limits: Limits) -> Decoded:
-    # The plug-in's class directly: Image.open would load four more plug-ins, a third of a cold start.
-    file = io.BytesIO(data) if len(data) <= _SMALL_JPEG else _pillow.Doled(name, data)
-    with _pillow.no_warnings:
-        image = JpegImagePlugin.JpegImageFile(file)
-        _check_pixels(name, image.size, limits)
-        orientation = _orientation(image)
-    scans = _scans(data, image, file.tell())
-    if scans > limits.scans:
-        raise ImageError(f"{name} is a JPEG with {scans} scans; at most {limits.scans} are decoded, save it again")
-    factor = 1 if card is None else min(8, halvings(image.size, card, orientation))
-    if card is not None and image.mode == "RGB":
-        pixels = _decode_with_simplejpeg(data, image.size, factor)
-        if pixels is not None:
-            return Decoded(pixels, orientation)
-    if factor > 1:
-        image.draft(None, (image.width // factor, image.height // factor))
-    image.load()
-    return Decoded(_to_rgb(image), orientation)
-
-
-def _decode_with_simplejpeg(data: bytes, size: tuple[int, int], factor: int) -> Pixels | None:
-    """The same pixels by the same library with fewer copies (a fifth of the time at 640x480); None where Pillow is to decide.
-
-    That is where simplejpeg isn't installed, and for a file that libjpeg so much as warns about.
-    """
-    simplejpeg = _simplejpeg()
-    if simplejpeg is None:
-        return None
-    high, wide = -(-size[1] // factor), -(-size[0] // factor)
-    try:
-        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=high, min_width=wide, min_factor=factor)
-    except (ValueError, RuntimeError):
-        return None
-    return pixels if pixels.shape == (high, wide, 3) else None
-
-
-@functools.cache
-def _simplejpeg() -> Any:
-    try:
-        import simplejpeg
-    except ImportError:
-        return None
-    return simplejpeg
-
-
-def _scans(data: bytes, image: JpegImagePlugin.JpegImageFile, header_end: int) -> int:
-    """How often libjpeg would walk the picture: once where the first scan of a sequential JPEG holds all its components."""
-    components = data[data.rfind(b"\xff\xda", 0, header_end) + 4]
-    if components == image.layers and "progressive" not in image.info:
-        return 1
-    return data.count(b"\xff\xda\x00")  # the length that follows is 8 to 14
-
-
-def _decode_other(name: str, data: bytes, limits: Limits) -> Decoded:
-    if data[:4] in _pillow.TIFF_MARKS:
-        _pillow.check_tiff(name, data, limits.pixels)
-        _pillow.silence_tiff()
-    with _pillow.no_warnings:
-        try:
-            image: Image.Image = Image.open(_pillow.Doled(name, data), formats=FORMATS)
-        except UnidentifiedImageError as error:
-            image = _open_heif(name, data, error)
-        _check_pixels(name, image.size, limits)
-        _pillow.check_codec(name, data, image)
-        image.load()
-        # Only now: Pillow turns TIFFs upright as it loads them, and a PNG may tell its orientation after its pixels.
-        orientation = _orientation(image)
-    return Decoded(_to_rgb(image), orientation)
-
-
-def _open_heif(name: str, data: bytes, error: UnidentifiedImageError) -> Image.Image:
-    if data[4:8] != b"ftyp" or data[8:12] not in _HEIF_BRANDS:
-        raise ImageError(
-            f"{name} is damaged or not a photo of a known format (it begins with {data[:12]!r}); "
-            f"expected one of {', '.join(FORMATS)}"
-        ) from error
-    try:
-        from pillow_heif import HeifImagePlugin  # noqa: F401  (importing it registers the format)
-    except ImportError:
-        raise ImageError(f"{name} is a HEIC photo; pip install 'shelfmatch[heic]', or save it as JPEG") from error
-    return Image.open(io.BytesIO(data), formats=("HEIF",))
-
-
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 where there is none or where the metadata is damaged."""
-    if image.format == "JPEG" and "exif" not in image.info and "xmp" not in image.info:
-        return 1  # getexif would import the TIFF plug-in to find nothing
-    try:
-        value = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # damaged metadata takes no photo away
-        return 1
-    return value if isinstance(value, int) and value in _UPRIGHT else 1
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow mode as RGB: transparency over white, 16 bits scaled to 8, the first frame of animations."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        image.load()
-        return image
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image)
-        pixels = _to_8_bit(values)
-        see_through = image.info.get("transparency")
-        if isinstance(see_through, int):  # one 16-bit grey of a PNG
-            pixels = np.where(values == see_through, np.uint8(255), pixels)
-        return Image.fromarray(pixels).convert("RGB")
-    if image.mode == "La":
-        image = image.convert("LA")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGB", rgba.size, (255, 255, 255))
-        white.paste(rgba, mask=rgba.getchannel("A"))
-        return white
-    return image.convert("RGB")
-
-
-def _to_8_bit(values: NDArray[Any]) -> Pixels:
-    """16-bit integers, 32-bit integers holding them, and floats (0 to 1, or 0 to 255) as 0 to 255."""
-    if values.dtype.kind == "f":
-        values = np.nan_to_num(values, nan=0.0, posinf=255.0, neginf=0.0)
-        scale = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0
-        scaled: Pixels = np.clip(values * scale + 0.5, 0, 255).astype(np.uint8)
-        return scaled
-    shift = 8 if values.dtype.itemsize == 2 or values.max(initial=0) > 255 else 0
-    narrowed: Pixels = (np.clip(values, 0, 65535).astype(np.uint16) >> shift).clip(0, 255).astype(np.uint8)
-    return narrowed
-
-
 def upright(decoded: Decoded) -> Image.Image:
     """The picture as a PIL image with its orientation applied."""
     image = Image.fromarray(decoded.pixels) if isinstance(decoded.pixels, np.ndarray) else decoded.pixels
-    return image.transpose(_UPRIGHT[decoded.orientation]) if decoded.orientation in _UPRIGHT else image
-
-
-def _stored_size(card: EncoderCard, orientation: int) -> tuple[int, int]:
-    """The card's (width, height) as it lies in a picture that is still to be turned upright."""
-    size = (card.width, card.height)
-    return (size[1], size[0]) if orientation in _SWAPS_SIDES else size
-
-
-def _source_box(size: tuple[int, int], card: EncoderCard, orientation: int) -> tuple[float, float, float, float]:
-    """The part of the picture that becomes the input: all of it, or the centre for "crop"."""
-    if card.resize != "crop":
-        return (0.0, 0.0, float(size[0]), float(size[1]))
-    wide, high = _stored_size(card, orientation)
-    scale = min(size[0] / wide, size[1] / high) * card.crop_fraction
-    half_w, half_h = wide * scale / 2, high * scale / 2
-    # Rounding can put an edge 1e-14 outside, which Pillow refuses.
-    left, top = max(0.0, size[0] / 2 - half_w), max(0.0, size[1] / 2 - half_h)
-    return (left, top, min(float(size[0]), size[0] / 2 + half_w), min(float(size[1]), size[1] / 2 + half_h))
-
-
-def halvings(size: tuple[int, int], card: EncoderCard, orientation: int) -> int:
-    """The largest power of two by which the picture can shrink and still be twice as large as the card's input.
-
-    Stopping at once as large would save 0.4 ms of a photo at 640x480, and move embeddings by 0.003 to 0.006 in cosine.
-    """
-    left, top, right, bottom = _source_box(size, card, orientation)
-    wide, high = _stored_size(card, orientation)
-    ratios = ((right - left) / wide, (bottom - top) / high)
-    ratio = max(ratios) if card.resize == "pad" else min(ratios)
-    factor = 1
-    while factor * 4 <= ratio:
-        factor *= 2
-    return factor
-
-
-def fit(decoded: Decoded, card: EncoderCard, resizer: Resizer = "pillow") -> Pixels:
-    """Resize to the card's input size: (height, width, 3) uint8 RGB, upright."""
-    factor = halvings(decoded.size, card, decoded.orientation)
-    wide, high = _stored_size(card, decoded.orientation)
-    if card.resize == "pad":
-        ratio = max(decoded.size[0] / wide, decoded.size[1] / high)
-        wide, high = max(1, round(decoded.size[0] / ratio)), max(1, round(decoded.size[1] / ratio))
-    result = _resize(decoded, card, (wide, high), factor, resizer)
-    if decoded.orientation in _UPRIGHT:
-        result = np.asarray(Image.fromarray(result).transpose(_UPRIGHT[decoded.orientation]))
-    if card.resize == "pad":
-        inner, result = result, np.full((card.height, card.width, 3), 255, np.uint8)
-        top, left = (card.height - inner.shape[0]) // 2, (card.width - inner.shape[1]) // 2
-        result[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
-    return result
-
-
-def _resize(decoded: Decoded, card: EncoderCard, size: tuple[int, int], factor: int, resizer: Resizer) -> Pixels:
-    box = _source_box(decoded.size, card, decoded.orientation)
-    if resizer == "opencv":
-        from ._opencv import resize
-
-        return resize(np.asarray(decoded.pixels), box, size, factor)
-    image = Image.fromarray(decoded.pixels) if isinstance(decoded.pixels, np.ndarray) else decoded.pixels
-    if factor > 1:
-        image = image.reduce(factor)  # the last column and row may average less than a whole block
-        box = (box[0] / factor, box[1] / factor, box[2] / factor, box[3] / factor)
-    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box))
+    return image.transpose(UPRIGHT[decoded.orientation]) if decoded.orientation in UPRIGHT else image

@@ -19,12 +19,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import CatalogError, ImageError
-from ..imaging.image import ImageSource, Limits, Pixels, decode, fit, read_photo, upright
+from ..imaging.decode import decode, read_photo
+from ..imaging.image import ImageSource, Limits, Pixels, upright
+from ..imaging.resize import fit
 from .look_again import AS_IT_CAME, variants_of
 
 if TYPE_CHECKING:
     from ..bundle.manifest import EncoderCard
-    from ..catalog.catalog import Catalog, Reference
+    from ..catalog.catalog import Catalog
+    from ..catalog.product import Reference
     from ..encoders.encoder import Encoder
     from .results import MatchResult
 

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog.catalog import PHOTO_BITS, Catalog, product_of
+from ..catalog.catalog import Catalog
+from ..catalog.ids import PHOTO_BITS, product_of
 from ..errors import CatalogError
 from ..scoring.decision import best_products
 

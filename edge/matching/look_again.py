@@ -18,8 +18,9 @@ import numpy as np
 
 from ..errors import VectorError
 from ..imaging import enhance
-from ..imaging.image import Decoded, Pixels, Resizer, fit, upright
+from ..imaging.image import Decoded, Pixels, upright
 from ..imaging.quality import Problem, Quality, detail_box, luma, measure, noise_of
+from ..imaging.resize import Resizer, fit
 from ..scoring.fusion import Ranked, mean_scores
 
 if TYPE_CHECKING:

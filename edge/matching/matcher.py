@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from .. import device
 from ..bundle.bundle import Bundle, Stamp, read_stamp, read_whole
 from ..catalog.attributes import Where
-from ..catalog.catalog import Catalog, Reference
+from ..catalog.catalog import Catalog
+from ..catalog.product import Reference
 from ..encoders.encoder import Encoder
 from ..errors import BundleError, ImageError, ShelfmatchError, VectorError
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, source_name

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..catalog.catalog import ScoredProduct
+from ..catalog.product import ScoredProduct
 
 if TYPE_CHECKING:
     from .labels import Label

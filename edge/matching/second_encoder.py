@@ -9,7 +9,9 @@ from dataclasses import replace
 from ..catalog.attributes import Where
 from ..encoders.encoder import Encoder, Vector
 from ..errors import VectorError
-from ..imaging.image import Decoded, ImageSource, Limits, Pixels, decode, fit
+from ..imaging.decode import decode
+from ..imaging.image import Decoded, ImageSource, Limits, Pixels
+from ..imaging.resize import fit
 from ..scoring.cascade import Allowed, Second, fused_rank
 from ..scoring.fusion import DEPTH, Ranked
 from ..scoring.gallery import Gallery

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog.catalog import product_of
+from ..catalog.ids import product_of
 from ..errors import ImageError, VectorError
 from ..imaging.image import ImageSource
 from ..scoring.fusion import Ranked, mean_scores

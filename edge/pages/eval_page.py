@@ -9,13 +9,13 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..catalog.catalog import Reference
+from ..catalog.product import Reference
 from ..catalog.source import read_source
 from ..errors import ImageError
-from ..evaluation.evaluate import Answer, Confusion, Evaluation, group_rows, percent
+from ..evaluation.results import Answer, Confusion, Evaluation, group_rows, percent
 from ..files import sha256_of, shown_name, write_atomic
 from ..terminal import titled
-from . import html as report
+from . import charts, html
 
 if TYPE_CHECKING:
     from ..matching.matcher import Matcher
@@ -49,12 +49,12 @@ def write_eval_page(
     for heading, note, wide, jobs in galleries:
         shown = [next(stream) for _ in jobs]
         if shown:
-            body += [f"<h2>{escape(heading)}</h2><p>{escape(note)}</p>", report.gallery(shown, wide=wide)]
+            body += [f"<h2>{escape(heading)}</h2><p>{escape(note)}</p>", html.gallery(shown, wide=wide)]
     for _ in stream:  # lets a progress bar finish
         pass
     if evaluation.unreadable:
-        body.append(report.section("Queries that can't be read", report.table(evaluation.unreadable)))
-    write_atomic(path, report.page(f"{_name(matcher)} – eval", body))
+        body.append(html.section("Queries that can't be read", html.table(evaluation.unreadable)))
+    write_atomic(path, html.page(f"{_name(matcher)} – eval", body))
 
 
 def _name(matcher: Matcher) -> str:
@@ -70,7 +70,7 @@ def _figures(evaluation: Evaluation, matcher: Matcher) -> list[str]:
     body = [
         f"<h1>{escape(_name(matcher))}</h1><p>{evaluation.known:,} photos of its {manifest.products:,} products and "
         f"{evaluation.unknown:,} of products the shop doesn't sell. Encoder: {escape(manifest.encoder.name)}.</p>",
-        report.figures(
+        html.figures(
             {
                 "right at first place": percent(evaluation.recall_at_1),
                 "right among five": percent(evaluation.recall_at_5),
@@ -82,24 +82,24 @@ def _figures(evaluation: Evaluation, matcher: Matcher) -> list[str]:
                 "photo → product, median": f"{evaluation.latency_ms['p50']:.1f} ms",
             }
         ),
-        report.section("All figures", report.table(evaluation.rows()), note="Intervals are Wilson's, at 95 %."),
-        report.section(
+        html.section("All figures", html.table(evaluation.rows()), note="Intervals are Wilson's, at 95 %."),
+        html.section(
             "How sure it is",
-            report.histogram(
+            charts.histogram(
                 {"sold here": known, "not sold here": unknown}, float(manifest.decision["threshold"]), "confidence"
             ),
             note="Left of the line the answer is “unknown”.",
         ),
-        report.section(
+        html.section(
             "Whether that is true",
-            report.reliability_plot(evaluation.reliability),
+            charts.reliability_plot(evaluation.reliability),
             note="Answers by how sure they are, against the share that is right, in 15 bins; the red lines are the error. "
             "A dot under the dashed line is too sure, one above it too modest.",
         ),
     ]
     for attribute, groups in evaluation.by.items():
         header, *rows = group_rows(groups)
-        body.append(report.section(f"By {attribute}", report.grid(header, rows)))
+        body.append(html.section(f"By {attribute}", html.grid(header, rows)))
     return body
 
 
@@ -175,7 +175,7 @@ class _Cells:
         ]
         query, answer = _surest(mistakes)[0]
         back = f", {_times(pair.other_taken_for)} the other way round" if pair.other_taken_for else ""
-        return report.shots(
+        return html.shots(
             "bad" if answer.sku is not None else "open",
             [
                 ("query", query.path, query.label),
@@ -189,7 +189,7 @@ class _Cells:
     def _accepted(self, one: Answer) -> str:
         query, answer = one
         sku = answer.candidates[0].sku
-        return report.shots(
+        return html.shots(
             "bad",
             [("query", query.path, query.label), *self._shots(query.path, (sku, "taken for"))],
             f"taken for {self._title(sku)}",
@@ -200,7 +200,7 @@ class _Cells:
         query, answer = one
         first = answer.candidates[0].sku if answer.candidates else query.sku
         nearest = [] if first == query.sku else [(first, "nearest")]
-        return report.shots(
+        return html.shots(
             "open",
             [("query", query.path, query.label), *self._shots(query.path, *nearest, (query.sku, "in truth"))],
             self._title(query.sku),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog.catalog import product_of
+from ..catalog.ids import product_of
 from ..errors import BundleError
 from .adapter import Floats
 from .decision import Decision

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog.catalog import product_of
+from ..catalog.ids import product_of
 from ..errors import BundleError
 
 Method = Literal["held-out", "leave-one-out", "synthetic-views", "default"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog.catalog import PHOTO_BITS, product_of
+from ..catalog.ids import PHOTO_BITS, product_of
 from ..index.vector_index import VectorIndex
 from .adapter import Adapter, Floats
 from .decision import best_products

@@ -16,7 +16,7 @@ from shelfmatch.edge.bench.sweep import Point, choose
 from shelfmatch.edge.bench.target import Target
 from shelfmatch.edge.bundle.bundle import Bundle
 from shelfmatch.edge.cli.app import main
-from shelfmatch.edge.encoders.encoder import DEFAULT_ENCODER
+from shelfmatch.edge.encoders.registry import DEFAULT_ENCODER
 from shelfmatch.edge.errors import BenchError, DeviceError
 from tests.conftest import tile_photo
 from tests.support import tiny_models

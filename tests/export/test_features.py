@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from shelfmatch.edge import Encoder
-from shelfmatch.edge.encoders.encoder import read_card
+from shelfmatch.edge.encoders.registry import read_card
 from shelfmatch.export import ExportSettings, Overrides, SourceOptions, export_model, onnx_graph, photos, tflite_graph
 from shelfmatch.export.encoders import fit_projection
 from shelfmatch.export.errors import ExportError

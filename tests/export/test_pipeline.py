@@ -21,7 +21,8 @@ import torch
 
 from shelfmatch.edge import Encoder
 from shelfmatch.edge.cli.app import main
-from shelfmatch.edge.imaging.image import decode, fit
+from shelfmatch.edge.imaging.decode import decode
+from shelfmatch.edge.imaging.resize import fit
 from shelfmatch.export import (
     ExportReport,
     ExportSettings,

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from shelfmatch.edge import Encoder
-from shelfmatch.edge.encoders.encoder import read_card
-from shelfmatch.edge.encoders.session import choose_runtime, open_session
+from shelfmatch.edge.encoders.registry import read_card
+from shelfmatch.edge.encoders.runtimes import choose_runtime, open_session
 from shelfmatch.export import ExportSettings, Overrides, SourceOptions, export_model, onnx_rounding, tflite_rounding
 from shelfmatch.export.onnx_graph import named_nodes
 from shelfmatch.export.onnx_recipes import OnnxBench, calibration_input

@@ -24,7 +24,8 @@ import numpy as np
 from PIL import Image
 
 from shelfmatch.edge import ImageError
-from shelfmatch.edge.imaging.image import Resizer, decode, fit
+from shelfmatch.edge.imaging.decode import decode
+from shelfmatch.edge.imaging.resize import Resizer, fit
 from tests.support.cards import plain_card
 
 SECONDS = 2.0

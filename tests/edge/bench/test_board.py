@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from shelfmatch.edge.bench import throttle
-from shelfmatch.edge.bench.board import describe_board
-from shelfmatch.edge.bench.sensors import EnergyMeter, Recorder, Sample, Sensors
 from shelfmatch.edge.bench.throttle import energy_between, find, spoilt
+from shelfmatch.edge.machine.board import describe_board
+from shelfmatch.edge.machine.sensors import EnergyMeter, Recorder, Sample, Sensors
 from tests.support.boards import PI_CPUINFO, Board, raspberry_pi
 
 

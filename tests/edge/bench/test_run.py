@@ -21,14 +21,14 @@ from shelfmatch.edge import Bundle, Matcher, build_bundle
 from shelfmatch.edge.bench import load_result, run_bench, run_sweep, save_result, throttle
 from shelfmatch.edge.bench.page import _what, write_page
 from shelfmatch.edge.bench.plots import _STAGES
-from shelfmatch.edge.bench.process import idle_for, memory_bytes
 from shelfmatch.edge.bench.results import problem_of, schema
 from shelfmatch.edge.bench.runner import Plan, Settings
 from shelfmatch.edge.bench.scenarios import STAGES, offline, single_stream, steady_rate
-from shelfmatch.edge.bench.sensors import Sensors
 from shelfmatch.edge.bench.target import MOST_PHOTOS, folder_photos
 from shelfmatch.edge.bench.yardstick import make_yardstick
 from shelfmatch.edge.errors import BenchError, CardRequired, ImageError
+from shelfmatch.edge.machine.process import idle_for, memory_bytes
+from shelfmatch.edge.machine.sensors import Sensors
 from shelfmatch.edge.scoring.cascade import ALWAYS
 from tests.conftest import tile_photo
 from tests.support.boards import raspberry_pi

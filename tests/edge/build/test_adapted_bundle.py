@@ -21,9 +21,10 @@ from shelfmatch.edge import (
     remove_from_bundle,
 )
 from shelfmatch.edge.bundle.bundle import Bundle
-from shelfmatch.edge.catalog.catalog import PHOTO_BITS, product_of
+from shelfmatch.edge.catalog.ids import PHOTO_BITS, product_of
 from shelfmatch.edge.cli.app import main
-from shelfmatch.edge.evaluation.evaluate import Query, evaluate
+from shelfmatch.edge.evaluation.evaluate import evaluate
+from shelfmatch.edge.evaluation.results import Query
 from shelfmatch.edge.scoring.adapter import Floats
 from tests.conftest import tile_photo, write_tiles
 from tests.test_real_data import V1, read_split

@@ -14,7 +14,8 @@ from shelfmatch.edge import CatalogError, Matcher, add_to_bundle, build_bundle, 
 from shelfmatch.edge.bundle.bundle import Bundle
 from shelfmatch.edge.catalog.catalog import Catalog
 from shelfmatch.edge.catalog.source import read_rows, read_source
-from shelfmatch.edge.evaluation.evaluate import Query, evaluate
+from shelfmatch.edge.evaluation.evaluate import evaluate
+from shelfmatch.edge.evaluation.results import Query
 from tests.conftest import tile_photo
 
 

@@ -36,7 +36,9 @@ from shelfmatch.edge import (
 from shelfmatch.edge.build.build import write_bundle
 from shelfmatch.edge.bundle.bundle import WORK_FOLDER, BundleWriter
 from shelfmatch.edge.bundle.manifest import Manifest
-from shelfmatch.edge.catalog.catalog import Catalog, Product, product_of
+from shelfmatch.edge.catalog.catalog import Catalog
+from shelfmatch.edge.catalog.ids import product_of
+from shelfmatch.edge.catalog.product import Product
 from shelfmatch.edge.cli.app import main
 from tests.conftest import tile_photo, write_tiles
 

@@ -18,7 +18,8 @@ import pytest
 
 from shelfmatch.edge import Bundle, BundleError, VectorIndex, build_bundle
 from shelfmatch.edge.bundle.bundle import WORK_FOLDER
-from shelfmatch.edge.catalog.catalog import Catalog, product_of
+from shelfmatch.edge.catalog.catalog import Catalog
+from shelfmatch.edge.catalog.ids import product_of
 from tests.conftest import tile_photo, write_tiles
 from tests.support.tiny_models import identity_tflite
 

@@ -12,7 +12,10 @@ import pytest
 from shelfmatch.edge import CatalogError, Matcher, add_to_bundle, remove_from_bundle
 from shelfmatch.edge.build.build import write_bundle
 from shelfmatch.edge.catalog.attributes import Where
-from shelfmatch.edge.catalog.catalog import Catalog, CatalogEditor, Product, product_of
+from shelfmatch.edge.catalog.catalog import Catalog
+from shelfmatch.edge.catalog.editor import CatalogEditor
+from shelfmatch.edge.catalog.ids import product_of
+from shelfmatch.edge.catalog.product import Product
 from shelfmatch.edge.cli.app import main
 from shelfmatch.edge.encoders.encoder import Encoder
 from tests.conftest import tile_photo, write_tiles

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from shelfmatch.edge import BundleDamaged, CatalogError
-from shelfmatch.edge.catalog.catalog import MAX_PHOTOS, MAX_PRODUCTS, PHOTO_BITS, Catalog, CatalogEditor, product_of
+from shelfmatch.edge.catalog.catalog import Catalog
+from shelfmatch.edge.catalog.editor import CatalogEditor
+from shelfmatch.edge.catalog.ids import MAX_PHOTOS, MAX_PRODUCTS, PHOTO_BITS, product_of
 from shelfmatch.edge.index._vectors import MAX_ID
 
 

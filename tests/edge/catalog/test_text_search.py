@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from shelfmatch.edge import CatalogError, Matcher, add_to_bundle, remove_from_bundle
-from shelfmatch.edge.catalog import text_search as word_search
-from shelfmatch.edge.catalog.catalog import Catalog, CatalogEditor
+from shelfmatch.edge.catalog import text_search
+from shelfmatch.edge.catalog.catalog import Catalog
+from shelfmatch.edge.catalog.editor import CatalogEditor
 from shelfmatch.edge.catalog.text_search import has_fts5, query_words, words_of
 from tests.conftest import write_tiles
 
@@ -48,7 +49,7 @@ def catalog(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     """The same catalogue, asked in both ways (a whole process without FTS5 is below)."""
     assert has_fts5()
     if request.param == "like":
-        monkeypatch.setattr(word_search, "has_fts5", lambda: False)
+        monkeypatch.setattr(text_search, "has_fts5", lambda: False)
     catalog = Catalog(write(tmp_path / "c.sqlite"))
     yield catalog
     catalog.close()
@@ -124,9 +125,9 @@ def test_both_searches_find_the_same_and_what_the_words_say(tmp_path: Path, type
         if words and all(any(one.startswith(word) for one in own) for word in words):
             expected.add(number)
     if words:
-        assert {product for product, _ in word_search._find_indexed(connection, words, 99)} == expected
-        assert {product for product, _ in word_search._find_plain(connection, words, 99)} == expected
-    assert {product for product, _ in word_search.find(connection, typed, 99)} == expected
+        assert {product for product, _ in text_search._find_indexed(connection, words, 99)} == expected
+        assert {product for product, _ in text_search._find_plain(connection, words, 99)} == expected
+    assert {product for product, _ in text_search.find(connection, typed, 99)} == expected
     connection.close()
 
 

@@ -18,13 +18,15 @@ import numpy as np
 import pytest
 
 from shelfmatch.edge import Encoder
-from shelfmatch.edge.doctor import machine as board
+from shelfmatch.edge.doctor import machine_checks
 from shelfmatch.edge.doctor.advice import Failure, explained
+from shelfmatch.edge.doctor.check import Check
 from shelfmatch.edge.doctor.checks import RUNTIME_PACKAGES, Examination, run_probe
 from shelfmatch.edge.doctor.diagnosis import Diagnosis
-from shelfmatch.edge.encoders.encoder import DEFAULT_ENCODER, read_card
-from shelfmatch.edge.encoders.golden import LEAST_COSINE, KnownEmbedding, embedded_cards, known_file, known_of
-from shelfmatch.edge.encoders.session import RUNTIMES
+from shelfmatch.edge.encoders.golden import LEAST_COSINE, GoldenEmbedding, embedded_cards, golden_file, golden_of
+from shelfmatch.edge.encoders.registry import DEFAULT_ENCODER, read_card
+from shelfmatch.edge.encoders.runtimes import RUNTIMES
+from shelfmatch.edge.machine import cpu
 
 DIES = "import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n"
 
@@ -101,10 +103,10 @@ def test_known_embeddings_belong_to_the_encoders() -> None:
         if not any(runtime.is_installed() for runtime in RUNTIMES.values() if runtime.format == file_format):
             continue  # the emulated ARM processors have LiteRT alone
         encoder = Encoder.load(card_path)
-        known = KnownEmbedding.read(known_file(card_path))
+        known = GoldenEmbedding.read(golden_file(card_path))
         refresh = f"{name} was changed: run python -m shelfmatch.models.known_embeddings"
         assert known.sha256 == encoder.card.sha256, refresh
-        assert float(known.vector @ known_of(encoder).vector) >= LEAST_COSINE, refresh
+        assert float(known.vector @ golden_of(encoder).vector) >= LEAST_COSINE, refresh
         assert float(known.vector @ known.vector) == pytest.approx(1, abs=1e-4)
         assert float(known.vector @ np.roll(known.vector, 1)) < LEAST_COSINE - 0.1  # other numbers don't pass
 
@@ -422,11 +424,11 @@ def test_wrong_numbers_of_onnx_runtime_without_vnni(tmp_path: Path) -> None:
 def test_processors_whose_sums_saturate(cpuinfo: str | None, saturates: bool, tmp_path: Path) -> None:
     if cpuinfo is not None:
         write(tmp_path, {"proc/cpuinfo": "processor\t: 0\n" + cpuinfo})
-    assert board.saturates(tmp_path) == saturates
+    assert cpu.saturates(tmp_path) == saturates
 
 
 def test_the_doctor_asks_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(board, "saturates", lambda: True)
+    monkeypatch.setattr(cpu, "saturates", lambda: True)
     wrong = Failure("run", raised=(("WrongNumbers", "a cosine of 0.985"),))
     assert "VNNI" in Examination(tmp_path)._failed("onnx", RUNTIME_PACKAGES["onnx"], wrong).finding
 
@@ -449,9 +451,9 @@ def test_usearch_is_blamed_only_where_it_was_there(
 
 
 def test_what_the_summary_calls_broken() -> None:
-    onnx = board.Check("onnx", "problem", "", needed=False)
-    memory = board.Check("memory", "problem", "")
-    index, job = board.Check("index", "problem", ""), board.Check("main job", "problem", "The job is lost.")
+    onnx = Check("onnx", "problem", "", needed=False)
+    memory = Check("memory", "problem", "")
+    index, job = Check("index", "problem", ""), Check("main job", "problem", "The job is lost.")
     ran = "This machine can do the main job; its runtime is litert."
     assert Diagnosis((memory, job), True, "litert").summary == f"{ran} It is short of memory, though: see above."
     assert "needed for it: onnx. It is short" in Diagnosis((onnx, memory, job), True, "litert").summary
@@ -490,7 +492,7 @@ def test_memory(available_kb: int, limit: str | None, status: str, tmp_path: Pat
     files = {"proc/meminfo": f"MemTotal:      500000 kB\nMemFree: 20 kB\nMemAvailable: {available_kb} kB\n"}
     if limit is not None:
         files["sys/fs/cgroup/memory.max"] = limit + "\n"
-    assert board.memory(write(tmp_path, files)).status == status
+    assert machine_checks.memory(write(tmp_path, files)).status == status
 
 
 @pytest.mark.parametrize(
@@ -518,24 +520,24 @@ def test_memory(available_kb: int, limit: str | None, status: str, tmp_path: Pat
 def test_memory_that_a_container_has_left(group: str, files: dict[str, str], free_mb: int, tmp_path: Path) -> None:
     write(tmp_path, {"proc/meminfo": "MemTotal:      500000 kB\nMemAvailable: 400000 kB\n"})
     write(tmp_path, {f"sys/fs/cgroup{group}/{name}": text for name, text in files.items()})
-    assert board.memory(tmp_path).details == {"total_mb": 100, "available_mb": free_mb}
+    assert machine_checks.memory(tmp_path).details == {"total_mb": 100, "available_mb": free_mb}
 
 
 def test_the_hottest_of_sensors_of_one_name(tmp_path: Path) -> None:
     for number, degrees in enumerate([50, 85, 60]):
         folder = f"sys/class/thermal/thermal_zone{number}"
         write(tmp_path, {f"{folder}/temp": f"{degrees}000\n", f"{folder}/type": "cpu\n"})
-    check = board.temperature(tmp_path)
+    check = machine_checks.temperature(tmp_path)
     assert check.status == "advice" and check.details == {"celsius": {"cpu": 85.0}}
 
 
 def test_temperature(tmp_path: Path) -> None:
-    assert board.temperature(tmp_path).status == "absent"
+    assert machine_checks.temperature(tmp_path).status == "absent"
     write(
         tmp_path,
         {"sys/class/thermal/thermal_zone0/temp": "51540\n", "sys/class/thermal/thermal_zone0/type": "cpu-thermal\n"},
     )
-    check = board.temperature(tmp_path)
+    check = machine_checks.temperature(tmp_path)
     assert (check.status, check.finding) == ("ok", "52 °C at the sensor cpu-thermal.")
     write(
         tmp_path, {"sys/class/thermal/thermal_zone1/temp": "83000\n", "sys/class/thermal/thermal_zone1/type": "gpu\n"}
@@ -543,12 +545,12 @@ def test_temperature(tmp_path: Path) -> None:
     write(
         tmp_path, {"sys/class/thermal/thermal_zone2/temp": "-274000\n", "sys/class/thermal/thermal_zone2/type": "x\n"}
     )
-    check = board.temperature(tmp_path)
+    check = machine_checks.temperature(tmp_path)
     assert check.status == "advice" and "83 °C at the sensor gpu" in check.finding and "heat sink" in check.advice
 
 
 def test_camera(tmp_path: Path) -> None:
-    assert board.camera(tmp_path).status == "absent"
+    assert machine_checks.camera(tmp_path).status == "absent"
     videos = {
         0: ("HD Webcam C615", "0"),
         1: ("HD Webcam C615", "1"),
@@ -558,14 +560,14 @@ def test_camera(tmp_path: Path) -> None:
     for number, (name, index) in videos.items():
         folder = f"sys/class/video4linux/video{number}"
         write(tmp_path, {f"{folder}/name": name + "\n", f"{folder}/index": index + "\n"})
-    check = board.camera(tmp_path)  # its device file is not there, so it can't be opened
+    check = machine_checks.camera(tmp_path)  # its device file is not there, so it can't be opened
     assert (
         check.status == "advice"
         and check.details["cameras"] == {"/dev/video0": "HD Webcam C615"}
         and "usermod" in check.advice
     )
     write(tmp_path, {"dev/video0": ""})
-    assert board.camera(tmp_path).status == "ok"
+    assert machine_checks.camera(tmp_path).status == "ok"
 
 
 @pytest.mark.parametrize(
@@ -581,10 +583,10 @@ def test_camera(tmp_path: Path) -> None:
 )
 def test_names_of_cameras(name: str, is_camera: bool, tmp_path: Path) -> None:
     write(tmp_path, {"sys/class/video4linux/video0/name": name + "\n", "sys/class/video4linux/video0/index": "0\n"})
-    assert (board.camera(tmp_path).status != "absent") == is_camera
+    assert (machine_checks.camera(tmp_path).status != "absent") == is_camera
 
 
 def test_disk(tmp_path: Path) -> None:
-    assert board.disk(tmp_path).status == "ok" and list(tmp_path.iterdir()) == []
-    unwritable = board.disk(Path("/proc"))
+    assert machine_checks.disk(tmp_path).status == "ok" and list(tmp_path.iterdir()) == []
+    unwritable = machine_checks.disk(Path("/proc"))
     assert unwritable.status == "advice" and "Nothing can be written to /proc" in unwritable.finding

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from shelfmatch.edge import CardRequired, Encoder, EncoderCard, EncoderError, VectorError
-from shelfmatch.edge.encoders.encoder import find_encoder, read_card
 from shelfmatch.edge.encoders.infer_card import inspect_encoder
+from shelfmatch.edge.encoders.registry import find_encoder, read_card
 from shelfmatch.export import cut, cut_if_inner, inner_tensors
 from tests.conftest import tile_photo
 from tests.support import tiny_models
@@ -596,7 +596,8 @@ def preserved_172(source: Path, encoder: Encoder) -> Any:
     """The same tensor read out of the whole network."""
     from ai_edge_litert.interpreter import Interpreter
 
-    from shelfmatch.edge.imaging.image import decode, fit
+    from shelfmatch.edge.imaging.decode import decode
+    from shelfmatch.edge.imaging.resize import fit
 
     with pytest.warns(UserWarning, match="preserve_all_tensors"):
         interpreter = Interpreter(model_path=str(source), experimental_preserve_all_tensors=True)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from shelfmatch.edge import Encoder
-from shelfmatch.edge.encoders.encoder import DEFAULT_ENCODER, embedded_folders, known_encoders, read_card
+from shelfmatch.edge.encoders.registry import DEFAULT_ENCODER, embedded_folders, known_encoders, read_card
 from shelfmatch.edge.synthetic import products as rendered
 
 ENCODERS = ("shelfmatch-cnn", "shelfmatch-vit")

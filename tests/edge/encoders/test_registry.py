@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from shelfmatch.edge import Encoder, EncoderError
-from shelfmatch.edge.encoders.encoder import known_encoders
+from shelfmatch.edge.encoders.registry import known_encoders
 from shelfmatch.models.known import KnownEncoder, all_encoders, encoder_named
 from shelfmatch.models.pull import pull
 from tests.support.tiny_models import average_tflite

@@ -18,15 +18,8 @@ import pytest
 
 from shelfmatch.edge import Encoder, EncoderError, RuntimeUnavailable
 from shelfmatch.edge.encoders.infer_card import inspect_encoder
-from shelfmatch.edge.encoders.session import (
-    RUNTIMES,
-    Runtime,
-    SessionPool,
-    TensorInfo,
-    choose_runtime,
-    open_session,
-    probe,
-)
+from shelfmatch.edge.encoders.runtimes import RUNTIMES, Runtime, choose_runtime, open_session, probe
+from shelfmatch.edge.encoders.session import SessionPool, TensorInfo
 from tests.conftest import tile_photo
 from tests.support import tiny_models
 

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shelfmatch.edge import Candidate, CatalogError, Matcher, MatchResult, build_bundle
-from shelfmatch.edge.catalog.catalog import Product, product_of
+from shelfmatch.edge.catalog.ids import product_of
+from shelfmatch.edge.catalog.product import Product
 from shelfmatch.edge.cli.app import main
-from shelfmatch.edge.evaluation.evaluate import Answer, Confusion, Query, auroc, confusions_of, evaluate, read_queries
-from shelfmatch.edge.metrics import wilson
+from shelfmatch.edge.evaluation.evaluate import confusions_of, evaluate, read_queries
+from shelfmatch.edge.evaluation.results import Answer, Confusion, Query
+from shelfmatch.edge.metrics import auroc, wilson
 from shelfmatch.edge.scoring.decision import Decision
 from tests.conftest import tile_photo
 

@@ -13,7 +13,7 @@ from shelfmatch.edge import BundleDamaged, BundleError, VectorError
 from shelfmatch.edge.build import enroll as enrolling
 from shelfmatch.edge.build.draft import compose, decide
 from shelfmatch.edge.build.enroll import Enrolled, centered_on_packshots, merge_prototypes, prune
-from shelfmatch.edge.catalog.catalog import PHOTO_BITS
+from shelfmatch.edge.catalog.ids import PHOTO_BITS
 from shelfmatch.edge.fitting.adapter_fit import (
     FEWEST_PHOTOS,
     GROUPS,

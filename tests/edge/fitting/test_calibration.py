@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from shelfmatch.edge import BundleError, VectorIndex
-from shelfmatch.edge.catalog.catalog import PHOTO_BITS
+from shelfmatch.edge.catalog.ids import PHOTO_BITS
 from shelfmatch.edge.fitting.calibration import (
     MAX_SAMPLES,
     MIN_SAMPLES,

@@ -19,18 +19,9 @@ from PIL import Image, ImageFilter
 
 from shelfmatch.edge import Encoder, ImageError
 from shelfmatch.edge.imaging._pillow import no_warnings
-from shelfmatch.edge.imaging.image import (
-    Decoded,
-    Limits,
-    Resizer,
-    decode,
-    fit,
-    halvings,
-    read_photo,
-    resizer_in_use,
-    source_name,
-    upright,
-)
+from shelfmatch.edge.imaging.decode import decode, read_photo
+from shelfmatch.edge.imaging.image import Decoded, Limits, source_name, upright
+from shelfmatch.edge.imaging.resize import Resizer, fit, halvings, resizer_in_use
 from tests.support.cards import plain_card
 
 STORED_AS = {
@@ -324,7 +315,7 @@ def test_simplejpeg_gives_pillows_pixels(
     pytest.importorskip("simplejpeg")
     data = saved(scene(*size), "JPEG", quality=90, **options)
     faster = decode(data, plain_card(64, 64))
-    monkeypatch.setattr("shelfmatch.edge.imaging.image._simplejpeg", lambda: None)
+    monkeypatch.setattr("shelfmatch.edge.imaging.decode._simplejpeg", lambda: None)
     plain = decode(data, plain_card(64, 64))
     assert isinstance(faster.pixels, np.ndarray) and isinstance(plain.pixels, Image.Image)
     assert np.array_equal(faster.pixels, np.asarray(plain.pixels))
@@ -341,7 +332,7 @@ def test_what_libjpeg_warns_about_is_pillows_to_decide(damage: Any, monkeypatch:
             return str(error)
 
     faster = outcome()
-    monkeypatch.setattr("shelfmatch.edge.imaging.image._simplejpeg", lambda: None)
+    monkeypatch.setattr("shelfmatch.edge.imaging.decode._simplejpeg", lambda: None)
     assert faster == outcome()
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from shelfmatch.edge import CatalogError, Matcher
 from shelfmatch.edge.build.build import write_bundle
-from shelfmatch.edge.catalog.catalog import Product
+from shelfmatch.edge.catalog.product import Product
 from shelfmatch.edge.cli.app import main
 from shelfmatch.edge.encoders.encoder import Encoder
 from shelfmatch.edge.matching.labels import MIN_SAMPLES, NEAREST, Label, Vote, _fitted, fit_vote, labels_of

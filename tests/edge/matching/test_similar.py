@@ -11,7 +11,8 @@ import pytest
 
 from shelfmatch.edge import CatalogError, Matcher
 from shelfmatch.edge.build.build import write_bundle
-from shelfmatch.edge.catalog.catalog import Product, product_of
+from shelfmatch.edge.catalog.ids import product_of
+from shelfmatch.edge.catalog.product import Product
 from shelfmatch.edge.cli.app import main
 from shelfmatch.edge.encoders.encoder import Encoder
 from shelfmatch.edge.matching.similar import MAX_VIEWS, similar

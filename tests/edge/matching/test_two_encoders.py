@@ -23,10 +23,11 @@ from shelfmatch.edge import (
     remove_from_bundle,
 )
 from shelfmatch.edge.bundle.manifest import BUNDLE_VERSION, ONE_ENCODER_VERSION
-from shelfmatch.edge.catalog.catalog import product_of
+from shelfmatch.edge.catalog.ids import product_of
 from shelfmatch.edge.cli.app import main
-from shelfmatch.edge.encoders.encoder import encoder_names
-from shelfmatch.edge.evaluation.evaluate import Query, evaluate
+from shelfmatch.edge.encoders.registry import encoder_names
+from shelfmatch.edge.evaluation.evaluate import evaluate
+from shelfmatch.edge.evaluation.results import Query
 from shelfmatch.edge.fitting.adapter_fit import Pictures
 from shelfmatch.edge.fitting.calibration import confidences_of, left_out_products
 from shelfmatch.edge.fitting.cascade_fit import _sure_from, pair

@@ -15,10 +15,11 @@ from PIL import Image
 
 from shelfmatch.edge import CatalogError, Matcher, build_bundle
 from shelfmatch.edge.cli.app import main
-from shelfmatch.edge.evaluation.evaluate import Query, evaluate
+from shelfmatch.edge.evaluation.evaluate import evaluate
+from shelfmatch.edge.evaluation.results import Query
 from shelfmatch.edge.metrics import reliability
+from shelfmatch.edge.pages.charts import reliability_plot
 from shelfmatch.edge.pages.eval_page import MOST_CELLS, write_eval_page
-from shelfmatch.edge.pages.html import reliability_plot
 from tests.conftest import tile_photo, write_tiles
 
 

@@ -18,15 +18,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .board import ROOT, cpu_folders, read_int, read_text
+from .cpu import cpu_folders
+from .sysfs import ROOT, read_int, read_text
+from .thermal import cpu_zones
 
-_CPU_ZONE = re.compile(r"cpu|soc|x86_pkg|package|core|cluster|acpitz", re.IGNORECASE)
-_CPU_CHIP = re.compile(r"coretemp|k10temp|zenpower|cpu|soc", re.IGNORECASE)
 _CPU_COOLING = re.compile(r"cpu|processor|clamp", re.IGNORECASE)
-_TRIPS = {"passive", "hot"}
-"""At "critical" the system shuts down; it slows down long before."""
-_SENSIBLE_TRIPS = range(20_000, 200_001)
-"""Drivers give 0 or -274000 (THERMAL_TEMP_INVALID) for a trip point that isn't set."""
 _OTHERS_POWER = re.compile(
     r"^(bat|cmb|ucsi)|^(ac|ac\d|acad|adp\d)$|battery|charger|amdgpu|radeon|nouveau|nvidia|i915|^xe$|nvme|drivetemp|wifi|^mlx\d",
     re.IGNORECASE,
@@ -78,7 +74,7 @@ class Sensors:
 
     def __init__(self, root: Path = ROOT, firmware: Callable[..., str | None] = vcgencmd) -> None:
         self._root, self._firmware = root, firmware
-        self._zones = _zones(root)
+        self._zones = cpu_zones(root)
         limits = {limit for _, limit in self._zones if limit is not None}
         self.trip_c = limits.pop() if len(limits) == 1 else None
         self._frequencies = [
@@ -229,25 +225,6 @@ def _rapl_domains(root: Path) -> list[Path]:
     }
     whole = [path for path, name in found.items() if name == "psys"]
     return whole[:1] or [path for path, name in found.items() if name.startswith("package")] or list(found)
-
-
-def _zones(root: Path) -> list[tuple[Path, float | None]]:
-    """The CPU's temperatures (millidegrees), and from how many degrees on the system slows each down; all zones where none is
-    the CPU's."""
-    zones = [path for path in sorted((root / "sys/class/thermal").glob("thermal_zone*")) if (path / "temp").is_file()]
-    chosen = [path for path in zones if _CPU_ZONE.search(read_text(path / "type") or "")] or zones
-    if chosen:
-        return [(zone / "temp", _limit_c(zone)) for zone in chosen]
-    chips = [
-        path for path in (root / "sys/class/hwmon").glob("hwmon*") if _CPU_CHIP.search(read_text(path / "name") or "")
-    ]
-    return [(path, None) for chip in sorted(chips) for path in sorted(chip.glob("temp*_input"))]
-
-
-def _limit_c(zone: Path) -> float | None:
-    kinds = [path for path in zone.glob("trip_point_*_type") if read_text(path) in _TRIPS]
-    trips = [read_int(path.with_name(path.name.replace("_type", "_temp"))) for path in kinds]
-    return min((trip / 1000 for trip in trips if trip is not None and trip in _SENSIBLE_TRIPS), default=None)
 
 
 def _power_files(root: Path) -> list[tuple[Path, Path | None]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 import time
 from pathlib import Path
+
+from .sysfs import read_sizes
 
 _SELF = Path("/proc/self")
 
@@ -14,31 +15,16 @@ _SELF = Path("/proc/self")
 def memory_bytes(less: int = 0) -> dict[str, int | None]:
     """`peak`: the most that was resident since this program began; `resident`: now; `proportional`: now, pages that other
     processes share counted in parts. None where the system doesn't say. `less`: what the measuring itself holds."""
-    status = _fields(_SELF / "status")
+    status = read_sizes(_SELF / "status")
     peak = status.get("VmHWM")
     if peak is None:  # no /proc: macOS counts bytes, others kilobytes
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     found = {
         "peak": peak,
         "resident": status.get("VmRSS"),
-        "proportional": _fields(_SELF / "smaps_rollup").get("Pss"),
+        "proportional": read_sizes(_SELF / "smaps_rollup").get("Pss"),
     }
     return {name: None if value is None else value - less for name, value in found.items()}
-
-
-def _fields(path: Path) -> dict[str, int]:
-    """The lines `Name: 123 kB` of a file of /proc, in bytes; empty where there is none."""
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return {}
-    found = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        words = value.split()
-        if len(words) == 2 and words[1] == "kB" and words[0].isdecimal():
-            found[name] = int(words[0]) * 1024
-    return found
 
 
 def context_switches() -> int | None:
@@ -71,10 +57,3 @@ def idle_for(seconds: float) -> dict[str, float | None]:
         "cpu_ms_per_s": cpu * 1e3 / passed,
         "wakeups_per_s": None if wakeups is None else wakeups / passed,
     }
-
-
-def usable_cores() -> int:
-    """The cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

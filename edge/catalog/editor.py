@@ -1,0 +1,173 @@
+"""Writing a bundle's catalogue: products and photos come and go, then filters and words are indexed at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+from ..errors import CatalogError
+from . import attributes, text_search
+from .attributes import spellings
+from .ids import MAX_PHOTOS, MAX_PRODUCTS, PHOTO_BITS
+from .product import Reference
+
+_SCHEMA = """
+CREATE TABLE product (id INTEGER PRIMARY KEY, sku TEXT NOT NULL UNIQUE, name TEXT NOT NULL, attributes TEXT NOT NULL);
+CREATE TABLE reference (id INTEGER PRIMARY KEY, photo TEXT NOT NULL, photo_sha256 BLOB NOT NULL);
+"""
+_PRUNED = "TABLE pruned (product INTEGER PRIMARY KEY, photos INTEGER NOT NULL)"
+"""Only where max_references took photos away; readers don't look at it."""
+
+
+class CatalogEditor:
+    """A catalogue file while it is being written. Nothing else has the file open."""
+
+    def __init__(self, path: Path) -> None:
+        fresh = not path.exists()
+        if not fresh:
+            _drop_unusable_words(path)
+        self._connection = sqlite3.connect(path, isolation_level=None)
+        self._connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")
+        if fresh:
+            self._connection.executescript(_SCHEMA)
+        self._connection.execute("BEGIN")
+
+    def put_product(self, sku: str, attributes: Mapping[str, str]) -> int:
+        """Add a product, or update the given attributes of the one there; its id. Raises CatalogError when full."""
+        execute = self._connection.execute
+        row = execute("SELECT id, name, attributes FROM product WHERE sku = ?", (sku,)).fetchone()
+        if row is not None and not attributes:
+            return int(row[0])
+        merged = {**attributes} if row is None else {"name": row[1], **json.loads(row[2]), **attributes}
+        name = merged.pop("name", "")
+        rest = json.dumps(dict(sorted(merged.items())), ensure_ascii=False)
+        if row is not None:
+            execute("UPDATE product SET name = ?, attributes = ? WHERE id = ?", (name, rest, row[0]))
+            return int(row[0])
+        last = execute("SELECT max(id) FROM product").fetchone()[0]
+        product_id = 0 if last is None else int(last) + 1
+        if product_id >= MAX_PRODUCTS:
+            raise CatalogError(f"a bundle holds at most {MAX_PRODUCTS:,} products")
+        execute("INSERT INTO product VALUES (?, ?, ?, ?)", (product_id, sku, name, rest))
+        return product_id
+
+    def add_reference(self, product_id: int, photo: str, photo_sha256: bytes) -> int:
+        """Add a photo to a product; the id of its vector. Raises CatalogError when the product is full."""
+        first = product_id << PHOTO_BITS
+        last = self._connection.execute(
+            "SELECT max(id) FROM reference WHERE id >= ? AND id < ?", (first, first + MAX_PHOTOS)
+        ).fetchone()[0]
+        reference_id = first if last is None else int(last) + 1
+        if reference_id >= first + MAX_PHOTOS:
+            reference_id = self._free_number(product_id)
+        self._connection.execute("INSERT INTO reference VALUES (?, ?, ?)", (reference_id, photo, photo_sha256))
+        return reference_id
+
+    def _free_number(self, product_id: int) -> int:
+        """The lowest id that a removed or pruned photo has left. Raises CatalogError."""
+        taken = {reference.id for reference in self.references(product_id)}
+        first = product_id << PHOTO_BITS
+        for reference_id in range(first, first + MAX_PHOTOS):
+            if reference_id not in taken:
+                return reference_id
+        (sku,) = self._connection.execute("SELECT sku FROM product WHERE id = ?", (product_id,)).fetchone()
+        raise CatalogError(
+            f"one photo more than {MAX_PHOTOS:,} arrived for product {sku!r}; a product holds at most {MAX_PHOTOS:,} photos, "
+            "leave some out"
+        )
+
+    def references(self, product_id: int) -> list[Reference]:
+        """A product's photos by number."""
+        first = product_id << PHOTO_BITS
+        rows = self._connection.execute(
+            "SELECT * FROM reference WHERE id >= ? AND id < ? ORDER BY id", (first, first + MAX_PHOTOS)
+        )
+        return [Reference(*row) for row in rows]
+
+    def photos(self) -> Iterator[tuple[str, str, bytes]]:
+        """(SKU, label, sha256) of all photos whose file is known, by number."""
+        yield from self._connection.execute(
+            "SELECT sku, photo, photo_sha256 FROM reference JOIN product ON product.id = reference.id >> ? "
+            "WHERE photo_sha256 != x'' ORDER BY reference.id",
+            (PHOTO_BITS,),
+        )
+
+    def product_id(self, sku: str) -> int | None:
+        """The id of a SKU, None where there is no such product."""
+        for spelt in spellings(sku):
+            row = self._connection.execute("SELECT id FROM product WHERE sku = ?", (spelt,)).fetchone()
+            if row is not None:
+                return int(row[0])
+        return None
+
+    def remove_references(self, reference_ids: Collection[int]) -> None:
+        """Forget photos."""
+        self._connection.executemany("DELETE FROM reference WHERE id = ?", ((i,) for i in reference_ids))
+        if self._has_pruned():  # a product's prototype goes with its last reference
+            self._connection.executemany(
+                "DELETE FROM pruned WHERE product = ? AND NOT EXISTS (SELECT 1 FROM reference WHERE id >= ? AND id < ?)",
+                ((own, own << PHOTO_BITS, (own + 1) << PHOTO_BITS) for own in {i >> PHOTO_BITS for i in reference_ids}),
+            )
+
+    def prune_references(self, reference_ids: Collection[int]) -> None:
+        """Forget photos that stay part of their products' prototypes, and keep how many those are."""
+        self.remove_references(reference_ids)
+        counts = Counter(reference_id >> PHOTO_BITS for reference_id in reference_ids)
+        if counts:
+            self._connection.execute(f"CREATE {_PRUNED}")
+            self._connection.executemany("INSERT INTO pruned VALUES (?, ?)", sorted(counts.items()))
+
+    def pruned(self) -> dict[int, int]:
+        """Product id → the photos in its prototype that are no references any more."""
+        return dict(self._connection.execute("SELECT * FROM pruned")) if self._has_pruned() else {}
+
+    def _has_pruned(self) -> bool:
+        return bool(self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'pruned'").fetchone())
+
+    def remove_product(self, product_id: int) -> list[int]:
+        """Forget a product and its photos; the ids of their vectors."""
+        ids = [reference.id for reference in self.references(product_id)]
+        self.remove_references(ids)
+        self._connection.execute("DELETE FROM product WHERE id = ?", (product_id,))
+        return ids
+
+    def count(self) -> int:
+        """Number of products."""
+        return int(self._connection.execute("SELECT count(*) FROM product").fetchone()[0])
+
+    def finish(self) -> None:
+        """Write everything and close. Filters and words are indexed here, at once and from what is there: they can't be stale."""
+        attributes.write(self._connection)
+        text_search.write(self._connection)
+        self._connection.execute("COMMIT")
+        self._connection.execute("VACUUM")
+        self._connection.close()
+
+    def close(self) -> None:
+        """Close without caring for the contents."""
+        self._connection.close()
+
+
+def _drop_unusable_words(path: Path) -> None:
+    """Where SQLite has no FTS5, its table could be neither changed nor dropped: go on with a copy of the others."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        if text_search.has_fts5() or not text_search.is_indexed(connection):
+            return
+        copy = path.with_name(f"{path.name}.plain")  # still a name that the writer sweeps away
+        copy.unlink(missing_ok=True)
+        connection.execute("ATTACH ? AS copy", (os.fspath(copy),))
+        connection.executescript(_SCHEMA.replace("CREATE TABLE ", "CREATE TABLE copy."))
+        tables = ["product", "reference"]
+        if connection.execute("SELECT 1 FROM main.sqlite_master WHERE name = 'pruned'").fetchone():
+            connection.execute(f"CREATE {_PRUNED.replace('pruned', 'copy.pruned')}")
+            tables.append("pruned")
+        for table in tables:
+            connection.execute(f"INSERT INTO copy.{table} SELECT * FROM main.{table}")
+    finally:
+        connection.close()
+    copy.replace(path)

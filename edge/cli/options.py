@@ -1,0 +1,113 @@
+"""Types of arguments and options that several commands share. A type raises ArgumentTypeError: what arrived, what was expected."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+
+from ..errors import CatalogError
+
+Command = Callable[..., argparse.ArgumentParser]
+"""Makes a command's parser: `command(name, run, summary, *, mixed=False)`; see `app`."""
+
+RUNTIME_CHOICES = ("auto", "litert", "onnx", "tflite-runtime")
+RESIZER_CHOICES = ("auto", "pillow", "opencv")
+
+
+def whole(text: str) -> int:
+    """A whole number from 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} arrived, expected a whole number")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} arrived, expected a whole number from 1")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """A whole number from 0 to 499."""
+    if not text.isdecimal() or int(text) > 499:
+        raise argparse.ArgumentTypeError(f"{text!r} arrived, expected a whole number from 0 to 499")
+    return int(text)
+
+
+def rate(text: str) -> float:
+    """A number between 0 and 1, both excluded."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} arrived, expected a number between 0 and 1, like 0.05")
+    return value
+
+
+def number(text: str) -> float:
+    """Any number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} arrived, expected a number") from None
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names with commas between them, none of them empty."""
+    found = tuple(name.strip() for name in text.split(","))
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"{text!r} arrived, expected names with commas between them")
+    return found
+
+
+def attribute_names(text: str) -> tuple[str, ...]:
+    """Names of attributes with commas between them, none of them empty."""
+    found = tuple(name.strip() for name in text.split(","))
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"{text!r} arrived, expected names of attributes, like category,brand")
+    return found
+
+
+def add_bundle(parser: argparse.ArgumentParser) -> None:
+    """The bundle, which comes first."""
+    parser.add_argument("bundle", metavar="SHOP.bundle")
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """--workers, for what goes through many photos."""
+    parser.add_argument("--workers", type=whole, default=0, metavar="N", help="threads (default: one a core)")
+
+
+def add_where(parser: argparse.ArgumentParser) -> None:
+    """--where, for what looks for products; `where_of` reads it."""
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="only such products; repeatable: several values of one key mean either, several keys mean all",
+    )
+
+
+def where_of(texts: Iterable[str]) -> dict[str, list[str]]:
+    """--where options as a filter. Raises CatalogError."""
+    where: dict[str, list[str]] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise CatalogError(f"--where {text!r} arrived; expected KEY=VALUE, like category=tea")
+        where.setdefault(key, []).append(value)
+    return where
+
+
+def add_labels(parser: argparse.ArgumentParser) -> None:
+    """--labels, for what looks at photos."""
+    parser.add_argument(
+        "--labels",
+        type=attribute_names,
+        default=(),
+        metavar="KEY,…",
+        help="also name these attributes (category, brand, …), voted by the nearest products",
+    )

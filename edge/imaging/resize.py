@@ -1,0 +1,118 @@
+"""The resize rule: the one preprocessor for cataloguing, calibration and the device.
+
+Everywhere the same: halve while both sides stay at least twice as large as asked (in the JPEG decoder, which skips the work,
+or by box averaging), then one step with a triangle filter two pixels of the result wide, which is Pillow's bilinear with its
+antialiasing. Photos under four times the asked size get exactly what a full decode and a bilinear resize give. OpenCV has no
+such filter; `_opencv` builds it of what OpenCV is fast at, of the same width.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from ..errors import ImageError
+from .image import UPRIGHT, Decoded, Pixels
+
+Resizer: TypeAlias = Literal["pillow", "opencv"]
+
+_RESIZERS: dict[str, Resizer] = {"pillow": "pillow", "opencv": "opencv"}
+_SWAPS_SIDES = {5, 6, 7, 8}
+
+
+class NetworkInput(Protocol):
+    """The picture that a network takes: all that resizing needs of an encoder's card.
+
+    `width` and `height` in pixels; `resize`: "squash" to that size, "crop" the centre, or "pad" with white; `crop_fraction`:
+    how much of the centre is kept, above 0 and up to 1.
+    """
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def resize(self) -> Literal["squash", "crop", "pad"]: ...
+    @property
+    def crop_fraction(self) -> float: ...
+
+
+def resizer_in_use(wanted: str = "auto") -> Resizer:
+    """The resizer that "auto", "pillow" or "opencv" means on this machine: OpenCV where it is installed.
+
+    Raises ImageError for another name, or for "opencv" where it is missing.
+    """
+    installed = importlib.util.find_spec("cv2") is not None
+    if wanted == "auto":
+        return "opencv" if installed else "pillow"
+    if wanted == "opencv" and not installed:
+        raise ImageError("resizer 'opencv' was asked for but OpenCV is not installed; pip install 'shelfmatch[fast]'")
+    if wanted in _RESIZERS:
+        return _RESIZERS[wanted]
+    raise ImageError(f"unknown resizer {wanted!r}; expected auto, pillow or opencv")
+
+
+def _stored_size(card: NetworkInput, orientation: int) -> tuple[int, int]:
+    """The card's (width, height) as it lies in a picture that is still to be turned upright."""
+    size = (card.width, card.height)
+    return (size[1], size[0]) if orientation in _SWAPS_SIDES else size
+
+
+def _source_box(size: tuple[int, int], card: NetworkInput, orientation: int) -> tuple[float, float, float, float]:
+    """The part of the picture that becomes the input: all of it, or the centre for "crop"."""
+    if card.resize != "crop":
+        return (0.0, 0.0, float(size[0]), float(size[1]))
+    wide, high = _stored_size(card, orientation)
+    scale = min(size[0] / wide, size[1] / high) * card.crop_fraction
+    half_w, half_h = wide * scale / 2, high * scale / 2
+    # Rounding can put an edge 1e-14 outside, which Pillow refuses.
+    left, top = max(0.0, size[0] / 2 - half_w), max(0.0, size[1] / 2 - half_h)
+    return (left, top, min(float(size[0]), size[0] / 2 + half_w), min(float(size[1]), size[1] / 2 + half_h))
+
+
+def halvings(size: tuple[int, int], card: NetworkInput, orientation: int) -> int:
+    """The largest power of two by which the picture can shrink and still be twice as large as the card's input.
+
+    Stopping at once as large would save 0.4 ms of a photo at 640x480, and move embeddings by 0.003 to 0.006 in cosine.
+    """
+    left, top, right, bottom = _source_box(size, card, orientation)
+    wide, high = _stored_size(card, orientation)
+    ratios = ((right - left) / wide, (bottom - top) / high)
+    ratio = max(ratios) if card.resize == "pad" else min(ratios)
+    factor = 1
+    while factor * 4 <= ratio:
+        factor *= 2
+    return factor
+
+
+def fit(decoded: Decoded, card: NetworkInput, resizer: Resizer = "pillow") -> Pixels:
+    """Resize to the card's input size: (height, width, 3) uint8 RGB, upright."""
+    factor = halvings(decoded.size, card, decoded.orientation)
+    wide, high = _stored_size(card, decoded.orientation)
+    if card.resize == "pad":
+        ratio = max(decoded.size[0] / wide, decoded.size[1] / high)
+        wide, high = max(1, round(decoded.size[0] / ratio)), max(1, round(decoded.size[1] / ratio))
+    result = _resize(decoded, card, (wide, high), factor, resizer)
+    if decoded.orientation in UPRIGHT:
+        result = np.asarray(Image.fromarray(result).transpose(UPRIGHT[decoded.orientation]))
+    if card.resize == "pad":
+        inner, result = result, np.full((card.height, card.width, 3), 255, np.uint8)
+        top, left = (card.height - inner.shape[0]) // 2, (card.width - inner.shape[1]) // 2
+        result[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
+    return result
+
+
+def _resize(decoded: Decoded, card: NetworkInput, size: tuple[int, int], factor: int, resizer: Resizer) -> Pixels:
+    box = _source_box(decoded.size, card, decoded.orientation)
+    if resizer == "opencv":
+        from ._opencv import resize
+
+        return resize(np.asarray(decoded.pixels), box, size, factor)
+    image = Image.fromarray(decoded.pixels) if isinstance(decoded.pixels, np.ndarray) else decoded.pixels
+    if factor > 1:
+        image = image.reduce(factor)  # the last column and row may average less than a whole block
+        box = (box[0] / factor, box[1] / factor, box[2] / factor, box[3] / factor)
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box))

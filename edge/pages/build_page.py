@@ -1,0 +1,60 @@
+"""The page of `build --report`."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..files import write_atomic
+from ..metrics import ReliabilityBin
+from .charts import reliability_plot
+from .html import figures, page, section, table
+
+if TYPE_CHECKING:
+    from ..build.report import BuildReport
+
+
+def write_build_page(path: Path, report: BuildReport, bundle: str) -> None:
+    """The page of `build --report`."""
+    decision = report.decision
+    body = [
+        f"<h1>{escape(Path(bundle).name)}</h1><p>Built with {escape(report.encoder)} in {report.seconds:.1f} s.</p>",
+        figures(
+            {
+                "products": f"{report.products:,}",
+                "photos in the index": f"{report.references:,}",
+                "photos that can't be read": f"{len(report.unreadable):,}",
+                "bundle": f"{report.size_bytes / 1e6:.1f} MB",
+            }
+        ),
+    ]
+    if decision is not None and decision.correct_accept_rate is not None and decision.false_accept_rate is not None:
+        rows = [
+            ("fitted on", f"{decision.known:,} known and {decision.unknown:,} unknown queries, {decision.method}"),
+            ("threshold", f"confidence {decision.threshold:.3f}"),
+            ("products the shop doesn't sell, accepted", f"{decision.false_accept_rate:.1%}"),
+            ("the shop's own photos, accepted and right", f"{decision.correct_accept_rate:.1%}"),
+        ]
+        note = "Measured by leaving the shop's own photos out; photos of a camera in the shop are harder."
+        body.append(section("Match or unknown", table(rows), note=note))
+        curve = [ReliabilityBin(0, 1, count, mean, share) for mean, share, count in decision.reliability]
+        note = (
+            "How often held-out photos were right at each confidence; on the diagonal, a confidence is a probability."
+        )
+        body.append(section("Reliability of the confidence", reliability_plot(curve), note=note))
+    if report.adaptation is not None:
+        rows = [("the shop's adapter", report.adaptation.sentence())]
+        if report.pruned is not None:
+            before, after = report.pruned.recall_before, report.pruned.recall_after
+            found = f"{before:.1%} of them find their product among all photos, {after:.1%} among those kept"
+            rows.append((f"{report.pruned.removed:,} photos left out", found))
+        body.append(section("Tuned to this shop", table(rows)))
+    for heading, listed in (("Photos that can't be read", report.unreadable), ("Duplicates", report.duplicates)):
+        if listed:
+            body.append(section(heading, table(listed)))
+    if report.without_photos:
+        body.append(section("Products left out for want of a photo", table([(sku,) for sku in report.without_photos])))
+    if report.ignored:
+        body.append(section("Files that are no photos", table([(label,) for label in report.ignored])))
+    write_atomic(path, page(f"{Path(bundle).name} – build", body))

@@ -1,0 +1,88 @@
+"""Plots as SVG: bars, a histogram with a threshold, a reliability diagram."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from ..metrics import ReliabilityBin
+
+
+def bars(values: Mapping[str, float], unit: str) -> str:
+    """A horizontal bar for each value."""
+    longest = max(values.values(), default=0.0) or 1.0
+    rows = []
+    for place, (caption, value) in enumerate(values.items()):
+        y, width = 34 * place, max(2.0, 560 * value / longest)
+        rows.append(
+            f'<text x="0" y="{y + 20}">{escape(caption)}</text>'
+            f'<rect x="120" y="{y + 4}" width="{width:.1f}" height="22" rx="5" fill="#528bff"/>'
+            f'<text x="{130 + width:.1f}" y="{y + 20}">{value:.2f} {escape(unit)}</text>'
+        )
+    return f'<svg viewBox="0 0 800 {34 * len(values)}" width="100%" role="img">{"".join(rows)}</svg>'
+
+
+def histogram(groups: Mapping[str, Sequence[float]], threshold: float, caption: str) -> str:
+    """Values from 0 to 1 of up to two groups as shares per bin, and a line at the threshold."""
+    bins, wide, high = 25, 760, 200
+    parts = []
+    tallest = max((max(_shares(values, bins)) for values in groups.values()), default=0.0) or 1.0
+    for place, (name, values) in enumerate(groups.items()):
+        color = ("#12b76a", "#f04438")[place % 2]
+        bar = wide / bins / 2
+        for number, share in enumerate(_shares(values, bins)):
+            tall, x = high * share / tallest, number * wide / bins + place * bar
+            if share:
+                box = f'x="{x:.1f}" y="{high - tall:.1f}" width="{bar - 1:.1f}" height="{tall:.1f}"'
+                parts.append(f'<rect {box} fill="{color}"/>')
+        parts.append(
+            f'<rect x="{250 * place}" y="{high + 34}" width="12" height="12" fill="{color}"/>'
+            f'<text x="{250 * place + 18}" y="{high + 45}">{escape(name)}</text>'
+        )
+    x = threshold * wide
+    return (
+        f'<svg viewBox="0 -16 800 {high + 70}" width="100%" role="img">'
+        f'<line x1="0" y1="{high}" x2="{wide}" y2="{high}" stroke="#98a2b3"/>'
+        f'{"".join(parts)}<line x1="{x:.1f}" y1="0" x2="{x:.1f}" y2="{high}" stroke="#1d2430" stroke-dasharray="5 4"/>'
+        f'<text x="{min(max(x, 34), wide - 34):.1f}" y="-5" text-anchor="middle">threshold</text>'
+        f'<text x="0" y="{high + 17}">0</text><text x="{wide - 8}" y="{high + 17}">1</text>'
+        f'<text x="{wide / 2 - 60}" y="{high + 17}">{escape(caption)}</text></svg>'
+    )
+
+
+def reliability_plot(rows: Sequence[ReliabilityBin]) -> str:
+    """A reliability diagram: what share is right at each confidence. True confidences lie on the diagonal; a dot's area
+    grows with the answers in its bin."""
+    side, left = 300, 88
+    most = max((row.count for row in rows), default=0) or 1
+    parts = [f'<rect x="{left}" y="0" width="{side}" height="{side}" fill="#f9fafb" stroke="#e4e7ec"/>']
+    for tick in (0, 25, 50, 75, 100):
+        along = side * tick / 100
+        parts.append(
+            f'<text x="{left - 8}" y="{side - along + 5:.0f}" text-anchor="end">{tick} %</text>'
+            f'<text x="{left + along:.0f}" y="{side + 18}" text-anchor="middle">{tick} %</text>'
+        )
+    parts.append(f'<line x1="{left}" y1="{side}" x2="{left + side}" y2="0" stroke="#98a2b3" stroke-dasharray="5 4"/>')
+    for row in rows:
+        if row.confidence is not None and row.accuracy is not None:
+            x, y, true = left + side * row.confidence, side * (1 - row.accuracy), side * (1 - row.confidence)
+            radius = max(2.5, 16 * math.sqrt(row.count / most))
+            parts.append(
+                f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{x:.1f}" y2="{true:.1f}" stroke="#f04438" stroke-width="2"/>'
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="#528bff" fill-opacity=".75">'
+                f"<title>{row.count:,} answers: {row.confidence:.1%} sure, {row.accuracy:.1%} right</title></circle>"
+            )
+    return (
+        f'<svg viewBox="0 -18 800 {side + 62}" width="100%" role="img">{"".join(parts)}'
+        f'<text x="{left + side / 2:.0f}" y="{side + 38}" text-anchor="middle">how sure</text>'
+        f'<text x="14" y="{side / 2:.0f}" text-anchor="middle" transform="rotate(-90 14 {side / 2:.0f})">right</text></svg>'
+    )
+
+
+def _shares(values: Sequence[float], bins: int) -> list[float]:
+    """What part of the values, from 0 to 1 each, falls into each bin."""
+    counts = [0] * bins
+    for value in values:
+        counts[min(bins - 1, int(value * bins))] += 1
+    return [count / max(1, len(values)) for count in counts]
