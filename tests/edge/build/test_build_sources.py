@@ -32,10 +32,10 @@ def write_csv(folder: Path, text: str, encoding: str = "utf-8") -> Path:
 
 
 def test_folders_are_skus_and_files_in_them_photos(tmp_path: Path) -> None:
-    source = read_source(make(tmp_path, "b/2.png", "b/1.JPG", "a/deep/er/x.jpeg", "a/9.webp", "ü 日本/x.avif"))
+    source = read_source(make(tmp_path, "b/2.png", "b/1.JPG", "a/deep/x.jpeg", "a/9.webp", "ü 日本/x.avif"))
     assert [(photo.label, photo.sku) for photo in source.photos] == [
         ("a/9.webp", "a"),
-        ("a/deep/er/x.jpeg", "a"),
+        ("a/deep/x.jpeg", "a"),
         ("b/1.JPG", "b"),
         ("b/2.png", "b"),
         ("ü 日本/x.avif", "ü 日本"),
@@ -57,12 +57,16 @@ def test_what_is_no_photo_is_listed_and_what_is_hidden_is_not(tmp_path: Path) ->
     )
     source = read_source(make(tmp_path, *names))
     assert [photo.label for photo in source.photos] == ["a/1.png"]
-    assert source.ignored == ("Thumbs.db", "a/notes.txt", "a/photo", "loose.png")
+    assert source.ignored == ("Thumbs.db", "a/notes.txt", "a/photo")
+    assert source.left_out == (("loose.png", "a photo beside the folders of products"),)
 
 
 def test_a_folder_called_like_a_photo_is_a_folder(tmp_path: Path) -> None:
     source = read_source(make(tmp_path, "a.jpg/1.png", "b/c.png/2.png"))
-    assert [(photo.label, photo.sku) for photo in source.photos] == [("a.jpg/1.png", "a.jpg"), ("b/c.png/2.png", "b")]
+    assert [(photo.label, photo.sku) for photo in source.photos] == [
+        ("a.jpg/1.png", "a.jpg"),
+        ("b/c.png/2.png", "c.png"),
+    ]
 
 
 def test_links_to_folders_are_followed_but_not_in_a_circle(tmp_path: Path) -> None:
@@ -78,7 +82,7 @@ def test_links_to_folders_are_followed_but_not_in_a_circle(tmp_path: Path) -> No
         ("a/1.png", "a"),
         ("again/3.png", "again"),
         ("again/deep/4.png", "again"),
-        ("b/c/2.png", "b"),
+        ("b/c/2.png", "c"),
         ("linked/3.png", "linked"),
         ("linked/deep/4.png", "linked"),
     ]
@@ -241,12 +245,9 @@ def test_quotes_hold_commas_and_quotes_and_a_cell_is_one_line(tmp_path: Path) ->
     [
         ("", r"has the header ''; expected it to include image,sku"),
         ("a.png,A\n", r"has the header 'a.png,A'; expected it to include image,sku"),
-        ("image;sku\na.png;A\n", r"has the header 'image;sku'"),
-        ("Image,SKU\na.png,A\n", r"has the header 'Image,SKU'"),
         ("image,sku,sku\na.png,A,B\n", "the column sku twice"),
         ("image,sku\na.png\n", "line 2 has more or fewer fields"),
         ("image,sku\na.png,A,B\n", "line 2 has more or fewer fields"),
-        ("image,sku\na.png,A\n\n\nb.png\n", "line 5 has more or fewer fields"),
         ("image,sku\n,A\n", "line 2 names no image"),
         ("image,sku\na.png,\n", "line 2.*SKU '' arrived"),
         ('image,sku\n"a.png,A\n', "can't be read as a CSV"),
@@ -258,12 +259,6 @@ def test_a_csv_that_is_none_says_where(text: str, words: str, tmp_path: Path) ->
     with pytest.raises(CatalogError, match=words) as refusal:
         read_source(write_csv(tmp_path, text))
     assert "shop.csv" in str(refusal.value)
-
-
-def test_other_encodings_are_named_as_the_problem(tmp_path: Path) -> None:
-    for encoding in ("latin-1", "utf-16"):
-        with pytest.raises(CatalogError, match="UTF-8"):
-            read_source(write_csv(tmp_path, "image,sku,name\na.png,A,Grüntee\n", encoding))
 
 
 def test_rows_come_with_their_lines(tmp_path: Path) -> None:
