@@ -51,7 +51,7 @@ _BATCH = 1024
 
 
 def build_bundle(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | CatalogSource,
     bundle: str | os.PathLike[str],
     *,
     encoder: EncoderNames | None = None,
@@ -134,7 +134,7 @@ def build_bundle(
 
 def add_to_bundle(
     bundle: str | os.PathLike[str],
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | CatalogSource,
     *,
     replace: bool = False,
     workers: int = 0,

@@ -12,12 +12,14 @@ from ..errors import BundleDamaged
 from ..files import check_can_write
 from ..terminal import DONE, NO, complain, print_json, progress_bar, quiet_native
 from .options import RESIZER_CHOICES, RUNTIME_CHOICES, Command, add_bundle, add_workers, positive, rate
+from .sources import add_source_options, check, labels_said, listed, said, source_lines, source_of, source_record
 
 if TYPE_CHECKING:
     from ..build.enroll import Progress
     from ..build.report import BuildReport
     from ..bundle.manifest import EncoderCard, IndexRecord, Manifest
     from ..catalog.catalog import Catalog
+    from ..catalog.listing import CatalogSource
     from ..scoring.adapter import Adaptation
 
 
@@ -29,6 +31,7 @@ def register(command: Command) -> None:
     add_bundle(add)
     add.add_argument("source", metavar="SOURCE", help="as for build")
     add.add_argument("--replace", action="store_true", help="the source's products lose the photos they had")
+    add_source_options(add)
     add_workers(add)
 
     remove = command("remove", _remove, "remove products from a bundle, in place")
@@ -43,10 +46,15 @@ def register(command: Command) -> None:
 
 
 def _add_build_options(build: argparse.ArgumentParser) -> None:
+    build.set_defaults(usage_error=build.error)
     build.add_argument(
-        "source", metavar="SOURCE", help="folder of folders named by SKU, or CSV with the header image,sku"
+        "source",
+        metavar="SOURCE",
+        help="folders named by SKU, in folders of categories or not, or a CSV with the header image,sku",
     )
-    build.add_argument("-o", "--output-bundle", required=True, metavar="SHOP.bundle", help="the bundle to write")
+    build.add_argument("-o", "--output-bundle", metavar="SHOP.bundle", help="the bundle to write")
+    build.add_argument("--check", action="store_true", help="say what SOURCE holds and what to mend; build nothing")
+    add_source_options(build)
     build.add_argument(
         "--encoder",
         metavar="NAME|FILE|CARD[,…]",
@@ -92,8 +100,13 @@ def _build(options: argparse.Namespace) -> int:
     from ..device import encoder_for_builds
     from ..encoders.registry import encoder_names
 
+    if options.check:
+        return check(options)
+    if options.output_bundle is None:
+        options.usage_error("the following arguments are required: -o/--output-bundle")
     if options.report is not None:
         check_can_write(options.report)
+    source = source_of(options)
     encoder = options.encoder or encoder_for_builds()
     with contextlib.ExitStack() as stack:
         if options.output is not None and len(encoder_names(encoder)) == 1:
@@ -103,7 +116,7 @@ def _build(options: argparse.Namespace) -> int:
                 encoder, options.output = stack.enter_context(cut_if_inner(encoder, options.output))
         report = _with_bar(
             lambda progress: build_bundle(
-                options.source,
+                source,
                 options.output_bundle,
                 encoder=encoder,
                 output=options.output,
@@ -122,18 +135,19 @@ def _build(options: argparse.Namespace) -> int:
         from ..pages.build_page import write_build_page
 
         write_build_page(Path(options.report), report, options.output_bundle)
-    return _print_report(options, report, f"built {options.output_bundle}")
+    return _print_report(options, report, f"built {options.output_bundle}", source)
 
 
 def _add(options: argparse.Namespace) -> int:
     from ..build.build import add_to_bundle
 
+    source = source_of(options)
     report = _with_bar(
         lambda progress: add_to_bundle(
-            options.bundle, options.source, replace=options.replace, workers=options.workers, progress=progress
+            options.bundle, source, replace=options.replace, workers=options.workers, progress=progress
         )
     )
-    return _print_report(options, report, f"changed {options.bundle}")
+    return _print_report(options, report, f"changed {options.bundle}", source)
 
 
 def _remove(options: argparse.Namespace) -> int:
@@ -142,15 +156,17 @@ def _remove(options: argparse.Namespace) -> int:
     return _print_report(options, remove_from_bundle(options.bundle, options.skus), f"changed {options.bundle}")
 
 
-def _print_report(options: argparse.Namespace, report: BuildReport, headline: str) -> int:
+def _print_report(
+    options: argparse.Namespace, report: BuildReport, headline: str, source: CatalogSource | None = None
+) -> int:
     if options.json:
-        print_json(report.to_dict())
+        print_json({**report.to_dict(), **source_record(source)})
     else:
-        print("\n".join(_report_lines(report, headline)))
+        print("\n".join(_report_lines(report, headline, source)))
     return DONE
 
 
-def _report_lines(report: BuildReport, headline: str) -> list[str]:
+def _report_lines(report: BuildReport, headline: str, source: CatalogSource | None) -> list[str]:
     """The report for people."""
     lines = [
         f"{headline}: {report.products:,} products, {report.size_bytes / 1e6:.1f} MB"
@@ -158,11 +174,11 @@ def _report_lines(report: BuildReport, headline: str) -> list[str]:
         + (f", {report.removed:,} removed" if report.removed else "")
         + f" in {report.seconds:.1f} s"
     ]
-    for title, rows in (("unreadable", report.unreadable), ("duplicate", report.duplicates)):
-        for label, reason in rows[:20]:
-            lines.append(f"  {title}: {label}: {reason}" if label not in reason else f"  {title}: {reason}")
-        if len(rows) > 20:
-            lines.append(f"  … and {len(rows) - 20} more; --json lists all")
+    known = set() if source is None else labels_said(source.findings)
+    lines += listed("unreadable", (said(label, reason) for label, reason in report.unreadable))
+    lines += listed("duplicate", (said(label, reason) for label, reason in report.duplicates if label not in known))
+    if source is not None:
+        lines += source_lines(source)
     if report.ignored:
         lines.append(f"  not photos: {len(report.ignored)} files, for example {report.ignored[0]}")
     if report.without_photos:

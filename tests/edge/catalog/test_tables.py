@@ -55,9 +55,9 @@ def test_chinese_excel(tmp_path: Path) -> None:
 
 
 def test_an_encoding_that_cannot_be_told_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match="can't be read as a CSV.*save it as 'CSV UTF-8'"):
+    with pytest.raises(CatalogError, match=r"can't be read as a CSV.*save it as 'CSV UTF-8'"):
         read(tmp_path, "image,sku,name\na.png,A,Зелёный чай\n", "cp1251")
-    with pytest.raises(CatalogError, match="utf-16.* is damaged"):
+    with pytest.raises(CatalogError, match=r"utf-16.* is damaged"):
         (tmp_path / "cut.csv").write_bytes("image,sku\na.png,A\n".encode("utf-16")[:-1])
         read_source(tmp_path / "cut.csv")
 

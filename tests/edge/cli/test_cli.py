@@ -57,7 +57,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "card.json").write_text('{"width": 3')
     for name, lines in CSVS.items():
         (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
-    (folder / "latin.csv").write_bytes("image,sku\nquery.png,caf\xe9\n".encode("latin-1"))
+    (folder / "cyrillic.csv").write_bytes("image,sku\nquery.png,Зелёный\n".encode("cp1251"))
     assert main(["build", str(folder / "photos"), "-o", str(folder / "shop.bundle"), *TINY(folder)]) == 0
     return folder
 
@@ -76,7 +76,7 @@ CSVS = {
     "no-header": ["photos/sku-000/0.png,S0", "photos/sku-001/0.png,S1"],
     "other-columns": ["picture,code", "query.png,S1"],
     "only-header": ["image,sku"],
-    "short-row": ["image,sku,name", "query.png,S1"],
+    "short-row": ["image,sku,name", "query.png"],
     "long-row": ["image,sku", "query.png,S1,more"],
     "no-image": ["image,sku", ",S1"],
     "no-sku": ["image,sku", "query.png,"],
@@ -124,7 +124,7 @@ def snapshot(folder: Path) -> dict[str, str]:
 # Documents
 
 REPORT = {"products", "references", "photos", "unreadable", "duplicates", "ignored", "without_photos", "removed"}
-REPORT |= {"seconds", "encoder", "index", "decision", "adaptation", "pruned", "size_bytes"}
+REPORT |= {"seconds", "encoder", "index", "decision", "adaptation", "pruned", "size_bytes", "left_out", "findings"}
 DECISION = {"method", "intercept", "score_weight", "margin_weight", "threshold", "target_false_accept_rate"}
 DECISION |= {"references_weight", "known", "unknown", "false_accept_rate", "correct_accept_rate", "reliability"}
 
@@ -401,7 +401,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "source missing": (source("gone"), "gone does not exist; expected a folder of folders named by SKU, or a CSV"),
     "source empty": (source("nothing"), "nothing holds no photos; expected nothing/SKU/photo.jpg, or a CSV"),
     "source of texts": (source("texts"), "texts holds no photos"),
-    "source of a photo": (source("query.png"), "query.png can't be read as a CSV in UTF-8"),
+    "source of a photo": (source("query.png"), "query.png is one photo; expected the folder"),
     "source of unreadable photos": (
         source("unreadable"),
         "none of the 1 photos in unreadable can be used; the first: sku/a.jpg: ",
@@ -424,7 +424,10 @@ WRONG: dict[str, tuple[list[str], str]] = {
         source("missing-photos.csv"),
         "none of the 2 photos in missing-photos.csv can be used; the first: gone.png",
     ),
-    "CSV in Latin-1": (source("latin.csv"), "latin.csv can't be read as a CSV in UTF-8"),
+    "CSV in Windows-1251": (
+        source("cyrillic.csv"),
+        "cyrillic.csv can't be read as a CSV: its letters are in an encoding",
+    ),
     "encoder unknown": ([*BUILD[:-1], "mobilenet"], "unknown encoder 'mobilenet'; expected "),
     "encoder missing": ([*BUILD[:-1], "gone.tflite"], "encoder gone.tflite does not exist"),
     "encoder a text": ([*BUILD[:-1], "text.tflite"], "is it a whole .tflite file?"),
