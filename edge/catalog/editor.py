@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from ..errors import CatalogError
+from ..files import check_sqlite_path
 from . import attributes, text_search
 from .attributes import spellings
 from .ids import MAX_PHOTOS, MAX_PRODUCTS, PHOTO_BITS
@@ -27,6 +28,7 @@ class CatalogEditor:
     """A catalogue file while it is being written. Nothing else has the file open."""
 
     def __init__(self, path: Path) -> None:
+        check_sqlite_path(path.parent / "a name as long as the longest of a bundle's")
         fresh = not path.exists()
         if not fresh:
             _drop_unusable_words(path)

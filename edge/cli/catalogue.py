@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BundleDamaged
-from ..files import check_can_write
+from ..files import check_output
 from ..terminal import DONE, NO, complain, print_json, progress_bar, quiet_native
 from .options import RESIZER_CHOICES, RUNTIME_CHOICES, Command, add_bundle, add_workers, positive, rate
 from .sources import add_source_options, check, labels_said, listed, said, source_lines, source_of, source_record
@@ -105,7 +105,7 @@ def _build(options: argparse.Namespace) -> int:
     if options.output_bundle is None:
         options.usage_error("the following arguments are required: -o/--output-bundle")
     if options.report is not None:
-        check_can_write(options.report)
+        check_output(options.report, "page", [options.source, *(options.encoder or "").split(",")])
     source = source_of(options)
     encoder = options.encoder or encoder_for_builds()
     with contextlib.ExitStack() as stack:

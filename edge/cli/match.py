@@ -101,9 +101,11 @@ def _check_options(options: argparse.Namespace) -> None:
     if options.frames or len(options.images) != 1:
         given = "--frames" if options.frames else f"{len(options.images)} images"
         raise ImageError(f"--explain arrived with {given}; expected one image, explain them one by one")
+    from ..files import check_output
     from ..matching.explanation_card import check_ending
 
     check_ending(Path(options.explain))
+    check_output(options.explain, "picture", options.images)
 
 
 def _match_frames(matcher: Matcher, options: argparse.Namespace, where: Where) -> bool:
