@@ -28,8 +28,11 @@ from .errors import (
 if TYPE_CHECKING:
     from .build.build import add_to_bundle, build_bundle, remove_from_bundle
     from .build.report import BuildReport
+    from .build.update import UpdateReport, update_bundle
     from .bundle.bundle import Bundle
     from .bundle.manifest import EncoderCard
+    from .catalog.listing import CatalogSource
+    from .catalog.source import read_source
     from .doctor.diagnosis import Diagnosis, examine
     from .encoders.encoder import Encoder
     from .index.vector_index import VectorIndex
@@ -45,6 +48,7 @@ _LAZY = {
     "remove_from_bundle": "build.build",
     "Bundle": "bundle.bundle",
     "Candidate": "matching.results",
+    "CatalogSource": "catalog.listing",
     "Diagnosis": "doctor.diagnosis",
     "Encoder": "encoders.encoder",
     "EncoderCard": "bundle.manifest",
@@ -52,8 +56,11 @@ _LAZY = {
     "MatchResult": "matching.results",
     "Matcher": "matching.matcher",
     "Neighbour": "matching.similar",
+    "UpdateReport": "build.update",
     "VectorIndex": "index.vector_index",
     "examine": "doctor.diagnosis",
+    "read_source": "catalog.source",
+    "update_bundle": "build.update",
 }
 
 __all__ = [
@@ -66,6 +73,7 @@ __all__ = [
     "Candidate",
     "CardRequired",
     "CatalogError",
+    "CatalogSource",
     "Diagnosis",
     "Encoder",
     "EncoderCard",
@@ -77,13 +85,16 @@ __all__ = [
     "Neighbour",
     "RuntimeUnavailable",
     "ShelfmatchError",
+    "UpdateReport",
     "VectorError",
     "VectorIndex",
     "__version__",
     "add_to_bundle",
     "build_bundle",
     "examine",
+    "read_source",
     "remove_from_bundle",
+    "update_bundle",
 ]
 
 

@@ -74,6 +74,8 @@ def matched(
     for place, name in enumerate(header):
         if plain(name) in _CASE_ONLY and plain(name) not in header and place not in found.values():
             named[place] = plain(name)
+        elif plain(name) == "newsku" and "new_sku" not in header:
+            named[place] = "new_sku"
     for ours, place in found.items():
         named[place] = ours
     for place, name in enumerate(named):

@@ -15,9 +15,11 @@ _ONE_EACH = ("name", "price", "preis", "prix", "category", "brand")
 
 
 class Attributes:
-    """The attributes of each SKU, row by row. The first row that says something counts."""
+    """The attributes of each SKU, row by row. The first row that says something counts; `clear_empty`: an empty cell says that
+    there is none."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clear_empty: bool = False) -> None:
+        self._clear_empty = clear_empty
         self._attributes: dict[str, dict[str, str]] = {}
         self._said: dict[tuple[str, str], dict[str, int]] = {}
         self._wrong: list[tuple[int, str, str, str]] = []
@@ -26,10 +28,12 @@ class Attributes:
         self._shared: dict[str, list[str]] = {}
 
     def add(self, sku: str, row: Mapping[str, str], line: int) -> None:
-        """What a row says of a SKU; empty cells say nothing."""
+        """What a row says of a SKU."""
         known = self._attributes.setdefault(sku, {})
         for key, value in row.items():
             if not value:
+                if self._clear_empty:
+                    known.setdefault(key, "")
                 continue
             if plain(key) in gtin.COLUMNS:
                 value = self._checked(sku, key, value, line)

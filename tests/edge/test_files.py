@@ -55,7 +55,7 @@ def test_bytes_reach_the_disk_before_the_name_does(tmp_path: Path, monkeypatch: 
 def test_who_cannot_write_is_told_the_name_they_gave(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
-    wrong = (tmp_path / "folder", tmp_path / "none" / "x", tmp_path / "file" / "x", tmp_path / ("x" * 250))
+    wrong = (tmp_path / "folder", tmp_path / "none" / "x", tmp_path / "file" / "x", tmp_path / ("x" * 256))
     for path in wrong:
         for write in (lambda path: write_atomic(path, b"data"), check_can_write):
             with pytest.raises(OSError) as caught:
