@@ -259,7 +259,11 @@ def write_bundle(
 def _report_of(catalogue: CatalogSource) -> BuildReport:
     """Of a source that was read, before its photos are."""
     return BuildReport(
-        photos=len(catalogue.photos), ignored=list(catalogue.ignored), unreadable=list(catalogue.unreadable)
+        photos=len(catalogue.photos),
+        ignored=list(catalogue.ignored),
+        unreadable=list(catalogue.unreadable),
+        left_out=list(catalogue.left_out),
+        findings=list(catalogue.findings),
     )
 
 

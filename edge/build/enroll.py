@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..bundle.bundle import BundleWriter
 from ..catalog.editor import CatalogEditor
+from ..catalog.examine import Looks
 from ..catalog.ids import PHOTO_BITS, product_of
 from ..catalog.source import CatalogSource
 from ..encoders.encoder import Encoder
@@ -57,6 +58,7 @@ def enroll(
     ]
     seen: dict[tuple[str, bytes], str] = {}
     owner: dict[bytes, tuple[str, str]] = {}
+    looks = Looks()
     for sku, label, digest in editor.photos():
         seen[sku, digest] = label
         owner.setdefault(digest, (sku, label))
@@ -66,13 +68,14 @@ def enroll(
             for encoder, cache in zip(encoders, caches, strict=True)
         ]
         counted = progress(streams[0], len(catalogue.photos)) if progress is not None else streams[0]
-        for looks in zip(counted, *streams[1:], strict=True):
-            done, photo, problem = looks[0], looks[0].photo, _problem_of(looks)
-            embedded = tuple(one.embedded for one in looks if one.embedded is not None)
+        for embeddings in zip(counted, *streams[1:], strict=True):
+            done, photo, problem = embeddings[0], embeddings[0].photo, _problem_of(embeddings)
+            embedded = tuple(one.embedded for one in embeddings if one.embedded is not None)
             if problem:
                 report.unreadable.append((photo.label, problem))
                 continue
             product_id = editor.put_product(photo.sku, catalogue.attributes.get(photo.sku, {}))
+            looks.add(photo, done.sha256, done.look)
             twin = seen.get((photo.sku, done.sha256))
             if twin is not None:
                 report.duplicates.append((photo.label, f"the same file as {twin}"))
@@ -87,6 +90,7 @@ def enroll(
     finally:
         for cache in caches:
             cache.close()
+    report.findings += looks.findings()
     report.without_photos = [sku for sku in catalogue.skus() if editor.product_id(sku) is None]
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..bundle.manifest import IndexRecord
+from ..catalog.listing import Finding
 from ..scoring.adapter import Adaptation
 from ..scoring.cascade import Cascade
 from ..scoring.decision import Decision
@@ -14,7 +15,8 @@ from .enroll import Pruned
 
 @dataclass(slots=True)
 class BuildReport:
-    """What became of the photos. `unreadable` and `duplicates` list (label, reason)."""
+    """What became of the photos. `unreadable`, `duplicates` and `left_out` list (label, reason), `findings` what the source's
+    owner should know."""
 
     products: int = 0
     references: int = 0
@@ -32,6 +34,8 @@ class BuildReport:
     cascade: Cascade | None = None
     encoder: str = ""
     size_bytes: int = 0
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """The document of `build --json`."""
@@ -51,5 +55,7 @@ class BuildReport:
             "adaptation": None if self.adaptation is None else self.adaptation.to_dict(),
             "pruned": None if self.pruned is None else asdict(self.pruned),
             "size_bytes": self.size_bytes,
+            "left_out": [{"path": label, "message": reason} for label, reason in self.left_out],
+            "findings": [finding.to_dict() for finding in self.findings],
             **({} if self.cascade is None else {"cascade": self.cascade.to_dict()}),
         }

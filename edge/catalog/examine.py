@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from ..errors import CatalogError, ImageError
-from ..files import sha256_of
 from ..imaging.decode import decode, read_photo
 from ..imaging.fingerprint import Fault, Look, look_of
+from ..imaging.image import source_name
 from ..imaging.resize import fit
 from ..threads import in_order
 from .listing import CatalogSource, Finding, SourcePhoto, few
@@ -20,6 +20,7 @@ from .same_pictures import SamePictures
 
 Poor: TypeAlias = Literal["dark", "blank", "placeholder"]
 POOR: tuple[Poor, ...] = ("dark", "blank", "placeholder")
+_OF_LOOKS = (*POOR, "same picture")
 _WHAT: dict[Fault, str] = {"dark": "too dark to tell the product by", "blank": "without anything to see"}
 
 
@@ -36,11 +37,34 @@ class _Small:
 _SMALL = _Small()
 
 
+class Looks:
+    """What a catalogue's photos show, as they are read: those that show too little, and one picture of several products."""
+
+    def __init__(self) -> None:
+        self._same = SamePictures()
+        self._faults: dict[Fault, list[SourcePhoto]] = defaultdict(list)
+
+    def add(self, photo: SourcePhoto, sha256: bytes, look: Look | None) -> None:
+        """Enter a photo; without a look, as where its embedding was kept from before, by its bytes alone."""
+        usable = look is not None and look.fault != "blank"
+        self._same.add(photo.sku, photo.label, sha256, look.fingerprint if look is not None and usable else b"")
+        if look is not None and look.fault is not None:
+            self._faults[look.fault].append(photo)
+
+    def findings(self) -> list[Finding]:
+        """Pictures of several products, then those that show too little, a line each kind."""
+        findings = self._same.findings()
+        for fault, photos in self._faults.items():
+            labels = tuple(photo.label for photo in photos)
+            sentence = f"{len(photos):,} photos are {_WHAT[fault]} ({few(labels)}); --leave-out {fault} leaves them out"
+            findings.append(Finding(fault, sentence, tuple(dict.fromkeys(photo.sku for photo in photos)), labels))
+        return findings
+
+
 def examine(source: CatalogSource, workers: int = 0) -> CatalogSource:
     """The source with what its photos show: those that can't be read are listed as unreadable, and the findings say which are dark,
     blank, or the same picture of several products. Reads every photo, in small (JPEGs: some 5 ms each of a core)."""
-    same = SamePictures()
-    faults: dict[Fault, list[SourcePhoto]] = defaultdict(list)
+    looks = Looks()
     unreadable = list(source.unreadable)
     usable = []
     count = workers or os.cpu_count() or 1
@@ -49,34 +73,13 @@ def examine(source: CatalogSource, workers: int = 0) -> CatalogSource:
             unreadable.append((photo.label, problem))
             continue
         usable.append(photo)
-        same.add(photo.sku, photo.label, digest, b"" if look.fault == "blank" else look.fingerprint)
-        if look.fault:
-            faults[look.fault].append(photo)
-    findings = [*source.findings, *same.findings()]
-    for fault, photos in faults.items():
-        labels = tuple(photo.label for photo in photos)
-        sentence = f"{len(photos):,} photos are {_WHAT[fault]} ({few(labels)}); --leave-out {fault} leaves them out"
-        findings.append(Finding(fault, sentence, tuple(dict.fromkeys(photo.sku for photo in photos)), labels))
-    return replace(source, photos=tuple(usable), unreadable=tuple(unreadable), findings=tuple(findings))
-
-
-def same_files(source: CatalogSource) -> list[Finding]:
-    """Which files of one content stand for several products. Reads only files of one size."""
-    sizes: dict[int, list[SourcePhoto]] = defaultdict(list)
-    for photo in source.photos:
-        try:
-            sizes[photo.path.stat().st_size].append(photo)
-        except OSError:
-            continue  # it is reported when it is read
-    same = SamePictures()
-    for size, photos in sizes.items():
-        if size and len({photo.sku for photo in photos}) > 1:
-            for photo in photos:
-                try:
-                    same.add(photo.sku, photo.label, bytes.fromhex(sha256_of(photo.path)))
-                except OSError:
-                    continue
-    return same.findings()
+        looks.add(photo, digest, look)
+    return replace(
+        source,
+        photos=tuple(usable),
+        unreadable=tuple(unreadable),
+        findings=(*source.findings, *looks.findings()),
+    )
 
 
 def leave_out(source: CatalogSource, poor: Collection[str]) -> CatalogSource:
@@ -91,16 +94,22 @@ def leave_out(source: CatalogSource, poor: Collection[str]) -> CatalogSource:
         raise CatalogError(
             f"{source} holds only photos that are {' or '.join(poor)}; build without --leave-out, or take others"
         )
-    left_out = (
-        *source.left_out,
-        *((label, f"a {kind} photo" if kind != "placeholder" else "a placeholder") for label, kind in gone.items()),
-    )
-    return replace(source, photos=photos, left_out=left_out)
+    reasons = {"dark": "a dark photo", "blank": "a photo without anything to see", "placeholder": "a placeholder"}
+    left_out = (*source.left_out, *((label, reasons[kind]) for label, kind in gone.items()))
+    findings = []
+    for finding in source.findings:
+        if finding.kind in poor:
+            findings.append(replace(finding, message=f"{finding.message.split('; --leave-out')[0]}; left out"))
+        elif finding.kind not in _OF_LOOKS:  # what stays is looked at again when it is built
+            findings.append(finding)
+    return replace(source, photos=photos, left_out=left_out, findings=tuple(findings))
 
 
 def _looked_at(photo: SourcePhoto) -> tuple[SourcePhoto, bytes, Look | None, str]:
+    data = b""
     try:
         data = read_photo(photo.path)
         return photo, hashlib.sha256(data).digest(), look_of(fit(decode(data, _SMALL), _SMALL)), ""
     except ImageError as error:
-        return photo, b"", None, str(error).replace(str(photo.path), photo.label)
+        message = str(error).replace(source_name(data), photo.label)
+        return photo, b"", None, message.replace(str(photo.path), photo.label)

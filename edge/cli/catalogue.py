@@ -12,14 +12,13 @@ from ..errors import BundleDamaged
 from ..files import check_output
 from ..terminal import DONE, NO, complain, print_json, progress_bar, quiet_native
 from .options import RESIZER_CHOICES, RUNTIME_CHOICES, Command, add_bundle, add_workers, positive, rate
-from .sources import add_source_options, check, labels_said, listed, said, source_lines, source_of, source_record
+from .sources import add_source_options, check, labels_said, listed, said, source_lines, source_of
 
 if TYPE_CHECKING:
     from ..build.enroll import Progress
     from ..build.report import BuildReport
     from ..bundle.manifest import EncoderCard, IndexRecord, Manifest
     from ..catalog.catalog import Catalog
-    from ..catalog.listing import CatalogSource
     from ..scoring.adapter import Adaptation
 
 
@@ -135,7 +134,7 @@ def _build(options: argparse.Namespace) -> int:
         from ..pages.build_page import write_build_page
 
         write_build_page(Path(options.report), report, options.output_bundle)
-    return _print_report(options, report, f"built {options.output_bundle}", source)
+    return _print_report(options, report, f"built {options.output_bundle}")
 
 
 def _add(options: argparse.Namespace) -> int:
@@ -147,7 +146,7 @@ def _add(options: argparse.Namespace) -> int:
             options.bundle, source, replace=options.replace, workers=options.workers, progress=progress
         )
     )
-    return _print_report(options, report, f"changed {options.bundle}", source)
+    return _print_report(options, report, f"changed {options.bundle}")
 
 
 def _remove(options: argparse.Namespace) -> int:
@@ -156,17 +155,15 @@ def _remove(options: argparse.Namespace) -> int:
     return _print_report(options, remove_from_bundle(options.bundle, options.skus), f"changed {options.bundle}")
 
 
-def _print_report(
-    options: argparse.Namespace, report: BuildReport, headline: str, source: CatalogSource | None = None
-) -> int:
+def _print_report(options: argparse.Namespace, report: BuildReport, headline: str) -> int:
     if options.json:
-        print_json({**report.to_dict(), **source_record(source)})
+        print_json(report.to_dict())
     else:
-        print("\n".join(_report_lines(report, headline, source)))
+        print("\n".join(_report_lines(report, headline)))
     return DONE
 
 
-def _report_lines(report: BuildReport, headline: str, source: CatalogSource | None) -> list[str]:
+def _report_lines(report: BuildReport, headline: str) -> list[str]:
     """The report for people."""
     lines = [
         f"{headline}: {report.products:,} products, {report.size_bytes / 1e6:.1f} MB"
@@ -174,11 +171,10 @@ def _report_lines(report: BuildReport, headline: str, source: CatalogSource | No
         + (f", {report.removed:,} removed" if report.removed else "")
         + f" in {report.seconds:.1f} s"
     ]
-    known = set() if source is None else labels_said(source.findings)
+    known = labels_said(report.findings)
     lines += listed("unreadable", (said(label, reason) for label, reason in report.unreadable))
     lines += listed("duplicate", (said(label, reason) for label, reason in report.duplicates if label not in known))
-    if source is not None:
-        lines += source_lines(source)
+    lines += source_lines(report.left_out, report.findings)
     if report.ignored:
         lines.append(f"  not photos: {len(report.ignored)} files, for example {report.ignored[0]}")
     if report.without_photos:

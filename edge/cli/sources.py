@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import CatalogError
 from ..terminal import DONE, NO, print_json
@@ -40,10 +40,8 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
 
 def source_of(options: argparse.Namespace) -> CatalogSource:
     """The source as the options say, without the photos that they leave out. Raises CatalogError."""
-    from dataclasses import replace
-
     from ..catalog.columns import columns_of
-    from ..catalog.examine import POOR, examine, leave_out, same_files
+    from ..catalog.examine import POOR, examine, leave_out
     from ..catalog.source import read_source
 
     strange = [kind for kind in options.leave_out if kind not in POOR]
@@ -51,24 +49,14 @@ def source_of(options: argparse.Namespace) -> CatalogSource:
         raise CatalogError(f"--leave-out {strange[0]!r} arrived; expected some of {', '.join(POOR)}")
     columns = None if options.columns is None else columns_of(options.columns)
     source = read_source(options.source, sku_from=options.sku_from, columns=columns)
-    if options.leave_out:
-        return leave_out(examine(source, options.workers), options.leave_out)
-    return replace(source, findings=(*source.findings, *same_files(source)))
+    return leave_out(examine(source, options.workers), options.leave_out) if options.leave_out else source
 
 
-def source_record(source: CatalogSource | None) -> dict[str, Any]:
-    """What the documents of build, add, remove and --check say of a source beside the report."""
-    left_out, findings = ((), ()) if source is None else (source.left_out, source.findings)
-    return {
-        "left_out": [{"path": label, "message": reason} for label, reason in left_out],
-        "findings": [finding.to_dict() for finding in findings],
-    }
-
-
-def source_lines(source: CatalogSource) -> list[str]:
-    """The same for people."""
-    lines = listed("left out", (f"{label}: {reason}" for label, reason in source.left_out))
-    return lines + listed("note", (finding.message for finding in source.findings))
+def source_lines(left_out: Sequence[tuple[str, str]], findings: Sequence[Finding]) -> list[str]:
+    """What was left out of a source and what its owner should know, for people."""
+    known = labels_said(findings)
+    lines = listed("left out", (f"{label}: {reason}" for label, reason in left_out if label not in known))
+    return lines + listed("note", (finding.message for finding in findings))
 
 
 def listed(title: str, sentences: Iterable[str]) -> list[str]:
@@ -79,10 +67,8 @@ def listed(title: str, sentences: Iterable[str]) -> list[str]:
 
 
 def labels_said(findings: Sequence[Finding]) -> set[str]:
-    """Labels of the photos that a finding about one picture of several products names: said once is enough."""
-    return {
-        label for finding in findings if finding.kind in ("placeholder", "same picture") for label in finding.photos
-    }
+    """Labels of the photos that findings name all at once: a line each would say it again."""
+    return {label for finding in findings for label in finding.photos}
 
 
 def check(options: argparse.Namespace) -> int:
@@ -105,8 +91,10 @@ def check(options: argparse.Namespace) -> int:
             "unreadable": [{"image": label, "message": reason} for label, reason in source.unreadable],
             "ignored": list(source.ignored),
             "without_photos": without,
+            "left_out": [{"path": label, "message": reason} for label, reason in source.left_out],
+            "findings": [finding.to_dict() for finding in source.findings],
         }
-        print_json({**record, **source_record(source)})
+        print_json(record)
         return NO if to_mend else DONE
     print(f"{options.source}: {len(source.skus()):,} products, {len(source.photos):,} photos; nothing was built")
     print("\n".join(_check_lines(source, without)))
@@ -116,7 +104,7 @@ def check(options: argparse.Namespace) -> int:
 def _check_lines(source: CatalogSource, without: Sequence[str]) -> list[str]:
     single = sum(count == 1 for count in _photos_each(source).values())
     lines = listed("unreadable", (said(label, reason) for label, reason in source.unreadable))
-    lines += source_lines(source)
+    lines += source_lines(source.left_out, source.findings)
     if source.ignored:
         lines.append(f"  not photos: {len(source.ignored):,} files, for example {source.ignored[0]}")
     if without:
