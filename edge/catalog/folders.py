@@ -85,6 +85,7 @@ def read_folder(root: Path, sku_from: SkuFrom = "auto") -> CatalogSource:
     bundles = {id(one) for folder in top.below() if folder.is_bundle for one in folder.below()}
     ignored = [label for folder in top.below() if id(folder) not in bundles for label in folder.others]
     photos, attributes, findings = catalogued
+    findings += _hints(top, photos)
     return CatalogSource(
         tuple(sorted(photos, key=lambda photo: photo.path)),
         attributes,
@@ -254,6 +255,22 @@ def _more_findings(found: _Sorted, sku_from: SkuFrom) -> list[Finding]:
                 "where each number is a product, add --sku-from file"
             )
             findings.append(Finding("folders", sentence))
+    return findings
+
+
+def _hints(top: _Folder, photos: list[SourcePhoto]) -> list[Finding]:
+    """What a folder seems to be, where it hardly is what was meant."""
+    findings = []
+    tables = [other for other in top.others if other.lower().endswith((".csv", ".tsv"))]
+    if tables:
+        sentence = f"{few(tables)} beside the folders was not read; to build from it, name it instead of the folder"
+        findings.append(Finding("folders", sentence))
+    if len(photos) > 1 and len({photo.sku for photo in photos}) == 1:
+        sentence = (
+            f"all {len(photos):,} photos are of one product, {photos[0].sku}; where each is another one, add --sku-from file, or "
+            "give each a folder named by its SKU"
+        )
+        findings.append(Finding("folders", sentence, (photos[0].sku,)))
     return findings
 
 

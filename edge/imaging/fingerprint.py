@@ -15,6 +15,7 @@ from .quality import DARK, LOW_CONTRAST, Luma, luma
 HASH_BYTES: Final = 8
 _SIDE: Final = 32
 _CELLS: Final = 8
+FINGERPRINT_BYTES: Final = HASH_BYTES + 3 * _CELLS**2
 _STEP: Final = 3
 """Grey levels that count as darker: without, JPEG's noise would write the hash of a white background."""
 _MOST_BITS: Final = 4
@@ -60,19 +61,23 @@ def _fault(grey: Luma) -> Fault | None:
     return "dark" if float(grey.mean()) < DARK and float(high - low) < LOW_CONTRAST else None
 
 
-def words_of(fingerprint: bytes) -> tuple[bytes, bytes, bytes, bytes]:
-    """The hash in four words: of two that differ in at most three bits, one word at least is the same."""
-    return fingerprint[0:2], fingerprint[2:4], fingerprint[4:6], fingerprint[6:8]
+def words_of(fingerprints: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """(N, 200) fingerprints → (N, 4), their hashes in words: of two that differ in at most three bits, one word at least is the
+    same."""
+    return np.ascontiguousarray(fingerprints[:, :HASH_BYTES]).view(np.uint16)
+
+
+def are_same_pictures(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """(N,): whether two fingerprints, each (N, 200), are of one picture, perhaps in two sizes or saved twice."""
+    bits = np.unpackbits(one[:, :HASH_BYTES] ^ other[:, :HASH_BYTES], axis=1).sum(axis=1)
+    same: NDArray[np.bool_] = bits <= _MOST_BITS
+    near = np.flatnonzero(same)
+    apart = np.abs(one[near, HASH_BYTES:].astype(np.int16) - other[near, HASH_BYTES:])
+    same[near] = (apart.mean(axis=1) <= _MEAN_LEVELS) & (apart.max(axis=1) <= _MOST_LEVELS)
+    return same
 
 
 def is_same_picture(one: bytes, other: bytes) -> bool:
-    """Whether two fingerprints are of one picture, perhaps in two sizes or saved twice."""
-    different = int.from_bytes(one[:HASH_BYTES], "big") ^ int.from_bytes(other[:HASH_BYTES], "big")
-    if different.bit_count() > _MOST_BITS:
-        return False
-    apart: NDArray[np.int16] = np.abs(_cells(one) - _cells(other))
-    return float(apart.mean()) <= _MEAN_LEVELS and int(apart.max()) <= _MOST_LEVELS
-
-
-def _cells(fingerprint: bytes) -> NDArray[np.int16]:
-    return np.frombuffer(fingerprint, np.uint8, offset=HASH_BYTES).astype(np.int16)
+    """`are_same_pictures` of two."""
+    rows = [np.frombuffer(fingerprint, np.uint8)[np.newaxis] for fingerprint in (one, other)]
+    return bool(are_same_pictures(rows[0], rows[1])[0])

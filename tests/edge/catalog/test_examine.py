@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from shelfmatch.edge import CatalogError, build_bundle
@@ -74,17 +75,29 @@ def test_many_pictures_cost_few_comparisons(monkeypatch: pytest.MonkeyPatch) -> 
     from shelfmatch.edge.catalog import same_pictures
 
     compared = 0
-    real = same_pictures.is_same_picture
+    real = same_pictures.are_same_pictures
 
-    def counted(one: bytes, other: bytes) -> bool:
+    def counted(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.bool_]:
         nonlocal compared
-        compared += 1
+        compared += len(one)
         return real(one, other)
 
-    monkeypatch.setattr(same_pictures, "is_same_picture", counted)
-    same, random = SamePictures(), np.random.default_rng(0)
-    alike = bytes(8)  # hashes that are all the same, as of pictures of flat colours
+    monkeypatch.setattr(same_pictures, "are_same_pictures", counted)
+    random = np.random.default_rng(0)
+    alike, different = SamePictures(), SamePictures()
     for number in range(3000):
         cells = random.integers(0, 256, 192, np.uint8).tobytes()
-        same.add(f"sku {number}", f"{number}.png", number.to_bytes(4, "big"), alike + cells)
-    assert same.findings() == [] and compared <= 3000 * 4 * 64
+        alike.add(f"sku {number}", f"{number}.png", random.bytes(32), bytes(8) + cells)  # hashes of flat colours
+        different.add(f"sku {number}", f"{number}.png", random.bytes(32), random.bytes(8) + cells)
+    assert alike.findings() == [] and compared <= 3000 * 4 * 64
+    compared = 0
+    assert different.findings() == [] and compared <= 1000
+
+
+def test_the_same_bytes_or_look_in_a_chain_are_one_group() -> None:
+    same = SamePictures()
+    cells = bytes(range(192))
+    for number, (sha, look) in enumerate([(b"a", cells), (b"b", cells), (b"b", b""), (b"c", b""), (b"d", cells[::-1])]):
+        same.add(f"sku {number}", f"{number}.png", sha * 32, bytes(8) + look if look else b"")
+    assert same.groups() == [[0, 1, 2]] and same.findings()[0].skus == ("sku 0", "sku 1", "sku 2")
+    assert SamePictures().findings() == []

@@ -143,3 +143,11 @@ def test_hundreds_of_folders_in_each_other_are_walked(tmp_path: Path) -> None:
     (deepest / "1.jpg").touch()
     source = read_source(tmp_path)
     assert source.skus() == ["d"] and source.attributes["d"]["category99"] == "d"
+
+
+def test_one_product_of_many_photos_and_a_table_beside_it_are_pointed_out(tmp_path: Path) -> None:
+    source = read_source(make(tmp_path, "images/1.jpg", "images/2.jpg", "labels.csv"))
+    assert [finding.message.split(";")[0] for finding in source.findings] == [
+        "labels.csv beside the folders was not read",
+        "all 2 photos are of one product, images",
+    ]
