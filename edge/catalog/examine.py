@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -20,7 +20,8 @@ from .same_pictures import SamePictures
 
 Poor: TypeAlias = Literal["dark", "blank", "placeholder"]
 POOR: tuple[Poor, ...] = ("dark", "blank", "placeholder")
-_OF_LOOKS = (*POOR, "same picture")
+_Looked: TypeAlias = tuple[SourcePhoto, bytes, Look | None, str]
+Progress: TypeAlias = Callable[[Iterator[_Looked], int], Iterable[_Looked]]
 _WHAT: dict[Fault, str] = {"dark": "too dark to tell the product by", "blank": "without anything to see"}
 
 
@@ -61,14 +62,16 @@ class Looks:
         return findings
 
 
-def examine(source: CatalogSource, workers: int = 0) -> CatalogSource:
+def examine(source: CatalogSource, workers: int = 0, progress: Progress | None = None) -> CatalogSource:
     """The source with what its photos show: those that can't be read are listed as unreadable, and the findings say which are dark,
     blank, or the same picture of several products. Reads every photo, in small (JPEGs: some 5 ms each of a core)."""
     looks = Looks()
     unreadable = list(source.unreadable)
     usable = []
     count = workers or os.cpu_count() or 1
-    for photo, digest, look, problem in in_order(_looked_at, source.photos, count, ahead=8 * count):
+    stream = in_order(_looked_at, source.photos, count, ahead=8 * count)
+    shown = stream if progress is None else progress(stream, len(source.photos))
+    for photo, digest, look, problem in shown:
         if look is None:
             unreadable.append((photo.label, problem))
             continue
@@ -82,13 +85,13 @@ def examine(source: CatalogSource, workers: int = 0) -> CatalogSource:
     )
 
 
-def leave_out(source: CatalogSource, poor: Collection[str]) -> CatalogSource:
-    """An examined source without the photos of these kinds: dark, blank, placeholder. They are listed in `left_out`. Raises
-    CatalogError for another kind, or where nothing would be left."""
+def leave_out(source: CatalogSource, findings: Sequence[Finding], poor: Collection[str]) -> CatalogSource:
+    """A source without the photos that `examine` found to be of these kinds: dark, blank, placeholder. They are listed in
+    `left_out`, and what was found of them in `findings`. Raises CatalogError for another kind, or where nothing would be left."""
     strange = [kind for kind in poor if kind not in POOR]
     if strange:
         raise CatalogError(f"--leave-out {strange[0]} arrived; expected some of {', '.join(POOR)}")
-    gone = {label: finding.kind for finding in source.findings if finding.kind in poor for label in finding.photos}
+    gone = {label: finding.kind for finding in findings if finding.kind in poor for label in finding.photos}
     photos = tuple(photo for photo in source.photos if photo.label not in gone)
     if source.photos and not photos:
         raise CatalogError(
@@ -96,16 +99,15 @@ def leave_out(source: CatalogSource, poor: Collection[str]) -> CatalogSource:
         )
     reasons = {"dark": "a dark photo", "blank": "a photo without anything to see", "placeholder": "a placeholder"}
     left_out = (*source.left_out, *((label, reasons[kind]) for label, kind in gone.items()))
-    findings = []
-    for finding in source.findings:
-        if finding.kind in poor:
-            findings.append(replace(finding, message=f"{finding.message.split('; --leave-out')[0]}; left out"))
-        elif finding.kind not in _OF_LOOKS:  # what stays is looked at again when it is built
-            findings.append(finding)
-    return replace(source, photos=photos, left_out=left_out, findings=tuple(findings))
+    said = [
+        replace(finding, message=f"{finding.message.split('; --leave-out')[0]}; left out")
+        for finding in findings
+        if finding.kind in poor
+    ]
+    return replace(source, photos=photos, left_out=left_out, findings=(*source.findings, *said))
 
 
-def _looked_at(photo: SourcePhoto) -> tuple[SourcePhoto, bytes, Look | None, str]:
+def _looked_at(photo: SourcePhoto) -> _Looked:
     data = b""
     try:
         data = read_photo(photo.path)

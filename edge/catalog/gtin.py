@@ -58,8 +58,8 @@ def check(text: str) -> CheckedGtin:
         return CheckedGtin(text, "not a number of 8, 12, 13 or 14 digits")
     if is_gtin(digits):
         return CheckedGtin(normalized(digits))
-    for length in LENGTHS:  # a spreadsheet drops leading zeros
-        if length - 4 <= len(digits) < length and len(digits) >= 7 and is_gtin(digits.zfill(length)):
+    for length in LENGTHS:  # a spreadsheet drops leading zeros; of more than two it is hardly one
+        if length - 2 <= len(digits) < length and len(digits) >= 7 and is_gtin(digits.zfill(length)):
             return CheckedGtin(normalized(digits.zfill(length)))
     if len(digits) not in LENGTHS:
         return CheckedGtin(text, f"{len(digits)} digits; expected 8, 12, 13 or 14")

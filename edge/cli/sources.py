@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CatalogError
-from ..terminal import DONE, NO, print_json
+from ..terminal import DONE, NO, print_json, progress_bar
 from .options import names
 
 if TYPE_CHECKING:
@@ -49,7 +49,10 @@ def source_of(options: argparse.Namespace) -> CatalogSource:
         raise CatalogError(f"--leave-out {strange[0]!r} arrived; expected some of {', '.join(POOR)}")
     columns = None if options.columns is None else columns_of(options.columns)
     source = read_source(options.source, sku_from=options.sku_from, columns=columns)
-    return leave_out(examine(source, options.workers), options.leave_out) if options.leave_out else source
+    if not options.leave_out:
+        return source
+    bar: Any = progress_bar("looking")
+    return leave_out(source, examine(source, options.workers, bar).findings, options.leave_out)
 
 
 def source_lines(left_out: Sequence[tuple[str, str]], findings: Sequence[Finding]) -> list[str]:
@@ -79,7 +82,8 @@ def check(options: argparse.Namespace) -> int:
 
     columns = None if options.columns is None else columns_of(options.columns)
     read = read_source(options.source, sku_from=options.sku_from, columns=columns)
-    source = examine(read, options.workers)
+    bar: Any = progress_bar("looking")
+    source = examine(read, options.workers, bar)
     without = sorted(set(read.skus()) - set(source.skus()))
     to_mend = bool(source.unreadable or source.left_out or any(one.kind != "guessed" for one in source.findings))
     if options.json:

@@ -45,6 +45,8 @@ def test_a_banner_beside_products(hour: FirstHour) -> None:
     assert built["products"] == 2 and [entry["path"] for entry in built["left_out"]] == ["Tea/banner.png", "logo.png"]
     code, out, _ = hour.run("build", "photos", "-o", "shop.bundle", *hour.encoder)
     assert code == 0 and "left out: logo.png: a photo beside the folders of products" in out
+    hour.build("photos", "--report", "page.html")
+    assert "a photo beside the folders of products" in (hour.folder / "page.html").read_text()
 
 
 def test_views_of_each_product_in_folders(hour: FirstHour) -> None:
@@ -154,7 +156,11 @@ def test_dark_and_blank_photos(hour: FirstHour) -> None:
     Image.new("RGB", (64, 64), "white").save("photos/B/blank.png")
     said = {finding["kind"]: finding["message"] for finding in hour.build("photos")["findings"]}
     assert "A/dark.png" in said["dark"] and "--leave-out dark" in said["dark"] and "B/blank.png" in said["blank"]
-    assert hour.build("photos", "--leave-out", "dark,blank")["references"] == 2
+    built = hour.build("photos", "--leave-out", "dark,blank")
+    assert (built["photos"], built["references"]) == (2, 2)
+    hour.write("photos/A/text.jpg", "no photo")
+    built = hour.build("photos", "--leave-out", "dark,blank")
+    assert (built["photos"], built["references"], len(built["unreadable"])) == (3, 2, 1)
 
 
 def test_one_bad_name_stops_nothing(hour: FirstHour) -> None:

@@ -111,3 +111,7 @@ def test_looking_before_building(shop: FirstHour) -> None:
     code, out, err = shop.run("build", "shop.csv", "--check")
     assert (code, err) == (0, "") and out.startswith("shop.csv: 2 products, 2 photos; nothing was built")
     assert "example: photos/a.png is a photo of A" in out and "products with one photo: 2" in out
+
+
+def test_a_name_cannot_write_on_the_terminal(shop: FirstHour) -> None:
+    shop.refused("match", "\x1b[2Jshop.bundle", "query.png", remedy="\\x1b[2Jshop.bundle does not exist")

@@ -268,6 +268,19 @@ def test_rows_come_with_their_lines(tmp_path: Path) -> None:
         read_rows(tmp_path / "missing.csv", ())
 
 
+def test_what_was_read_can_be_built(tmp_path: Path, tiny_tflite: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for product in range(3):
+        tile_photo(product, 0).save(tmp_path / "photos" / f"P{product}.png")
+    source = read_source(tmp_path / "photos", sku_from="file")
+    assert read_source(source) is source and str(source) == str(tmp_path / "photos")
+    report = build_bundle(source, tmp_path / "s.bundle", encoder=tiny_tflite, adapt="off")
+    assert report.products == 3 and add_to_bundle(tmp_path / "s.bundle", source).references == 0
+    only = read_source(make(tmp_path / "more", "A/1.png"))
+    with pytest.raises(CatalogError, match=r"none of the 1 photos in .*more can be used"):
+        build_bundle(only, tmp_path / "t.bundle", encoder=tiny_tflite)
+
+
 def test_a_csv_builds_the_shop_it_describes(tmp_path: Path, tiny_tflite: Path) -> None:
     (tmp_path / "photos").mkdir()
     for product in range(3):
