@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
 
 from . import gtin
 from .columns import plain
@@ -20,27 +19,34 @@ class Attributes:
 
     def __init__(self, *, clear_empty: bool = False) -> None:
         self._clear_empty = clear_empty
+        self._gtin_columns: dict[str, bool] = {}
         self._attributes: dict[str, dict[str, str]] = {}
         self._said: dict[tuple[str, str], dict[str, int]] = {}
-        self._wrong: list[tuple[int, str, str, str]] = []
+        self._wrong: list[tuple[int, str, gtin.CheckedGtin]] = []
         self._rewritten: list[tuple[str, str, str]] = []
         self._owner: dict[str, str] = {}
-        self._shared: dict[str, list[str]] = {}
+        self._shared: dict[str, dict[str, int]] = {}
 
-    def add(self, sku: str, row: Mapping[str, str], line: int) -> None:
-        """What a row says of a SKU."""
-        known = self._attributes.setdefault(sku, {})
+    def add(self, sku: str, row: dict[str, str], line: int) -> None:
+        """What a row says of a SKU. The first row of each is kept, not copied."""
+        for key in [key for key in row if self._is_gtin(key) and row[key]]:
+            row[key] = self._checked(sku, row[key], line)
+        if not self._clear_empty:
+            for key in [key for key, value in row.items() if not value]:
+                del row[key]
+        known = self._attributes.setdefault(sku, row)
+        if known is row:
+            return
         for key, value in row.items():
-            if not value:
-                if self._clear_empty:
-                    known.setdefault(key, "")
-                continue
-            if plain(key) in gtin.COLUMNS:
-                value = self._checked(sku, key, value, line)
-            known.setdefault(key, value)
-            if self._alike(key, known[key]) != self._alike(key, value):
+            if known.setdefault(key, value) != value and self._alike(key, known[key]) != self._alike(key, value):
                 said = self._said.setdefault((sku, key), {known[key]: 0})
                 said.setdefault(value, line)
+
+    def _is_gtin(self, key: str) -> bool:
+        found = self._gtin_columns.get(key)
+        if found is None:
+            found = self._gtin_columns[key] = plain(key) in gtin.COLUMNS
+        return found
 
     def by_sku(self) -> dict[str, dict[str, str]]:
         """SKU → attribute → value."""
@@ -58,15 +64,14 @@ class Attributes:
             return number.rstrip("0").rstrip(".") if "." in number else number
         return value.casefold()
 
-    def _checked(self, sku: str, key: str, value: str, line: int) -> str:
+    def _checked(self, sku: str, value: str, line: int) -> str:
         found = gtin.check(value)
         if found.problem:
-            self._wrong.append((line, sku, value, found.problem))
+            self._wrong.append((line, sku, found))
         else:
             owner = self._owner.setdefault(found.value.zfill(14), sku)
             if owner != sku:
-                skus = self._shared.setdefault(found.value, [owner])
-                skus += [sku] if sku not in skus else []
+                self._shared.setdefault(found.value, {owner: 0}).setdefault(sku, line)
             if found.value != value:
                 self._rewritten.append((sku, value, found.value))
         return found.value
@@ -94,13 +99,13 @@ class Attributes:
 
     def _numbers(self) -> list[Finding]:
         findings = []
-        by_problem: dict[str, list[tuple[int, str, str]]] = defaultdict(list)
-        for line, sku, value, problem in self._wrong:
-            by_problem[problem].append((line, sku, value))
+        by_problem: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for line, sku, found in self._wrong:
+            right = f", {found.right} would be right" if found.right else ""
+            by_problem[found.problem].append((sku, f"{found.value} of {sku} (line {line}{right})"))
         for problem, rows in by_problem.items():
-            skus = list(dict.fromkeys(sku for _, sku, _ in rows))
-            listed = few(dict.fromkeys(f"{value} of {sku} (line {line})" for line, sku, value in rows))
-            findings.append(Finding("gtin", f"GTIN {listed}: {problem}", tuple(skus)))
+            sentence = f"GTIN {few(dict.fromkeys(said for _, said in rows))}: {problem}"
+            findings.append(Finding("gtin", sentence, tuple(dict.fromkeys(sku for sku, _ in rows))))
         if self._rewritten:
             skus = list(dict.fromkeys(sku for sku, _, _ in self._rewritten))
             _, before, after = self._rewritten[0]

@@ -18,10 +18,12 @@ _SHORTENED = re.compile(r"\d([.,]\d+)?[eE]\+?\d+")
 
 @dataclass(frozen=True, slots=True)
 class CheckedGtin:
-    """`value`: the number as it is kept; `problem`: what is wrong with it, "" where nothing is."""
+    """`value`: the number as it is kept; `problem`: what is wrong with it, "" where nothing is; `right`: with another last
+    digit, it would be this."""
 
     value: str
     problem: str = ""
+    right: str = ""
 
 
 def check_digit(digits: str) -> str:
@@ -56,6 +58,8 @@ def check(text: str) -> CheckedGtin:
     digits = re.sub(r"[\s\-\u00a0]", "", text).removesuffix(".0").removesuffix(",0")
     if not (digits.isascii() and digits.isdecimal()):
         return CheckedGtin(text, "not a number of 8, 12, 13 or 14 digits")
+    if not digits.strip("0"):
+        return CheckedGtin(text, "only zeros")
     if is_gtin(digits):
         return CheckedGtin(normalized(digits))
     for length in LENGTHS:  # a spreadsheet drops leading zeros; of more than two it is hardly one
@@ -63,4 +67,8 @@ def check(text: str) -> CheckedGtin:
             return CheckedGtin(normalized(digits.zfill(length)))
     if len(digits) not in LENGTHS:
         return CheckedGtin(text, f"{len(digits)} digits; expected 8, 12, 13 or 14")
-    return CheckedGtin(text, f"its last digit is wrong; it would be {check_digit(digits[:-1])} if the others are right")
+    return CheckedGtin(
+        text,
+        "a digit is wrong, since the last one, the check digit, doesn't fit",
+        digits[:-1] + check_digit(digits[:-1]),
+    )

@@ -14,6 +14,8 @@ from .encoding import decoded
 from .listing import few
 
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+_AS_THEY_ARE = ("image", "sku", "new_sku")
+"""Columns of file names and SKUs, which are checked where they are used."""
 _JOINERS = "\u200c\u200d"
 """Not printable, and part of how some scripts and emoji are written."""
 
@@ -59,12 +61,11 @@ def read_table(path: Path, required: Sequence[str], columns: Mapping[str, str] |
             if isinstance(row, str):
                 bad.append((line + offset, row))
             else:
-                cleaned += [
-                    f"line {line + offset} {key}"
-                    for key, cell in row.items()
-                    if _cell(key, cell) != _on_a_line(key, cell)
-                ]
-                rows.append((line + offset, {key: _cell(key, cell) for key, cell in row.items()}))
+                for key, cell in row.items():
+                    row[key], is_changed = _cell(key, cell)
+                    if is_changed:
+                        cleaned.append(f"line {line + offset} {key}")
+                rows.append((line + offset, row))
     if cleaned:
         cleaned = [f"characters that can't be shown were left out of {few(cleaned)}"]
     return Table(header, tuple(rows), tuple(bad), tuple(guessed), tuple(cleaned))
@@ -165,15 +166,17 @@ def _on_a_line(column: str, text: str) -> str:
     the ="…" by which spreadsheets are kept from changing a number."""
     if text.startswith('="') and text.endswith('"') and len(text) > 2:
         text = text[2:-1]
-    return text.strip() if column in ("image", "sku", "new_sku") else " ".join(text.split())
+    return text.strip() if column in _AS_THEY_ARE else " ".join(text.split())
 
 
-def _cell(column: str, text: str) -> str:
-    """The same without characters that can't be shown, which could hide or turn around what stands beside them."""
+def _cell(column: str, text: str) -> tuple[str, bool]:
+    """The same without characters that can't be shown, which could hide or turn around what stands beside them; whether there were
+    any."""
     text = _on_a_line(column, text)
-    if column in ("image", "sku", "new_sku") or text.isprintable():
-        return text
-    return " ".join("".join(one for one in text if one.isprintable() or one in _JOINERS).split())
+    if text.isprintable() or column in _AS_THEY_ARE:
+        return text, False
+    cleaned = " ".join("".join(one for one in text if one.isprintable() or one in _JOINERS).split())
+    return cleaned, cleaned != text
 
 
 def _looks_like_data(header: Sequence[str]) -> bool:

@@ -41,6 +41,6 @@ def test_gtins_are_normalized_and_reported(tmp_path: Path) -> None:
     ]
     messages = [finding.message for finding in source.findings if finding.kind == "gtin"]
     assert messages[0] == "GTIN 4006381333931 is given to 2 products: A, E"
-    assert "4006381333932 of B (line 3): its last digit is wrong; it would be 1" in messages[1]
+    assert "4006381333932 of B (line 3, 4006381333931 would be right): a digit is wrong" in messages[1]
     assert "4.00638E+12 of C (line 4): shortened by a spreadsheet" in messages[2]
     assert messages[3].startswith("GTINs of 2 products are written the usual way")

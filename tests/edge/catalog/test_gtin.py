@@ -36,7 +36,8 @@ def test_one_way_of_writing(text: str, value: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("4006381333932", "last digit is wrong; it would be 1"),
+        ("4006381333932", "the check digit, doesn't fit"),
+        ("0000000000000", "only zeros"),
         ("4.00638E+12", "shortened by a spreadsheet"),
         ("4,00638E+12", "shortened by a spreadsheet"),
         ("4E+12", "shortened by a spreadsheet"),
@@ -48,3 +49,7 @@ def test_one_way_of_writing(text: str, value: str) -> None:
 def test_what_is_wrong_is_said_and_the_cell_stays(text: str, words: str) -> None:
     found = gtin.check(text)
     assert found.value == text and words in found.problem
+
+
+def test_what_would_be_right_is_said() -> None:
+    assert gtin.check("4006381333932").right == "4006381333931" and gtin.check("40063").right == ""
