@@ -174,7 +174,8 @@ hook = kind(lambda database, error, api: library.sqlite3_drop_modules(ctypes.c_v
 library.sqlite3_auto_extension(hook)  # every connection from here on has no FTS5
 import json
 from pathlib import Path
-from shelfmatch.edge.catalog.catalog import Catalog, CatalogEditor
+from shelfmatch.edge.catalog.catalog import Catalog
+from shelfmatch.edge.catalog.editor import CatalogEditor
 from shelfmatch.edge.catalog.text_search import has_fts5
 path = Path(sys.argv[2])
 answers = [has_fts5()]
