@@ -35,7 +35,7 @@ from shelfmatch.edge.build.draft import BranchDraft, compose, decide
 from shelfmatch.edge.build.embed_photos import Embedded, EmbeddingCache, embed_photos
 from shelfmatch.edge.build.enroll import Enrolled, centered_on_packshots
 from shelfmatch.edge.catalog.ids import PHOTO_BITS
-from shelfmatch.edge.catalog.source import SourcePhoto
+from shelfmatch.edge.catalog.listing import SourcePhoto
 from shelfmatch.edge.encoders.encoder import Encoder
 from shelfmatch.edge.fitting.adapter_fit import prototypes
 from shelfmatch.edge.fitting.calibration import HELD_OUT_STRETCH, calibrate, leave_one_out

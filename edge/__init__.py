@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from .build.build import build_bundle
     from .build.change import add_to_bundle, remove_from_bundle
     from .build.report import BuildReport
+    from .build.update import UpdateReport, update_bundle
     from .bundle.bundle import Bundle
+    from .catalog.listing import CatalogSource
+    from .catalog.source import read_source
     from .doctor.diagnosis import Diagnosis, examine
     from .encoders.card import EncoderCard
     from .encoders.encoder import Encoder
@@ -51,6 +54,7 @@ _LAZY = {
     "BuildReport": "build.report",
     "Bundle": "bundle.bundle",
     "Candidate": "matching.results",
+    "CatalogSource": "catalog.listing",
     "Diagnosis": "doctor.diagnosis",
     "Encoder": "encoders.encoder",
     "EncoderCard": "encoders.card",
@@ -65,12 +69,15 @@ _LAZY = {
     "Refusal": "matching.refusal",
     "TrackDecision": "matching.tracking",
     "Tracker": "matching.tracking",
+    "UpdateReport": "build.update",
     "VectorIndex": "index.vector_index",
     "add_to_bundle": "build.change",
     "build_bundle": "build.build",
     "evaluate": "evaluation.evaluate",
     "examine": "doctor.diagnosis",
     "remove_from_bundle": "build.change",
+    "read_source": "catalog.source",
+    "update_bundle": "build.update",
 }
 
 __all__ = [
@@ -84,6 +91,7 @@ __all__ = [
     "Candidate",
     "CardRequired",
     "CatalogError",
+    "CatalogSource",
     "DeviceError",
     "Diagnosis",
     "Encoder",
@@ -103,6 +111,7 @@ __all__ = [
     "ShelfmatchError",
     "TrackDecision",
     "Tracker",
+    "UpdateReport",
     "VectorError",
     "VectorIndex",
     "__version__",
@@ -110,7 +119,9 @@ __all__ = [
     "build_bundle",
     "evaluate",
     "examine",
+    "read_source",
     "remove_from_bundle",
+    "update_bundle",
 ]
 
 

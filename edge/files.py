@@ -7,14 +7,20 @@ import errno
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal, TypeAlias
 
-from .errors import BundleDamaged
+from .errors import BundleDamaged, BundleError
 
 _CHUNK = 1 << 20
+_NAME_BYTES = 255
+"""Longest name of a file on Linux, macOS and Windows (limits.h NAME_MAX on the first)."""
+SQLITE_PATH_BYTES = 512
+"""Longest path that SQLite opens, with the "-journal" that it keeps room for (MAX_PATHNAME in its os_unix.c)."""
+
+OutputKind: TypeAlias = Literal["page", "picture", "measurement", "settings"]
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -31,6 +37,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write beside `path`, which takes its name at the end. Whoever has the old one open keeps it. An OSError names
     `path`, which its reader knows, and not the file beside it."""
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
+    if len(os.fsencode(temporary.name)) > _NAME_BYTES:  # the name itself may be just short enough
+        temporary = path.with_name(f".{os.urandom(12).hex()}.tmp")
     try:
         with temporary.open("xb") as file:
             yield file
@@ -59,6 +67,59 @@ def check_can_write(given: str | os.PathLike[str]) -> None:
             raise _Probed
     except OSError as error:
         raise OSError(error.errno, f"{error.strerror}; name a file that can be written", name) from error
+
+
+def check_output(
+    given: str | os.PathLike[str], kind: OutputKind, inputs: Iterable[str | os.PathLike[str]] = ()
+) -> None:
+    """Before anything is read or written: whether an output can be written and destroys nothing. `inputs`: files that the command
+    reads, which the output may not be, under whatever spelling or link. What lies there already must be empty or of the same
+    `kind`. Raises OSError that names the output and says what is wrong."""
+    check_can_write(given)
+    path = Path(given)
+    if not path.exists():
+        return
+    if any(_is_same(path, one) for one in inputs):
+        raise FileExistsError(errno.EEXIST, "it is also an input; name another file to write", os.fspath(given))
+    with path.open("rb") as file:
+        head = file.read(4096)
+    what, is_kind = _KINDS[kind]
+    if head and not is_kind(head):
+        message = f"a file that is no {what} is there already; name another file to write, or remove this one"
+        raise FileExistsError(errno.EEXIST, message, os.fspath(given))
+
+
+def _is_same(path: Path, other: str | os.PathLike[str]) -> bool:
+    try:
+        return path.samefile(other)
+    except (OSError, ValueError):  # an input that isn't there, or is no path at all
+        return False
+
+
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
+_KINDS: dict[OutputKind, tuple[str, Callable[[bytes], bool]]] = {
+    "page": (
+        "HTML page",
+        lambda head: head.lstrip(b"\xef\xbb\xbf \t\r\n")[:14].lower().startswith((b"<!doctype html", b"<html")),
+    ),
+    "picture": ("picture", lambda head: head.startswith(_PICTURES)),
+    "measurement": (
+        "result of shelfmatch bench",
+        lambda head: head.lstrip()[:1] == b"{" and b"shelfmatch-bench" in head,
+    ),
+    "settings": ("settings of shelfmatch", lambda head: b"version" in head and b"=" in head),
+}
+"""What each kind is called, and how a file of it begins."""
+
+
+def check_sqlite_path(path: Path) -> None:
+    """Whether SQLite can open a file there, and the ones that it writes beside it. Raises BundleError."""
+    size = len(os.fsencode(path.absolute())) + len("-journal")
+    if size > SQLITE_PATH_BYTES:
+        raise BundleError(
+            f"{path.parent} has a path of {len(os.fsencode(path.parent.absolute()))} bytes, too long for the catalogue in it; "
+            f"choose a shorter one (SQLite opens paths of up to {SQLITE_PATH_BYTES} bytes)"
+        )
 
 
 class _Probed(Exception):

@@ -29,8 +29,15 @@ def ready_streams() -> None:
 
 
 def complain(message: str) -> None:
-    """One line on stderr."""
-    print(f"shelfmatch: {' '.join(message.split())}", file=sys.stderr)
+    """One line on stderr; characters that would move the cursor or turn text around are written as escapes."""
+    print(f"shelfmatch: {shown(' '.join(message.split()))}", file=sys.stderr)
+
+
+def shown(text: str) -> str:
+    """A text that can't change a terminal: what isn't printable as escapes, like \\x1b."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode() for one in text)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from .. import device
 from ..encoders.encoder import Encoder
 from ..encoders.registry import DEFAULT_ENCODER
 from ..errors import BenchError
-from ..files import check_can_write
+from ..files import check_output
 from ..terminal import DONE, NO, complain, print_json, progress_bar, quiet_native
 from .comparing import Comparison, check_result, compare_results
 from .page import figure_rows, write_page
@@ -53,7 +53,7 @@ def _measure(options: argparse.Namespace, target: str) -> int:
         raise BenchError(
             "--memory-limit and --device-file are for --sweep; name what to sweep, like --sweep runtime,threads"
         )
-    json_file, page = _outputs("bench" if options.output is None else options.output)
+    json_file, page = _outputs("bench" if options.output is None else options.output, target)
     common: dict[str, Any] = {
         "photos": options.photos,
         "camera": options.camera,
@@ -86,7 +86,7 @@ def _measure(options: argparse.Namespace, target: str) -> int:
     return DONE
 
 
-def _outputs(given: str) -> tuple[Path, Path]:
+def _outputs(given: str, target: str) -> tuple[Path, Path]:
     """OUT.json and OUT.html, tried before anything is measured. Raises BenchError, OSError."""
     base = Path(given)
     base = base.with_suffix("") if base.suffix in (".json", ".html") else base
@@ -95,8 +95,8 @@ def _outputs(given: str) -> tuple[Path, Path]:
     files = base.with_name(f"{base.name}.json"), base.with_name(f"{base.name}.html")
     if not base.parent.is_dir():
         raise BenchError(f"-o {base}: {base.parent} is no folder; make it first")
-    for file in files:
-        check_can_write(file)
+    check_output(files[0], "measurement", [target])
+    check_output(files[1], "page", [target])
     return files
 
 

@@ -22,7 +22,7 @@ from ..encoders.encoder import Encoder
 from ..encoders.registry import DEFAULT_ENCODER, find_encoder, known_encoders
 from ..encoders.runtimes import RUNTIMES
 from ..errors import BenchError, EncoderError, ShelfmatchError
-from ..files import check_can_write, shown_name
+from ..files import check_output, shown_name
 from ..machine.board import describe_board
 from ..machine.cpu import usable_cores
 from ..machine.sysfs import ROOT
@@ -167,7 +167,7 @@ def _device_path(device_file: str | os.PathLike[str] | None) -> Path:
     path = Path(given)
     if os.fspath(given):
         path.parent.mkdir(parents=True, exist_ok=True)
-    check_can_write(given)
+    check_output(given, "settings")
     return path
 
 

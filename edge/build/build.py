@@ -18,8 +18,9 @@ from ..bundle.manifest import role_of
 from ..bundle.writer import BundleWriter
 from ..catalog.attributes import clean_sku
 from ..catalog.editor import CatalogEditor
+from ..catalog.listing import CatalogSource
 from ..catalog.product import Product
-from ..catalog.source import CatalogSource, read_source
+from ..catalog.source import read_source
 from ..encoders.card import EncoderCard
 from ..encoders.encoder import Encoder
 from ..encoders.registry import EncoderNames, find_encoders
@@ -68,7 +69,7 @@ class BuildSettings:
 
 
 def build_bundle(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | CatalogSource,
     bundle: str | os.PathLike[str],
     *,
     encoder: EncoderNames | None = None,
@@ -118,8 +119,7 @@ def build_bundle(
     return report_of(
         committed,
         embedded.entries,
-        photos=len(catalogue.photos),
-        ignored=catalogue.ignored,
+        catalogue=catalogue,
         pruned=fitted.pruned,
         seconds=taken,
     )
@@ -154,7 +154,7 @@ class _Fitted:
     pruned: Pruned | None = None
 
 
-def _read(source: str | os.PathLike[str], settings: BuildSettings) -> _Inputs:
+def _read(source: str | os.PathLike[str] | CatalogSource, settings: BuildSettings) -> _Inputs:
     """Stage 1: the list of photos, and encoders that have run once."""
     catalogue = read_source(source)
     names = device.encoder_for_builds() if settings.encoder is None else settings.encoder
@@ -211,7 +211,7 @@ def _fit(embedded: _Embedded, inputs: _Inputs, settings: BuildSettings) -> _Fitt
     return _Fitted(branches, gone.tolist(), pruned)
 
 
-def _nothing_usable(source: str | os.PathLike[str], catalogue: CatalogSource, entries: Entries) -> str:
+def _nothing_usable(source: str | os.PathLike[str] | CatalogSource, catalogue: CatalogSource, entries: Entries) -> str:
     first = ": ".join(entries.unreadable[0]) if entries.unreadable else "no photos"
     return f"none of the {len(catalogue.photos)} photos in {source} can be used; the first: {first}"
 

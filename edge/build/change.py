@@ -15,6 +15,7 @@ from ..bundle.bundle import Bundle
 from ..bundle.manifest import BranchRecord, role_of
 from ..bundle.writer import BundleWriter
 from ..catalog.editor import CatalogEditor
+from ..catalog.listing import CatalogSource
 from ..catalog.source import read_source
 from ..encoders.encoder import Encoder
 from ..errors import CatalogError
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 def add_to_bundle(
     bundle: str | os.PathLike[str],
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | CatalogSource,
     *,
     replace: bool = False,
     workers: int = 0,
@@ -83,7 +84,7 @@ def add_to_bundle(
             committed = commit_change(writer, editor, branches)
     taken = time.perf_counter() - start
     logger.info("%s: %d references added, %d removed in %.1f s", bundle, entries.references, removed, taken)
-    return report_of(committed, entries, photos=photos, ignored=catalogue.ignored, removed=removed, seconds=taken)
+    return report_of(committed, entries, catalogue=catalogue, removed=removed, seconds=taken)
 
 
 def remove_from_bundle(bundle: str | os.PathLike[str], skus: Sequence[str]) -> BuildReport:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..catalog.ids import PHOTO_BITS, product_of
-from ..catalog.source import CatalogSource
+from ..catalog.listing import CatalogSource
 from ..encoders.card import EncoderCard
 from ..encoders.encoder import Encoder
 from ..errors import ImageError, VectorError

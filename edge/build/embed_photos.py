@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..catalog.source import SourcePhoto
+from ..catalog.listing import SourcePhoto
 from ..encoders.encoder import Encoder, Vector
 from ..errors import CatalogError, ImageError, VectorError
 from ..imaging.decode import decode, read_photo
+from ..imaging.fingerprint import Look, look_of
+from ..imaging.image import source_name
 from ..imaging.resize import fit
 from ..imaging.views import packshot_mask, views_of
 from ..threads import in_order
@@ -36,12 +38,13 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedPhoto:
-    """A source photo with its embeddings, or with the reason why it has none."""
+    """A source photo with its embeddings, or with the reason why it has none; `look`: what it looks like, where it was decoded."""
 
     photo: SourcePhoto
     sha256: bytes = b""
     embedded: Embedded | None = None
     problem: str = ""
+    look: Look | None = None
 
 
 class EmbeddingCache:
@@ -114,15 +117,17 @@ def embed_photos(
     nothing is raised for them."""
 
     def one(photo: SourcePhoto) -> tuple[EmbeddedPhoto, bool]:
+        data = b""
         try:
             data = read_photo(photo.path)
             digest = hashlib.sha256(data).digest()
             kept = cache.get(digest, views)
-            embedded = kept or _embed(data, encoder, views)
+            embedded, look = (kept, None) if kept is not None else _embed(data, encoder, views)
         except (ImageError, VectorError) as error:
-            # The message names the bytes; the report names the photo.
-            return EmbeddedPhoto(photo, problem=str(error).replace(str(photo.path), photo.label)), True
-        return EmbeddedPhoto(photo, digest, embedded), kept is not None
+            # The message names the bytes or the path; the report names the photo.
+            message = str(error).replace(source_name(data), photo.label)
+            return EmbeddedPhoto(photo, problem=message.replace(str(photo.path), photo.label)), True
+        return EmbeddedPhoto(photo, digest, embedded, look=look), kept is not None
 
     for done, is_kept in in_order(one, photos, workers, ahead=8 * workers):
         if done.embedded is not None and not is_kept:
@@ -130,7 +135,7 @@ def embed_photos(
         yield done
 
 
-def _embed(data: bytes, encoder: Encoder, views: int) -> Embedded:
+def _embed(data: bytes, encoder: Encoder, views: int) -> tuple[Embedded, Look]:
     card = encoder.card
     pixels = fit(decode(data, card), card, encoder.resizer)
     vector = encoder.embed_pixels(pixels)
@@ -141,4 +146,4 @@ def _embed(data: bytes, encoder: Encoder, views: int) -> Embedded:
             rows[number] = encoder.embed_pixels(view)
         except VectorError:  # a view may show what says nothing, where the photo did say something
             rows[number] = vector
-    return Embedded(vector, rows, mask is not None)
+    return Embedded(vector, rows, mask is not None), look_of(pixels)

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..catalog.editor import CatalogEditor
+from ..catalog.examine import Looks
 from ..catalog.ids import PHOTO_BITS, product_of
-from ..catalog.source import CatalogSource
+from ..catalog.listing import CatalogSource, Finding
 from ..encoders.encoder import Encoder
 from ..fitting.pictures import FEWEST_PHOTOS, MAX_PHOTOS, MIN_PACKSHOTS, Pictures
 from ..index.vector_index import VectorIndex
@@ -25,10 +26,11 @@ class Entries:
     """What became of a source's photos as they were entered into the catalogue; filled as they come.
 
     `references`: how many were entered. `unreadable` and `duplicates` list (label, reason), `without_photos` the SKUs of the
-    source that the catalogue hasn't got after all.
+    source that the catalogue hasn't got after all, `findings` what the source's owner should know of the pictures.
     """
 
     references: int = 0
+    findings: list[Finding] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     duplicates: list[tuple[str, str]] = field(default_factory=list)
     without_photos: list[str] = field(default_factory=list)
@@ -56,6 +58,7 @@ def enroll(
     caches = [EmbeddingCache(work_folder / name, encoder) for name, encoder in zip(names, encoders, strict=True)]
     seen: dict[tuple[str, bytes], str] = {}
     owner: dict[bytes, tuple[str, str]] = {}
+    looks = Looks()
     for sku, label, digest in editor.photos():
         seen[sku, digest] = label
         owner.setdefault(digest, (sku, label))
@@ -72,6 +75,7 @@ def enroll(
                 entries.unreadable.append((photo.label, problem))
                 continue
             product_id = editor.put_product(photo.sku, catalogue.attributes.get(photo.sku, {}))
+            looks.add(photo, done.sha256, done.look)
             twin = seen.get((photo.sku, done.sha256))
             if twin is not None:
                 entries.duplicates.append((photo.label, f"the same file as {twin}"))
@@ -86,6 +90,7 @@ def enroll(
     finally:
         for cache in caches:
             cache.close()
+    entries.findings += looks.findings()
     entries.without_photos = [sku for sku in catalogue.skus() if editor.product_id(sku) is None]
 
 

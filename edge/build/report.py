@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..bundle.bundle import Bundle
 from ..bundle.manifest import IndexRecord
+from ..catalog.listing import CatalogSource, Finding
 from ..scoring.adapter import Adaptation
 from ..scoring.cascade import Cascade
 from ..scoring.decision import Decision
@@ -17,7 +17,8 @@ from .pruning import Pruned
 
 @dataclass(slots=True)
 class BuildReport:
-    """What became of the photos. `unreadable` and `duplicates` list (label, reason)."""
+    """What became of the photos. `unreadable`, `duplicates` and `left_out` list (label, reason), `findings` what the source's
+    owner should know."""
 
     products: int = 0
     references: int = 0
@@ -35,6 +36,8 @@ class BuildReport:
     cascade: Cascade | None = None
     encoder: str = ""
     size_bytes: int = 0
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """The document of `build --json`."""
@@ -54,6 +57,8 @@ class BuildReport:
             "adaptation": None if self.adaptation is None else self.adaptation.to_dict(),
             "pruned": None if self.pruned is None else asdict(self.pruned),
             "size_bytes": self.size_bytes,
+            "left_out": [{"path": label, "message": reason} for label, reason in self.left_out],
+            "findings": [finding.to_dict() for finding in self.findings],
             **({} if self.cascade is None else {"cascade": self.cascade.to_dict()}),
         }
 
@@ -62,21 +67,22 @@ def report_of(
     committed: Bundle,
     entries: Entries,
     *,
+    catalogue: CatalogSource | None = None,
     photos: int = 0,
-    ignored: Sequence[str] = (),
     pruned: Pruned | None = None,
     removed: int = 0,
     seconds: float = 0.0,
 ) -> BuildReport:
-    """Put together at the end: what became of the photos (`entries`), and what stands in the bundle that was committed."""
+    """Put together at the end: what became of the photos (`entries`) of a source, and what stands in the bundle that was committed;
+    `photos` where there was no source."""
     manifest = committed.manifest
     return BuildReport(
         products=manifest.products,
         references=entries.references - (0 if pruned is None else pruned.removed),
-        photos=photos,
+        photos=photos if catalogue is None else len(catalogue.photos),
         unreadable=entries.unreadable,
         duplicates=entries.duplicates,
-        ignored=list(ignored),
+        ignored=[] if catalogue is None else list(catalogue.ignored),
         without_photos=entries.without_photos,
         removed=removed,
         seconds=seconds,
@@ -87,4 +93,6 @@ def report_of(
         cascade=manifest.cascade,
         encoder=", ".join(branch.encoder.name for branch in manifest.branches),
         size_bytes=sum(entry.size_bytes for entry in manifest.files.values()),
+        left_out=[] if catalogue is None else list(catalogue.left_out),
+        findings=[*([] if catalogue is None else catalogue.findings), *entries.findings],
     )

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BundleDamaged
+from ..files import check_sqlite_path
 from . import attributes
 from .attributes import Conditions, Where, conditions_of, spellings
 from .ids import MAX_PHOTOS, MAX_PRODUCTS, PHOTO_BITS, product_of
@@ -33,6 +34,7 @@ class Catalog:
         self._lock = threading.Lock()
         self._products: dict[int, Product] = {}
         self._passing: dict[Conditions, NDArray[np.uint32]] = {}
+        check_sqlite_path(path)
         try:
             # What SQLite asks to be escaped in a URI (https://www.sqlite.org/uri.html); urllib costs 5 ms of a cold start.
             escaped = os.fspath(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")

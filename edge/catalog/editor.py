@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from ..errors import CatalogError
+from ..files import check_sqlite_path
 from . import attributes, text_search
 from .attributes import spellings
 from .ids import MAX_PHOTOS, MAX_PRODUCTS, PHOTO_BITS
@@ -27,6 +28,7 @@ class CatalogEditor:
     """A catalogue file while it is being written. Nothing else has the file open."""
 
     def __init__(self, path: Path) -> None:
+        check_sqlite_path(path.parent / "a name as long as the longest of a bundle's")
         fresh = not path.exists()
         if not fresh:
             _drop_unusable_words(path)
@@ -54,6 +56,35 @@ class CatalogEditor:
             raise CatalogError(f"a bundle holds at most {MAX_PRODUCTS:,} products")
         execute("INSERT INTO product VALUES (?, ?, ?, ?)", (product_id, sku, name, rest))
         return product_id
+
+    def change_attributes(self, product_id: int, attributes: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+        """Change name and attributes of a product, an empty value takes one away; attribute → (before, after) of what changed."""
+        execute = self._connection.execute
+        name, stored = execute("SELECT name, attributes FROM product WHERE id = ?", (product_id,)).fetchone()
+        before = {"name": name, **json.loads(stored)}
+        changes = {
+            key: (before.get(key, ""), value) for key, value in attributes.items() if before.get(key, "") != value
+        }
+        if changes:
+            after = {**before, **{key: value for key, (_, value) in changes.items()}}
+            name = after.pop("name")
+            rest = {key: value for key, value in sorted(after.items()) if value}
+            execute(
+                "UPDATE product SET name = ?, attributes = ? WHERE id = ?",
+                (name, json.dumps(rest, ensure_ascii=False), product_id),
+            )
+        return changes
+
+    def rename_products(self, skus: Mapping[int, str]) -> None:
+        """Give products (by id) new SKUs, which may be those that others of them give up. Raises CatalogError, and then the file is
+        not to be used, where a new SKU stays another product's."""
+        execute = self._connection.execute
+        for product_id in skus:
+            execute("UPDATE product SET sku = ? WHERE id = ?", (f"\0{product_id}", product_id))
+        for product_id, sku in skus.items():
+            if self.product_id(sku) is not None:
+                raise CatalogError(f"the new SKU {sku!r} is another product's; expected one that no product has")
+            execute("UPDATE product SET sku = ? WHERE id = ?", (sku, product_id))
 
     def add_reference(self, product_id: int, photo: str, photo_sha256: bytes) -> int:
         """Add a photo to a product; the id of its vector. Raises CatalogError when the product is full."""

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from .._version import __version__
 from ..errors import ShelfmatchError
 from ..terminal import DONE, INTERRUPTED, WRONG_INPUT, complain, ready_streams
-from . import bench, catalogue, demo, doctor, encoders, evaluate, export, match, search
+from . import bench, catalogue, demo, doctor, encoders, evaluate, export, match, search, update
 
 
 class _Parser(argparse.ArgumentParser):
@@ -83,6 +83,6 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help="print JSON instead of text for people")
         return sub
 
-    for group in (demo, catalogue, match, evaluate, search, bench, doctor, encoders, export):
+    for group in (demo, catalogue, update, match, evaluate, search, bench, doctor, encoders, export):
         group.register(command)
     return parser

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BundleDamaged
-from ..files import check_can_write
+from ..files import check_output
 from ..terminal import DONE, NO, complain, print_json, progress_bar, quiet_native
 from .options import RESIZER_CHOICES, RUNTIME_CHOICES, Command, add_bundle, add_workers, positive, rate
+from .sources import add_source_options, check, labels_said, listed, said, source_lines, source_of
 
 if TYPE_CHECKING:
     from ..build.report import BuildReport
@@ -28,6 +29,7 @@ def register(command: Command) -> None:
     add_bundle(add)
     add.add_argument("source", metavar="SOURCE", help="as for build")
     add.add_argument("--replace", action="store_true", help="the source's products lose the photos they had")
+    add_source_options(add)
     add_workers(add)
 
     remove = command("remove", _remove, "remove products from a bundle, in place")
@@ -42,10 +44,15 @@ def register(command: Command) -> None:
 
 
 def _add_build_options(build: argparse.ArgumentParser) -> None:
+    build.set_defaults(usage_error=build.error)
     build.add_argument(
-        "source", metavar="SOURCE", help="folder of folders named by SKU, or CSV with the header image,sku"
+        "source",
+        metavar="SOURCE",
+        help="folders named by SKU, in folders of categories or not, or a CSV with the header image,sku",
     )
-    build.add_argument("-o", "--output-bundle", required=True, metavar="SHOP.bundle", help="the bundle to write")
+    build.add_argument("-o", "--output-bundle", metavar="SHOP.bundle", help="the bundle to write")
+    build.add_argument("--check", action="store_true", help="say what SOURCE holds and what to mend; build nothing")
+    add_source_options(build)
     build.add_argument(
         "--encoder",
         metavar="NAME|FILE|CARD[,…]",
@@ -91,8 +98,13 @@ def _build(options: argparse.Namespace) -> int:
     from ..device import encoder_for_builds
     from ..encoders.registry import encoder_names
 
+    if options.check:
+        return check(options)
+    if options.output_bundle is None:
+        options.usage_error("the following arguments are required: -o/--output-bundle")
     if options.report is not None:
-        check_can_write(options.report)
+        check_output(options.report, "page", [options.source, *(options.encoder or "").split(",")])
+    source = source_of(options)
     encoder = options.encoder or encoder_for_builds()
     with contextlib.ExitStack() as stack:
         if options.output is not None and len(encoder_names(encoder)) == 1:
@@ -102,7 +114,7 @@ def _build(options: argparse.Namespace) -> int:
                 encoder, options.output = stack.enter_context(cut_if_inner(encoder, options.output))
         report = _with_bar(
             lambda progress: build_bundle(
-                options.source,
+                source,
                 options.output_bundle,
                 encoder=encoder,
                 output=options.output,
@@ -127,9 +139,10 @@ def _build(options: argparse.Namespace) -> int:
 def _add(options: argparse.Namespace) -> int:
     from ..build.change import add_to_bundle
 
+    source = source_of(options)
     report = _with_bar(
         lambda progress: add_to_bundle(
-            options.bundle, options.source, replace=options.replace, workers=options.workers, progress=progress
+            options.bundle, source, replace=options.replace, workers=options.workers, progress=progress
         )
     )
     return _print_report(options, report, f"changed {options.bundle}")
@@ -157,11 +170,10 @@ def _report_lines(report: BuildReport, headline: str) -> list[str]:
         + (f", {report.removed:,} removed" if report.removed else "")
         + f" in {report.seconds:.1f} s"
     ]
-    for title, rows in (("unreadable", report.unreadable), ("duplicate", report.duplicates)):
-        for label, reason in rows[:20]:
-            lines.append(f"  {title}: {label}: {reason}" if label not in reason else f"  {title}: {reason}")
-        if len(rows) > 20:
-            lines.append(f"  … and {len(rows) - 20} more; --json lists all")
+    known = labels_said(report.findings)
+    lines += listed("unreadable", (said(label, reason) for label, reason in report.unreadable))
+    lines += listed("duplicate", (said(label, reason) for label, reason in report.duplicates if label not in known))
+    lines += source_lines(report.left_out, report.findings)
     if report.ignored:
         lines.append(f"  not photos: {len(report.ignored)} files, for example {report.ignored[0]}")
     if report.without_photos:

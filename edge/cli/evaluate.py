@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CatalogError
-from ..files import check_can_write
+from ..files import check_output
 from ..terminal import DONE, WRONG_INPUT, complain, print_json, progress_bar
 from .match import open_matcher
 from .options import Command, add_bundle, add_workers, attribute_names
@@ -39,7 +39,7 @@ def register(command: Command) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     if options.report is not None:
-        check_can_write(options.report)
+        check_output(options.report, "page", [options.queries])
     with open_matcher(options.bundle, options.workers) as matcher:
         return _evaluate(options, matcher)
 

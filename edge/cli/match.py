@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ImageError, VectorError
-from ..terminal import DONE, WRONG_INPUT, complain, print_json, quiet_native, titled
+from ..terminal import DONE, WRONG_INPUT, complain, print_json, quiet_native, shown, titled
 from .options import Command, add_bundle, add_labels, add_where, add_workers, positive, where_of
 
 if TYPE_CHECKING:
@@ -77,13 +77,14 @@ def _run(options: argparse.Namespace) -> int:
 
 def _print_match(answer: MatchResult, top_k: int | None) -> None:
     total = f"{answer.latency_ms['total']:.0f} ms{_look_again_note(answer)}"
+    image = shown(answer.image)
     best = answer.candidates[0] if answer.candidates else None
     if best is None:
-        print(f"{answer.image}: unknown (the shop has no such products), {total}")
+        print(f"{image}: unknown (the shop has no such products), {total}")
     elif answer.sku is not None:
-        print(f"{answer.image}: {titled(best.sku, best.name)}, {best.confidence:.0%} sure, {total}")
+        print(f"{image}: {titled(best.sku, best.name)}, {best.confidence:.0%} sure, {total}")
     else:
-        print(f"{answer.image}: unknown (nearest: {titled(best.sku, best.name)}, {best.confidence:.0%} sure), {total}")
+        print(f"{image}: unknown (nearest: {titled(best.sku, best.name)}, {best.confidence:.0%} sure), {total}")
     for attribute, label in answer.labels.items():
         print(f"  {attribute}: " + ("unknown" if label is None else f"{label.value}, {label.confidence:.0%} sure"))
     for place, candidate in enumerate(answer.candidates[: top_k or 0], start=1):
@@ -103,9 +104,11 @@ def _check_options(options: argparse.Namespace) -> None:
     if options.frames or len(options.images) != 1:
         given = "--frames" if options.frames else f"{len(options.images)} images"
         raise ImageError(f"--explain arrived with {given}; expected one image, explain them one by one")
+    from ..files import check_output
     from ..matching.explanation_card import check_ending
 
     check_ending(Path(options.explain))
+    check_output(options.explain, "picture", options.images)
 
 
 def _match_frames(matcher: Matcher, options: argparse.Namespace, where: Where) -> bool:

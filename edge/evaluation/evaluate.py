@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog.source import read_rows
+from ..catalog.tables import read_rows
 from ..errors import CatalogError, ImageError
 from ..matching.matcher import Matcher
 from ..matching.results import MatchResult

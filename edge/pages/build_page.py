@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,7 +51,14 @@ def write_build_page(path: Path, report: BuildReport, bundle: str) -> None:
             found = f"{before:.1%} of them find their product among all photos, {after:.1%} among those kept"
             rows.append((f"{report.pruned.removed:,} photos left out", found))
         body.append(section("Tuned to this shop", table(rows)))
-    for heading, listed in (("Photos that can't be read", report.unreadable), ("Duplicates", report.duplicates)):
+    findings = [(finding.kind, finding.message) for finding in report.findings]
+    lists: tuple[tuple[str, Sequence[tuple[str, str]]], ...] = (
+        ("What to know of the source", findings),
+        ("Left out", report.left_out),
+        ("Photos that can't be read", report.unreadable),
+        ("Duplicates", report.duplicates),
+    )
+    for heading, listed in lists:
         if listed:
             body.append(section(heading, table(listed)))
     if report.without_photos:

@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from shelfmatch.edge.files import check_can_write, chunks, replacing, sha256_of, sync_folder, write_atomic
+from shelfmatch.edge.errors import BundleError
+from shelfmatch.edge.files import (
+    check_can_write,
+    check_output,
+    check_sqlite_path,
+    chunks,
+    replacing,
+    sha256_of,
+    sync_folder,
+    write_atomic,
+)
 
 
 def test_a_file_is_replaced_and_who_reads_the_old_one_keeps_it(tmp_path: Path) -> None:
@@ -45,7 +55,7 @@ def test_bytes_reach_the_disk_before_the_name_does(tmp_path: Path, monkeypatch: 
 def test_who_cannot_write_is_told_the_name_they_gave(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
-    wrong = (tmp_path / "folder", tmp_path / "none" / "x", tmp_path / "file" / "x", tmp_path / ("x" * 250))
+    wrong = (tmp_path / "folder", tmp_path / "none" / "x", tmp_path / "file" / "x", tmp_path / ("x" * 256))
     for path in wrong:
         for write in (lambda path: write_atomic(path, b"data"), check_can_write):
             with pytest.raises(OSError) as caught:
@@ -82,3 +92,47 @@ def test_hashes_and_pieces_are_of_the_whole_file(size: int, tmp_path: Path) -> N
     assert sha256_of(tmp_path / "file") == hashlib.sha256(data).hexdigest()
     assert b"".join(chunks(tmp_path / "file", 1000)) == data
     sync_folder(tmp_path)
+
+
+@pytest.mark.parametrize("spelling", ["shop.csv", "./shop.csv", "sub/../shop.csv", "link.csv", "hard.csv"])
+def test_an_output_is_no_input_however_it_is_spelt(spelling: str, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "shop.csv").write_text("image,sku\n")
+    (tmp_path / "link.csv").symlink_to("shop.csv")
+    os.link(tmp_path / "shop.csv", tmp_path / "hard.csv")
+    with pytest.raises(FileExistsError, match="also an input; name another file") as refusal:
+        check_output(f"{tmp_path}/{spelling}", "page", ["gone.csv", tmp_path / "shop.csv"])
+    assert refusal.value.filename == f"{tmp_path}/{spelling}"
+
+
+def test_an_output_replaces_files_of_its_kind_and_no_others(tmp_path: Path) -> None:
+    contents = {
+        "page": b"\n<!DOCTYPE html><html>",
+        "picture": b"\xff\xd8\xff\xe0",
+        "measurement": b'{"format": "shelfmatch-bench"}',
+        "settings": b"version = 1\n",
+        "foreign": b"image,sku\n",
+    }
+    for kind in ("page", "picture", "measurement", "settings"):
+        for content, data in {**contents, "empty": b""}.items():
+            (tmp_path / "out").write_bytes(data)
+            if content in (kind, "empty"):
+                check_output(tmp_path / "out", kind)  # type: ignore[arg-type]
+            else:
+                with pytest.raises(FileExistsError, match="is there already"):
+                    check_output(tmp_path / "out", kind)  # type: ignore[arg-type]
+            assert (tmp_path / "out").read_bytes() == data
+    check_output(tmp_path / "new", "page")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_name_may_be_as_long_as_names_can_be(tmp_path: Path) -> None:
+    write_atomic(tmp_path / ("n" * 255), b"whole")
+    assert (tmp_path / ("n" * 255)).read_bytes() == b"whole"
+
+
+def test_a_path_too_long_for_sqlite_is_said_to_be_so(tmp_path: Path) -> None:
+    longest = tmp_path / ("d" * (512 - len("-journal") - len(os.fsencode(tmp_path)) - 3)) / "f"
+    check_sqlite_path(longest)
+    with pytest.raises(BundleError, match="too long for the catalogue in it; choose a shorter one"):
+        check_sqlite_path(longest.with_name("ff"))

@@ -9,7 +9,8 @@ import pytest
 
 from shelfmatch.edge import CatalogError, Encoder
 from shelfmatch.edge.build.embed_photos import EmbeddedPhoto, EmbeddingCache, embed_photos
-from shelfmatch.edge.catalog.source import SourcePhoto, read_source
+from shelfmatch.edge.catalog.listing import SourcePhoto
+from shelfmatch.edge.catalog.source import read_source
 from tests.conftest import tile_photo
 
 

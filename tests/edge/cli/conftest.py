@@ -37,7 +37,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "card.json").write_text('{"width": 3')
     for name, lines in CSVS.items():
         (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
-    (folder / "latin.csv").write_bytes("image,sku\nquery.png,caf\xe9\n".encode("latin-1"))
+    (folder / "cyrillic.csv").write_bytes("image,sku\nquery.png,Зелёный\n".encode("cp1251"))
     assert main(["build", str(folder / "photos"), "-o", str(folder / "shop.bundle"), *tiny_options(folder)]) == 0
     return folder
 

@@ -16,7 +16,7 @@ from tests.conftest import write_tiles
 from tests.support.commands import document, exit_code_of, lines, run, tiny_options
 
 REPORT = {"products", "references", "photos", "unreadable", "duplicates", "ignored", "without_photos", "removed"}
-REPORT |= {"seconds", "encoder", "index", "decision", "adaptation", "pruned", "size_bytes"}
+REPORT |= {"seconds", "encoder", "index", "decision", "adaptation", "pruned", "size_bytes", "left_out", "findings"}
 DECISION = {"method", "intercept", "score_weight", "margin_weight", "threshold", "target_false_accept_rate"}
 DECISION |= {"references_weight", "known", "unknown", "false_accept_rate", "correct_accept_rate", "reliability"}
 

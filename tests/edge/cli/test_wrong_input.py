@@ -19,7 +19,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "source missing": (source("gone"), "gone does not exist; expected a folder of folders named by SKU, or a CSV"),
     "source empty": (source("nothing"), "nothing holds no photos; expected nothing/SKU/photo.jpg, or a CSV"),
     "source of texts": (source("texts"), "texts holds no photos"),
-    "source of a photo": (source("query.png"), "query.png can't be read as a CSV in UTF-8"),
+    "source of a photo": (source("query.png"), "query.png is one photo; expected the folder"),
     "source of unreadable photos": (
         source("unreadable"),
         "none of the 1 photos in unreadable can be used; the first: sku/a.jpg: ",
@@ -42,7 +42,10 @@ WRONG: dict[str, tuple[list[str], str]] = {
         source("missing-photos.csv"),
         "none of the 2 photos in missing-photos.csv can be used; the first: gone.png",
     ),
-    "CSV in Latin-1": (source("latin.csv"), "latin.csv can't be read as a CSV in UTF-8"),
+    "CSV in Windows-1251": (
+        source("cyrillic.csv"),
+        "cyrillic.csv can't be read as a CSV: its letters are in an encoding",
+    ),
     "encoder unknown": ([*BUILD[:-1], "mobilenet"], "unknown encoder 'mobilenet'; expected "),
     "encoder missing": ([*BUILD[:-1], "gone.tflite"], "encoder gone.tflite does not exist"),
     "encoder a text": ([*BUILD[:-1], "text.tflite"], "is it a whole .tflite file?"),

@@ -1,0 +1,85 @@
+"""What a catalogue source holds: its photos, the attributes of its products, what was left out, and what its owner should know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+PHOTO_SUFFIXES = frozenset(
+    {
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".mpo",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".avif",
+        ".heic",
+        ".heif",
+    }
+)
+
+FindingKind: TypeAlias = Literal[
+    "guessed", "cleaned", "contradiction", "gtin", "folders", "same picture", "placeholder", "dark", "blank"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePhoto:
+    """One photo of a catalogue source. `label` is how reports call it: its path inside the source."""
+
+    path: Path
+    label: str
+    sku: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the owner of a source should know, in one sentence that also says what to do. `skus` and `photos`: the products and the
+    labels of the photos it is about, as far as it is about some."""
+
+    kind: FindingKind
+    message: str
+    skus: tuple[str, ...] = ()
+    photos: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"kind": self.kind, "message": self.message, "skus": list(self.skus), "photos": list(self.photos)}
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogSource:
+    """What a folder or a CSV holds: photos in a fixed order, attributes by SKU, files that are no photos, (label, reason) of what
+    can't be read, and of what was left out though it can be read: folders without photos, photos beside product folders, rows of
+    a CSV that name no product. `path` is where it was read from."""
+
+    photos: tuple[SourcePhoto, ...]
+    attributes: Mapping[str, Mapping[str, str]]
+    ignored: tuple[str, ...] = ()
+    unreadable: tuple[tuple[str, str], ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
+    findings: tuple[Finding, ...] = ()
+    path: str = ""
+
+    def skus(self) -> list[str]:
+        """The products, each once, in the order of their photos."""
+        return list(dict.fromkeys(photo.sku for photo in self.photos))
+
+    def __str__(self) -> str:
+        return self.path
+
+
+def few(names: Iterable[object], most: int = 5) -> str:
+    """The first of some names with commas between them, and how many there are more."""
+    listed = [str(name) for name in names]
+    more = len(listed) - most
+    return ", ".join(listed[:most]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,0 +1,184 @@
+"""A CSV as spreadsheets write it in any country: its delimiter, its encoding, its columns, and every line that is wrong."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import CatalogError
+from .columns import matched
+from .encoding import decoded
+from .listing import few
+
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+_AS_THEY_ARE = ("image", "sku", "new_sku")
+"""Columns of file names and SKUs, which are checked where they are used."""
+_JOINERS = "\u200c\u200d"
+"""Not printable, and part of how some scripts and emoji are written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """(line number, row) of the lines that can be used, (line number, what is wrong) of the others, and in words what was guessed
+    about the file and what was cleaned in its cells. A line number is that of the record's last line."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[int, dict[str, str]], ...]
+    bad: tuple[tuple[int, str], ...] = ()
+    guessed: tuple[str, ...] = ()
+    cleaned: tuple[str, ...] = ()
+
+
+def read_table(path: Path, required: Sequence[str], columns: Mapping[str, str] | None = None) -> Table:
+    """Read a CSV whose header has at least the required columns, or ones that are usually called so; `columns`: our name → the
+    spreadsheet's. Empty rows and columns without a name are left out, and cells are on one line. Raises CatalogError."""
+    text, guessed = _text_of(path)
+    first, _, rest = text.partition("\n")
+    offset, delimiters = 0, "".join(_DELIMITERS)
+    if first.strip().lower().startswith("sep=") and len(first.strip()) == 5:  # Excel's own line for its delimiter
+        text, offset, delimiters = rest, 1, first.strip()[-1]
+    found = [(_header(text, delimiter), delimiter) for delimiter in delimiters]
+    names, delimiter = max(found, key=lambda one: _fitness(one[0], columns or {}, required))
+    try:
+        header, renamed = matched(names, columns or {}, required)
+    except CatalogError as error:
+        raise CatalogError(f"{path}: {error}") from None
+    if delimiter == "|":
+        guessed.append(f"its cells are taken to be parted by {_DELIMITERS[delimiter]}")
+    guessed += renamed
+    _check_header(path, names, header, required, delimiter)
+    rows: list[tuple[int, dict[str, str]]] = []
+    bad: list[tuple[int, str]] = []
+    cleaned: list[str] = []
+    for line, cells in _records(text, delimiter):
+        if isinstance(cells, str):
+            bad.append((line + offset, cells))
+        elif any(cell.strip() for cell in cells):
+            row = _row(header, cells, required, delimiter)
+            if isinstance(row, str):
+                bad.append((line + offset, row))
+            else:
+                for key, cell in row.items():
+                    row[key], is_changed = _cell(key, cell)
+                    if is_changed:
+                        cleaned.append(f"line {line + offset} {key}")
+                rows.append((line + offset, row))
+    if cleaned:
+        cleaned = [f"characters that can't be shown were left out of {few(cleaned)}"]
+    return Table(header, tuple(rows), tuple(bad), tuple(guessed), tuple(cleaned))
+
+
+def read_rows(path: Path, required: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """(line number, row) of a CSV of which every line counts. Raises CatalogError that names all lines that are wrong."""
+    table = read_table(path, required)
+    if table.bad:
+        raise CatalogError(wrong_lines(path, table.bad))
+    return list(table.rows)
+
+
+def wrong_lines(path: Path, bad: Sequence[tuple[int, str]]) -> str:
+    """Lines that can't be used, as one sentence."""
+    listed = [f"line {line}{':' if problem.startswith('SKU') else ''} {problem}" for line, problem in bad[:5]]
+    more = f"; and {len(bad) - 5:,} more lines" if len(bad) > 5 else ""
+    return f"{path} {'; '.join(listed)}{more}"
+
+
+def _text_of(path: Path) -> tuple[str, list[str]]:
+    try:
+        text, encoding = decoded(path.read_bytes())
+    except UnicodeDecodeError as error:
+        raise CatalogError(
+            f"{path} can't be read as a CSV: its {error.encoding} is damaged; save it as 'CSV UTF-8'"
+        ) from error
+    except ValueError as error:
+        raise CatalogError(f"{path} can't be read as a CSV: {error}") from error
+    except OSError as error:
+        raise CatalogError(f"{path} can't be read as a CSV: {error.strerror or error}") from error
+    return text, [
+        f"its letters are taken to be {encoding}; save it as 'CSV UTF-8' if names look wrong"
+    ] if encoding else []
+
+
+def _header(text: str, delimiter: str) -> list[str]:
+    """The first record as this delimiter parts it."""
+    cells = next((one for _, one in _records(text, delimiter, header=True)), [])
+    return [] if isinstance(cells, str) else [" ".join(cell.split()) for cell in cells]
+
+
+def _fitness(names: Sequence[str], columns: Mapping[str, str], required: Sequence[str]) -> tuple[int, int]:
+    """How well a header fits what is looked for: the columns that are found, then how many there are."""
+    try:
+        header, _ = matched(names, columns, required)
+    except CatalogError:
+        return -1, len(names)
+    return sum(name in header for name in required), len(names)
+
+
+def _check_header(
+    path: Path, names: Sequence[str], header: Sequence[str], required: Sequence[str], delimiter: str
+) -> None:
+    missing = [column for column in required if column not in header]
+    if missing:
+        say = "" if len(names) < 2 or _looks_like_data(names) else f"; or say which is which: --columns {missing[0]}=…"
+        raise CatalogError(
+            f"{path} has the header {delimiter.join(names)[:200]!r}; expected it to include {','.join(required)}{say}"
+        )
+    twice = [name for place, name in enumerate(header) if name and name in header[:place]]
+    if twice:
+        raise CatalogError(f"{path} has the column {twice[0]} twice; expected each once")
+
+
+def _records(text: str, delimiter: str, *, header: bool = False) -> Iterator[tuple[int, list[str] | str]]:
+    """(line number, cells, or what is wrong) of each record after the header, or of the header alone."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    is_first = True
+    while True:
+        try:
+            cells: list[str] | str = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            unclosed = "unexpected end of data" in str(error)
+            cells = f"can't be read as a CSV row: {'a quote that opens there is not closed' if unclosed else error}"
+        if is_first == header:
+            yield reader.line_num, cells
+        if header:
+            return
+        is_first = False
+
+
+def _row(header: Sequence[str], cells: Sequence[str], required: Sequence[str], delimiter: str) -> dict[str, str] | str:
+    """A row by its columns, or what is wrong with it. Excel leaves empty cells at a line's end out: these are blank."""
+    needed = 1 + max((header.index(column) for column in required), default=0)
+    if len(cells) < needed or any(cell.strip() for cell in cells[len(header) :]):
+        hint = ' (a cell with a comma in it needs quotes around it, like "2,49")' if delimiter == "," else ""
+        hint = hint if len(cells) > len(header) else ""
+        return f"has more or fewer fields than the header: {len(cells)}, expected {len(header)}{hint}"
+    padded = [*cells, *[""] * (len(header) - len(cells))]
+    return {name: cell for name, cell in zip(header, padded, strict=False) if name}
+
+
+def _on_a_line(column: str, text: str) -> str:
+    """Without the blanks around it; in what is only shown, a line break is a blank. File names and SKUs are as they are, but for
+    the ="…" by which spreadsheets are kept from changing a number."""
+    if text.startswith('="') and text.endswith('"') and len(text) > 2:
+        text = text[2:-1]
+    return text.strip() if column in _AS_THEY_ARE else " ".join(text.split())
+
+
+def _cell(column: str, text: str) -> tuple[str, bool]:
+    """The same without characters that can't be shown, which could hide or turn around what stands beside them; whether there were
+    any."""
+    text = _on_a_line(column, text)
+    if text.isprintable() or column in _AS_THEY_ARE:
+        return text, False
+    cleaned = " ".join("".join(one for one in text if one.isprintable() or one in _JOINERS).split())
+    return cleaned, cleaned != text
+
+
+def _looks_like_data(header: Sequence[str]) -> bool:
+    """Whether what should be a header is a first row of data."""
+    return any("." in name and name.rsplit(".", 1)[-1].lower() in ("jpg", "jpeg", "png", "webp") for name in header)

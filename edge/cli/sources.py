@@ -1,0 +1,131 @@
+"""Catalogue sources on the command line: how they are read, what is said of them, and `build --check`, which builds nothing."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CatalogError
+from ..terminal import DONE, NO, print_json, progress_bar
+from .options import names
+
+if TYPE_CHECKING:
+    from ..catalog.listing import CatalogSource, Finding
+
+_SKU_FROM = ("auto", "folder", "path", "file")
+_MOST_LINES = 20
+
+
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    """How SOURCE is read, for build and add."""
+    parser.add_argument(
+        "--sku-from",
+        choices=_SKU_FROM,
+        default="auto",
+        help="in folders, a SKU is the name of the folder that holds the photos, the folder's path, or each photo's own name "
+        "(default: the folder's name; folders called front, details, … belong to the product around them)",
+    )
+    parser.add_argument(
+        "--columns", metavar="OURS=YOURS,…", help="which columns of the CSV are which: image=foto,sku=artikel,name=text"
+    )
+    parser.add_argument(
+        "--leave-out",
+        type=names,
+        default=(),
+        metavar="KIND,…",
+        help="photos to leave out: dark, blank, placeholder (one picture of three or more products)",
+    )
+
+
+def source_of(options: argparse.Namespace) -> CatalogSource:
+    """The source as the options say, without the photos that they leave out. Raises CatalogError."""
+    from ..catalog.columns import columns_of
+    from ..catalog.examine import POOR, examine, leave_out
+    from ..catalog.source import read_source
+
+    strange = [kind for kind in options.leave_out if kind not in POOR]
+    if strange:
+        raise CatalogError(f"--leave-out {strange[0]!r} arrived; expected some of {', '.join(POOR)}")
+    columns = None if options.columns is None else columns_of(options.columns)
+    source = read_source(options.source, sku_from=options.sku_from, columns=columns)
+    if not options.leave_out:
+        return source
+    bar: Any = progress_bar("looking")
+    return leave_out(source, examine(source, options.workers, bar).findings, options.leave_out)
+
+
+def source_lines(left_out: Sequence[tuple[str, str]], findings: Sequence[Finding]) -> list[str]:
+    """What was left out of a source and what its owner should know, for people."""
+    known = labels_said(findings)
+    lines = listed("left out", (f"{label}: {reason}" for label, reason in left_out if label not in known))
+    return lines + listed("note", (finding.message for finding in findings))
+
+
+def listed(title: str, sentences: Iterable[str]) -> list[str]:
+    """At most twenty of them, each on a line."""
+    rows = list(sentences)
+    more = [f"  … and {len(rows) - _MOST_LINES:,} more; --json lists all"] if len(rows) > _MOST_LINES else []
+    return [f"  {title}: {row}" for row in rows[:_MOST_LINES]] + more
+
+
+def labels_said(findings: Sequence[Finding]) -> set[str]:
+    """Labels of the photos that findings name all at once: a line each would say it again."""
+    return {label for finding in findings for label in finding.photos}
+
+
+def check(options: argparse.Namespace) -> int:
+    """`build --check`: read the source and look at each photo; 1 where there is something to mend. Raises CatalogError."""
+    from ..catalog.columns import columns_of
+    from ..catalog.examine import examine
+    from ..catalog.source import read_source
+
+    columns = None if options.columns is None else columns_of(options.columns)
+    read = read_source(options.source, sku_from=options.sku_from, columns=columns)
+    bar: Any = progress_bar("looking")
+    source = examine(read, options.workers, bar)
+    without = sorted(set(read.skus()) - set(source.skus()))
+    to_mend = bool(source.unreadable or source.left_out or any(one.kind != "guessed" for one in source.findings))
+    if options.json:
+        record = {
+            "source": str(options.source),
+            "ok": not to_mend,
+            "products": len(source.skus()),
+            "photos": len(read.photos),
+            "unreadable": [{"image": label, "message": reason} for label, reason in source.unreadable],
+            "ignored": list(source.ignored),
+            "without_photos": without,
+            "left_out": [{"path": label, "message": reason} for label, reason in source.left_out],
+            "findings": [finding.to_dict() for finding in source.findings],
+        }
+        print_json(record)
+        return NO if to_mend else DONE
+    print(f"{options.source}: {len(source.skus()):,} products, {len(source.photos):,} photos; nothing was built")
+    print("\n".join(_check_lines(source, without)))
+    return NO if to_mend else DONE
+
+
+def _check_lines(source: CatalogSource, without: Sequence[str]) -> list[str]:
+    single = sum(count == 1 for count in _photos_each(source).values())
+    lines = listed("unreadable", (said(label, reason) for label, reason in source.unreadable))
+    lines += source_lines(source.left_out, source.findings)
+    if source.ignored:
+        lines.append(f"  not photos: {len(source.ignored):,} files, for example {source.ignored[0]}")
+    if without:
+        lines.append(f"  without a readable photo: {', '.join(without[:10])}")
+    lines += [f"  example: {photo.label} is a photo of {photo.sku}" for photo in source.photos[:1]]
+    if single:
+        lines.append(f"  products with one photo: {single:,}; a few photos of each make answers surer")
+    return lines
+
+
+def said(label: str, reason: str) -> str:
+    """A label and its reason; once, where the reason names it."""
+    return reason if label in reason else f"{label}: {reason}"
+
+
+def _photos_each(source: CatalogSource) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for photo in source.photos:
+        counts[photo.sku] = counts.get(photo.sku, 0) + 1
+    return counts
