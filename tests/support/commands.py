@@ -31,7 +31,7 @@ CSVS: dict[str, list[str]] = {
     "no-header": ["photos/sku-000/0.png,S0", "photos/sku-001/0.png,S1"],
     "other-columns": ["picture,code", "query.png,S1"],
     "only-header": ["image,sku"],
-    "short-row": ["image,sku,name", "query.png,S1"],
+    "short-row": ["image,sku,name", "query.png"],
     "long-row": ["image,sku", "query.png,S1,more"],
     "no-image": ["image,sku", ",S1"],
     "no-sku": ["image,sku", "query.png,"],
