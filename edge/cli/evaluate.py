@@ -21,7 +21,10 @@ def register(command: Command) -> None:
     evaluate = command("eval", _run, "measure recall and unknowns on labelled photos")
     add_bundle(evaluate)
     evaluate.add_argument(
-        "queries", metavar="QUERIES.csv", help="header image,sku; empty sku: a product that is not in the catalogue"
+        "queries",
+        metavar="QUERIES",
+        help="CSV with the header image,sku (empty sku: a product that is not in the catalogue), or a folder of folders named by "
+        "SKU, or unknown",
     )
     evaluate.add_argument(
         "--by", type=attribute_names, default=(), metavar="KEY,…", help="rates by these attributes' values, too"

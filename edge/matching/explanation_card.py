@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import ImageError
+from .results import shortfall
 
 if TYPE_CHECKING:
     from .results import Candidate, MatchResult
@@ -71,7 +72,7 @@ def _headline(pen: ImageDraw.ImageDraw, result: MatchResult) -> None:
     title = _titled(best) if best is not None and matched else "Unknown"
     sure = f"{result.confidence:.0%} sure" if matched else "not sure enough to answer"
     if best is not None and not matched:
-        sure += f": nearest is {_titled(best)}, {best.confidence:.0%} sure"
+        sure += f": nearest is {_titled(best)}, {shortfall(result.confidence, result.threshold)}"
     pen.rounded_rectangle((_MARGIN, 40, _MARGIN + 8, 108), 4, fill=_GOOD if matched else _OPEN)
     _line(pen, (_MARGIN + 26, 34), title, 38, _INK, _WIDTH - 2 * _MARGIN - 26)
     _line(pen, (_MARGIN + 26, 82), sure, 23, _GOOD if matched else _OPEN, _WIDTH - 2 * _MARGIN - 26)

@@ -74,7 +74,7 @@ def test_build_replaces_a_bundle(shop: Path, capfd: pytest.CaptureFixture[str]) 
 
 def test_match(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     answer = document(capfd, "match", "shop.bundle", "query.png")
-    assert set(answer) == {"image", "decision", "sku", "confidence", "candidates", "latency_ms"}
+    assert set(answer) == {"image", "decision", "sku", "confidence", "threshold", "candidates", "latency_ms"}
     assert (answer["image"], answer["decision"], answer["sku"]) == ("query.png", "match", "sku-003")
     assert len(answer["candidates"]) == 5
     assert all(set(candidate) == {"sku", "name", "score", "confidence"} for candidate in answer["candidates"])
@@ -169,7 +169,7 @@ def test_info(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert set(listed) == keys | {"product_list"}
     assert listed["product_list"][3] == {"sku": "sku-003", "name": "", "photos": 3}
     printed = lines(capfd, "info", "shop.bundle", "--products")
-    assert printed[0] == "shop.bundle: 12 products, 36 references, version 1"
+    assert printed[0] == "shop.bundle: 12 products, 36 references, generation 1"
     assert "tiny, 32x32 uint8 → 48" in printed[1] and printed[-1] == "  sku-011, photos 3"
 
 
