@@ -73,17 +73,13 @@ def _add_build_options(build: argparse.ArgumentParser) -> None:
     build.add_argument("--report", metavar="OUT.html", help="write a page about the build")
 
 
-def _with_bar(run: Callable[[Progress], BuildReport]) -> BuildReport:
-    """Build or add with a bar, and without what native libraries say until the first photo and its threads begin."""
-    bar = progress_bar("catalogue")
+def _with_bar(run: Callable[[Progress], BuildReport], *, lines: bool) -> BuildReport:
+    """Build or add with a bar, and without what native libraries say until the first photo and its threads begin. `lines`: a
+    line now and then in a pipe."""
     with contextlib.ExitStack() as hush:
+        bar = progress_bar("catalogue", lines=lines, begin=hush.close)  # before stderr is exchanged
         hush.enter_context(quiet_native())
-
-        def begin(stream: Any, total: int) -> Any:
-            hush.close()
-            return bar(stream, total)
-
-        return run(begin)
+        return run(bar)
 
 
 def _build(options: argparse.Namespace) -> int:
@@ -115,7 +111,8 @@ def _build(options: argparse.Namespace) -> int:
                 workers=options.workers,
                 resizer=options.resizer,
                 progress=progress,
-            )
+            ),
+            lines=not options.json,
         )
     if options.report is not None:
         from ..pages.build_page import write_build_page
@@ -130,7 +127,8 @@ def _add(options: argparse.Namespace) -> int:
     report = _with_bar(
         lambda progress: add_to_bundle(
             options.bundle, options.source, replace=options.replace, workers=options.workers, progress=progress
-        )
+        ),
+        lines=not options.json,
     )
     return _print_report(options, report, f"changed {options.bundle}")
 

@@ -52,7 +52,13 @@ def _evaluate(options: argparse.Namespace, matcher: Matcher) -> int:
 
     if options.photos and not options.report:
         raise CatalogError("--photos came without --report; it is for the pictures on that page, name the page as well")
-    result = evaluate(matcher, options.queries, by=options.by, workers=options.workers, progress=progress_bar("eval"))
+    result = evaluate(
+        matcher,
+        options.queries,
+        by=options.by,
+        workers=options.workers,
+        progress=progress_bar("eval", lines=not options.json),
+    )
     if options.json:
         print_json(result.to_dict())
     else:
