@@ -90,8 +90,8 @@ def build_bundle(
     whether the embedding is tuned to this shop; "auto" does so where held-out photos are found no worse for it, and embeds
     synthetic views to learn from; "off" is several times faster. `max_references`: keep at most so many photos a product (0:
     all). `workers`: threads, each with an interpreter of its own (0: one a core). `progress` is shown the photos, and the
-    stages after them where it has `named`. Interrupted, the same call goes on where it stopped. Photos that can't be read are in the report; CatalogError only if none can. Raises also EncoderError, DeviceError,
-    RuntimeUnavailable, BundleError.
+    stages after them where it has `named`. Interrupted, the same call goes on where it stopped. Photos that can't be read are in
+    the report; CatalogError only if none can. Raises also EncoderError, DeviceError, RuntimeUnavailable, BundleError.
     """
     start = time.perf_counter()
     settings = BuildSettings(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BundleDamaged
 from ..files import check_can_write
 from ..terminal import DONE, NO, complain, print_json, progress_bar, quiet_native
-from .options import RESIZER_CHOICES, RUNTIME_CHOICES, Command, add_bundle, add_workers, positive, rate
+from .options import RESIZER_CHOICES, RUNTIME_CHOICES, Command, add_bundle, add_wait, add_workers, positive, rate
 
 if TYPE_CHECKING:
     from ..build.report import BuildReport
@@ -29,10 +29,12 @@ def register(command: Command) -> None:
     add.add_argument("source", metavar="SOURCE", help="as for build")
     add.add_argument("--replace", action="store_true", help="the source's products lose the photos they had")
     add_workers(add)
+    add_wait(add)
 
     remove = command("remove", _remove, "remove products from a bundle, in place")
     add_bundle(remove)
     remove.add_argument("skus", metavar="SKU", nargs="+")
+    add_wait(remove)
 
     info = command("info", _info, "what is inside a bundle")
     add_bundle(info)
@@ -126,7 +128,12 @@ def _add(options: argparse.Namespace) -> int:
 
     report = _with_bar(
         lambda progress: add_to_bundle(
-            options.bundle, options.source, replace=options.replace, workers=options.workers, progress=progress
+            options.bundle,
+            options.source,
+            replace=options.replace,
+            workers=options.workers,
+            progress=progress,
+            wait_s=options.wait,
         ),
         lines=not options.json,
     )
@@ -136,7 +143,9 @@ def _add(options: argparse.Namespace) -> int:
 def _remove(options: argparse.Namespace) -> int:
     from ..build.change import remove_from_bundle
 
-    return _print_report(options, remove_from_bundle(options.bundle, options.skus), f"changed {options.bundle}")
+    return _print_report(
+        options, remove_from_bundle(options.bundle, options.skus, wait_s=options.wait), f"changed {options.bundle}"
+    )
 
 
 def _print_report(options: argparse.Namespace, report: BuildReport, headline: str) -> int:
