@@ -104,6 +104,14 @@ def progress_bar(
     return ProgressBar(description, unit, lines, begin)
 
 
+def size_text(size_bytes: int) -> str:
+    """A file's size for people: 812 bytes, 31 kB, 2.5 MB, 1.2 GB."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if size_bytes >= 0.95 * unit:
+            return f"{size_bytes / unit:.1f} {name}"
+    return f"{size_bytes / 1e3:.0f} kB" if size_bytes >= 1000 else f"{size_bytes} bytes"
+
+
 def titled(sku: str, name: str) -> str:
     """How text for people calls a product."""
     return f"{sku} {name}" if name else sku

@@ -17,6 +17,7 @@ from ..catalog.source import SourcePhoto
 from ..encoders.encoder import Encoder, Vector
 from ..errors import CatalogError, ImageError, VectorError
 from ..imaging.decode import decode, read_photo
+from ..imaging.image import source_name
 from ..imaging.resize import fit
 from ..imaging.views import packshot_mask, views_of
 from ..threads import in_order
@@ -114,14 +115,16 @@ def embed_photos(
     nothing is raised for them."""
 
     def one(photo: SourcePhoto) -> tuple[EmbeddedPhoto, bool]:
+        data = b""
         try:
             data = read_photo(photo.path)
             digest = hashlib.sha256(data).digest()
             kept = cache.get(digest, views)
             embedded = kept or _embed(data, encoder, views)
         except (ImageError, VectorError) as error:
-            # The message names the bytes; the report names the photo.
-            return EmbeddedPhoto(photo, problem=str(error).replace(str(photo.path), photo.label)), True
+            # The message names the path, or the bytes that were read from it; the report names the photo.
+            problem = str(error).replace(str(photo.path), photo.label).replace(source_name(data), photo.label)
+            return EmbeddedPhoto(photo, problem=problem), True
         return EmbeddedPhoto(photo, digest, embedded), kept is not None
 
     for done, is_kept in in_order(one, photos, workers, ahead=8 * workers):
