@@ -19,11 +19,12 @@ from .evaluation.evaluate import evaluate
 from .evaluation.results import Evaluation, Query
 from .files import write_atomic
 from .matching.matcher import Matcher
-from .matching.results import MatchResult
+from .matching.results import MatchResult, shortfall
 from .pages import charts, html
 from .progress import Progress
 from .synthetic.design import VARIANTS
 from .synthetic.products import Product, make_shop, render_plain, render_view
+from .terminal import size_text
 
 PRODUCTS, SIBLINGS, PHOTOS, KNOWN_QUERIES, UNKNOWN_QUERIES = 60, 8, 4, 160, 40
 CATALOGUE_DIFFICULTY, QUERY_DIFFICULTY = 0.35, 0.4
@@ -55,7 +56,7 @@ class DemoResult:
         return "\n".join(
             [
                 f"shop        {self.build.products} rendered products, {self.build.references} photos, "
-                f"{self.build.size_bytes / 1e6:.1f} MB bundle built in {self.build.seconds:.1f} s with {self.build.encoder}",
+                f"{size_text(self.build.size_bytes)} bundle built in {self.build.seconds:.1f} s with {self.build.encoder}",
                 self.evaluation.table(),
                 f"pictures    {self.page}",
                 f"try it      shelfmatch match {self.bundle} {self.page.parent / 'queries' / 'known-000.jpg'}",
@@ -208,7 +209,8 @@ def _cell(out: Path, query: Query, answer: MatchResult, matcher: Matcher, names:
     right = answer.sku == (query.sku or None)
     kind = "good" if right else ("bad" if answer.sku is not None else "open")
     headline = best.name if answer.sku is not None else f"unknown (nearest: {best.name})"
-    detail = f"{best.confidence:.0%} sure" + ("" if right else f"; in truth: {truth}")
+    sure = f"{best.confidence:.0%} sure" if answer.sku is not None else shortfall(answer.confidence, answer.threshold)
+    detail = sure + ("" if right else f"; in truth: {truth}")
     return html.pair(kind, query.path, out / photo, headline, detail)
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
-if TYPE_CHECKING:
-    from .progress import Progress
+_Item = TypeVar("_Item")
 
 DONE, NO, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
+LINE_EVERY_S = 30.0
+"""Of long work in a pipe."""
 
 
 def ready_streams() -> None:
@@ -63,13 +66,57 @@ def print_json(record: Any) -> None:
     print(json.dumps(record, ensure_ascii=not is_unicode), flush=True)
 
 
-def progress_bar(description: str, unit: str = "photo") -> Progress:
-    """A bar on a terminal, nothing in a pipe."""
-    if not sys.stderr.isatty():
-        return lambda stream, total: stream
-    from tqdm import tqdm
+class ProgressBar:
+    """A bar on a terminal; in a pipe a line on stderr every half a minute, for whoever reads a log, or nothing.
 
-    return lambda stream, total: tqdm(stream, total=total, desc=description, unit=unit, dynamic_ncols=True)
+    `named` makes one for the next stage of the same work. `lines`: whether there are lines in a pipe; `begin` is called when the
+    first stage does.
+    """
+
+    def __init__(self, description: str, unit: str, lines: bool, begin: Callable[[], None] | None = None) -> None:
+        self._description, self._unit, self._lines, self._begin = description, unit, lines, begin
+        self._on_terminal = sys.stderr.isatty()
+
+    def __call__(self, stream: Iterable[_Item], total: int, /) -> Iterable[_Item]:
+        if self._begin is not None:
+            self._begin()
+        if self._on_terminal:
+            from tqdm import tqdm
+
+            bar: Iterable[_Item] = tqdm(
+                stream, total=total, desc=self._description, unit=self._unit, dynamic_ncols=True
+            )
+            return bar
+        return self._with_lines(stream, total) if self._lines else stream
+
+    def named(self, description: str, unit: str) -> ProgressBar:
+        """The same for another stage."""
+        stage = copy.copy(self)
+        stage._description, stage._unit, stage._begin = description, unit, None
+        return stage
+
+    def _with_lines(self, stream: Iterable[_Item], total: int) -> Iterator[_Item]:
+        last = time.monotonic()
+        for count, item in enumerate(stream, start=1):
+            yield item
+            if time.monotonic() - last >= LINE_EVERY_S:
+                print(f"{self._description}: {count:,} of {total:,} {self._unit}s", file=sys.stderr, flush=True)
+                last = time.monotonic()
+
+
+def progress_bar(
+    description: str, unit: str = "photo", *, lines: bool = False, begin: Callable[[], None] | None = None
+) -> ProgressBar:
+    """A bar on a terminal; `lines`: in a pipe a line every half a minute, otherwise nothing there."""
+    return ProgressBar(description, unit, lines, begin)
+
+
+def size_text(size_bytes: int) -> str:
+    """A file's size for people: 812 bytes, 31 kB, 2.5 MB, 1.2 GB."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if size_bytes >= 0.95 * unit:
+            return f"{size_bytes / unit:.1f} {name}"
+    return f"{size_bytes / 1e3:.0f} kB" if size_bytes >= 1000 else f"{size_bytes} bytes"
 
 
 def titled(sku: str, name: str) -> str:

@@ -90,9 +90,9 @@ def build_bundle(
     file's outputs. Two, ("a", "b") or "a,b": the second runs where the first isn't sure, and their scores are added up. `adapt`:
     whether the embedding is tuned to this shop; "auto" does so where held-out photos are found no worse for it, and embeds
     synthetic views to learn from; "off" is several times faster. `max_references`: keep at most so many photos a product (0:
-    all). `workers`: threads, each with an interpreter of its own (0: one a core). Interrupted, the same call goes on where it
-    stopped. Photos that can't be read are in the report; CatalogError only if none can. Raises also EncoderError, DeviceError,
-    RuntimeUnavailable, BundleError.
+    all). `workers`: threads, each with an interpreter of its own (0: one a core). `progress` is shown the photos, and the
+    stages after them where it has `named`. Interrupted, the same call goes on where it stopped. Photos that can't be read are in
+    the report; CatalogError only if none can. Raises also EncoderError, DeviceError, RuntimeUnavailable, BundleError.
     """
     start = time.perf_counter()
     settings = BuildSettings(
@@ -106,9 +106,9 @@ def build_bundle(
             embedded = _embed(inputs, settings, editor, writer.work_folder(), progress)
             if not embedded.entries.references:
                 raise CatalogError(_nothing_usable(source, inputs.catalogue, embedded.entries))
-            fitted = _fit(embedded, inputs, settings)
+            fitted = _fit(embedded, inputs, settings, progress)
             cascade, decision = calibrated(
-                fitted.branches, embedded.every, settings.false_accept, inputs.catalogue, inputs.encoders[0]
+                fitted.branches, embedded.every, settings.false_accept, inputs.catalogue, inputs.encoders[0], progress
             )
             editor.prune_references(fitted.pruned_ids)
             cards = tuple(one.card for one in inputs.encoders)
@@ -199,13 +199,13 @@ def _embed(
     return _Embedded(entries, Enrolled.collect_each(stream, dimensions, photos))
 
 
-def _fit(embedded: _Embedded, inputs: _Inputs, settings: BuildSettings) -> _Fitted:
+def _fit(embedded: _Embedded, inputs: _Inputs, settings: BuildSettings, progress: Progress | None) -> _Fitted:
     """Stage 3: the adapters, and the references that are kept."""
     if embedded.index is not None:
         plain = not_adapted(embedded.index.dimension, len(embedded.index))
         return _Fitted([BranchDraft(embedded.index, plain)], [])
     branches, keep, pruned = compose_each(
-        embedded.every, settings.adapt, settings.max_references, inputs.index, settings.vectors
+        embedded.every, settings.adapt, settings.max_references, inputs.index, settings.vectors, progress
     )
     gone: NDArray[np.uint32] = embedded.every[0].ids[~keep]
     return _Fitted(branches, gone.tolist(), pruned)

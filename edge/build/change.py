@@ -38,17 +38,18 @@ def add_to_bundle(
     replace: bool = False,
     workers: int = 0,
     progress: Progress | None = None,
+    wait_s: float = 0.0,
 ) -> BuildReport:
     """Add the photos of a source to a bundle: new products, and more photos of those it has.
 
-    `replace`: the products of the source lose the photos they had. The shop's adapter stays as it was fitted; build again after
-    many changes. Raises like build_bundle, and BundleLocked.
+    `replace`: the products of the source lose the photos they had. `wait_s`: seconds to wait for another writer. The shop's
+    adapter stays as it was fitted; build again after many changes. Raises like build_bundle, and BundleLocked.
     """
     start = time.perf_counter()
     catalogue = read_source(source)
     entries, removed = Entries(unreadable=list(catalogue.unreadable)), 0
     photos = len(catalogue.photos)
-    with BundleWriter(bundle, existing=True) as writer:
+    with BundleWriter(bundle, existing=True, wait_s=wait_s) as writer:
         current = writer.opened()
         workers = workers or os.cpu_count() or 1
         encoders = _bundled_encoders(current, workers)
@@ -87,10 +88,11 @@ def add_to_bundle(
     return report_of(committed, entries, catalogue=catalogue, removed=removed, seconds=taken)
 
 
-def remove_from_bundle(bundle: str | os.PathLike[str], skus: Sequence[str]) -> BuildReport:
-    """Remove products. Raises CatalogError, changing nothing, if the shop doesn't have one of them; BundleLocked."""
+def remove_from_bundle(bundle: str | os.PathLike[str], skus: Sequence[str], *, wait_s: float = 0.0) -> BuildReport:
+    """Remove products; `wait_s` as for `add_to_bundle`. Raises CatalogError, changing nothing, if the shop doesn't have one of
+    them; BundleLocked."""
     start = time.perf_counter()
-    with BundleWriter(bundle, existing=True) as writer:
+    with BundleWriter(bundle, existing=True, wait_s=wait_s) as writer:
         current = writer.opened()
         branches = load_branches(current)
         with contextlib.closing(copied_catalog(writer, current)) as editor:

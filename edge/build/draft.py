@@ -35,6 +35,7 @@ from ..imaging.views import photo_view
 from ..index._codes import Dtype
 from ..index.kinds import choose_kind
 from ..index.vector_index import VectorIndex
+from ..progress import Progress, stage
 from ..scoring.adapter import Adaptation, Adapter
 from ..scoring.cascade import Cascade
 from ..scoring.decision import Decision, Method, best_products, margin_of
@@ -90,6 +91,7 @@ def compose(
     index: str = "auto",
     dtype: Dtype = "i8",
     keep: NDArray[np.bool_] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[BranchDraft, NDArray[np.bool_], Pruned | None]:
     """Fit the shop's adapter, prune, and index what is left: the draft, which (N,) references were kept, and what pruning
     cost. `keep`: the references to keep, where another encoder has chosen them."""
@@ -98,7 +100,7 @@ def compose(
     if adapt != "off" and len(enrolled.ids):
         pictures = enrolled.pictures(references=enrolled.references(max_references, keep))
         whole = pictures.whole
-        fitted = fit(pictures, force=adapt == "on", views=enrolled.views.shape[1])
+        fitted = fit(pictures, force=adapt == "on", views=enrolled.views.shape[1], progress=progress)
     adapter = None if fitted is None else fitted.adapter
     adaptation = not_adapted(dimension, len(enrolled.ids)) if fitted is None else fitted.adaptation
     rows = enrolled.adapted(adapter)
@@ -117,11 +119,18 @@ def compose(
 
 
 def compose_each(
-    every: Sequence[Enrolled], adapt: Adapt, max_references: int, index: str, dtype: Dtype
+    every: Sequence[Enrolled],
+    adapt: Adapt,
+    max_references: int,
+    index: str,
+    dtype: Dtype,
+    progress: Progress | None = None,
 ) -> tuple[list[BranchDraft], NDArray[np.bool_], Pruned | None]:
     """As `compose`, for each encoder: all keep the references that the first one does."""
-    first, keep, pruned = compose(every[0], adapt=adapt, max_references=max_references, index=index, dtype=dtype)
-    others = [compose(one, adapt=adapt, index=index, dtype=dtype, keep=keep)[0] for one in every[1:]]
+    first, keep, pruned = compose(
+        every[0], adapt=adapt, max_references=max_references, index=index, dtype=dtype, progress=progress
+    )
+    others = [compose(one, adapt=adapt, index=index, dtype=dtype, keep=keep, progress=progress)[0] for one in every[1:]]
     return [first, *others], keep, pruned
 
 
@@ -131,18 +140,19 @@ def calibrated(
     false_accept: float,
     catalogue: CatalogSource,
     encoder: Encoder,
+    progress: Progress | None = None,
 ) -> tuple[Cascade | None, Decision]:
     """When the branches after the first run (None where there is one), and the decision of match or unknown.
 
     `every`: the photos' embeddings by each encoder, where they were kept; `encoder`: the first one.
     """
     if len(branches) == 1:
-        return None, decided_alone(branches[0], false_accept, catalogue, encoder)
-    return decide_pair(every, branches, false_accept)
+        return None, decided_alone(branches[0], false_accept, catalogue, encoder, progress)
+    return decide_pair(every, branches, false_accept, progress)
 
 
 def decide_pair(
-    every: Sequence[Enrolled], branches: Sequence[BranchDraft], false_accept: float
+    every: Sequence[Enrolled], branches: Sequence[BranchDraft], false_accept: float, progress: Progress | None = None
 ) -> tuple[Cascade, Decision]:
     """When the second of two encoders runs, and the decision; from photos that are held out for both at once."""
     from ..fitting.cascade_fit import pair
@@ -155,6 +165,7 @@ def decide_pair(
         (branches[0].adaptation, branches[1].adaptation),
         false_accept,
         None if pictures[0].whole else galleries,
+        progress,
     )
 
 
@@ -197,7 +208,13 @@ def decide(draft: BranchDraft, false_accept: float) -> Decision | None:
     return settle(decision, known, fitted.known.right, unknown)
 
 
-def decided_alone(draft: BranchDraft, false_accept: float, catalogue: CatalogSource, encoder: Encoder) -> Decision:
+def decided_alone(
+    draft: BranchDraft,
+    false_accept: float,
+    catalogue: CatalogSource,
+    encoder: Encoder,
+    progress: Progress | None = None,
+) -> Decision:
     """A bundle's with one encoder: from held-out queries, else from photos left out one by one, else from views made for it."""
     decided = decide(draft, false_accept)
     if decided is not None:
@@ -205,7 +222,7 @@ def decided_alone(draft: BranchDraft, false_accept: float, catalogue: CatalogSou
     known, unknown = leave_one_out(draft.index)
     if len(known) >= MIN_SAMPLES or draft.adapter is not None:
         return calibrate(known, unknown, false_accept, "leave-one-out")
-    return calibrate(*_synthetic_samples(draft.index, catalogue, encoder), false_accept, "synthetic-views")
+    return calibrate(*_synthetic_samples(draft.index, catalogue, encoder, progress), false_accept, "synthetic-views")
 
 
 def decided_by_vectors(draft: BranchDraft, false_accept: float) -> Decision:
@@ -213,12 +230,14 @@ def decided_by_vectors(draft: BranchDraft, false_accept: float) -> Decision:
     return decide(draft, false_accept) or calibrate(*leave_one_out(draft.index), false_accept, "leave-one-out")
 
 
-def _synthetic_samples(index: VectorIndex, catalogue: CatalogSource, encoder: Encoder) -> tuple[Samples, Samples]:
+def _synthetic_samples(
+    index: VectorIndex, catalogue: CatalogSource, encoder: Encoder, progress: Progress | None
+) -> tuple[Samples, Samples]:
     """Known and unknown queries from synthetic views of the photos, for shops with one photo a product."""
     first = {photo.sku: photo for photo in reversed(catalogue.photos)}
     photos = [first[sku] for sku in list(first)[:: max(1, len(first) // _SYNTHETIC_PRODUCTS)]]
     rows: dict[bool, list[tuple[float, float, float, bool]]] = {True: [], False: []}
-    for number, photo in enumerate(photos):
+    for number, photo in enumerate(stage(progress, "calibrate", "view")(photos, len(photos))):
         try:
             pixels = fit_to_card(decode(photo.path, encoder.card), encoder.card, encoder.resizer)
             own = int(product_of(index.search(encoder.embed_pixels(pixels), 1)[0][0])[0])

@@ -11,6 +11,7 @@ from ..catalog.listing import CatalogSource, Finding
 from ..scoring.adapter import Adaptation
 from ..scoring.cascade import Cascade
 from ..scoring.decision import Decision
+from ..scoring.forecast import Forecast, forecast
 from .enroll import Entries
 from .pruning import Pruned
 
@@ -39,6 +40,16 @@ class BuildReport:
     left_out: list[tuple[str, str]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
+    @property
+    def total_references(self) -> int:
+        """The photos in the bundle, those of before as well."""
+        return 0 if self.index is None else self.index.references
+
+    @property
+    def forecast(self) -> Forecast | None:
+        """What to expect of photos by others, None where it can't be told: see `scoring.forecast`."""
+        return None if self.decision is None else forecast(self.decision, self.products, self.total_references)
+
     def to_dict(self) -> dict[str, Any]:
         """The document of `build --json`."""
         return {
@@ -54,6 +65,7 @@ class BuildReport:
             "encoder": self.encoder,
             "index": None if self.index is None else {"kind": self.index.kind, "dtype": self.index.dtype},
             "decision": None if self.decision is None else self.decision.to_dict(),
+            "forecast": None if self.forecast is None else self.forecast.to_dict(),
             "adaptation": None if self.adaptation is None else self.adaptation.to_dict(),
             "pruned": None if self.pruned is None else asdict(self.pruned),
             "size_bytes": self.size_bytes,

@@ -11,6 +11,7 @@ import fcntl
 import json
 import logging
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,7 @@ from .manifest import (
 logger = logging.getLogger(__name__)
 
 _STAGING = ".staging-"
+_LOCK_POLL_S = 0.1
 
 
 class BundleWriter:
@@ -48,13 +50,15 @@ class BundleWriter:
         writer.commit(…)
 
     Leaving without commit, or dying at any point, leaves the bundle as it was. `existing`: only a whole bundle can be
-    changed; without, one is made, and one that is there is replaced even if it is damaged.
+    changed; without, one is made, and one that is there is replaced even if it is damaged. `wait_s`: for how long to wait for
+    another process that is changing it, in seconds.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, existing: bool = False) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, existing: bool = False, wait_s: float = 0.0) -> None:
         self.path = Path(path)
         self.current: Bundle | None = None
         self._existing = existing
+        self._wait_s = wait_s
         self._generation = 0
         self._lock = -1
         self._was_empty = False
@@ -88,6 +92,7 @@ class BundleWriter:
             os.close(self._lock)  # drops the lock
 
     def _take_lock(self) -> None:
+        until = time.monotonic() + self._wait_s
         while True:
             self._was_empty = self.path.is_dir()  # as far as is known: somebody's own folder, to be left there
             try:
@@ -99,9 +104,14 @@ class BundleWriter:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 os.close(lock)
+                if isinstance(error, BlockingIOError) and time.monotonic() < until:
+                    time.sleep(_LOCK_POLL_S)  # not a blocking flock: that may wait for ever
+                    continue
                 if isinstance(error, BlockingIOError):
+                    still = f", still after {self._wait_s:g} s" if self._wait_s else ""
                     raise BundleLocked(
-                        f"{self.path} is being changed by another process; wait for it to finish"
+                        f"{self.path} is being changed by another process{still}; wait for it to finish, "
+                        "or for longer with --wait SECONDS"
                     ) from error
                 raise BundleError(f"{self.path} can't be locked: {error.strerror or error}") from error
             try:

@@ -41,6 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     SIGTERM raises SystemExit(143) from then on.
     """
     ready_streams()
+    if not os.path.isfile(__file__):  # noqa: PTH113  (pathlib is not loaded for it)
+        complain(
+            f"shelfmatch can't run from inside {__file__.partition('/shelfmatch/')[0]}, its encoders must be files of their own; "
+            "pip install it, or unpack it and run it from there"
+        )
+        return WRONG_INPUT
     options = _parser().parse_args(arguments)
     _tidy_on_sigterm()
     try:

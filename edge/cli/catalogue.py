@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BundleDamaged
 from ..files import check_output
-from ..terminal import DONE, NO, complain, print_json, progress_bar, quiet_native
-from .options import RESIZER_CHOICES, RUNTIME_CHOICES, Command, add_bundle, add_workers, positive, rate
+from ..terminal import DONE, NO, complain, print_json, progress_bar, quiet_native, size_text
+from .options import RESIZER_CHOICES, RUNTIME_CHOICES, Command, add_bundle, add_wait, add_workers, positive, rate
+from .plain_words import plain_lines
 from .sources import add_source_options, check, labels_said, listed, said, source_lines, source_of
 
 if TYPE_CHECKING:
@@ -31,14 +32,19 @@ def register(command: Command) -> None:
     add.add_argument("--replace", action="store_true", help="the source's products lose the photos they had")
     add_source_options(add)
     add_workers(add)
+    add_wait(add)
 
     remove = command("remove", _remove, "remove products from a bundle, in place")
     add_bundle(remove)
     remove.add_argument("skus", metavar="SKU", nargs="+")
+    add_wait(remove)
 
     info = command("info", _info, "what is inside a bundle")
     add_bundle(info)
     info.add_argument("--products", action="store_true", help="list the products")
+    info.add_argument(
+        "--verbose", action="store_true", help="encoder, index, adapter, threshold, and how true the confidence is"
+    )
 
     add_bundle(command("verify", _verify, "check that every byte of a bundle is as built"))
 
@@ -80,17 +86,13 @@ def _add_build_options(build: argparse.ArgumentParser) -> None:
     build.add_argument("--report", metavar="OUT.html", help="write a page about the build")
 
 
-def _with_bar(run: Callable[[Progress], BuildReport]) -> BuildReport:
-    """Build or add with a bar, and without what native libraries say until the first photo and its threads begin."""
-    bar = progress_bar("catalogue")
+def _with_bar(run: Callable[[Progress], BuildReport], *, lines: bool) -> BuildReport:
+    """Build or add with a bar, and without what native libraries say until the first photo and its threads begin. `lines`: a
+    line now and then in a pipe."""
     with contextlib.ExitStack() as hush:
+        bar = progress_bar("catalogue", lines=lines, begin=hush.close)  # before stderr is exchanged
         hush.enter_context(quiet_native())
-
-        def begin(stream: Any, total: int) -> Any:
-            hush.close()
-            return bar(stream, total)
-
-        return run(begin)
+        return run(bar)
 
 
 def _build(options: argparse.Namespace) -> int:
@@ -127,13 +129,14 @@ def _build(options: argparse.Namespace) -> int:
                 workers=options.workers,
                 resizer=options.resizer,
                 progress=progress,
-            )
+            ),
+            lines=not options.json,
         )
     if options.report is not None:
         from ..pages.build_page import write_build_page
 
         write_build_page(Path(options.report), report, options.output_bundle)
-    return _print_report(options, report, f"built {options.output_bundle}")
+    return _print_report(options, report, f"built {options.output_bundle}", options.output_bundle)
 
 
 def _add(options: argparse.Namespace) -> int:
@@ -142,30 +145,37 @@ def _add(options: argparse.Namespace) -> int:
     source = source_of(options)
     report = _with_bar(
         lambda progress: add_to_bundle(
-            options.bundle, source, replace=options.replace, workers=options.workers, progress=progress
-        )
+            options.bundle,
+            source,
+            replace=options.replace,
+            workers=options.workers,
+            progress=progress,
+            wait_s=options.wait,
+        ),
+        lines=not options.json,
     )
-    return _print_report(options, report, f"changed {options.bundle}")
+    return _print_report(options, report, f"changed {options.bundle}", options.bundle)
 
 
 def _remove(options: argparse.Namespace) -> int:
     from ..build.change import remove_from_bundle
 
-    return _print_report(options, remove_from_bundle(options.bundle, options.skus), f"changed {options.bundle}")
+    report = remove_from_bundle(options.bundle, options.skus, wait_s=options.wait)
+    return _print_report(options, report, f"changed {options.bundle}", options.bundle)
 
 
-def _print_report(options: argparse.Namespace, report: BuildReport, headline: str) -> int:
+def _print_report(options: argparse.Namespace, report: BuildReport, headline: str, bundle: str) -> int:
     if options.json:
         print_json(report.to_dict())
     else:
-        print("\n".join(_report_lines(report, headline)))
+        print("\n".join(_report_lines(report, headline, bundle)))
     return DONE
 
 
-def _report_lines(report: BuildReport, headline: str) -> list[str]:
+def _report_lines(report: BuildReport, headline: str, bundle: str) -> list[str]:
     """The report for people."""
     lines = [
-        f"{headline}: {report.products:,} products, {report.size_bytes / 1e6:.1f} MB"
+        f"{headline}: {report.products:,} products, {size_text(report.size_bytes)}"
         + (f", {report.references:,} of {report.photos:,} photos added" if report.photos else "")
         + (f", {report.removed:,} removed" if report.removed else "")
         + f" in {report.seconds:.1f} s"
@@ -183,12 +193,10 @@ def _report_lines(report: BuildReport, headline: str) -> list[str]:
             f"  {report.pruned.removed:,} photos left out that add little: of those, {report.pruned.recall_before:.1%} find "
             f"their product among all photos, {report.pruned.recall_after:.1%} among those kept"
         )
-    if report.adaptation is not None:
-        lines.append(f"  adapter: {report.adaptation.sentence()}")
-    if report.cascade is not None:
-        lines.append(f"  {report.cascade.sentence()}")
     if report.decision is not None:
-        lines.append(f"  {describe_decision(report.decision.to_dict())}")
+        advise = bundle if headline.startswith("built") else None
+        said = plain_lines(report.decision, report.products, report.total_references, advise)
+        lines += [f"  {line}" for line in said]
     return lines
 
 
@@ -204,7 +212,8 @@ def describe_decision(decision: dict[str, Any]) -> str:
     }[decision["method"]]
     return (
         f"threshold {decision['threshold']:.3f} for {target}, from {how}: "
-        f"{decision['correct_accept_rate']:.0%} of the shop's own photos accepted and right"
+        f"{decision['correct_accept_rate']:.0%} of {'the views' if decision['method'] == 'synthetic-views' else 'those photos'} "
+        "accepted and right"
     )
 
 
@@ -233,7 +242,9 @@ def _info(options: argparse.Namespace) -> int:
         record = _manifest_record(options.bundle, manifest)
         print_json({**record, "product_list": products} if options.products else record)
         return DONE
-    _print_manifest(options.bundle, manifest)
+    print("\n".join(_info_lines(options.bundle, manifest)))
+    if options.verbose:
+        _print_details(manifest)
     for product in products:
         shown = {key: value for key, value in product.items() if value and key != "attributes"}
         print("  " + ", ".join(f"{key} {value}" if key != "sku" else str(value) for key, value in shown.items()))
@@ -254,6 +265,8 @@ def _product_records(catalog: Catalog) -> list[dict[str, Any]]:
 
 def _manifest_record(bundle: str, manifest: Manifest) -> dict[str, Any]:
     """The document of `info --json`, without the products."""
+    from ..scoring.forecast import forecast_record
+
     index = manifest.index
     return {
         "bundle": bundle,
@@ -264,6 +277,7 @@ def _manifest_record(bundle: str, manifest: Manifest) -> dict[str, Any]:
         "index": {"kind": index.kind, "dtype": index.dtype, "dimension": index.dimension},
         "resizer": manifest.resizer,
         "decision": manifest.decision.to_dict(),
+        "forecast": forecast_record(manifest.decision, manifest.products, index.references),
         "adaptation": manifest.adaptation.to_dict(),
         "encoder": manifest.encoder.to_dict(),
         "files": {role: {"name": entry.name, "size_bytes": entry.size_bytes} for role, entry in manifest.files.items()},
@@ -271,16 +285,26 @@ def _manifest_record(bundle: str, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _print_manifest(bundle: str, manifest: Manifest) -> None:
+def _info_lines(bundle: str, manifest: Manifest) -> list[str]:
+    """What is inside, for a shop."""
+    photos = manifest.index.references
+    size = size_text(sum(entry.size_bytes for entry in manifest.files.values()))
+    head = f"{bundle}: {manifest.products:,} products, {photos:,} photos, {size}, generation {manifest.generation}"
+    return [head, *(f"  {line}" for line in plain_lines(manifest.decision, manifest.products, photos, bundle))]
+
+
+def _print_details(manifest: Manifest) -> None:
+    """What `info --verbose` adds: what it was made with, and what was measured."""
     from ..bundle.manifest import role_of
 
-    references = manifest.index.references
-    print(f"{bundle}: {manifest.products:,} products, {references:,} references, generation {manifest.generation}")
     for number, branch in enumerate(manifest.branches):
         print(_branch_lines(branch, manifest.files[role_of("vectors", number)].size_bytes))
     if manifest.cascade is not None:
         print(f"  {manifest.cascade.sentence()}")
     print(f"  {describe_decision(manifest.decision.to_dict())}")
+    if manifest.decision.reliability:
+        kind = "views of photos" if manifest.decision.method == "synthetic-views" else "photos"
+        print(f"  how true the confidence is, by {manifest.decision.known:,} queries with {kind} that were held out:")
     print(reliability_lines(manifest.decision.reliability), end="")
 
 
@@ -289,8 +313,8 @@ def _branch_lines(branch: BranchRecord, size_bytes: int) -> str:
     card, index = branch.encoder, branch.index
     return (
         f"  encoder  {card.name}, {card.width}x{card.height} {card.input_dtype} → {card.dimension}, "
-        f"{card.size_bytes / 1e6:.1f} MB\n"
-        f"  index    {index.kind}, {index.dtype}, {size_bytes / 1e6:.1f} MB\n"
+        f"{size_text(card.size_bytes)}\n"
+        f"  index    {index.kind}, {index.dtype}, {size_text(size_bytes)}\n"
         f"  adapter  {branch.adaptation.sentence()}"
     )
 

@@ -23,7 +23,11 @@ def _run(options: argparse.Namespace) -> int:
 
     with quiet_native():  # LiteRT announces its delegate once a process: here, before the bars
         Encoder.load(DEFAULT_ENCODER).prepare()
-    result = run_demo(Path(options.out), seed=options.seed, progress=progress_bar)
+    result = run_demo(
+        Path(options.out),
+        seed=options.seed,
+        progress=lambda description, unit: progress_bar(description, unit, lines=not options.json),
+    )
     if options.json:
         print_json(result.to_dict())
     else:

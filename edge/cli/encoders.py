@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EncoderError
-from ..terminal import DONE, complain, print_json
+from ..terminal import DONE, complain, print_json, size_text
 from .options import Command
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _run(options: argparse.Namespace) -> int:
 def _lines(encoder: KnownEncoder, *, is_default: bool) -> list[str]:
     """A few lines for people."""
     mark = " (default)" if is_default else ""
-    size = f"{encoder.size_bytes / 1e6:.1f} MB, " if encoder.size_bytes else ""
+    size = f"{size_text(encoder.size_bytes)}, " if encoder.size_bytes else ""
     height, width = encoder.input
     lines = [
         f"{encoder.name}{mark}: {size}{width}x{height} → {encoder.dimension}, {encoder.license}",

@@ -21,7 +21,10 @@ def register(command: Command) -> None:
     evaluate = command("eval", _run, "measure recall and unknowns on labelled photos")
     add_bundle(evaluate)
     evaluate.add_argument(
-        "queries", metavar="QUERIES.csv", help="header image,sku; empty sku: a product that is not in the catalogue"
+        "queries",
+        metavar="QUERIES",
+        help="CSV with the header image,sku (empty sku: a product that is not in the catalogue), or a folder of folders named by "
+        "SKU, or unknown",
     )
     evaluate.add_argument(
         "--by", type=attribute_names, default=(), metavar="KEY,…", help="rates by these attributes' values, too"
@@ -49,7 +52,13 @@ def _evaluate(options: argparse.Namespace, matcher: Matcher) -> int:
 
     if options.photos and not options.report:
         raise CatalogError("--photos came without --report; it is for the pictures on that page, name the page as well")
-    result = evaluate(matcher, options.queries, by=options.by, workers=options.workers, progress=progress_bar("eval"))
+    result = evaluate(
+        matcher,
+        options.queries,
+        by=options.by,
+        workers=options.workers,
+        progress=progress_bar("eval", lines=not options.json),
+    )
     if options.json:
         print_json(result.to_dict())
     else:

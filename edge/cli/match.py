@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ImageError, VectorError
-from ..terminal import DONE, WRONG_INPUT, complain, print_json, quiet_native, shown, titled
+from ..terminal import DONE, WRONG_INPUT, complain, quiet_native
+from .match_lines import print_answer, print_decision
 from .options import Command, add_bundle, add_labels, add_where, add_workers, positive, where_of
 
 if TYPE_CHECKING:
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
 
 def register(command: Command) -> None:
     """The command match."""
-    match = command("match", _run, "photos → products")
+    match = command("match", _run, "photos → products", mixed=True)
     add_bundle(match)
-    match.add_argument("images", metavar="IMAGE", nargs="+")
+    match.add_argument(
+        "images", metavar="IMAGE", nargs="*", help="photos, and folders: all photos in and below them, sorted"
+    )
     match.add_argument(
         "--top-k", type=positive, default=None, metavar="N", help="list the N best products (default: 5 in JSON)"
     )
@@ -33,68 +37,82 @@ def register(command: Command) -> None:
     match.add_argument("--no-look-again", action="store_true", help="no look-again pass over rejected photos")
     match.add_argument("--frames", action="store_true", help="the images are frames of one product: one answer")
     match.add_argument(
+        "--camera",
+        metavar="N|VIDEO",
+        help="answer what is held before this camera, once it is sure, until interrupted; needs OpenCV",
+    )
+    match.add_argument(
+        "--watch", metavar="FOLDER", help="answer photos as they come into this folder, until interrupted"
+    )
+    match.add_argument(
         "--explain", metavar="OUT.png", help="write a heat map of the evidence for the match (one image)"
     )
     match.add_argument("--photos", metavar="SOURCE", help="with --explain: what the bundle was built from, to show it")
 
 
-def open_matcher(path: str, workers: int = 0, *, look_again: bool = True) -> Matcher:
+def open_matcher(path: str, workers: int = 0, *, look_again: bool = True, follow: bool = False) -> Matcher:
     """The bundle's matcher, without what native libraries say. `workers`: sessions of the network, 0 for as many as are
-    needed. Raises BundleError, RuntimeUnavailable."""
+    needed; `follow`: take over changes of the bundle. Raises BundleError, RuntimeUnavailable."""
     from .. import Matcher  # not from .matcher: the package imports it without the garbage collector
 
     with quiet_native():
-        return Matcher.open(path, sessions=workers or None, follow=False, look_again=look_again)
+        return Matcher.open(path, sessions=workers or None, follow=follow, look_again=look_again)
 
 
 def _run(options: argparse.Namespace) -> int:
     where = where_of(options.where)
-    workers = options.workers or min(os.cpu_count() or 1, len(options.images))
-    failed = False
     _check_options(options)
-    with open_matcher(options.bundle, workers, look_again=not options.no_look_again) as matcher:
+    if options.camera is not None:
+        return _run_camera(options, where)
+    from ..catalog.photo_folder import PhotoWatch, expanded
+
+    watch = None if options.watch is None else PhotoWatch(options.watch)  # first: what comes from now on is new
+    images = expanded(options.images)
+    workers = options.workers or min(os.cpu_count() or 1, max(1, len(images)))
+    look_again, follow = not options.no_look_again, watch is not None
+    with open_matcher(options.bundle, workers, look_again=look_again, follow=follow) as matcher:
         if options.frames:
-            return DONE if _match_frames(matcher, options, where) else WRONG_INPUT
+            return DONE if _match_frames(matcher, images, options, where) else WRONG_INPUT
         if options.explain is not None:
             answers = iter([_match_explained(matcher, options, where)])
         else:
             answers = matcher.match_many(
-                options.images, top_k=options.top_k or 5, where=where, labels=options.labels, workers=workers
+                images, top_k=options.top_k or 5, where=where, labels=options.labels, workers=workers
             )
-        for image, answer in zip(options.images, answers, strict=True):
-            if isinstance(answer, ImageError):
-                failed = True
-                if options.json:
-                    print_json({"image": image, "error": {"type": "ImageError", "message": str(answer)}})
-                else:
-                    complain(str(answer))
-            elif options.json:
-                print_json(answer.to_dict())
-            else:
-                _print_match(answer, options.top_k)
+        failed = False
+        for image, answer in zip(images, answers, strict=True):
+            failed |= isinstance(answer, ImageError)
+            print_answer(image, answer, json=options.json, top_k=options.top_k)
+        if watch is not None:
+            from .live import match_watched
+
+            match_watched(matcher, watch, options, where)
     return WRONG_INPUT if failed else DONE
 
 
-def _print_match(answer: MatchResult, top_k: int | None) -> None:
-    total = f"{answer.latency_ms['total']:.0f} ms{_look_again_note(answer)}"
-    image = shown(answer.image)
-    best = answer.candidates[0] if answer.candidates else None
-    if best is None:
-        print(f"{image}: unknown (the shop has no such products), {total}")
-    elif answer.sku is not None:
-        print(f"{image}: {titled(best.sku, best.name)}, {best.confidence:.0%} sure, {total}")
-    else:
-        print(f"{image}: unknown (nearest: {titled(best.sku, best.name)}, {best.confidence:.0%} sure), {total}")
-    for attribute, label in answer.labels.items():
-        print(f"  {attribute}: " + ("unknown" if label is None else f"{label.value}, {label.confidence:.0%} sure"))
-    for place, candidate in enumerate(answer.candidates[: top_k or 0], start=1):
-        print(
-            f"  {place}. {titled(candidate.sku, candidate.name)}  score {candidate.score:.3f}  {candidate.confidence:.0%}"
-        )
+def _run_camera(options: argparse.Namespace, where: Where) -> int:
+    from ..imaging.camera import frames_of
+    from .live import match_camera
+
+    with open_matcher(options.bundle, 1, follow=True) as matcher:
+        match_camera(matcher, frames_of(options.camera), options, where)
+    return DONE
 
 
 def _check_options(options: argparse.Namespace) -> None:
     """Refuse what doesn't go together, before anything is loaded. Raises ImageError."""
+    if options.camera is not None:
+        others = {"images": options.images, "--frames": options.frames, "--labels": options.labels,
+                  "--watch": options.watch, "--explain": options.explain}  # fmt: skip
+        beside = [name for name, given in others.items() if given]
+        if beside:
+            raise ImageError(f"--camera arrived with {beside[0]}; expected it alone, its frames are matched together")
+    elif not options.images and options.watch is None:
+        raise ImageError("no image arrived; expected photos, folders of photos, --watch FOLDER or --camera N")
+    if options.watch is not None and (options.frames or options.explain is not None):
+        raise ImageError(
+            "--watch arrived with --frames or --explain; expected it without, its photos are matched one by one"
+        )
     if options.frames and options.labels:
         raise ImageError("--labels arrived with --frames; expected one of them, labels are of single photos")
     if options.explain is None:
@@ -104,6 +122,10 @@ def _check_options(options: argparse.Namespace) -> None:
     if options.frames or len(options.images) != 1:
         given = "--frames" if options.frames else f"{len(options.images)} images"
         raise ImageError(f"--explain arrived with {given}; expected one image, explain them one by one")
+    if Path(options.images[0]).is_dir():
+        raise ImageError(
+            f"--explain arrived with {options.images[0]}, a folder; expected one image, explain them one by one"
+        )
     from ..files import check_output
     from ..matching.explanation_card import check_ending
 
@@ -111,36 +133,33 @@ def _check_options(options: argparse.Namespace) -> None:
     check_output(options.explain, "picture", options.images)
 
 
-def _match_frames(matcher: Matcher, options: argparse.Namespace, where: Where) -> bool:
+def _match_frames(matcher: Matcher, images: Sequence[str], options: argparse.Namespace, where: Where) -> bool:
     """One answer to all images; whether one of them at least could be read."""
     tracker = matcher.track(top_k=options.top_k or 5, where=where or None)
-    for image in options.images:
+    tried = 0
+    for image in images:
+        tried += 1
         decision = tracker.add(image)
         if decision.problem:
             complain(decision.problem)
         if decision.sure:
             break
     decision = tracker.decision
-    if options.json:
-        print_json(decision.to_dict())
-    else:
-        print(_frames_line(decision, len(options.images)))
-        for place, candidate in enumerate(decision.candidates[: options.top_k or 0], start=1):
-            print(
-                f"  {place}. {candidate.sku} {candidate.name}  score {candidate.score:.3f}  {candidate.confidence:.0%}"
-            )
+    print_decision(decision, _frames_words(decision, tried, len(images)), json=options.json, top_k=options.top_k)
     return bool(decision.frames)
 
 
-def _frames_line(decision: TrackDecision, given: int) -> str:
-    best = decision.candidates[0] if decision.candidates else None
-    looked = f"{decision.frames} of {given} frames" + (", sure" if decision.sure else "")
-    if best is None:
-        return f"unknown, {looked}"
-    title = f"{best.sku} {best.name}".rstrip()
-    if decision.sku is None:
-        return f"unknown (nearest: {title}, {best.confidence:.0%} sure), {looked}"
-    return f"{title}, {best.confidence:.0%} sure, {looked}"
+def _frames_words(decision: TrackDecision, tried: int, given: int) -> str:
+    """Which of the frames the answer rests on, and what became of the others."""
+    notes = []
+    if decision.unreadable:
+        notes.append(f"{decision.unreadable} unreadable")
+    if tried - decision.unreadable > decision.frames:
+        notes.append(f"{tried - decision.unreadable - decision.frames} of something else")
+    if tried < given:
+        notes.append(f"{given - tried} not needed")
+    words = f"from {decision.frames} of {given} frames"
+    return words + (f" ({', '.join(notes)})" if notes else "")
 
 
 def _match_explained(matcher: Matcher, options: argparse.Namespace, where: Where) -> MatchResult | ImageError:
@@ -158,13 +177,3 @@ def _match_explained(matcher: Matcher, options: argparse.Namespace, where: Where
         return error if isinstance(error, ImageError) else ImageError(str(error))
     explanation.save(options.explain)
     return replace(explanation.result, candidates=explanation.result.candidates[:count])
-
-
-def _look_again_note(answer: MatchResult) -> str:
-    """What the line for people says of the look-again pass, with its comma."""
-    again = answer.look_again
-    if again is None:
-        return ""
-    if again.problem is not None:
-        return f", {again.problem}"
-    return f", {again.variant}" if answer.sku is not None and again.variant != "as it came" else ""

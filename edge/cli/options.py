@@ -54,6 +54,14 @@ def number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} arrived, expected a number") from None
 
 
+def seconds(text: str) -> float:
+    """A number from 0."""
+    value = number(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} arrived, expected seconds, like 60")
+    return value
+
+
 def names(text: str) -> tuple[str, ...]:
     """Names with commas between them, none of them empty."""
     found = tuple(name.strip() for name in text.split(","))
@@ -78,6 +86,17 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """--workers, for what goes through many photos."""
     parser.add_argument("--workers", type=whole, default=0, metavar="N", help="threads (default: one a core)")
+
+
+def add_wait(parser: argparse.ArgumentParser) -> None:
+    """--wait, for what changes a bundle."""
+    parser.add_argument(
+        "--wait",
+        type=seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="so long for another process that is changing the bundle (default: not at all)",
+    )
 
 
 def add_where(parser: argparse.ArgumentParser) -> None:

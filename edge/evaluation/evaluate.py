@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..catalog.photo_folder import photos_in
 from ..catalog.tables import read_rows
 from ..errors import CatalogError, ImageError
 from ..matching.matcher import Matcher
@@ -27,9 +28,19 @@ MRR_DEPTH = 100
 """A right product below this place counts as not found in the mean reciprocal rank."""
 
 
-def read_queries(path: str | os.PathLike[str]) -> list[Query]:
-    """A CSV with the header image,sku; image paths are relative to it. Raises CatalogError."""
+UNKNOWN_FOLDER = "unknown"
+"""In a folder of queries: where the photos of products lie that are not in the catalogue."""
+
+
+def read_queries(path: str | os.PathLike[str], catalog: Catalog | None = None) -> list[Query]:
+    """A CSV with the header image,sku; image paths are relative to it. Or a folder of folders named by SKU, or "unknown".
+
+    Of nested folders the SKU is the lowest one's name that `catalog` has, without one that of the folder that holds the photo.
+    Raises CatalogError; ImageError for a folder without photos.
+    """
     csv_path = Path(path)
+    if csv_path.is_dir():
+        return [_query_in(csv_path, Path(photo), catalog) for photo in photos_in(csv_path)]
     queries = []
     for line, row in read_rows(csv_path, ("image", "sku")):
         if not row["image"]:
@@ -39,6 +50,25 @@ def read_queries(path: str | os.PathLike[str]) -> list[Query]:
     if not queries:
         raise CatalogError(f"{csv_path} has a header and no rows; expected at least one query")
     return queries
+
+
+def _query_in(root: Path, photo: Path, catalog: Catalog | None) -> Query:
+    folders = photo.relative_to(root).parts[:-1]
+    label = photo.relative_to(root).as_posix()
+    if not folders:
+        raise CatalogError(
+            f"{photo} lies beside the folders; expected {root.name}/SKU/photo.jpg, or {root.name}/{UNKNOWN_FOLDER}/photo.jpg for "
+            "what is not in the catalogue; or name a CSV with the header image,sku"
+        )
+    for name in reversed(folders):
+        if catalog is None or catalog.product_id(name) is not None:
+            return Query(photo, label, "" if catalog is None and name == UNKNOWN_FOLDER else name)
+    if UNKNOWN_FOLDER in folders:
+        return Query(photo, label, "")
+    raise CatalogError(
+        f"the folder of {label} is named {folders[-1]!r}, which the bundle doesn't have as a SKU; rename it, or put it into a "
+        f"folder named {UNKNOWN_FOLDER} if the product is not in the catalogue"
+    )
 
 
 def evaluate(
@@ -53,7 +83,11 @@ def evaluate(
 
     Raises CatalogError if a query names a SKU that the shop doesn't have, or no product has an attribute of `by`.
     """
-    given = list(queries) if isinstance(queries, Sequence) and not isinstance(queries, str) else read_queries(queries)
+    given = (
+        list(queries)
+        if isinstance(queries, Sequence) and not isinstance(queries, str)
+        else read_queries(queries, matcher.catalog)
+    )
     listed = [_as_catalogued(query, matcher.catalog) for query in given]
     by = (by,) if isinstance(by, str) else by
     _check_attributes(matcher, by)

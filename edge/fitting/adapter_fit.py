@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..progress import Progress
 from ..scoring.adapter import Adaptation, Adapter, Floats
 from .calibration import MIN_SAMPLES, Samples
 from .discriminant import adapter_of, means_of
@@ -33,7 +34,7 @@ class Fit:
     by_photo: bool
 
 
-def fit(pictures: Pictures, *, force: bool = False, views: int = 0) -> Fit:
+def fit(pictures: Pictures, *, force: bool = False, views: int = 0, progress: Progress | None = None) -> Fit:
     """Choose and fit a shop's adapter, or none. `force`: an adapter even where held-out photos are found better without.
 
     A few seconds for 10,000 pictures of 1,280 components. The chosen map is used only where it finds no fewer of the held-out
@@ -43,7 +44,7 @@ def fit(pictures: Pictures, *, force: bool = False, views: int = 0) -> Fit:
     photos = int((~pictures.is_view).sum())
     products = len(np.unique(pictures.products))
     by_photo = has_second_photos(pictures)
-    held = hold_out(pictures, by_photo)
+    held = hold_out(pictures, by_photo, progress)
     plain = held[None, "max"]
     adapted = {choice: one for choice, one in held.items() if choice[0] is not None}
 

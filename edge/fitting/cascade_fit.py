@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..progress import Progress, stage
 from ..scoring.adapter import Adaptation, Floats
 from ..scoring.cascade import ALWAYS, Cascade
 from ..scoring.decision import Decision, Method
@@ -28,7 +29,7 @@ from .calibration import (
     settle,
 )
 from .discriminant import reduced
-from .held_out import Choice, Held, rounds, scores_under
+from .held_out import ROUNDS, Choice, Held, rounds, scores_under
 from .pictures import Pictures, has_second_photos
 
 STEPS = 20
@@ -61,6 +62,7 @@ def pair(
     adaptations: tuple[Adaptation, Adaptation],
     false_accept_rate: float,
     whole: tuple[Gallery, Gallery] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Cascade, Decision]:
     """When the second encoder runs, and the decision on what comes of it; `pictures`: the same ones, as each encoder embeds them.
 
@@ -68,7 +70,7 @@ def pair(
     part lacks the nearest unknown products of the whole. In shops too small to tell both run always, with equal
     weights and a default threshold.
     """
-    held = _hold_out(pictures, adaptations)
+    held = _hold_out(pictures, adaptations, progress)
     scales = [_spread(held, number) for number in (0, 1)]
     alone = [_joined(held, weights) for weights in ((1.0, 0.0), (0.0, 1.0))]
     if min(len(alone[0].known), len(alone[0].unknown)) < MIN_SAMPLES:
@@ -103,12 +105,15 @@ def pair(
     return cascade, settle(drafts[1], mixed[0], right, _unknown_in(whole, cascade, drafts[1]))
 
 
-def _hold_out(pictures: tuple[Pictures, Pictures], adaptations: tuple[Adaptation, Adaptation]) -> list[_Round]:
+def _hold_out(
+    pictures: tuple[Pictures, Pictures], adaptations: tuple[Adaptation, Adaptation], progress: Progress | None
+) -> list[_Round]:
     """Rounds by the first encoder's groups: which photos are of one visit doesn't depend on the encoder."""
     spaces = [reduced(one) for one in pictures]
     first = pictures[0]
     found = []
-    for gallery, queried, unknown in rounds(first, spaces[0], has_second_photos(first)):
+    turns = rounds(first, spaces[0], has_second_photos(first))
+    for gallery, queried, unknown in stage(progress, "fit both", "round")(turns, ROUNDS):
         labels = np.unique(first.products[gallery & ~first.is_view])
         if len(labels) < 3:
             continue

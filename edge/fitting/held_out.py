@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..metrics import auroc
+from ..progress import Progress, stage
 from ..scoring.adapter import Floats, Scoring
 from .calibration import Samples
 from .discriminant import discriminants, means_of, reduced, unit
@@ -51,12 +52,13 @@ class Held:
                      (self.unknown.scores + self.unknown.margins).tolist()) or 0.0  # fmt: skip
 
 
-def hold_out(pictures: Pictures, by_photo: bool) -> dict[Choice, Held]:
-    """Score held-out pictures under every choice."""
+def hold_out(pictures: Pictures, by_photo: bool, progress: Progress | None = None) -> dict[Choice, Held]:
+    """Score held-out pictures under every choice. `progress`: of the work whose stage this is."""
     space = reduced(pictures)
     shrinkages = SHRINKAGES if by_photo else (VIEW_SHRINKAGE,)
     collected: dict[Choice, list[tuple[Samples, Samples]]] = {}
-    for gallery, queried, unknown in rounds(pictures, space, by_photo):
+    turns = stage(progress, "fit", "round")(rounds(pictures, space, by_photo), _parts(pictures))
+    for gallery, queried, unknown in turns:
         for choice, samples in _round(pictures, space, gallery, queried, unknown, shrinkages).items():
             collected.setdefault(choice, []).append(samples)
     empty = Samples.empty()
@@ -75,7 +77,7 @@ def rounds(pictures: Pictures, space: Floats, by_photo: bool) -> Iterator[tuple[
     groups = _groups(pictures, space, by_photo)
     labels = np.unique(pictures.products)
     random = np.random.default_rng(0)
-    parts = min(ROUNDS, len(labels))
+    parts = _parts(pictures)
     part_of = dict(zip(labels.tolist(), (random.permutation(len(labels)) % parts).tolist(), strict=True))
     part = np.array([part_of[label] for label in pictures.products.tolist()])
     for number in range(parts):
@@ -85,6 +87,11 @@ def rounds(pictures: Pictures, space: Floats, by_photo: bool) -> Iterator[tuple[
         queried = (turn | ~in_catalogue) & (~pictures.is_view if by_photo else pictures.is_view)
         if gallery.any() and queried.any():
             yield gallery, queried, queried & ~in_catalogue
+
+
+def _parts(pictures: Pictures) -> int:
+    """How many rounds there are."""
+    return min(ROUNDS, len(np.unique(pictures.products)))
 
 
 def scores_under(

@@ -40,6 +40,10 @@ def read_photo(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) ->
             return file.read()
     except FileNotFoundError as error:
         raise ImageError(f"{name} does not exist; expected the path of a photo") from error
+    except IsADirectoryError as error:
+        raise ImageError(
+            f"{name} is a folder; expected the path of a photo (the commands match and eval take folders, too)"
+        ) from error
     except (OSError, ValueError) as error:
         raise ImageError(f"{name} can't be read: {getattr(error, 'strerror', None) or error}") from error
 

@@ -1,8 +1,7 @@
-"""The picture of an explanation: query, heat map and reference in a row, set in Pillow's built-in face."""
+"""The picture of an explanation: query, heat map and reference in a row."""
 
 from __future__ import annotations
 
-import functools
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +9,11 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ..errors import ImageError
+from ..imaging import typefaces
+from .results import shortfall
 
 if TYPE_CHECKING:
     from .results import Candidate, MatchResult
@@ -71,7 +72,7 @@ def _headline(pen: ImageDraw.ImageDraw, result: MatchResult) -> None:
     title = _titled(best) if best is not None and matched else "Unknown"
     sure = f"{result.confidence:.0%} sure" if matched else "not sure enough to answer"
     if best is not None and not matched:
-        sure += f": nearest is {_titled(best)}, {best.confidence:.0%} sure"
+        sure += f": nearest is {_titled(best)}, {shortfall(result.confidence, result.threshold)}"
     pen.rounded_rectangle((_MARGIN, 40, _MARGIN + 8, 108), 4, fill=_GOOD if matched else _OPEN)
     _line(pen, (_MARGIN + 26, 34), title, 38, _INK, _WIDTH - 2 * _MARGIN - 26)
     _line(pen, (_MARGIN + 26, 82), sure, 23, _GOOD if matched else _OPEN, _WIDTH - 2 * _MARGIN - 26)
@@ -97,8 +98,9 @@ def _no_reference(card: Image.Image, left: int, best: Candidate | None) -> None:
     pen.rectangle((left, _TOP, left + _PANEL - 1, _TOP + _PANEL - 1), fill=_EMPTY, outline=_LINE)
     middle = (left + _PANEL / 2, _TOP + _PANEL / 2)
     name = best.sku if best is not None else "no product"
-    pen.text((middle[0], middle[1] - 16), _cut(name, 30, _PANEL - 40), _INK, _face(30), "mm")
-    pen.text((middle[0], middle[1] + 24), "bundles hold no pictures: --photos FOLDER shows it", _SOFT, _face(17), "mm")
+    typefaces.write(pen, (middle[0], middle[1] - 16), _cut(name, 30, _PANEL - 40), 30, _INK, "mm")
+    hint = "bundles hold no pictures: --photos FOLDER shows it"
+    typefaces.write(pen, (middle[0], middle[1] + 24), hint, 17, _SOFT, "mm")
     _line(pen, (left, _TOP + _PANEL + 12), "the reference", 20, _SOFT, _PANEL)
 
 
@@ -140,8 +142,8 @@ def ramp(
 def _scale(card: Image.Image, left: int, top: int, peak: float) -> None:
     """The colours' legend: by how much the score drops when that part is covered."""
     pen = ImageDraw.Draw(card)
-    pen.text((left, top), "covered, the score", _SOFT, _face(17), "lt")
-    pen.text((left + _PANEL, top), f"drops by {max(peak, 0.0):.2f}", _SOFT, _face(17), "rt")
+    typefaces.write(pen, (left, top), "covered, the score", 17, _SOFT, "lt")
+    typefaces.write(pen, (left + _PANEL, top), f"drops by {max(peak, 0.0):.2f}", 17, _SOFT, "rt")
     start, end = left + 152, left + _PANEL - 118
     strip = ramp(np.linspace(0, 1, end - start, dtype=np.float32))[np.newaxis].repeat(12, axis=0)
     card.paste(Image.fromarray(strip.astype(np.uint8)), (start, top + 1))
@@ -161,11 +163,6 @@ def _rivals(pen: ImageDraw.ImageDraw, candidates: Sequence[Candidate], y: int) -
     _line(pen, (_MARGIN, y - 12), "    ·    ".join(parts), 20, _INK, _WIDTH - 2 * _MARGIN)
 
 
-@functools.cache
-def _face(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
-
-
 def _line(
     pen: ImageDraw.ImageDraw,
     place: tuple[int, int],
@@ -177,15 +174,14 @@ def _line(
     keep_end: bool = False,
 ) -> None:
     """One line of text, shortened to its room; `keep_end` shortens at the front, as suits a path."""
-    pen.text(place, _cut(text, size, room, keep_end=keep_end), colour, _face(size), "lt")
+    typefaces.write(pen, place, _cut(text, size, room, keep_end=keep_end), size, colour, "lt")
 
 
 def _cut(text: str, size: int, room: int, *, keep_end: bool = False) -> str:
-    face = _face(size)
     text = "".join(letter if letter.isprintable() else " " for letter in text)
-    if face.getlength(text) <= room:
+    if typefaces.length(text, size) <= room:
         return text
-    while text and face.getlength(f"…{text}") > room:
+    while text and typefaces.length(f"…{text}", size) > room:
         text = text[1:] if keep_end else text[:-1]
     return f"…{text}" if keep_end else f"{text.rstrip()}…"
 

@@ -5,6 +5,8 @@ value, which fades as it falls behind the nearest: exp((score - best score) / te
 becomes a probability by Platt scaling (J. Platt 1999, as in `calibration`), fitted on the shop's own
 photos when an attribute is first asked for. Each photo is a query twice: left out itself (a product that the shop sells),
 and with its whole product left out (one that it doesn't). Both kinds weigh the same, as in the decision of match or unknown.
+Where products have one photo each there is only the second kind; the confidence is then that of a product outside the catalogue.
+Beside an accepted answer the label is the product's own attribute, at least as sure as the product (`with_answer`).
 The first answer waits for the fit: 0.1 s at 10,000 x 128, 1.5 s at 200,000; those after it take one more search.
 """
 
@@ -27,6 +29,7 @@ from ..scoring.decision import best_products
 
 if TYPE_CHECKING:
     from ..index.vector_index import VectorIndex
+    from .results import Candidate
 
 NEAREST = 5
 """Products with a vote. Of 3, 5, 10, 20 and 50 the lowest log loss on grocery photos left out, by a little."""
@@ -76,6 +79,17 @@ class Vote:
             return Label(winner, shares[winner] / (total + 1.0))
         logit = self.intercept + self.slope * _logit(shares[winner] / total)
         return Label(winner, 1.0 / (1.0 + math.exp(-max(-50.0, min(50.0, logit)))))
+
+
+def with_answer(labels: Mapping[str, Label | None], answer: Candidate) -> dict[str, Label | None]:
+    """Labels beside an accepted answer: the product's own attributes, at least as sure as the product is. Where it has none, or a
+    vote for the same value is surer, the vote stays."""
+    told: dict[str, Label | None] = {}
+    for attribute, voted in labels.items():
+        own = answer.product.attributes.get(attribute)
+        agrees = voted is not None and voted.value == own and voted.confidence > answer.confidence
+        told[attribute] = voted if not own or agrees else Label(own, answer.confidence)
+    return told
 
 
 def _shares(hits: Hits, values: Mapping[int, str], temperature: float) -> dict[str, float]:
@@ -170,14 +184,18 @@ def _samples(
 
 
 def fit_vote(samples: Sequence[tuple[str, Hits, Hits]], values: Mapping[int, str]) -> Vote:
-    """The temperature and scaling with the lowest log loss over both kinds of queries; too few of either: the default."""
+    """The temperature and scaling with the lowest log loss over both kinds of queries. Where products have one photo each there
+    are no known ones: then over the unknown ones alone, which is careful. Too few of those: the default."""
     known = [(truth, hits) for truth, hits, _ in samples if hits]
     unknown = [(truth, hits) for truth, _, hits in samples if hits]
-    if len(known) < MIN_SAMPLES or len(unknown) < MIN_SAMPLES:
+    if len(unknown) < MIN_SAMPLES:
         return Vote()
+    if len(known) < MIN_SAMPLES:
+        known = []
     from ..fitting.logistic import fit_platt
 
-    weights = np.concatenate([np.full(len(known), 0.5 / len(known)), np.full(len(unknown), 0.5 / len(unknown))])
+    kinds = [part for part in (known, unknown) if part]
+    weights = np.concatenate([np.full(len(part), 1 / len(kinds) / len(part)) for part in kinds])
     best, least = Vote(), math.inf
     for temperature in TEMPERATURES:
         logits, right = [], []
@@ -186,7 +204,13 @@ def fit_vote(samples: Sequence[tuple[str, Hits, Hits]], values: Mapping[int, str
             winner = max(shares, key=shares.__getitem__)
             logits.append(_logit(shares[winner] / sum(shares.values())))
             right.append(winner == truth)
-        intercept, slope, loss = fit_platt(np.array(logits), np.array(right, float), weights)
+        truths = np.array(right, float)
+        # Where shares say nothing, and few samples would have them say something: how often the winner is right.
+        rate = float((weights @ truths * len(truths) + 1) / (len(truths) + 2))
+        constant = -float(weights @ np.where(truths > 0, math.log(rate), math.log(1 - rate)))
+        intercept, slope, loss = fit_platt(np.array(logits), truths, weights)
+        if not (slope > 0 and loss < constant):
+            intercept, slope, loss = math.log(rate / (1 - rate)), 0.0, constant
         if loss < least:
             best, least = Vote(temperature, intercept, slope, len(samples)), loss
     return best

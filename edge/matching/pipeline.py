@@ -66,6 +66,10 @@ def match(
         again, candidates = look_again_pass(snapshot, image, limits, candidates, max(2, top_k), where)
         end = time.perf_counter()
     accepted = snapshot.accepts(candidates)
+    if voted and accepted:
+        from .labels import with_answer
+
+        voted = with_answer(voted, candidates[0])
     return MatchResult(
         image=source_name(image),
         decision="match" if accepted else "unknown",
@@ -86,4 +90,5 @@ def match(
         labels=voted,
         look_again=again,
         second_encoder=others,
+        threshold=snapshot.decision.threshold,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,10 +26,23 @@ class Candidate(ScoredProduct):
         return self.described(score=self.score, confidence=self.confidence)
 
 
+def shortfall(confidence: float, threshold: float) -> str:
+    """Why a best candidate is not the answer, for people: "94% sure, needs 96%". Rounded away from each other, with as many
+    decimals (up to two) as it takes to tell them apart."""
+    for digits in (0, 1, 2):
+        step = 10**-digits
+        has = math.floor(100 * confidence / step + 1e-9) * step
+        needs = math.ceil(100 * threshold / step - 1e-9) * step
+        if needs - has > step / 2:
+            break
+    return f"{has:.{digits}f}% sure, needs {needs:.{digits}f}%"
+
+
 @dataclass(frozen=True, slots=True)
 class MatchResult:
     """The answer to one photo. `sku` is None for "unknown"; `candidates` are distinct products, best first, in both cases.
     `second_encoder`: whether the photo went through both encoders, in a bundle with two; None in one with one.
+    `threshold`: the confidence from which on the best candidate is the answer, 0 to 1.
     `labels`: attribute → its likely value, for those that were asked for; None where no product that may vote has one.
     `look_again`: how a rejected photo was mended and ranked again; None where the first pass was enough."""
 
@@ -42,6 +56,7 @@ class MatchResult:
     labels: Mapping[str, Label | None] = field(default_factory=dict)
     look_again: LookAgain | None = None
     second_encoder: bool | None = None
+    threshold: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """The document of `match --json`; labels only where they were asked for, "look_again" only after that pass."""
@@ -50,6 +65,7 @@ class MatchResult:
             "decision": self.decision,
             "sku": self.sku,
             "confidence": round(self.confidence, 6),
+            "threshold": round(self.threshold, 6),
             "candidates": [candidate.to_dict() for candidate in self.candidates],
             "latency_ms": {stage: round(value, 3) for stage, value in self.latency_ms.items()},
         }

@@ -83,7 +83,8 @@ class Verdict:
 class TrackDecision:
     """The answer so far. `sku` is None for "unknown". `sure`: more frames of this product won't change the answer, ask no more.
     `changed`: this frame began another product. `frames` counts those that the answer rests on (the last `WINDOW` at most),
-    `unreadable` those that couldn't be read."""
+    `unreadable` those that couldn't be read. `threshold`: the confidence from which on the best candidate is the answer; 0 before
+    the first frame."""
 
     decision: Literal["match", "unknown"]
     sku: str | None
@@ -94,6 +95,7 @@ class TrackDecision:
     changed: bool = False
     unreadable: int = 0
     problem: str = ""
+    threshold: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """The document of `match --frames --json`."""
@@ -101,6 +103,7 @@ class TrackDecision:
             "decision": self.decision,
             "sku": self.sku,
             "confidence": round(self.confidence, 6),
+            "threshold": round(self.threshold, 6),
             "candidates": [candidate.to_dict() for candidate in self.candidates],
             "frames": self.frames,
             "sure": self.sure,
@@ -222,6 +225,7 @@ class Tracker:
             changed=changed,
             unreadable=self._unreadable,
             problem=problem,
+            threshold=verdict.threshold,
         )
 
 

@@ -9,11 +9,24 @@ from typing import TYPE_CHECKING
 
 from ..files import write_atomic
 from ..metrics import ReliabilityBin
+from ..terminal import size_text
 from .charts import reliability_plot
 from .html import figures, page, section, table
 
 if TYPE_CHECKING:
     from ..build.report import BuildReport
+
+
+def _queries_of(method: str) -> str:
+    return "synthetic views of the shop's photos" if method == "synthetic-views" else "the shop's own photos, held out"
+
+
+def _forecast_words(report: BuildReport) -> str:
+    """The range, or why there is none."""
+    expected = report.forecast
+    if expected is None:
+        return "can't be told from these photos; measure it with shelfmatch eval"
+    return f"{expected.low:.0%} to {expected.high:.0%}"
 
 
 def write_build_page(path: Path, report: BuildReport, bundle: str) -> None:
@@ -26,7 +39,7 @@ def write_build_page(path: Path, report: BuildReport, bundle: str) -> None:
                 "products": f"{report.products:,}",
                 "photos in the index": f"{report.references:,}",
                 "photos that can't be read": f"{len(report.unreadable):,}",
-                "bundle": f"{report.size_bytes / 1e6:.1f} MB",
+                "bundle": size_text(report.size_bytes),
             }
         ),
     ]
@@ -35,7 +48,8 @@ def write_build_page(path: Path, report: BuildReport, bundle: str) -> None:
             ("fitted on", f"{decision.known:,} known and {decision.unknown:,} unknown queries, {decision.method}"),
             ("threshold", f"confidence {decision.threshold:.3f}"),
             ("unknown queries, accepted", f"{decision.false_accept_rate:.1%}"),
-            ("the shop's own photos, accepted and right", f"{decision.correct_accept_rate:.1%}"),
+            (f"{_queries_of(decision.method)}, accepted and right", f"{decision.correct_accept_rate:.1%}"),
+            ("photos of your products by others, named right", _forecast_words(report)),
         ]
         note = "Measured by leaving the shop's own photos out; photos of a camera in the shop are harder."
         body.append(section("Match or unknown", table(rows), note=note))

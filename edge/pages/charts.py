@@ -23,31 +23,49 @@ def bars(values: Mapping[str, float], unit: str) -> str:
     return f'<svg viewBox="0 0 800 {34 * len(values)}" width="100%" role="img">{"".join(rows)}</svg>'
 
 
+_TICKS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
+_REACH, _STEP = 8.0, 0.5
+"""Of the axis, and of a bin, in log odds: most confidences lie close to 0 or to 1, where an even axis has one bin for them all."""
+
+
 def histogram(groups: Mapping[str, Sequence[float]], threshold: float, caption: str) -> str:
-    """Values from 0 to 1 of up to two groups as shares per bin, and a line at the threshold."""
-    bins, wide, high = 25, 760, 200
+    """Values from 0 to 1 of up to two groups as shares per bin, on an axis of log odds, and a line at the threshold.
+
+    A bin ends at the threshold: what is drawn right of the line has reached it.
+    """
+    wide, high = 760, 200
+    edge = min(_REACH - _STEP, max(_STEP - _REACH, _log_odds(threshold)))
+    before, after = math.ceil((edge + _REACH) / _STEP), math.ceil((_REACH - edge) / _STEP)
+    start, width = edge - before * _STEP, _STEP * wide / ((before + after) * _STEP)
+
+    def x_of(log_odds: float) -> float:
+        return (log_odds - start) / _STEP * width
+
+    shares = {name: _shares(values, threshold, edge, before, after) for name, values in groups.items()}
+    tallest = max((max(found) for found in shares.values()), default=0.0) or 1.0
     parts = []
-    tallest = max((max(_shares(values, bins)) for values in groups.values()), default=0.0) or 1.0
-    for place, (name, values) in enumerate(groups.items()):
+    for place, (name, found) in enumerate(shares.items()):
         color = ("#12b76a", "#f04438")[place % 2]
-        bar = wide / bins / 2
-        for number, share in enumerate(_shares(values, bins)):
-            tall, x = high * share / tallest, number * wide / bins + place * bar
+        for number, share in enumerate(found):
+            tall, x = high * share / tallest, number * width + place * width / 2
             if share:
-                box = f'x="{x:.1f}" y="{high - tall:.1f}" width="{bar - 1:.1f}" height="{tall:.1f}"'
+                box = f'x="{x + 0.5:.1f}" y="{high - tall:.1f}" width="{width / 2 - 1:.1f}" height="{tall:.1f}"'
                 parts.append(f'<rect {box} fill="{color}"/>')
         parts.append(
             f'<rect x="{250 * place}" y="{high + 34}" width="12" height="12" fill="{color}"/>'
             f'<text x="{250 * place + 18}" y="{high + 45}">{escape(name)}</text>'
         )
-    x = threshold * wide
+    for tick in _TICKS:
+        x = x_of(_log_odds(tick))
+        parts.append(f'<text x="{x:.1f}" y="{high + 17}" text-anchor="middle">{100 * tick:g} %</text>')
+    x = x_of(edge)
+    label = f"threshold {100 * threshold:.3g} %"
     return (
         f'<svg viewBox="0 -16 800 {high + 70}" width="100%" role="img">'
         f'<line x1="0" y1="{high}" x2="{wide}" y2="{high}" stroke="#98a2b3"/>'
         f'{"".join(parts)}<line x1="{x:.1f}" y1="0" x2="{x:.1f}" y2="{high}" stroke="#1d2430" stroke-dasharray="5 4"/>'
-        f'<text x="{min(max(x, 34), wide - 34):.1f}" y="-5" text-anchor="middle">threshold</text>'
-        f'<text x="0" y="{high + 17}">0</text><text x="{wide - 8}" y="{high + 17}">1</text>'
-        f'<text x="{wide / 2 - 60}" y="{high + 17}">{escape(caption)}</text></svg>'
+        f'<text x="{min(max(x, 60), wide - 60):.1f}" y="-5" text-anchor="middle">{label}</text>'
+        f'<text x="{wide}" y="{high + 45}" text-anchor="end">{escape(caption)}</text></svg>'
     )
 
 
@@ -80,9 +98,16 @@ def reliability_plot(rows: Sequence[ReliabilityBin]) -> str:
     )
 
 
-def _shares(values: Sequence[float], bins: int) -> list[float]:
-    """What part of the values, from 0 to 1 each, falls into each bin."""
-    counts = [0] * bins
+def _log_odds(value: float) -> float:
+    bounded = min(1 - 1e-9, max(1e-9, value))
+    return math.log(bounded / (1 - bounded))
+
+
+def _shares(values: Sequence[float], threshold: float, edge: float, before: int, after: int) -> list[float]:
+    """What part of the values, from 0 to 1 each, falls into each bin: `before` and `after` the threshold, which `edge` shows."""
+    counts = [0] * (before + after)
     for value in values:
-        counts[min(bins - 1, int(value * bins))] += 1
+        number = math.floor((_log_odds(value) - edge) / _STEP)
+        number = max(0, number) if value >= threshold else min(-1, number)  # rounding carries none across
+        counts[min(before + after - 1, max(0, before + number))] += 1
     return [count / max(1, len(values)) for count in counts]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +27,7 @@ from shelfmatch.edge import (
 )
 from shelfmatch.edge.bundle.bundle import WORK_FOLDER
 from shelfmatch.edge.bundle.writer import BundleWriter
+from shelfmatch.edge.cli.app import main
 from tests.conftest import tile_photo, write_tiles
 from tests.support.bundles import contents, skus_in
 
@@ -210,3 +214,28 @@ def test_somebody_elses_file_keeps_a_damaged_bundle_from_being_replaced(
     with pytest.raises(BundleError):
         build_bundle(tile_folder, tile_bundle, encoder=tiny_tflite)
     assert contents(tile_bundle) == before
+
+
+def test_waiting_for_another_writer(tile_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_tiles(tmp_path / "more", range(50, 51), photos=1)
+    command = ["add", str(tile_bundle), str(tmp_path / "more")]
+    held = threading.Event()
+
+    def hold() -> None:
+        with BundleWriter(tile_bundle, existing=True):
+            held.set()
+            time.sleep(1.5)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    assert held.wait(10)
+    assert main(command) == 2
+    assert "is being changed by another process; wait for it to finish" in capfd.readouterr().err
+    assert main([*command, "--wait", "0.2"]) == 2
+    assert "another process, still after 0.2 s; wait" in capfd.readouterr().err
+    assert main([*command, "--wait", "30", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["products"] == 13
+    other.join()
+    with pytest.raises(SystemExit):
+        main([*command, "--wait=-1"])
+    assert "'-1' arrived, expected seconds" in capfd.readouterr().err

@@ -5,18 +5,34 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
+import shelfmatch.edge
 from shelfmatch.edge.cli.app import main
 from shelfmatch.edge.encoders.infer_card import inspect_encoder
+from shelfmatch.edge.terminal import size_text
 from shelfmatch.models import known
 from tests.conftest import write_tiles
 from tests.support.commands import document, exit_code_of, lines, run, tiny_options
 
 REPORT = {"products", "references", "photos", "unreadable", "duplicates", "ignored", "without_photos", "removed"}
-REPORT |= {"seconds", "encoder", "index", "decision", "adaptation", "pruned", "size_bytes", "left_out", "findings"}
+REPORT |= {
+    "seconds",
+    "encoder",
+    "index",
+    "decision",
+    "adaptation",
+    "pruned",
+    "size_bytes",
+    "left_out",
+    "findings",
+    "forecast",
+}
 DECISION = {"method", "intercept", "score_weight", "margin_weight", "threshold", "target_false_accept_rate"}
 DECISION |= {"references_weight", "known", "unknown", "false_accept_rate", "correct_accept_rate", "reliability"}
 
@@ -40,10 +56,12 @@ def test_build(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
 def test_build_for_people(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (shop / "photos" / "sku-001" / "broken.jpg").write_text("unreadable")
     printed = lines(capfd, "build", "photos", "-o", "new.bundle", *tiny_options(shop))
-    assert printed[0].startswith("built new.bundle: 12 products, 0.0 MB, 36 of 37 photos added in ")
+    assert printed[0].startswith("built new.bundle: 12 products, 40 kB, 36 of 37 photos added in ")
     assert printed[1].startswith("  unreadable: sku-001/broken.jpg") and "is damaged or not a photo" in printed[1]
-    assert printed[2] == "  adapter: none (switched off)"
-    assert printed[3].startswith("  threshold ") and "5% false accepts, from leaving photos out" in printed[3]
+    assert printed[2].startswith("  answers   from ") and "about 5% get a name all the same" in printed[2]
+    assert printed[3].startswith("  expect    ") and "measured on 36 of your own photos" in printed[3]
+    assert printed[4].startswith("  next      add photos: 5 a product") and "shelfmatch eval new.bundle" in printed[5]
+    assert not any(word in "".join(printed) for word in ("adapter", "threshold", "mean of their", "recall", "scored"))
     assert str(shop) not in "".join(printed)
 
 
@@ -74,7 +92,7 @@ def test_build_replaces_a_bundle(shop: Path, capfd: pytest.CaptureFixture[str]) 
 
 def test_match(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     answer = document(capfd, "match", "shop.bundle", "query.png")
-    assert set(answer) == {"image", "decision", "sku", "confidence", "candidates", "latency_ms"}
+    assert set(answer) == {"image", "decision", "sku", "confidence", "threshold", "candidates", "latency_ms"}
     assert (answer["image"], answer["decision"], answer["sku"]) == ("query.png", "match", "sku-003")
     assert len(answer["candidates"]) == 5
     assert all(set(candidate) == {"sku", "name", "score", "confidence"} for candidate in answer["candidates"])
@@ -141,7 +159,7 @@ def test_add_and_remove(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     again = lines(capfd, "add", "shop.bundle", "more")
     assert again[0].startswith("changed shop.bundle: 13 products") and "2 of 4 photos added" in again[0]
     assert lines(capfd, "remove", "shop.bundle", "sku-051")[0].startswith(
-        "changed shop.bundle: 12 products, 0.0 MB, 2 removed in "
+        "changed shop.bundle: 12 products, 40 kB, 2 removed in "
     )
 
 
@@ -155,6 +173,7 @@ def test_info(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
         "index",
         "resizer",
         "decision",
+        "forecast",
         "adaptation",
         "encoder",
         "files",
@@ -169,8 +188,12 @@ def test_info(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert set(listed) == keys | {"product_list"}
     assert listed["product_list"][3] == {"sku": "sku-003", "name": "", "photos": 3}
     printed = lines(capfd, "info", "shop.bundle", "--products")
-    assert printed[0] == "shop.bundle: 12 products, 36 references, generation 1"
-    assert "tiny, 32x32 uint8 → 48" in printed[1] and printed[-1] == "  sku-011, photos 3"
+    assert printed[0].startswith("shop.bundle: 12 products, 36 photos, ") and printed[0].endswith("kB, generation 1")
+    assert printed[1].startswith("  answers ") and printed[-1] == "  sku-011, photos 3"
+    assert not any(word in "".join(printed) for word in ("adapter", "threshold", "reference"))
+    verbose = "\n".join(lines(capfd, "info", "shop.bundle", "--verbose"))
+    assert "tiny, 32x32 uint8 → 48" in verbose and "adapter  none (switched off)" in verbose
+    assert "threshold " in verbose and "by 36 queries with photos that were held out" in verbose
 
 
 def test_info_has_every_column(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -260,7 +283,7 @@ def test_encoders(shop: Path) -> None:
         "get": None,
     }
     done = run("encoders", env={**os.environ, "PYTHONPATH": path})
-    assert "small: 0.0 MB, 32x32 → 48, MIT\n  a test\n" in done.stdout
+    assert "small: 768 bytes, 32x32 → 48, MIT\n  a test\n" in done.stdout
     built = run("build", "photos", "-o", "new.bundle", "--encoder", "small", env={**os.environ, "PYTHONPATH": path})
     assert (built.returncode, built.stderr) == (0, "")
 
@@ -274,3 +297,34 @@ def test_every_command_has_help(capfd: pytest.CaptureFixture[str]) -> None:
     overview = run("--help").stdout
     assert all(f"\n    {command} " in overview for command in commands)
     assert run("--version").stdout.startswith("shelfmatch ")
+
+
+def test_a_damaged_photo_is_named_as_its_file(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It was called <3125629 bytes>."""
+    photo = shop / "photos" / "sku-001" / "cut.png"
+    photo.write_bytes((shop / "query.png").read_bytes()[:900])
+    built = document(capfd, "build", "photos", "-o", "new.bundle", *tiny_options(shop))
+    assert [entry["image"] for entry in built["unreadable"]] == ["sku-001/cut.png"]
+    assert "bytes>" not in json.dumps(built) and "sku-001/cut.png" in built["unreadable"][0]["message"]
+
+
+def test_sizes_for_people() -> None:
+    shown = [size_text(size) for size in (768, 40_100, 940_000, 980_000, 2_512_000, 1_240_000_000)]
+    assert shown == ["768 bytes", "40 kB", "940 kB", "1.0 MB", "2.5 MB", "1.2 GB"]
+
+
+def test_from_inside_a_zip_it_says_what_is_needed(tmp_path: Path) -> None:
+    package = Path(shelfmatch.edge.__file__).parent
+    with zipfile.ZipFile(tmp_path / "shelf.zip", "w") as archive:
+        archive.mkdir("shelfmatch")
+        for path in package.rglob("*.py"):
+            archive.write(path, Path("shelfmatch", "edge", path.relative_to(package)))
+    start = "import sys; from shelfmatch.edge.cli.app import main; sys.exit(main(['encoders']))"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", start],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "shelf.zip")},
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "shelf.zip, its encoders must be files" in done.stderr and "pip install it, or unpack it" in done.stderr

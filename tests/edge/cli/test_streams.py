@@ -9,9 +9,12 @@ import shutil
 import subprocess
 import termios
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from shelfmatch.edge import terminal
+from shelfmatch.edge.cli.app import main
 from tests.support.commands import BUILD, COMMAND, run
 
 
@@ -95,3 +98,30 @@ def test_progress_bars_are_for_terminals(shop: Path) -> None:
         done = run(*arguments)
         assert (done.returncode, done.stderr) == (0, "")
     assert on_a_terminal(["match", "shop.bundle", "query.png"]) == ""
+
+
+def test_the_fit_has_a_bar_of_its_own(shop: Path) -> None:
+    """It was a third of a build's time without a sign."""
+    shown = on_a_terminal([*BUILD, "--adapt", "on"])
+    assert "fit: 100%" in shown and "round/s" in shown
+    from shelfmatch.edge import build_bundle
+
+    seen: list[int] = []
+
+    def plain(stream: Any, total: int) -> Any:
+        seen.append(total)
+        return stream
+
+    build_bundle("photos", "new.bundle", encoder="tiny.tflite", adapt="on", progress=plain)
+    assert seen == [36], "a function of somebody's own is called for the photos, as before"
+
+
+def test_a_pipe_gets_a_line_now_and_then(
+    shop: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "LINE_EVERY_S", 0.0)
+    assert main([*BUILD, "--adapt", "on"]) == 0
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0] == "catalogue: 1 of 36 photos" and "fit: 6 of 6 rounds" in lines
+    assert main([*BUILD, "--adapt", "on", "--json"]) == 0
+    assert capfd.readouterr().err == ""

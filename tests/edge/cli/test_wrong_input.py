@@ -82,7 +82,10 @@ WRONG: dict[str, tuple[list[str], str]] = {
         "query.png/b can't be written",
     ),
     "report unwritable": ([*BUILD, "--report", "gone/page.html"], "page.html"),
-    "match without an image": (["match", "shop.bundle"], "the following arguments are required: IMAGE"),
+    "match without an image": (
+        ["match", "shop.bundle"],
+        "no image arrived; expected photos, folders of photos, --watch FOLDER or --camera N",
+    ),
     "bundle missing": (
         ["match", "gone.bundle", "query.png"],
         "gone.bundle does not exist; expected a bundle made by shelfmatch build",
@@ -92,7 +95,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "image missing": (["match", "shop.bundle", "gone.jpg"], "gone.jpg does not exist; expected the path of a photo"),
     "image a text": (["match", "shop.bundle", "text.jpg"], "text.jpg is damaged or not a photo of a known format"),
     "image empty": (["match", "shop.bundle", "empty.jpg"], "empty.jpg is empty"),
-    "image a folder": (["match", "shop.bundle", "photos"], "photos can't be read: Is a directory"),
+    "image a folder without photos": (["match", "shop.bundle", "nothing"], "nothing holds no photos; expected files"),
     "top 0": (["match", "shop.bundle", "query.png", "--top-k", "0"], "'0' arrived, expected a whole number from 1"),
     "where without a value": (
         ["match", "shop.bundle", "query.png", "--where", "tea"],

@@ -21,7 +21,7 @@ def test_missing_empty_and_special_files(tmp_path: Path) -> None:
     assert "none.jpg does not exist; expected the path of a photo" in message_of(tmp_path / "none.jpg")
     assert "empty.jpg is empty" in message_of(tmp_path / "empty.jpg")
     assert "pipe.jpg is not a regular file" in message_of(tmp_path / "pipe.jpg")  # and doesn't wait for a writer
-    assert "can't be read: Is a directory" in message_of(tmp_path)
+    assert "is a folder; expected the path of a photo" in message_of(tmp_path)
     assert "/dev/zero is not a regular file" in message_of("/dev/zero")
     assert "circle.jpg can't be read: Too many levels" in message_of(tmp_path / "circle.jpg")
     assert "can't be read" in message_of("a" * 300)

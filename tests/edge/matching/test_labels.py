@@ -106,13 +106,30 @@ def test_the_vote_by_hand() -> None:
 
 def test_too_few_photos_fit_nothing(tmp_path: Path, tiny_encoder: Encoder) -> None:
     with Matcher.open(shop(tmp_path / "one.bundle", tiny_encoder, products=30, photos=1)) as matcher:
-        assert _fitted(matcher.index, matcher.catalog, "kind")[2] == Vote()
+        assert _fitted(matcher.index, matcher.catalog, "kind")[2].samples == 30, (
+            "products left out are queries all the same"
+        )
         label = labels_of(matcher.index, matcher.catalog, photos_of(3, 1)[0], ["kind"], None)["kind"]
         assert label.value == "K3" and 0 < label.confidence < 1
+    with Matcher.open(shop(tmp_path / "few.bundle", tiny_encoder, products=MIN_SAMPLES - 1, photos=1)) as matcher:
+        assert _fitted(matcher.index, matcher.catalog, "kind")[2] == Vote()
     rows: Any = [("tea", [(1, 0.9), (2, 0.8)], [(2, 0.8)])] * (MIN_SAMPLES - 1)
     values = {1: "tea", 2: "coffee"}
     assert fit_vote(rows, values) == Vote()
     assert fit_vote([*rows, rows[0]], values).samples == MIN_SAMPLES
+
+
+def test_confidence_holds_for_one_photo_a_product(tmp_path: Path, tiny_encoder: Encoder) -> None:
+    """Of products that are not in the catalogue it is right, of those that are it is careful."""
+    with Matcher.open(shop(tmp_path / "one.bundle", tiny_encoder, products=144, photos=1)) as matcher:
+        known, unknown = answers(matcher, range(144), 4), answers(matcher, range(144, 288), 4)
+    error = calibration_error(*zip(*unknown, strict=True))
+    assert error is not None and error < 0.08
+    flat = calibration_error([0.5] * len(unknown), [hit for _, hit in unknown])
+    assert flat is not None and flat > 0.08, "50 % for all would be seen"
+    assert np.mean([hit for _, hit in known]) > np.mean([confidence for confidence, _ in known])
+    spread = [confidence for confidence, _ in known + unknown]
+    assert max(spread) - min(spread) > 0.3, "they are not all alike"
 
 
 def test_products_without_the_attribute_have_no_vote(tmp_path: Path, tiny_encoder: Encoder) -> None:

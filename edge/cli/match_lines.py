@@ -1,0 +1,78 @@
+"""What `shelfmatch match` prints of an answer: lines for people, or JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import ImageError
+from ..terminal import complain, print_json, shown, titled
+
+if TYPE_CHECKING:
+    from ..matching.results import Candidate, MatchResult
+    from ..matching.tracking import TrackDecision
+
+
+def print_answer(image: str, answer: MatchResult | ImageError, *, json: bool, top_k: int | None) -> None:
+    """One photo's answer, or why it can't be read; `top_k`: list so many candidates for people, too."""
+    if isinstance(answer, ImageError):
+        if json:
+            print_json({"image": image, "error": {"type": "ImageError", "message": str(answer)}})
+        else:
+            complain(str(answer))
+    elif json:
+        print_json(answer.to_dict())
+    else:
+        _print_match(answer, top_k)
+
+
+def print_decision(decision: TrackDecision, frames: str, *, json: bool, top_k: int | None) -> None:
+    """What several frames came to; `frames`: which, in words for people."""
+    if json:
+        print_json(decision.to_dict())
+        return
+    sentence = _sentence(decision.candidates, decision.sku, decision.confidence, decision.threshold)
+    print(f"{sentence}, {frames}" + (", sure" if decision.sure else ""), flush=True)
+    _print_candidates(decision.candidates[: top_k or 0])
+
+
+def _print_match(answer: MatchResult, top_k: int | None) -> None:
+    blank = answer.look_again is not None and answer.look_again.problem is not None
+    empty = "" if blank else "the shop has no such products"
+    sentence = _sentence(answer.candidates, answer.sku, answer.confidence, answer.threshold, empty)
+    print(
+        f"{shown(answer.image)}: {sentence}, {answer.latency_ms['total']:.0f} ms{_look_again_note(answer)}", flush=True
+    )
+    for attribute, label in answer.labels.items():
+        print(f"  {attribute}: " + ("unknown" if label is None else f"{label.value}, {label.confidence:.0%} sure"))
+    _print_candidates(answer.candidates[: top_k or 0])
+
+
+def _sentence(
+    candidates: Sequence[Candidate], sku: str | None, confidence: float, threshold: float, empty: str = ""
+) -> str:
+    """The answer, how sure it is, and of an unknown one how sure it would have to be."""
+    from ..matching.results import shortfall
+
+    best = candidates[0] if candidates else None
+    if best is None:
+        return "unknown" + (f" ({empty})" if empty else "")
+    title = titled(best.sku, best.name)
+    if sku is not None:
+        return f"{title}, {confidence:.0%} sure"
+    return f"unknown (nearest: {title}, {shortfall(confidence, threshold)})"
+
+
+def _print_candidates(candidates: Sequence[Candidate]) -> None:
+    for place, one in enumerate(candidates, start=1):
+        print(f"  {place}. {titled(one.sku, one.name)}  score {one.score:.3f}  {one.confidence:.0%}")
+
+
+def _look_again_note(answer: MatchResult) -> str:
+    """What the line for people says of the look-again pass, with its comma."""
+    again = answer.look_again
+    if again is None:
+        return ""
+    if again.problem is not None:
+        return f", {again.problem}"
+    return f", {again.variant}" if answer.sku is not None and again.variant != "as it came" else ""
