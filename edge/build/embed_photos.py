@@ -16,6 +16,7 @@ import numpy as np
 from ..catalog.source import SourcePhoto
 from ..encoders.encoder import Encoder, Vector
 from ..errors import CatalogError, ImageError, VectorError
+from ..forking import at_rest
 from ..imaging.decode import decode, read_photo
 from ..imaging.resize import fit
 from ..imaging.views import packshot_mask, views_of
@@ -75,7 +76,7 @@ class EmbeddingCache:
 
     def get(self, photo_sha256: bytes, views: int) -> Embedded | None:
         """The embeddings of a photo's content with at least so many views, None if there are none yet. From any thread."""
-        with self._lock:
+        with self._lock, at_rest:
             row = self._connection.execute(
                 "SELECT views, is_packshot, vectors FROM embedded WHERE key = ? AND photo_sha256 = ? AND views >= ?",
                 (self._key, photo_sha256, views),
@@ -88,7 +89,7 @@ class EmbeddingCache:
     def put(self, photo_sha256: bytes, embedded: Embedded) -> None:
         """Keep embeddings."""
         rows = np.concatenate([embedded.vector[np.newaxis], embedded.views]).astype("<f4")
-        with self._lock:
+        with self._lock, at_rest:
             self._connection.execute(
                 "INSERT OR REPLACE INTO embedded VALUES (?, ?, ?, ?, ?)",
                 (self._key, photo_sha256, len(embedded.views), int(embedded.is_packshot), rows.tobytes()),
@@ -99,7 +100,7 @@ class EmbeddingCache:
 
     def close(self) -> None:
         """Commit and close; a file without an embedding goes."""
-        with self._lock:
+        with self._lock, at_rest:
             self._connection.commit()
             empty = self._connection.execute("SELECT 1 FROM embedded LIMIT 1").fetchone() is None
             self._connection.close()

@@ -18,6 +18,7 @@ from ..catalog.catalog import Catalog
 from ..catalog.product import Reference
 from ..encoders.encoder import Encoder
 from ..errors import BundleError, ImageError, ShelfmatchError, VectorError
+from ..forking import renew_after_fork
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits
 from ..index.vector_index import VectorIndex
 from ..scoring.gallery import Gallery
@@ -44,18 +45,32 @@ class Matcher:
         print(matcher.match("query.jpg").sku)
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], limits: Limits, follow: bool, look_again: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: Mapping[str, Any],
+        limits: Limits,
+        follow: bool,
+        look_again: bool,
+        asked: Mapping[str, Any],
+    ) -> None:
         absolute = path.absolute()  # a relative one would name another bundle after os.chdir
         self._path = path  # while it is opened: messages name what was asked for
         self._settings = settings
         self._limits = limits
         self._follow = follow
         self._look_again = look_again
+        self._asked = asked
         self._reload_lock = threading.Lock()
         self._refused: Refusal | None = None
         self._wait_s, self._retry_from = 1.0, 0.0
         self._snapshot: Snapshot | None = self._load(None)
         self._path = absolute
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In a forked child: the thread that was loading a generation isn't there."""
+        self._reload_lock = threading.Lock()
 
     @classmethod
     def open(
@@ -78,6 +93,7 @@ class Matcher:
         bundle was changed to before each answer (2 µs). `look_again`: mend a rejected photo and rank once more. Raises
         BundleError and its kin, RuntimeUnavailable, EncoderError, DeviceError.
         """
+        asked = {"threads": threads, "sessions": sessions, "runtime": runtime, "resizer": resizer}
         tuned = device.load() if threads is None or runtime == "auto" else None
         if threads is None:
             threads = (tuned.threads if tuned is not None else None) or 1
@@ -88,7 +104,13 @@ class Matcher:
             "resizer": resizer,
             "tuned": tuned,
         }
-        return cls(Path(path), settings, limits, follow, look_again)
+        return cls(Path(path), settings, limits, follow, look_again, asked)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To copy and pickle: the other one opens the bundle anew, as this one was asked to. Raises BundleError if it is closed."""
+        self._current()
+        options = {**self._asked, "limits": self._limits, "follow": self._follow, "look_again": self._look_again}
+        return _open_again, (self._path, options)
 
     def __enter__(self) -> Matcher:
         return self
@@ -323,6 +345,10 @@ class Matcher:
         snapshot = self._fresh()
         vector = snapshot.gallery.adapted(snapshot.encoder.embed_timed(image, self._limits).vector)
         return nearest_photos(snapshot.gallery.index, snapshot.catalog, vector, sku)
+
+
+def _open_again(path: Path, options: Mapping[str, Any]) -> Matcher:
+    return Matcher.open(path, **options)
 
 
 def read_stamp_or_none(path: Path) -> Stamp | None:
