@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import device
+from .. import arguments, device
 from ..bundle.manifest import role_of
 from ..bundle.writer import BundleWriter
 from ..catalog.attributes import clean_sku
@@ -24,7 +24,7 @@ from ..encoders.card import EncoderCard
 from ..encoders.encoder import Encoder
 from ..encoders.registry import EncoderNames, find_encoders
 from ..encoders.runtimes import choose_runtime, probe
-from ..errors import CatalogError, RuntimeUnavailable, VectorError
+from ..errors import BundleError, CatalogError, RuntimeUnavailable, VectorError
 from ..imaging.views import views_per_photo
 from ..index._codes import Dtype
 from ..index._vectors import checked_vectors
@@ -61,10 +61,9 @@ class BuildSettings:
     def __post_init__(self) -> None:
         if self.adapt not in ("auto", "on", "off"):
             raise CatalogError(f"adapt is {self.adapt!r}; expected auto, on or off")
-        if self.max_references < 0:
-            raise CatalogError(
-                f"max_references is {self.max_references}; expected 1 or more photos a product, or 0 for all"
-            )
+        arguments.count("max_references", self.max_references, 0)
+        arguments.count("workers", self.workers, 0)
+        arguments.share("false_accept", self.false_accept, BundleError)
 
 
 def build_bundle(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .. import arguments
 from ..bundle.bundle import Bundle
 from ..bundle.manifest import BranchRecord, role_of
 from ..bundle.writer import BundleWriter
@@ -44,6 +45,7 @@ def add_to_bundle(
     many changes. Raises like build_bundle, and BundleLocked.
     """
     start = time.perf_counter()
+    arguments.count("workers", workers, 0)
     catalogue = read_source(source)
     entries, removed = Entries(unreadable=list(catalogue.unreadable)), 0
     photos = len(catalogue.photos)
@@ -89,6 +91,7 @@ def add_to_bundle(
 def remove_from_bundle(bundle: str | os.PathLike[str], skus: Sequence[str]) -> BuildReport:
     """Remove products. Raises CatalogError, changing nothing, if the shop doesn't have one of them; BundleLocked."""
     start = time.perf_counter()
+    arguments.texts("skus", skus, "4006381333931")
     with BundleWriter(bundle, existing=True) as writer:
         current = writer.opened()
         branches = load_branches(current)

@@ -40,7 +40,7 @@ def test_is_damage_by_name(large_bundle: Path, ask: Callable[[Matcher], Any]) ->
     with Matcher.open(large_bundle) as matcher:
         try:
             file.write_bytes(whole[:4096])
-            with pytest.raises(BundleDamaged, match="catalog-.*is damaged.*copy or build the bundle again"):
+            with pytest.raises(BundleDamaged, match=r"catalog-.*is damaged.*copy or build the bundle again"):
                 ask(matcher)
         finally:
             file.write_bytes(whole)
