@@ -93,6 +93,7 @@ def remove_from_bundle(bundle: str | os.PathLike[str], skus: Sequence[str]) -> B
     start = time.perf_counter()
     arguments.texts("skus", skus, "4006381333931")
     with BundleWriter(bundle, existing=True) as writer:
+        writer.drop_work()
         current = writer.opened()
         branches = load_branches(current)
         with contextlib.closing(copied_catalog(writer, current)) as editor:
