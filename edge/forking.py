@@ -67,7 +67,7 @@ class _Sections:
 
 def _is_importing() -> bool:
     """Whether another thread is importing a module: its lock on that is one that Python leaves shut in the child."""
-    locks: dict[object, Callable[[], object]] = getattr(importlib._bootstrap, "_module_locks", {})  # type: ignore[attr-defined]
+    locks: dict[object, Callable[[], object]] = getattr(importlib._bootstrap, "_module_locks", {})
     me = threading.get_ident()
     owners = [getattr(found(), "owner", None) for found in list(locks.values())]
     return any(owner not in (None, me) for owner in owners)

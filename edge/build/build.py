@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import arguments, device
-from ..bundle.manifest import role_of
+from ..bundle.manifest import FitRecord, role_of
 from ..bundle.writer import BundleWriter
 from ..catalog.attributes import clean_sku
 from ..catalog.editor import CatalogEditor
@@ -110,7 +110,8 @@ def build_bundle(
             )
             editor.prune_references(fitted.pruned_ids)
             cards = tuple(one.card for one in inputs.encoders)
-            draft = Draft(cards, fitted.branches, inputs.encoders[0].resizer, decision, cascade)
+            fitted_to = FitRecord(editor.count(), len(fitted.branches[0].index))
+            draft = Draft(cards, fitted.branches, inputs.encoders[0].resizer, decision, cascade, fitted_to)
             committed = commit.commit(writer, editor, draft)
     catalogue, taken = inputs.catalogue, time.perf_counter() - start
     logger.info("%s: built from %d photos in %.1f s", bundle, len(catalogue.photos), taken)
@@ -251,7 +252,9 @@ def write_bundle(
             )
             branch, _, _ = compose(enrolled, adapt=adapt, index=index, dtype=dtype)
             decision = decided_by_vectors(branch, false_accept)
-            committed = commit.commit(writer, editor, Draft((encoder.card,), [branch], encoder.resizer, decision))
+            fitted_to = FitRecord(editor.count(), len(branch.index))
+            draft = Draft((encoder.card,), [branch], encoder.resizer, decision, fitted_to=fitted_to)
+            committed = commit.commit(writer, editor, draft)
     entries = Entries(references=len(vectors))
     return report_of(committed, entries, photos=len(vectors), seconds=time.perf_counter() - start)
 

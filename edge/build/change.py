@@ -155,7 +155,8 @@ def commit_change(
     if recalibrate and manifest.cascade is None:
         decision = recalibrated(branches[0], decision)
     cards = tuple(record.encoder for record in manifest.branches)
-    return commit.commit(writer, editor, Draft(cards, branches, manifest.resizer, decision, manifest.cascade))
+    draft = Draft(cards, branches, manifest.resizer, decision, manifest.cascade, manifest.fit)
+    return commit.commit(writer, editor, draft)
 
 
 def _bundled_encoders(bundle: Bundle, workers: int) -> list[Encoder]:

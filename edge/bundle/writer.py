@@ -29,6 +29,7 @@ from .manifest import (
     SUFFIXES,
     BranchRecord,
     FileEntry,
+    FitRecord,
     Manifest,
     is_role,
     role_of,
@@ -188,6 +189,7 @@ class BundleWriter:
         decision: Decision,
         resizer: Literal["pillow", "opencv"],
         cascade: Cascade | None = None,
+        fit: FitRecord | None = None,
     ) -> Bundle:
         """Make the staged files the bundle's. Roles that weren't staged keep the file they have, if they are still needed.
 
@@ -212,6 +214,7 @@ class BundleWriter:
             decision=decision,
             resizer=resizer,
             cascade=cascade,
+            fit=fit,
         )
         write_atomic(self.path / MANIFEST, manifest.to_bytes())
         sync_folder(self.path.absolute().parent)

@@ -177,6 +177,8 @@ def _report_lines(report: BuildReport, headline: str) -> list[str]:
         lines.append(f"  {report.cascade.sentence()}")
     if report.decision is not None:
         lines.append(f"  {describe_decision(report.decision.to_dict())}")
+    if report.outgrown is not None and report.outgrown.state == "yes":
+        lines.append(f"  {report.outgrown.sentence()}")
     return lines
 
 
@@ -242,6 +244,8 @@ def _product_records(catalog: Catalog) -> list[dict[str, Any]]:
 
 def _manifest_record(bundle: str, manifest: Manifest) -> dict[str, Any]:
     """The document of `info --json`, without the products."""
+    from ..bundle.growth import growth_of
+
     index = manifest.index
     return {
         "bundle": bundle,
@@ -251,6 +255,7 @@ def _manifest_record(bundle: str, manifest: Manifest) -> dict[str, Any]:
         "references": index.references,
         "index": {"kind": index.kind, "dtype": index.dtype, "dimension": index.dimension},
         "resizer": manifest.resizer,
+        "outgrown": growth_of(manifest).to_dict(),
         "decision": manifest.decision.to_dict(),
         "adaptation": manifest.adaptation.to_dict(),
         "encoder": manifest.encoder.to_dict(),
@@ -260,6 +265,7 @@ def _manifest_record(bundle: str, manifest: Manifest) -> dict[str, Any]:
 
 
 def _print_manifest(bundle: str, manifest: Manifest) -> None:
+    from ..bundle.growth import growth_of
     from ..bundle.manifest import role_of
 
     references = manifest.index.references
@@ -270,6 +276,8 @@ def _print_manifest(bundle: str, manifest: Manifest) -> None:
         print(f"  {manifest.cascade.sentence()}")
     print(f"  {describe_decision(manifest.decision.to_dict())}")
     print(reliability_lines(manifest.decision.reliability), end="")
+    if outgrown := growth_of(manifest).sentence():
+        print(f"  {outgrown}")
 
 
 def _branch_lines(branch: BranchRecord, size_bytes: int) -> str:
@@ -285,18 +293,24 @@ def _branch_lines(branch: BranchRecord, size_bytes: int) -> str:
 
 def _verify(options: argparse.Namespace) -> int:
     from ..bundle.bundle import Bundle
+    from ..bundle.growth import growth_of
 
+    growth = None
     try:
         bundle = Bundle.open(options.bundle)
         while (problems := bundle.verify()) and bundle.was_replaced():
             bundle = Bundle.open(options.bundle)
+        growth = growth_of(bundle.manifest)
     except BundleDamaged as error:
         problems = [str(error)]
     if options.json:
-        print_json({"bundle": options.bundle, "ok": not problems, "problems": problems})
+        grown = None if growth is None else growth.to_dict()
+        print_json({"bundle": options.bundle, "ok": not problems, "problems": problems, "outgrown": grown})
     else:
         for problem in problems:
             complain(problem)
         if not problems:
             print(f"{options.bundle}: every byte is as built")
+        if growth is not None and growth.state == "yes":
+            print(f"  {growth.sentence()}")
     return NO if problems else DONE
