@@ -143,6 +143,12 @@ class Catalog:
             self._passing[wanted] = passing
         return passing
 
+    def check_values(self, conditions: Where) -> None:
+        """Raise CatalogError that names the values there are, for a filter with one that no product has: most are misspelt."""
+        wanted = conditions_of(conditions)
+        with self._reading() as connection:
+            attributes.check_values(connection, wanted)
+
     def passing(self, reference_ids: NDArray[np.uint32], conditions: Where) -> NDArray[np.bool_]:
         """(N,): which references are of products that pass a filter. Raises CatalogError like `where`."""
         return np.isin(product_of(reference_ids), self.where(conditions))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ImageError, VectorError
-from ..terminal import DONE, WRONG_INPUT, complain, print_json, quiet_native, titled
+from ..terminal import DONE, NO, WRONG_INPUT, complain, print_json, quiet_native, titled
 from .options import Command, add_bundle, add_labels, add_where, add_workers, positive, where_of
 
 if TYPE_CHECKING:
@@ -50,11 +50,12 @@ def open_matcher(path: str, workers: int = 0, *, look_again: bool = True) -> Mat
 def _run(options: argparse.Namespace) -> int:
     where = where_of(options.where)
     workers = options.workers or min(os.cpu_count() or 1, len(options.images))
-    failed = False
+    failed = matched = False
     _check_options(options)
     with open_matcher(options.bundle, workers, look_again=not options.no_look_again) as matcher:
+        matcher.catalog.check_values(where)
         if options.frames:
-            return DONE if _match_frames(matcher, options, where) else WRONG_INPUT
+            return _match_frames(matcher, options, where)
         if options.explain is not None:
             answers = iter([_match_explained(matcher, options, where)])
         else:
@@ -68,11 +69,15 @@ def _run(options: argparse.Namespace) -> int:
                     print_json({"image": image, "error": {"type": "ImageError", "message": str(answer)}})
                 else:
                     complain(str(answer))
-            elif options.json:
+                continue
+            matched = matched or answer.sku is not None
+            if options.json:
                 print_json(answer.to_dict())
             else:
                 _print_match(answer, options.top_k)
-    return WRONG_INPUT if failed else DONE
+    if failed:
+        return WRONG_INPUT
+    return DONE if matched else NO
 
 
 def _print_match(answer: MatchResult, top_k: int | None) -> None:
@@ -108,8 +113,8 @@ def _check_options(options: argparse.Namespace) -> None:
     check_ending(Path(options.explain))
 
 
-def _match_frames(matcher: Matcher, options: argparse.Namespace, where: Where) -> bool:
-    """One answer to all images; whether one of them at least could be read."""
+def _match_frames(matcher: Matcher, options: argparse.Namespace, where: Where) -> int:
+    """One answer to all images; the exit code."""
     tracker = matcher.track(top_k=options.top_k or 5, where=where or None)
     for image in options.images:
         decision = tracker.add(image)
@@ -126,7 +131,9 @@ def _match_frames(matcher: Matcher, options: argparse.Namespace, where: Where) -
             print(
                 f"  {place}. {candidate.sku} {candidate.name}  score {candidate.score:.3f}  {candidate.confidence:.0%}"
             )
-    return bool(decision.frames)
+    if not decision.frames:
+        return WRONG_INPUT
+    return DONE if decision.sku is not None else NO
 
 
 def _frames_line(decision: TrackDecision, given: int) -> str:
