@@ -204,7 +204,7 @@ def test_info(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert set(listed) == keys | {"product_list"}
     assert listed["product_list"][3] == {"sku": "sku-003", "name": "", "photos": 3}
     printed = lines(capfd, "info", "shop.bundle", "--products")
-    assert printed[0] == "shop.bundle: 12 products, 36 references, version 1"
+    assert printed[0] == "shop.bundle: 12 products, 36 references, generation 1"
     assert "tiny, 32x32 uint8 → 48" in printed[1] and printed[-1] == "  sku-011, photos 3"
 
 
