@@ -22,6 +22,7 @@ from .errors import (
     DeviceError,
     EncoderError,
     ImageError,
+    OutOfMemory,
     RuntimeUnavailable,
     ShelfmatchError,
     VectorError,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .build.build import build_bundle
     from .build.change import add_to_bundle, remove_from_bundle
     from .build.report import BuildReport
+    from .build.tune import TuneReport, tune_bundle
     from .build.update import UpdateReport, update_bundle
     from .bundle.bundle import Bundle
     from .catalog.listing import CatalogSource
@@ -69,14 +71,16 @@ _LAZY = {
     "Refusal": "matching.refusal",
     "TrackDecision": "matching.tracking",
     "Tracker": "matching.tracking",
+    "TuneReport": "build.tune",
     "UpdateReport": "build.update",
     "VectorIndex": "index.vector_index",
     "add_to_bundle": "build.change",
     "build_bundle": "build.build",
     "evaluate": "evaluation.evaluate",
     "examine": "doctor.diagnosis",
-    "remove_from_bundle": "build.change",
     "read_source": "catalog.source",
+    "remove_from_bundle": "build.change",
+    "tune_bundle": "build.tune",
     "update_bundle": "build.update",
 }
 
@@ -105,12 +109,14 @@ __all__ = [
     "MatchResult",
     "Matcher",
     "Neighbour",
+    "OutOfMemory",
     "Query",
     "Refusal",
     "RuntimeUnavailable",
     "ShelfmatchError",
     "TrackDecision",
     "Tracker",
+    "TuneReport",
     "UpdateReport",
     "VectorError",
     "VectorIndex",
@@ -121,6 +127,7 @@ __all__ = [
     "examine",
     "read_source",
     "remove_from_bundle",
+    "tune_bundle",
     "update_bundle",
 ]
 

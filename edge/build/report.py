@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..bundle.bundle import Bundle
+from ..bundle.growth import Growth, growth_of
 from ..bundle.manifest import IndexRecord
 from ..catalog.listing import CatalogSource, Finding
 from ..scoring.adapter import Adaptation
@@ -39,6 +40,7 @@ class BuildReport:
     size_bytes: int = 0
     left_out: list[tuple[str, str]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    outgrown: Growth | None = None
 
     @property
     def total_references(self) -> int:
@@ -71,6 +73,7 @@ class BuildReport:
             "size_bytes": self.size_bytes,
             "left_out": [{"path": label, "message": reason} for label, reason in self.left_out],
             "findings": [finding.to_dict() for finding in self.findings],
+            "outgrown": None if self.outgrown is None else self.outgrown.to_dict(),
             **({} if self.cascade is None else {"cascade": self.cascade.to_dict()}),
         }
 
@@ -104,6 +107,7 @@ def report_of(
         index=manifest.index,
         cascade=manifest.cascade,
         encoder=", ".join(branch.encoder.name for branch in manifest.branches),
+        outgrown=growth_of(manifest),
         size_bytes=sum(entry.size_bytes for entry in manifest.files.values()),
         left_out=[] if catalogue is None else list(catalogue.left_out),
         findings=[*([] if catalogue is None else catalogue.findings), *entries.findings],

@@ -154,7 +154,7 @@ def test_a_machine_that_is_well(tmp_path: Path) -> None:
 def test_the_table_for_people(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("shelfmatch.edge.doctor.checks.Examination", lambda folder: Examination(folder, well))
+    monkeypatch.setattr("shelfmatch.edge.doctor.checks.Examination", lambda folder, probe: Examination(folder, well))
     assert main(["doctor", "--folder", str(tmp_path)]) == 0
     output = capsys.readouterr().out
     assert str(tmp_path) in output and "LiteRT" in output.splitlines()[3]
