@@ -38,7 +38,8 @@ def is_short(error: BaseException | None) -> bool:
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
             return True
         said = str(error).lower()
-        if any(words in said for words in _SAID):
+        # A lock that another process holds says "resource temporarily unavailable", too.
+        if not isinstance(error, BlockingIOError) and any(words in said for words in _SAID):
             return True
         error = error.__cause__ or error.__context__
     return False
