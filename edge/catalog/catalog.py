@@ -118,3 +118,10 @@ class Catalog:
 
         with self._lock:
             return text_search.find(self._connection, words, min(limit, MAX_PRODUCTS))
+
+    def find_meant(self, words: str, limit: int) -> tuple[list[tuple[int, float]], dict[str, tuple[str, ...]]]:
+        """As `find`, with typing errors forgiven where nothing is found: see `text_search.find_meant`."""
+        from . import text_search
+
+        with self._lock:
+            return text_search.find_meant(self._connection, words, min(limit, MAX_PRODUCTS))
