@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -11,13 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CatalogError
+from .numbers import comparison_in
 
 Where: TypeAlias = Mapping[str, "str | Collection[str]"]
-"""Attribute → the value it must have, or several of which it must have one. All attributes must fit; sku and name count too."""
+"""Attribute → the value it must have, or several of which it must have one. All attributes must fit; sku and name count too.
+A value may compare with a number by <, <=, > or >=, {"price": "<3"} or {"price": [">=2.5", "<3"]}: of several all must hold."""
 Conditions: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
 
 _SHOWN_VALUES = 20
 """So many are named where one is wrong."""
+_OF_KEY = "SELECT value, product FROM attribute WHERE key = ?"
 _TABLE = (
     "TABLE attribute (key TEXT NOT NULL, value TEXT NOT NULL, product INTEGER NOT NULL, "
     "PRIMARY KEY (key, value, product)) WITHOUT ROWID"
@@ -77,7 +81,10 @@ def passing(connection: sqlite3.Connection, conditions: Conditions) -> NDArray[n
         return _ids(connection, "SELECT id FROM product ORDER BY id", ())
     passed: NDArray[np.uint32] | None = None
     for key, values in conditions:
-        parts = [_having(connection, key, value) for value in values if storable(value)]
+        compared = [value for value in values if comparison_in(value) is not None]
+        parts = [_having(connection, key, value) for value in values if storable(value) and value not in compared]
+        if compared:
+            parts.append(functools.reduce(np.intersect1d, (_having(connection, key, value) for value in compared)))
         fitting = np.unique(np.concatenate([np.empty(0, np.uint32), *parts]))
         passed = fitting if passed is None else np.intersect1d(passed, fitting, assume_unique=True)
     assert passed is not None
@@ -109,6 +116,12 @@ def _values(connection: sqlite3.Connection, key: str) -> list[str]:
 
 
 def _having(connection: sqlite3.Connection, key: str, value: str) -> NDArray[np.uint32]:
+    """Ids of the products that have a value, or one for which it holds where it is a comparison."""
+    comparison = comparison_in(value)
+    if comparison is not None:
+        table = ("SELECT sku, id FROM product", ()) if key == "sku" else (_OF_KEY, (key,))
+        holding = [product for text, product in connection.execute(*table) if comparison.holds(text)]
+        return np.unique(np.array(holding, np.uint32))
     if key == "sku":
         spelt = spellings(value)
         return _ids(connection, f"SELECT id FROM product WHERE sku IN ({', '.join('?' * len(spelt))})", spelt)

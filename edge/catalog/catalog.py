@@ -162,6 +162,13 @@ class Catalog:
         with self._reading() as connection:
             return text_search.find(connection, words, min(limit, MAX_PRODUCTS))
 
+    def find_meant(self, words: str, limit: int) -> tuple[list[tuple[int, float]], dict[str, tuple[str, ...]]]:
+        """As `find`, with typing errors forgiven where nothing is found: see `text_search.find_meant`."""
+        from . import text_search
+
+        with self._reading() as connection:
+            return text_search.find_meant(connection, words, min(limit, MAX_PRODUCTS))
+
 
 def _opened(path: Path) -> sqlite3.Connection:
     """A connection that reads the file as one that never changes. Raises sqlite3.Error."""

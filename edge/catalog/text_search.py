@@ -8,6 +8,7 @@ that have, for every word of the query, a word that begins with it. FTS5's own q
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import re
 import sqlite3
@@ -17,6 +18,8 @@ from collections.abc import Iterator, Sequence
 MAX_WORDS = 32
 """So many different words of a query count; what is pasted beyond them narrows nothing."""
 
+_MOST_QUERIES = 16
+"""Combinations of words that may be meant, of a query with several typing errors."""
 _WEIGHTS = (4.0, 2.0, 1.0)
 """Of a word in the SKU, the name and the attributes: the rarer a place says something, the more it says there."""
 
@@ -86,6 +89,41 @@ def find(connection: sqlite3.Connection, query: str, limit: int) -> list[tuple[i
     if has_fts5() and is_indexed(connection):
         return _find_indexed(connection, words, limit)
     return _find_plain(connection, words, limit)
+
+
+def find_meant(
+    connection: sqlite3.Connection, query: str, limit: int
+) -> tuple[list[tuple[int, float]], dict[str, tuple[str, ...]]]:
+    """As `find`; where that finds nothing, the products that have, for each word that no product has, one that differs from it
+    by a typing error. And what was looked for instead: word → words, empty where nothing was."""
+    found = find(connection, query, limit)
+    words = query_words(query)
+    if found or not words:
+        return found, {}
+    from .typing_errors import meant  # only where nothing is found
+
+    known = _vocabulary(connection)
+    instead = {word: tuple(meant(word, known)) for word in words if not any(other.startswith(word) for other in known)}
+    if not instead or not all(instead.values()):
+        return [], {}
+    best: dict[int, float] = {}
+    for combination in itertools.islice(
+        itertools.product(*(instead.get(word, (word,)) for word in words)), _MOST_QUERIES
+    ):
+        for product, score in find(connection, " ".join(combination), limit):
+            best[product] = max(score, best.get(product, score))
+    ranked = sorted(best.items(), key=lambda hit: (-hit[1], hit[0]))[:limit]
+    return ranked, instead if ranked else {}
+
+
+def _vocabulary(connection: sqlite3.Connection) -> list[str]:
+    """The different words of the catalogue."""
+    if has_fts5() and is_indexed(connection):
+        # A window on the index that is there (https://www.sqlite.org/fts5.html#the_fts5vocab_virtual_table_module).
+        if not connection.execute("SELECT 1 FROM sqlite_temp_master WHERE name = 'vocabulary'").fetchone():
+            connection.execute("CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab('main', 'words', 'row')")
+        return [row[0] for row in connection.execute("SELECT term FROM vocabulary")]
+    return sorted({word for _, *columns in _rows(connection) for text in columns for word in text.split()})
 
 
 def _find_indexed(connection: sqlite3.Connection, words: Sequence[str], limit: int) -> list[tuple[int, float]]:

@@ -106,18 +106,28 @@ def add_where(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="only such products; repeatable: several values of one key mean either, several keys mean all",
+        help="only such products; repeatable: several values of one key mean either, several keys mean all; also with numbers, in "
+        "quotes: 'price<3', 'price>=2.5'",
     )
 
 
 def where_of(texts: Iterable[str]) -> dict[str, list[str]]:
     """--where options as a filter. Raises CatalogError."""
+    import re
+
+    from ..catalog.numbers import comparison_in
+
     where: dict[str, list[str]] = {}
     for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise CatalogError(f"--where {text!r} arrived; expected KEY=VALUE, like category=tea")
-        where.setdefault(key, []).append(value)
+        found = re.fullmatch(r"([^=<>]+)(<=|>=|<|>|=)(.*)", text, re.DOTALL)
+        if found is None:
+            raise CatalogError(f"--where {text!r} arrived; expected KEY=VALUE, like category=tea, or 'price<3'")
+        key, operator, value = found.groups()
+        if operator != "=":
+            value = operator + value.strip()
+            if comparison_in(value) is None:
+                raise CatalogError(f"--where {text!r} arrived; expected a number after {operator}, like 'price<3'")
+        where.setdefault(key.rstrip() if operator != "=" else key, []).append(value)
     return where
 
 

@@ -57,14 +57,16 @@ def _similar(options: argparse.Namespace) -> int:
 def _find(options: argparse.Namespace) -> int:
     """From the catalogue alone."""
     from ..bundle.bundle import read_whole
-    from ..matching.similar import find
+    from ..matching.similar import find_meant
 
     catalog = read_whole(options.bundle, lambda bundle: _catalog(bundle.check("catalog")))
     words = " ".join(options.words)
-    found = find(catalog, words, options.limit)
+    found, instead = find_meant(catalog, words, options.limit)
     if options.json:
-        print_json({"words": words, "products": [neighbour.to_dict() for neighbour in found]})
+        print_json({"words": words, "instead": instead, "products": [neighbour.to_dict() for neighbour in found]})
         return DONE if found else NO
+    for word, others in instead.items():
+        print(f"no product has {word}; these have {' or '.join(others)}")
     _print_products(found)
     if not found:
         print(f"no product has all of: {words}")

@@ -341,7 +341,8 @@ class Matcher:
     def find(self, words: str, *, limit: int = 10) -> tuple[Neighbour, ...]:
         """The products that have, for each of the words, one that begins with it, in SKU, name or attributes; best first.
 
-        Made for a search box: upper case, accents and punctuation don't matter, and no text raises. See `catalog.text_search`.
+        Made for a search box: upper case, accents and punctuation don't matter, where nothing is found a typing error is forgiven,
+        and no text raises. See `catalog.text_search`.
         """
         from .similar import find
 

@@ -101,8 +101,14 @@ def _means_of_bests(
 
 
 def find(catalog: Catalog, words: str, limit: int) -> tuple[Neighbour, ...]:
-    """The `limit` products that fit the words best, best first; none for a text without words. Raises CatalogError for
-    a limit below 1."""
+    """The `limit` products that fit the words best, best first; none for a text without words. Typing errors are forgiven where
+    nothing else is found. Raises CatalogError for a limit below 1."""
+    return find_meant(catalog, words, limit)[0]
+
+
+def find_meant(catalog: Catalog, words: str, limit: int) -> tuple[tuple[Neighbour, ...], dict[str, tuple[str, ...]]]:
+    """As `find`, and what was looked for instead of words with typing errors: word → words of the catalogue."""
     if limit < 1:
         raise CatalogError(f"limit is {limit}; expected at least 1")
-    return tuple(Neighbour(catalog.product(product), score) for product, score in catalog.find(words, limit))
+    found, instead = catalog.find_meant(words, limit)
+    return tuple(Neighbour(catalog.product(product), score) for product, score in found), instead

@@ -42,14 +42,20 @@ def forecast(decision: Decision, products: int, photos: int) -> Forecast | None:
     rate = decision.correct_accept_rate
     if rate is None or decision.method not in ("held-out", "leave-one-out") or photos < 2 * products:
         return None
+    each = photos / products
     held_out = min(decision.known, photos)  # photos are held out in more than one round
-    independent = held_out / (1 + (photos / products - 1) * PHOTO_CORRELATION)
+    independent = held_out / (1 + (each - 1) * PHOTO_CORRELATION)
     count = max(1, round(independent))
     interval = wilson(round(rate * count), count)
     assert interval is not None
-    bounded = min(1 - 1e-6, max(1e-6, interval[0]))
-    odds = math.log(bounded / (1 - bounded)) - OTHER_CAMERA
-    return Forecast(1 / (1 + math.exp(-odds)), interval[1], held_out)
+    # A photo that is held out meets one fewer of its product than a query will.
+    fewer = math.log(each / (each - 1))
+    return Forecast(_moved(interval[0], -OTHER_CAMERA), _moved(interval[1], fewer), held_out)
+
+
+def _moved(rate: float, log_odds: float) -> float:
+    bounded = min(1 - 1e-6, max(1e-6, rate))
+    return 1 / (1 + math.exp(-(math.log(bounded / (1 - bounded)) + log_odds)))
 
 
 def forecast_record(decision: Decision, products: int, photos: int) -> dict[str, Any] | None:

@@ -127,7 +127,7 @@ def test_the_commands(tmp_path: Path, tiny_encoder: Encoder, capfd: Any) -> None
     assert capfd.readouterr().out == "no other product passes the filter\n"
     assert main(["find", bundle, "product", "7", "--json"]) == 0
     assert json.loads(capfd.readouterr().out) == {
-        "words": "product 7", "products": [neighbour.to_dict() for neighbour in found],
+        "words": "product 7", "instead": {}, "products": [neighbour.to_dict() for neighbour in found],
     }  # fmt: skip
     assert main(["find", bundle, "PRODÜCT", "2", "--limit", "3"]) == 0
     assert capfd.readouterr().out.splitlines()[0] == "P02 Product 2  (family F0, side L)"

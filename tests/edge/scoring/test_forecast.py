@@ -20,6 +20,10 @@ def test_photos_of_one_camera_promise_less_for_another() -> None:
     assert found.low < 0.271 < 0.573 < found.high < 0.9
     more = forecast(replace(DECISION, known=5000), 600, 4000)
     assert more is not None and more.high - more.low < found.high - found.low, "many products bound it better"
+    two_each = forecast(replace(DECISION, known=200, correct_accept_rate=0.225), 60, 120)
+    assert two_each is not None and two_each.high > 0.408, (
+        "what is held out of two met one: 41 % were measured on a shelf camera"
+    )
     few = forecast(DECISION, 2, 77)
     assert few is not None and few.high - few.low > found.high - found.low, "38 photos of one product are not 38"
 
