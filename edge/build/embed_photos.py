@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..catalog.source import SourcePhoto
 from ..encoders.encoder import Encoder, Vector
@@ -19,6 +20,7 @@ from ..errors import CatalogError, ImageError, VectorError
 from ..imaging.decode import decode, read_photo
 from ..imaging.resize import fit
 from ..imaging.views import packshot_mask, views_of
+from ..scoring.local import described
 from ..threads import in_order
 
 _COMMIT_EVERY_S = 2.0
@@ -27,11 +29,12 @@ _COMMIT_EVERY_S = 2.0
 @dataclass(frozen=True, slots=True)
 class Embedded:
     """Embeddings of one picture: the photo's own (D,), and (V, D) of synthetic views of it. `is_packshot`: a product cut out on
-    a plain background."""
+    a plain background. `cells`: (1 + V, bytes) of the photo and its views, where the encoder has a local head."""
 
     vector: Vector
     views: Vector
     is_packshot: bool
+    cells: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,10 @@ class EmbeddingCache:
             "vectors BLOB, PRIMARY KEY (key, photo_sha256));"
         )
         made_by = json.dumps([encoder.card.to_dict(), encoder.resizer], sort_keys=True)
-        self._key = hashlib.sha256(made_by.encode()).digest()[:16]
+        local = encoder.local
+        self._key = hashlib.sha256(made_by.encode() + (b"" if local is None else local.digest)).digest()[:16]
         self._dimension = encoder.card.dimension
+        self._cell_bytes = 0 if local is None else local.card.cells * (local.card.cell_numbers + 2)
 
     def get(self, photo_sha256: bytes, views: int) -> Embedded | None:
         """The embeddings of a photo's content with at least so many views, None if there are none yet. From any thread."""
@@ -80,18 +85,23 @@ class EmbeddingCache:
                 "SELECT views, is_packshot, vectors FROM embedded WHERE key = ? AND photo_sha256 = ? AND views >= ?",
                 (self._key, photo_sha256, views),
             ).fetchone()
-        if row is None or len(row[2]) != 4 * self._dimension * (1 + row[0]):
+        if row is None or len(row[2]) != (4 * self._dimension + self._cell_bytes) * (1 + row[0]):
             return None
-        rows = np.frombuffer(row[2], "<f4").astype(np.float32).reshape(-1, self._dimension)
-        return Embedded(rows[0], rows[1 : 1 + views], bool(row[1]))
+        numbers = self._dimension * (1 + row[0])
+        rows = np.frombuffer(row[2], "<f4", numbers).astype(np.float32).reshape(-1, self._dimension)
+        cells = None
+        if self._cell_bytes:
+            cells = np.frombuffer(row[2], np.uint8, offset=4 * numbers).reshape(-1, self._cell_bytes)[: 1 + views]
+        return Embedded(rows[0], rows[1 : 1 + views], bool(row[1]), cells)
 
     def put(self, photo_sha256: bytes, embedded: Embedded) -> None:
         """Keep embeddings."""
         rows = np.concatenate([embedded.vector[np.newaxis], embedded.views]).astype("<f4")
+        cells = b"" if embedded.cells is None else embedded.cells.tobytes()
         with self._lock:
             self._connection.execute(
                 "INSERT OR REPLACE INTO embedded VALUES (?, ?, ?, ?, ?)",
-                (self._key, photo_sha256, len(embedded.views), int(embedded.is_packshot), rows.tobytes()),
+                (self._key, photo_sha256, len(embedded.views), int(embedded.is_packshot), rows.tobytes() + cells),
             )
             if time.monotonic() - self._committed > _COMMIT_EVERY_S:
                 self._connection.commit()
@@ -133,12 +143,16 @@ def embed_photos(
 def _embed(data: bytes, encoder: Encoder, views: int) -> Embedded:
     card = encoder.card
     pixels = fit(decode(data, card), card, encoder.resizer)
-    vector = encoder.embed_pixels(pixels)
+    vector, tap = encoder.embed_with_tap(pixels)
     mask = packshot_mask(pixels)
     rows = np.empty((views, card.dimension), np.float32)
+    taps = [tap]
     for number, view in enumerate(views_of(pixels, mask, views)):
         try:
-            rows[number] = encoder.embed_pixels(view)
+            rows[number], tap = encoder.embed_with_tap(view)
         except VectorError:  # a view may show what says nothing, where the photo did say something
-            rows[number] = vector
-    return Embedded(vector, rows, mask is not None)
+            rows[number], tap = vector, taps[0]
+        taps.append(tap)
+    head = encoder.local
+    cells = None if head is None else np.stack([described(head.cells(one)) for one in taps if one is not None])
+    return Embedded(vector, rows, mask is not None, cells)

@@ -11,6 +11,7 @@ from ..bundle.manifest import IndexRecord
 from ..scoring.adapter import Adaptation
 from ..scoring.cascade import Cascade
 from ..scoring.decision import Decision
+from ..scoring.local import Local
 from .enroll import Entries
 from .pruning import Pruned
 
@@ -33,6 +34,8 @@ class BuildReport:
     pruned: Pruned | None = None
     index: IndexRecord | None = None
     cascade: Cascade | None = None
+    local: Local | None = None
+    local_reason: str = ""
     encoder: str = ""
     size_bytes: int = 0
 
@@ -55,6 +58,8 @@ class BuildReport:
             "pruned": None if self.pruned is None else asdict(self.pruned),
             "size_bytes": self.size_bytes,
             **({} if self.cascade is None else {"cascade": self.cascade.to_dict()}),
+            **({} if self.local is None else {"local": self.local.to_dict()}),
+            **({"local_reason": self.local_reason} if self.local_reason else {}),
         }
 
 
@@ -67,6 +72,7 @@ def report_of(
     pruned: Pruned | None = None,
     removed: int = 0,
     seconds: float = 0.0,
+    local_reason: str = "",
 ) -> BuildReport:
     """Put together at the end: what became of the photos (`entries`), and what stands in the bundle that was committed."""
     manifest = committed.manifest
@@ -85,6 +91,8 @@ def report_of(
         pruned=pruned,
         index=manifest.index,
         cascade=manifest.cascade,
+        local=manifest.branches[0].local,
+        local_reason=local_reason,
         encoder=", ".join(branch.encoder.name for branch in manifest.branches),
         size_bytes=sum(entry.size_bytes for entry in manifest.files.values()),
     )

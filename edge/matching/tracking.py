@@ -29,6 +29,7 @@ from ..catalog.ids import product_of
 from ..errors import ImageError, VectorError
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits
 from ..scoring.fusion import DEPTH, Ranked, mean_scores
+from .local_pass import local_rank
 from .passes import allowed_each, rank
 
 if TYPE_CHECKING:
@@ -235,6 +236,10 @@ def track(
 
     def observe(image: ImageSource) -> Frame:
         snapshot = snapshot_of()
+        if snapshot.local is not None:
+            seen = snapshot.encoder.embed_timed(image, limits)
+            fused = local_rank(snapshot, seen.vector, seen.tap, max(DEPTH, top_k), snapshot.allowed(where))
+            return Frame(snapshot.gallery.adapted(seen.vector), fused, snapshot)
         vectors = [
             branch.gallery.adapted(branch.encoder.embed_timed(image, limits).vector) for branch in snapshot.branches
         ]
