@@ -70,7 +70,11 @@ def answers_of(shop: goods.Shop, encoder: Path, work: Path, options: Any) -> lis
         source, bundle, encoder=encoder, adapt=options.adapt, false_accept=options.false_accept, local=local
     )
     if report.local_reason:
-        print(f"  {'with' if report.local else 'without'} local matching: {report.local_reason}", file=sys.stderr, flush=True)
+        print(
+            f"  {'with' if report.local else 'without'} local matching: {report.local_reason}",
+            file=sys.stderr,
+            flush=True,
+        )
     found = []
     for with_local in (True, False) if options.local == "both" else (True,):
         if not with_local and report.local is None:
@@ -133,7 +137,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--adapt", default="auto", choices=("auto", "on", "off"))
     parser.add_argument(
-        "--local", default="auto", choices=("auto", "on", "off", "both"), help="local matching; both: auto, and the same bundle without"
+        "--local",
+        default="auto",
+        choices=("auto", "on", "off", "both"),
+        help="local matching; both: auto, and the same bundle without",
     )
     parser.add_argument("--false-accept", type=float, default=0.05)
     parser.add_argument("--no-look-again", action="store_true", help="one pass over each photo")

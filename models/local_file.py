@@ -17,10 +17,11 @@ def packed(
     cells: Mapping[str, Any], head: Mapping[str, Any], *, encoder_sha256: str, scale: float, zero_point: int, layout: Any,
     tap: str = "tap", name: str = "shelfmatch-local", provenance: str = "", license: str = "",
 ) -> LocalHead:  # fmt: skip
-    """From the states of `local.Cells` (scaled with the encoder, see `equalized`) and `local.LocalHead`, as arrays or tensors by their
-    names there; the rest is what the encoder's file says of its tap."""
-    project = np.asarray(cells["project.weight"], np.float32)
-    project = project.reshape(project.shape[:2])
+    """From the states of `local.Cells` (scaled with the encoder, see `equalized`) and `local.LocalHead`, as arrays or tensors by
+    their names there; the rest is what the encoder's file says of its tap."""
+    project: Any = np.asarray(cells["project.weight"], np.float32)
+    numbers, channels = project.shape[:2]
+    project = project.reshape(numbers, channels)
     wide = len(np.asarray(head["attend.weight"]).ravel())
     arrays = {
         "project.weight": project.T,
@@ -38,8 +39,8 @@ def packed(
         arrays[f"convolution{number}.weight"] = kernel.transpose(2, 3, 1, 0).reshape(-1, len(kernel))
         arrays[f"convolution{number}.bias"] = head[f"convolutions.{2 * number}.bias"]
     card = LocalCard(
-        name, encoder_sha256, tap, scale, zero_point, layout, GRID, project.shape[1], project.shape[0], wide, 0.0, provenance, license
-    )
+        name, encoder_sha256, tap, scale, zero_point, layout, GRID, channels, numbers, wide, 0.0, provenance, license
+    )  # fmt: skip
     made = {key: np.asarray(value, np.float32) for key, value in arrays.items()}
     golden = round(LocalHead(card, made).golden_logit(), 5)
     return LocalHead(replace(card, golden_logit=golden), made)

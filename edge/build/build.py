@@ -96,9 +96,9 @@ def build_bundle(
     whether the embedding is tuned to this shop; "auto" does so where held-out photos are found no worse for it, and embeds
     synthetic views to learn from; "off" is several times faster. `max_references`: keep at most so many photos a product (0:
     all). `workers`: threads, each with an interpreter of its own (0: one a core). Interrupted, the same call goes on where it
-    stopped. `local`: whether the parts of a photo are compared with those of the best candidates where the first search isn't
-    sure; "auto" does so where the encoder can and held-out photos are found better for it. Photos that can't be read are in the report; CatalogError only if none can. Raises also EncoderError, DeviceError,
-    RuntimeUnavailable, BundleError.
+    stopped. `local`: whether a photo is compared part by part with the best candidates where the first search isn't sure; "auto"
+    does so where the encoder can and held-out photos are found better for it. Photos that can't be read are in the report;
+    CatalogError only if none can. Raises also EncoderError, DeviceError, RuntimeUnavailable, BundleError.
     """
     start = time.perf_counter()
     settings = BuildSettings(
@@ -176,8 +176,8 @@ def _read(source: str | os.PathLike[str], settings: BuildSettings) -> _Inputs:
     heads = heads_for(settings.local, chosen, photos)
     for (card, model_path), head in zip(chosen, heads, strict=True):
         _probe(card, settings.runtime)
-        made = {"sessions": workers, "runtime": settings.runtime, "resizer": settings.resizer, "local": head}
-        encoders.append(Encoder(card, model_path.read_bytes(), **made))
+        model, runtime, resizer = model_path.read_bytes(), settings.runtime, settings.resizer
+        encoders.append(Encoder(card, model, sessions=workers, runtime=runtime, resizer=resizer, local=head))
         encoders[-1].warm_up()
     # A cascade and local matching are measured on views where products have one photo each.
     alone = len(encoders) == 1 and heads[0] is None

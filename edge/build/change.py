@@ -160,8 +160,8 @@ def _bundled_encoders(bundle: Bundle, workers: int) -> list[Encoder]:
     encoders = []
     for number, record in enumerate(bundle.manifest.branches):
         model = bundle.read(role_of("encoder", number))
-        settings = {"sessions": workers, "resizer": bundle.manifest.resizer, "local": head_of(bundle, number)}
-        encoders.append(Encoder(record.encoder, model, **settings))
+        local, resizer = head_of(bundle, number), bundle.manifest.resizer
+        encoders.append(Encoder(record.encoder, model, sessions=workers, resizer=resizer, local=local))
         encoders[-1].warm_up()
     return encoders
 

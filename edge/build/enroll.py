@@ -139,7 +139,7 @@ class Enrolled:
                         one.cells = np.empty((most, *embedded.cells.shape), np.uint8)
                 one.ids[count], one.is_packshot[count] = reference_id, embedded.is_packshot
                 one.vectors[count], one.views[count] = embedded.vector, embedded.views
-                if one.cells is not None:
+                if one.cells is not None and embedded.cells is not None:
                     one.cells[count] = embedded.cells
             count += 1
         return [

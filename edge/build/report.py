@@ -86,7 +86,7 @@ def report_of(
         without_photos=entries.without_photos,
         removed=removed,
         seconds=seconds,
-        decision=manifest.decision,
+        decision=manifest.final_decision,
         adaptation=manifest.adaptation,
         pruned=pruned,
         index=manifest.index,

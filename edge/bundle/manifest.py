@@ -32,7 +32,9 @@ _AGAIN = "build the bundle again"
 
 Kind = Literal["encoder", "vectors", "adapter", "prototypes", "local", "cells"]
 """What a branch's files are."""
-SUFFIXES = {"catalog": ".sqlite", "vectors": ".vec", "adapter": ".adapter", "prototypes": ".vec", "local": ".local", "cells": ".cells"}
+SUFFIXES = {
+    "catalog": ".sqlite", "vectors": ".vec", "adapter": ".adapter", "prototypes": ".vec", "local": ".local", "cells": ".cells",
+}  # fmt: skip
 """How names of files end; an encoder's ends in its format."""
 
 
@@ -121,7 +123,8 @@ def suffix_of(role: str, branches: Sequence[BranchRecord]) -> str:
 class Manifest:
     """A bundle's table of contents.
 
-    `files`: role → file. `branches`: the encoders, the one that every photo goes through first. `decision`: match or unknown.
+    `files`: role → file. `branches`: the encoders, the one that every photo goes through first. `decision`: match or unknown, by
+    the scores of the search (of both encoders, where there are two).
     `resizer`: what the photos went through. `cascade`: when the other branches run; None where there is one.
     """
 
@@ -148,6 +151,11 @@ class Manifest:
     def adaptation(self) -> Adaptation:
         """What was chosen for the first branch."""
         return self.branches[0].adaptation
+
+    @property
+    def final_decision(self) -> Decision:
+        """The one that answers rest on: of local matching where there is it, else `decision`."""
+        return self.decision if self.branches[0].local is None else self.branches[0].local.decision
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON; a second branch stands under "second", with the cascade. Raises BundleError for more than MAX_BRANCHES."""

@@ -61,6 +61,12 @@ def _add_build_options(build: argparse.ArgumentParser) -> None:
         "--adapt", default="auto", choices=("auto", "on", "off"), help="tune the embedding to this shop (default: auto)"
     )
     build.add_argument(
+        "--local",
+        default="auto",
+        choices=("auto", "on", "off"),
+        help="compare photos with candidates part by part where the first search isn't sure (default: auto, where it helps)",
+    )
+    build.add_argument(
         "--max-references",
         type=positive,
         default=0,
@@ -114,6 +120,7 @@ def _build(options: argparse.Namespace) -> int:
                 false_accept=options.false_accept,
                 workers=options.workers,
                 resizer=options.resizer,
+                local=options.local,
                 progress=progress,
             )
         )
@@ -175,6 +182,10 @@ def _report_lines(report: BuildReport, headline: str) -> list[str]:
         lines.append(f"  adapter: {report.adaptation.sentence()}")
     if report.cascade is not None:
         lines.append(f"  {report.cascade.sentence()}")
+    if report.local is not None:
+        lines.append(f"  {report.local.sentence()}")
+    elif report.local_reason:
+        lines.append(f"  no local matching: {report.local_reason}")
     if report.decision is not None:
         lines.append(f"  {describe_decision(report.decision.to_dict())}")
     return lines
@@ -251,11 +262,11 @@ def _manifest_record(bundle: str, manifest: Manifest) -> dict[str, Any]:
         "references": index.references,
         "index": {"kind": index.kind, "dtype": index.dtype, "dimension": index.dimension},
         "resizer": manifest.resizer,
-        "decision": manifest.decision.to_dict(),
+        "decision": manifest.final_decision.to_dict(),
         "adaptation": manifest.adaptation.to_dict(),
         "encoder": manifest.encoder.to_dict(),
         "files": {role: {"name": entry.name, "size_bytes": entry.size_bytes} for role, entry in manifest.files.items()},
-        **{key: value for key, value in manifest.to_dict().items() if key == "second"},
+        **{key: value for key, value in manifest.to_dict().items() if key in ("second", "local")},
     }
 
 
@@ -268,8 +279,12 @@ def _print_manifest(bundle: str, manifest: Manifest) -> None:
         print(_branch_lines(branch, manifest.files[role_of("vectors", number)].size_bytes))
     if manifest.cascade is not None:
         print(f"  {manifest.cascade.sentence()}")
-    print(f"  {describe_decision(manifest.decision.to_dict())}")
-    print(reliability_lines(manifest.decision.reliability), end="")
+    local = manifest.branches[0].local
+    if local is not None:
+        print(f"  {local.sentence()}")
+    decision = manifest.final_decision
+    print(f"  {describe_decision(decision.to_dict())}")
+    print(reliability_lines(decision.reliability), end="")
 
 
 def _branch_lines(branch: BranchRecord, size_bytes: int) -> str:

@@ -31,6 +31,8 @@ _MAGIC = b"shelfmatch local matching\n"
 _CARD_VERSION = 1
 _FEATURES = 9
 _KERNEL = 3
+_AT_ONCE = 3
+"""References that are compared together: their 100 x 100 tables stay in the caches."""
 _LONGEST, _FURTHEST = 3.0, 4.0
 """Where a cell's length and its distance to the fitted place are cut off, as in training."""
 
@@ -95,8 +97,8 @@ class LocalCard:
 class LocalHead:
     """Cells of a picture, and the logit that two pictures show one product. Safe to share between threads.
 
-    `arrays`: those of `LocalCard.shapes`, float32; convolutions as (9 * inside, outside), rows by place, then channel; "factors": the
-    softmax's sharpness, the weight of the embeddings' cosine, and what lengths are multiplied by.
+    `arrays`: those of `LocalCard.shapes`, float32; convolutions as (9 * inside, outside), rows by place, then channel;
+    "factors": the softmax's sharpness, the weight of the embeddings' cosine, and what lengths are multiplied by.
     """
 
     def __init__(self, card: LocalCard, arrays: Mapping[str, Floats]) -> None:
@@ -107,10 +109,8 @@ class LocalHead:
         self._places: Floats = np.stack([xs, ys, np.ones_like(xs)], axis=-1).reshape(card.cells, 3)
         around = np.arange(card.grid + 2 * (_KERNEL // 2))[: card.grid, np.newaxis] + np.arange(_KERNEL)
         wide = card.grid + 2 * (_KERNEL // 2)
-        # (cells, 9): where a cell's neighbours lie in the padded grid.
-        self._around = (
-            around[:, np.newaxis, :, np.newaxis] * wide + around[np.newaxis, :, np.newaxis, :]
-        ).reshape(card.cells, _KERNEL * _KERNEL)
+        # (cells * 9): where a cell's neighbours lie in the padded grid.
+        self._around = (around[:, np.newaxis, :, np.newaxis] * wide + around[np.newaxis, :, np.newaxis, :]).ravel()
 
     def to_bytes(self) -> bytes:
         """The file NAME.local."""
@@ -159,22 +159,33 @@ class LocalHead:
     def logits(self, query: tuple[Floats, Floats], references: tuple[Floats, Floats], cosines: Floats) -> Floats:
         """A query's cells and those of K references, (K, 100, 32) and (K, 100), with the (K,) cosines of the embeddings → (K,)
         logits that they show one product."""
+        found = [
+            self._logits(query, (references[0][part], references[1][part]), cosines[part])
+            for part in (slice(first, first + _AT_ONCE) for first in range(0, len(cosines), _AT_ONCE))
+        ]
+        return np.concatenate(found) if found else np.empty(0, np.float32)
+
+    def _logits(self, query: tuple[Floats, Floats], references: tuple[Floats, Floats], cosines: Floats) -> Floats:
         arrays, places = self._arrays, self._places
         sharpness, weight, scale = arrays["factors"]
         vectors, r_lengths = references[0], references[1] * scale
         q_lengths = query[1] * scale
         alike = vectors @ query[0].T
         best = alike.max(axis=2)
-        place = np.exp(sharpness * (alike - best[:, :, np.newaxis]))
-        total = place.sum(axis=2)
-        place /= total[:, :, np.newaxis]
+        best_back = alike.max(axis=1)
+        place = np.subtract(alike, best[:, :, np.newaxis], out=alike)
+        place *= sharpness
+        np.exp(place, out=place)
+        # Sums by matrix products, which are faster than reductions here; what follows divides by `total` what is small.
+        total = place @ np.ones(self.card.cells, np.float32)
         peak = 1 / total
         # One product for all that is looked up at the softly expected place: where it is, how long, and whether it agrees.
         looked_up = np.empty((len(vectors), self.card.cells, 4), np.float32)
-        looked_up[:, :, :2], looked_up[:, :, 2], looked_up[:, :, 3] = places[:, :2], q_lengths, alike.max(axis=1)
-        found = place @ looked_up
+        looked_up[:, :, :2], looked_up[:, :, 2], looked_up[:, :, 3] = places[:, :2], q_lengths, best_back
+        found = (place @ looked_up) * peak[:, :, np.newaxis]
         expected, seen, agrees = found[:, :, :2], found[:, :, 2], found[:, :, 3]
-        spread = np.einsum("krq,krq->kr", place, place)
+        np.square(place, out=place)
+        spread = (place @ np.ones(self.card.cells, np.float32)) * peak * peak
         sure = np.maximum(peak * np.clip(r_lengths, 0, _LONGEST), 1e-3)
         weighted = (places * sure[:, :, np.newaxis]).transpose(0, 2, 1)
         affine = np.linalg.solve(weighted @ places + 1e-2 * np.eye(3, dtype=np.float32), weighted @ expected)
@@ -200,7 +211,8 @@ class LocalHead:
         count, inside, grid, edge = len(maps), maps.shape[2], self.card.grid, _KERNEL // 2
         padded = np.zeros((count, grid + 2 * edge, grid + 2 * edge, inside), np.float32)
         padded[:, edge:-edge, edge:-edge] = maps.reshape(count, grid, grid, inside)
-        patches = padded.reshape(count, -1, inside)[:, self._around].reshape(count * self.card.cells, -1)
+        # Taken flat: indexing with the table of two axes costs ten times as much.
+        patches = padded.reshape(count, -1, inside).take(self._around, axis=1).reshape(count * self.card.cells, -1)
         found = patches @ self._arrays[f"convolution{number}.weight"] + self._arrays[f"convolution{number}.bias"]
         result: Floats = np.maximum(found, 0, out=found).reshape(count, self.card.cells, -1)
         return result
@@ -208,7 +220,9 @@ class LocalHead:
     def golden_logit(self) -> float:
         """What this machine makes of `golden_pair`."""
         query, reference = golden_pair(self.card)
-        return float(self.logits(query, (reference[0][np.newaxis], reference[1][np.newaxis]), np.full(1, 0.7, np.float32))[0])
+        return float(
+            self.logits(query, (reference[0][np.newaxis], reference[1][np.newaxis]), np.full(1, 0.7, np.float32))[0]
+        )
 
 
 def golden_pair(card: LocalCard) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:

@@ -67,7 +67,7 @@ def evaluate(
             unreadable.append((query.label, str(answer)))
         else:
             answers.append((query, answer))
-    result = _measured(answers, float(matcher.bundle.manifest.decision.target_false_accept_rate))
+    result = _measured(answers, float(matcher.bundle.manifest.final_decision.target_false_accept_rate))
     result.unreadable = unreadable
     result.by = {attribute: _rates_by(answers, _value_of(matcher, attribute)) for attribute in by}
     return result

@@ -135,10 +135,11 @@ def _hold_out(
         kept = Cells.of(
             described.ids[shown], pictures.vectors[shown], described.vectors[shown], described.lengths[shown]
         )
-        local = np.stack([
-            _squashed_row(head, kept, labels, row, pictures.vectors[query], restored(described.vectors[query], described.lengths[query]))
-            for query, row in zip(np.flatnonzero(some), scores, strict=True)
-        ])  # fmt: skip
+        rows = []
+        for query, row in zip(np.flatnonzero(some), scores, strict=True):
+            cells = restored(described.vectors[query], described.lengths[query])
+            rows.append(_squashed_row(head, kept, labels, row, pictures.vectors[query], cells))
+        local = np.stack(rows)
         counts = pictures.references_of(labels)
         found.append(_Round(labels, counts, scores, local, pictures.products[some], unknown[some]))
     return found

@@ -23,9 +23,7 @@ class LocalMatching:
     cells: Cells
 
 
-def local_rank(
-    snapshot: Snapshot, embedding: Vector, tap: NDArray[Any] | None, count: int, allowed: Allowed
-) -> Ranked:
+def local_rank(snapshot: Snapshot, embedding: Vector, tap: NDArray[Any] | None, count: int, allowed: Allowed) -> Ranked:
     """The `count` best products by fused scores, for a photo's plain embedding and its tap of the same run; by the first search's
     scores alone in a bundle without local matching."""
     gallery, local, head = snapshot.gallery, snapshot.local, snapshot.encoder.local

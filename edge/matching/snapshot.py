@@ -119,7 +119,7 @@ def load_snapshot(bundle: Bundle, settings: Mapping[str, Any], previous: Snapsho
     if not all(_same_references(branches[0], branch) for branch in branches[1:]):
         raise BundleError(f"{bundle.path}: the vectors of the two encoders disagree; build the bundle again")
     catalog = Catalog(bundle.check("catalog"))
-    decision = manifest.decision if local is None else local.record.decision
+    decision = manifest.decision if local is None else manifest.final_decision
     return Snapshot(bundle, tuple(branches), catalog, decision, manifest.cascade, local)
 
 

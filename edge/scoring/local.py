@@ -142,11 +142,17 @@ class Cells:
             _HEADER.unpack(header) if len(header) == _HEADER.size else (b"", 0, 0, 0, 0, 0)
         )
         shapes: tuple[tuple[str, tuple[int, ...]], ...] = (
-            ("<u4", (count,)), ("<f4", (count,)), ("i1", (count, dimension)), ("i1", (count, cells, numbers)), ("<f2", (count, cells)),
-        )  # fmt: skip
+            ("<u4", (count,)),
+            ("<f4", (count,)),
+            ("i1", (count, dimension)),
+            ("i1", (count, cells, numbers)),
+            ("<f2", (count, cells)),
+        )
         sizes = [np.dtype(dtype).itemsize * int(np.prod(shape)) for dtype, shape in shapes]
         if magic != _MAGIC or version != _FILE_VERSION or path.stat().st_size != _HEADER.size + sum(sizes):
-            raise BundleDamaged(f"{path} is damaged: it doesn't hold the cells it should; copy or build the bundle again")
+            raise BundleDamaged(
+                f"{path} is damaged: it doesn't hold the cells it should; copy or build the bundle again"
+            )
         whole = np.memmap(path, np.uint8, mode="r") if count else np.frombuffer(header, np.uint8)
         parts, start = [], _HEADER.size
         for (dtype, shape), size in zip(shapes, sizes, strict=True):
@@ -210,5 +216,8 @@ def squashed(logits: NDArray[np.float32] | float) -> Any:
 def fused(ranked: Ranked, logits: dict[int, float], weight: float) -> Ranked:
     """(product id, fused score), best first; products that weren't looked at count with the lowest logit of those that were."""
     lowest = min(logits.values(), default=0.0)
-    scores = [(product, (1 - weight) * score + weight * float(squashed(logits.get(product, lowest)))) for product, score in ranked]
+    scores = [
+        (product, (1 - weight) * score + weight * float(squashed(logits.get(product, lowest))))
+        for product, score in ranked
+    ]
     return sorted(scores, key=lambda item: (-item[1], item[0]))
