@@ -47,8 +47,9 @@ def random_head(model: bytes, seed: int = 0, **changes: Any) -> LocalHead:
 
 def write_encoder(folder: Path, head: str = "likeness") -> Path:
     """The tiny encoder with its cells as a second output, its card, and a head beside it ("none": without)."""
-    from shelfmatch.edge.encoders.infer_card import inspect_encoder
     import json
+
+    from shelfmatch.edge.encoders.infer_card import inspect_encoder
 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "tapped.tflite"
