@@ -33,6 +33,8 @@ _FEATURES = 9
 _KERNEL = 3
 _AT_ONCE = 3
 """References that are compared together: their 100 x 100 tables stay in the caches."""
+_ONE_THREAD = 1 << 18
+"""Multiplications that OpenBLAS leaves to one thread (SMP_THRESHOLD_MIN * GEMM_MULTITHREAD_THRESHOLD in its common.h)."""
 _LONGEST, _FURTHEST = 3.0, 4.0
 """Where a cell's length and its distance to the fitted place are cut off, as in training."""
 
@@ -152,7 +154,7 @@ class LocalHead:
         card = self.card
         flat = tap.reshape(card.tap_channels, card.cells).T if card.layout == "NCHW" else tap.reshape(card.cells, -1)
         real = (flat.astype(np.float32) - np.float32(card.zero_point)) * np.float32(card.scale)
-        found = real @ self._arrays["project.weight"] + self._arrays["project.bias"]
+        found = _multiplied(real[np.newaxis], self._arrays["project.weight"])[0] + self._arrays["project.bias"]
         lengths = np.sqrt(np.einsum("cn,cn->c", found, found) + np.float32(1e-6))
         return found / lengths[:, np.newaxis], lengths
 
@@ -170,22 +172,20 @@ class LocalHead:
         sharpness, weight, scale = arrays["factors"]
         vectors, r_lengths = references[0], references[1] * scale
         q_lengths = query[1] * scale
-        alike = vectors @ query[0].T
+        alike = _multiplied(vectors, query[0].T)
         best = alike.max(axis=2)
         best_back = alike.max(axis=1)
         place = np.subtract(alike, best[:, :, np.newaxis], out=alike)
         place *= sharpness
         np.exp(place, out=place)
-        # Sums by matrix products, which are faster than reductions here; what follows divides by `total` what is small.
-        total = place @ np.ones(self.card.cells, np.float32)
-        peak = 1 / total
-        # One product for all that is looked up at the softly expected place: where it is, how long, and whether it agrees.
-        looked_up = np.empty((len(vectors), self.card.cells, 4), np.float32)
+        # One product for all that is looked up at the softly expected place: where it is, how long, whether it agrees; and the sum.
+        looked_up = np.ones((len(vectors), self.card.cells, 5), np.float32)
         looked_up[:, :, :2], looked_up[:, :, 2], looked_up[:, :, 3] = places[:, :2], q_lengths, best_back
-        found = (place @ looked_up) * peak[:, :, np.newaxis]
+        found = _multiplied(place, looked_up)
+        peak = 1 / found[:, :, 4]
+        found = found[:, :, :4] * peak[:, :, np.newaxis]
         expected, seen, agrees = found[:, :, :2], found[:, :, 2], found[:, :, 3]
-        np.square(place, out=place)
-        spread = (place @ np.ones(self.card.cells, np.float32)) * peak * peak
+        spread = np.einsum("krq,krq->kr", place, place) * peak * peak
         sure = np.maximum(peak * np.clip(r_lengths, 0, _LONGEST), 1e-3)
         weighted = (places * sure[:, :, np.newaxis]).transpose(0, 2, 1)
         affine = np.linalg.solve(weighted @ places + 1e-2 * np.eye(3, dtype=np.float32), weighted @ expected)
@@ -212,9 +212,12 @@ class LocalHead:
         padded = np.zeros((count, grid + 2 * edge, grid + 2 * edge, inside), np.float32)
         padded[:, edge:-edge, edge:-edge] = maps.reshape(count, grid, grid, inside)
         # Taken flat: indexing with the table of two axes costs ten times as much.
-        patches = padded.reshape(count, -1, inside).take(self._around, axis=1).reshape(count * self.card.cells, -1)
-        found = patches @ self._arrays[f"convolution{number}.weight"] + self._arrays[f"convolution{number}.bias"]
-        result: Floats = np.maximum(found, 0, out=found).reshape(count, self.card.cells, -1)
+        patches = padded.reshape(count, -1, inside).take(self._around, axis=1).reshape(count, self.card.cells, -1)
+        found = (
+            _multiplied(patches, self._arrays[f"convolution{number}.weight"])
+            + self._arrays[f"convolution{number}.bias"]
+        )
+        result: Floats = np.maximum(found, 0, out=found)
         return result
 
     def golden_logit(self) -> float:
@@ -223,6 +226,19 @@ class LocalHead:
         return float(
             self.logits(query, (reference[0][np.newaxis], reference[1][np.newaxis]), np.full(1, 0.7, np.float32))[0]
         )
+
+
+def _multiplied(left: Floats, right: Floats) -> Floats:
+    """(K, M, N) @ (N, P) or (K, N, P), in products so small that OpenBLAS doesn't start its threads: beside the network's own they
+    would wait for each other, for hundreds of milliseconds on a busy machine."""
+    count, high, inner = left.shape
+    parts = 1
+    while high // parts * inner * right.shape[-1] > _ONE_THREAD and high % (2 * parts) == 0:
+        parts *= 2
+    if right.ndim == 3:
+        right = right[:, np.newaxis]
+    found: Floats = left.reshape(count, parts, high // parts, inner) @ right
+    return found.reshape(count, high, -1)
 
 
 def golden_pair(card: LocalCard) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:

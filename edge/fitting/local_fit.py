@@ -25,7 +25,7 @@ from .pictures import Pictures, has_second_photos
 if TYPE_CHECKING:
     from ..encoders.local import LocalHead
 
-WEIGHTS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+WEIGHTS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7)
 """Of the squashed logit beside the score of the first search."""
 VIEW_WEIGHT = 0.2
 """Where products have one picture and views of it are all there is to learn from."""
