@@ -4,7 +4,7 @@ Beside an encoder's file may lie NAME.local: what turns one of the encoder's inn
 compares two pictures' cells. It is a card in JSON and numbers, some 60 KB; numpy is as fast as a runtime on networks of
 this size, and a device needs no more sessions. `models/local_file.py` writes it.
 
-Candidates of a first search looked at again by local features: Cao, Araujo & Sim 2020, arXiv:2001.05027; Tan, Yuan & Ordonez 2021,
+Candidates of a first search compared by local features: Cao, Araujo & Sim 2020, arXiv:2001.05027; Tan, Yuan & Ordonez 2021,
 arXiv:2103.12236.
 """
 
@@ -188,7 +188,7 @@ class LocalHead:
         spread = np.einsum("krq,krq->kr", place, place) * peak * peak
         sure = np.maximum(peak * np.clip(r_lengths, 0, _LONGEST), 1e-3)
         weighted = (places * sure[:, :, np.newaxis]).transpose(0, 2, 1)
-        affine = np.linalg.solve(weighted @ places + 1e-2 * np.eye(3, dtype=np.float32), weighted @ expected)
+        affine: Any = np.linalg.solve(weighted @ places + 1e-2 * np.eye(3, dtype=np.float32), weighted @ expected)
         residual = np.minimum(((places @ affine - expected) ** 2).sum(axis=2), _FURTHEST)
         own = np.broadcast_to(q_lengths, best.shape)
         maps = np.stack([best, spread, residual, r_lengths, agrees, best * r_lengths, seen, peak, own], axis=2)

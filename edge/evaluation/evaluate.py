@@ -94,8 +94,8 @@ def _check_attributes(matcher: Matcher, by: Sequence[str]) -> None:
         raise CatalogError(f"no product has the attribute {unknown[0]!r}; the catalogue has {', '.join(known)}")
 
 
-_STAGES = ("decode", "preprocess", "encode", "search", "decide", "second_encoder", "look_again")
-"""The medians of the last two are over the photos at which the second encoder looked, and that were looked at again."""
+_STAGES = ("decode", "preprocess", "encode", "search", "decide", "second_encoder", "local", "look_again")
+"""The medians of the last three are over the photos that went through the second encoder, local matching, a look-again pass."""
 
 
 def _measured(answers: list[Answer], target: float) -> Evaluation:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..encoders.local import LocalHead
 
 DEPTH = 8
-"""Products of the first search that are looked at again."""
+"""Products of the first search that are compared part by part."""
 EACH = 2
 """References of the first product, and of the second, that are looked at: those most alike. One of each of the others."""
 SOFTNESS = 2.0
@@ -43,7 +43,7 @@ class Local:
     """A bundle's local matching: `decision` on fused scores, (1 - `weight`) * score + `weight` * the squashed logit; below a
     confidence of `sure_from` of the first search's own decision it is asked for.
 
-    On held-out photos: recall@1 and AUROC without and with it, and the share of photos that were looked at again, of products
+    On held-out photos: recall@1 and AUROC without and with it, and the share of photos that went through it, of products
     in the catalogue (`asked_known`) and of others.
     """
 
