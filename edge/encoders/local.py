@@ -181,7 +181,7 @@ class LocalHead:
         # One product for all that is looked up at the softly expected place: where it is, how long, whether it agrees; and the sum.
         looked_up = np.ones((len(vectors), self.card.cells, 5), np.float32)
         looked_up[:, :, :2], looked_up[:, :, 2], looked_up[:, :, 3] = places[:, :2], q_lengths, best_back
-        found = _multiplied(place, looked_up)
+        found: Any = _multiplied(place, looked_up)
         peak = 1 / found[:, :, 4]
         found = found[:, :, :4] * peak[:, :, np.newaxis]
         expected, seen, agrees = found[:, :, :2], found[:, :, 2], found[:, :, 3]
