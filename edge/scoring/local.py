@@ -25,7 +25,7 @@ from .fusion import Ranked
 if TYPE_CHECKING:
     from ..encoders.local import LocalHead
 
-DEPTH = 8
+DEPTH = 6
 """Products of the first search that are compared part by part."""
 EACH = 2
 """References of the first product, and of the second, that are looked at: those most alike. One of each of the others."""

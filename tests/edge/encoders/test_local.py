@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from shelfmatch.edge import Encoder, EncoderError
+from shelfmatch.edge.encoders.infer_card import inspect_encoder
 from shelfmatch.edge.encoders.local import LocalHead, find_local, golden_pair, local_file
 from shelfmatch.edge.encoders.registry import embedded_folders
 from tests.support import tiny_models
@@ -114,6 +115,20 @@ def test_the_map_comes_with_the_embedding_of_the_same_run(tmp_path: Path) -> Non
     assert np.abs(tap.reshape(4, 4, 3).astype(float) - pooled).max() <= 0.5 + 1e-6
     assert plain.embed_with_tap(PIXELS)[1] is None and plain.embed_timed(PIXELS).tap is None
     assert with_head.embed_timed(PIXELS).tap is not None
+
+
+def test_an_onnx_file_gives_both_in_one_run(tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    parsed = onnx.load_from_string(tiny_models.average_onnx())
+    parsed.graph.output.append(helper.make_tensor_value_info("cells", TensorProto.FLOAT, [1, 4, 4, 3]))
+    (tmp_path / "a.onnx").write_bytes(parsed.SerializeToString())
+    card = inspect_encoder(tmp_path / "a.onnx", "embedding")
+    model = (tmp_path / "a.onnx").read_bytes()
+    vector, tap = Encoder(card, model, local=random_head(model)).embed_with_tap(PIXELS)
+    assert tap is not None and tap.shape == (1, 4, 4, 3)
+    assert vector == pytest.approx(tap.ravel() / np.linalg.norm(tap), abs=1e-5)
 
 
 def test_an_encoder_without_the_map_is_refused(tmp_path: Path, tiny_tflite: Path) -> None:
