@@ -32,7 +32,7 @@ VIEW_WEIGHT = 0.2
 MOST_A_ROUND = 80
 """Known queries of each round, and unknown ones: at most 960 in all, some seconds."""
 GAIN = 0.004
-"""What recall@1 and AUROC together must win on held-out photos."""
+"""What recall@1 and AUROC together must win on held-out photos; recall alone may be NEAR_BEST lower."""
 LOST = 0.005
 """Recall@1, and right answers accepted, that it may cost to ask local matching only where the first search isn't sure."""
 SHARES = tuple(share / 20 for share in range(20))
@@ -89,7 +89,7 @@ def fit_local(
         f"AUROC {alone.separation:.3f} without, {together.separation:.3f} with"
     )
     gain = together.recall - alone.recall + together.separation - alone.separation
-    if (gain < GAIN or together.recall < alone.recall - LOST) and not force:
+    if (gain < GAIN or together.recall < alone.recall - NEAR_BEST) and not force:
         return None, f"it wouldn't help; {compared}"
     method: Method = "held-out" if by_photo else "synthetic-views"
     rate = first.target_false_accept_rate
