@@ -65,16 +65,40 @@ def catalogue_csv(shop: goods.Shop, work: Path) -> Path:
     return source
 
 
-def answers_of(shop: goods.Shop, encoder: Path, work: Path, options: Any) -> Answers:
-    """Build the shop and ask all its queries."""
-    from shelfmatch.edge import Matcher, MatchResult, build_bundle
+def answers_of(shop: goods.Shop, encoder: Path, work: Path, options: Any) -> list[Answers]:
+    """Build the shop and ask all its queries; with `--local both` a second time, of the same bundle, without local matching."""
+    from shelfmatch.edge import Matcher, build_bundle
 
     bundle = work / "shop.bundle"
-    build_bundle(
-        catalogue_csv(shop, work), bundle, encoder=encoder, adapt=options.adapt, false_accept=options.false_accept
+    local: Any = "auto" if options.local == "both" else options.local
+    report = build_bundle(
+        catalogue_csv(shop, work),
+        bundle,
+        encoder=encoder,
+        adapt=options.adapt,
+        false_accept=options.false_accept,
+        local=local,
     )
-    with Matcher.open(bundle, look_again=not options.no_look_again) as matcher:
-        results = list(matcher.match_many([path for path, _ in shop.queries], top_k=2))
+    if report.local_reason:
+        print(
+            f"  {'with' if report.local else 'without'} local matching: {report.local_reason}",
+            file=sys.stderr,
+            flush=True,
+        )
+    found = []
+    for with_local in (True, False) if options.local == "both" else (True,):
+        if not with_local and report.local is None:
+            found.append(found[0])
+            continue
+        with Matcher.open(bundle, look_again=not options.no_look_again, local=with_local) as matcher:
+            results = list(matcher.match_many([path for path, _ in shop.queries], top_k=2))
+            found.append(_judged(shop, results))
+    return found
+
+
+def _judged(shop: goods.Shop, results: Sequence[Any]) -> Answers:
+    from shelfmatch.edge import MatchResult
+
     sold = set(shop.skus)
     right, known, accepted, confidence = [], [], [], []
     for (_, sku), result in zip(shop.queries, results, strict=True):
@@ -87,16 +111,20 @@ def answers_of(shop: goods.Shop, encoder: Path, work: Path, options: Any) -> Ans
     return Answers(np.array(right), np.array(known), np.array(accepted), np.array(confidence, float))
 
 
-def measured(name: str, shop: goods.Shop, work: Path, options: Any) -> dict[str, Any]:
-    """The closed shop's recall and the draws' figures: their means, and each draw's."""
+def measured(name: str, shop: goods.Shop, work: Path, options: Any) -> list[dict[str, Any]]:
+    """The closed shop's recall and the draws' figures: their means, and each draw's; with `--local both` again without it."""
     encoder = file_of(name, work)
-    closed = answers_of(shop, encoder, work, options).figures(options.false_accept)
-    draws = [
-        answers_of(shop.without(gone), encoder, work, options).figures(options.false_accept)
+    asked = [answers_of(shop, encoder, work, options)]
+    asked += [
+        answers_of(shop.without(gone), encoder, work, options)
         for gone in goods.quarters(shop, options.draws, options.seed)
     ]
-    means = {key: float(np.mean([draw[key] for draw in draws])) for key in (draws[0] if draws else {})}
-    return {**means, "recall_at_1": closed["recall_at_1"], "queries": len(shop.queries), "draws": draws}
+    found = []
+    for answers in zip(*asked, strict=True):
+        closed, *draws = (one.figures(options.false_accept) for one in answers)
+        means = {key: float(np.mean([draw[key] for draw in draws])) for key in (draws[0] if draws else {})}
+        found.append({**means, "recall_at_1": closed["recall_at_1"], "queries": len(shop.queries), "draws": draws})
+    return found
 
 
 def _row(shop: str, name: str, found: dict[str, Any]) -> tuple[str, ...]:
@@ -118,6 +146,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--draws", type=int, default=6, help="open-set draws a shop (default: 6; 0: recall alone)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--adapt", default="auto", choices=("auto", "on", "off"))
+    parser.add_argument(
+        "--local",
+        default="auto",
+        choices=("auto", "on", "off", "both"),
+        help="local matching; both: auto, and the same bundle without",
+    )
     parser.add_argument("--false-accept", type=float, default=0.05)
     parser.add_argument("--no-look-again", action="store_true", help="one pass over each photo")
     options = parser.parse_args(arguments)
@@ -128,10 +162,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for kind in options.shops:
             shop = goods.SHOPS[kind](work)
             for name in options.encoders:
-                found = measured(name, shop, work, options)
-                report.results.setdefault(kind, {})[name] = found
-                rows.append(_row(kind, name, found))
-                print("  ".join(rows[-1]), flush=True)
+                names = (name, f"{name}, without local")
+                for label, found in zip(names, measured(name, shop, work, options), strict=False):
+                    report.results.setdefault(kind, {})[label] = found
+                    rows.append(_row(kind, label, found))
+                    print("  ".join(rows[-1]), flush=True)
     reporting.print_table(f"Asked for {options.false_accept:.0%} false accepts", COLUMNS, rows)
     return report.finish(options)
 

@@ -154,7 +154,7 @@ def _page_body(
 ) -> list[str]:
     known = [answer.confidence for query, answer in evaluation.answers if query.sku]
     unknown = [answer.confidence for query, answer in evaluation.answers if not query.sku]
-    threshold = matcher.bundle.manifest.decision.threshold
+    threshold = matcher.bundle.manifest.final_decision.threshold
     groups = _sorted_answers(evaluation)
     return [
         "<h1>shelfmatch demo</h1>",

@@ -18,6 +18,7 @@ _STAGES = {
     "search": "#12b76a",
     "decide": "#f79009",
     "second_encoder": "#f04438",
+    "local": "#f97066",
     "look_again": "#ee46bc",
 }
 

@@ -33,9 +33,11 @@ from ..index.kinds import choose_kind
 from ..index.vector_index import VectorIndex
 from ..progress import Progress
 from ..scoring.adapter import Floats
+from ..scoring.decision import Decision
 from . import commit
 from .draft import Adapt, BranchDraft, Draft, calibrated, compose, compose_each, decided_by_vectors, not_adapted
 from .enroll import Enrolled, Entries, enroll
+from .localize import heads_for, localized
 from .pruning import Pruned
 from .report import BuildReport, report_of
 
@@ -58,10 +60,13 @@ class BuildSettings:
     false_accept: float = 0.05
     workers: int = 0
     resizer: str = "auto"
+    local: Adapt = "auto"
 
     def __post_init__(self) -> None:
         if self.adapt not in ("auto", "on", "off"):
             raise CatalogError(f"adapt is {self.adapt!r}; expected auto, on or off")
+        if self.local not in ("auto", "on", "off"):
+            raise CatalogError(f"local is {self.local!r}; expected auto, on or off")
         arguments.count("max_references", self.max_references, 0)
         arguments.count("workers", self.workers, 0)
         arguments.share("false_accept", self.false_accept, BundleError)
@@ -81,6 +86,7 @@ def build_bundle(
     false_accept: float = 0.05,
     workers: int = 0,
     resizer: str = "auto",
+    local: Adapt = "auto",
     progress: Progress | None = None,
 ) -> BuildReport:
     """Make a bundle from a folder of folders named by SKU, or a CSV with the header image,sku; replaces one that is there.
@@ -89,13 +95,15 @@ def build_bundle(
     file's outputs. Two, ("a", "b") or "a,b": the second runs where the first isn't sure, and their scores are added up. `adapt`:
     whether the embedding is tuned to this shop; "auto" does so where held-out photos are found no worse for it, and embeds
     synthetic views to learn from; "off" is several times faster. `max_references`: keep at most so many photos a product (0:
-    all). `workers`: threads, each with an interpreter of its own (0: one a core). `progress` is shown the photos, and the
-    stages after them where it has `named`. Interrupted, the same call goes on where it stopped. Photos that can't be read are in
-    the report; CatalogError only if none can. Raises also EncoderError, DeviceError, RuntimeUnavailable, BundleError.
+    all). `workers`: threads, each with an interpreter of its own (0: one a core). `local`: whether a photo is compared part by
+    part with the best candidates where the first search isn't sure; "auto" does so where the encoder can and held-out photos are
+    found better for it. `progress` is shown the photos, and the stages after them where it has `named`. Interrupted, the same call
+    goes on where it stopped. Photos that can't be read are in the report; CatalogError only if none can. Raises also EncoderError,
+    DeviceError, RuntimeUnavailable, BundleError.
     """
     start = time.perf_counter()
     settings = BuildSettings(
-        encoder, output, runtime, index, vectors, adapt, max_references, false_accept, workers, resizer
+        encoder, output, runtime, index, vectors, adapt, max_references, false_accept, workers, resizer, local
     )
     inputs = _read(source, settings)
     with BundleWriter(bundle) as writer:
@@ -109,6 +117,7 @@ def build_bundle(
             cascade, decision = calibrated(
                 fitted.branches, embedded.every, settings.false_accept, inputs.catalogue, inputs.encoders[0], progress
             )
+            why = _localize(fitted, embedded, inputs, settings, decision)
             editor.prune_references(fitted.pruned_ids)
             cards = tuple(one.card for one in inputs.encoders)
             fitted_to = FitRecord(editor.count(), len(fitted.branches[0].index))
@@ -122,6 +131,7 @@ def build_bundle(
         catalogue=catalogue,
         pruned=fitted.pruned,
         seconds=taken,
+        local_reason=why,
     )
 
 
@@ -152,6 +162,7 @@ class _Fitted:
     branches: list[BranchDraft]
     pruned_ids: list[int]
     pruned: Pruned | None = None
+    keep: NDArray[np.bool_] | None = None
 
 
 def _read(source: str | os.PathLike[str] | CatalogSource, settings: BuildSettings) -> _Inputs:
@@ -161,14 +172,17 @@ def _read(source: str | os.PathLike[str] | CatalogSource, settings: BuildSetting
     index = device.index_for_builds() if settings.index == "auto" else settings.index
     workers = settings.workers or os.cpu_count() or 1
     encoders = []
-    for card, model_path in find_encoders(names, settings.output, settings.runtime):
-        _probe(card, settings.runtime)
-        model = model_path.read_bytes()
-        encoders.append(Encoder(card, model, sessions=workers, runtime=settings.runtime, resizer=settings.resizer))
-        encoders[-1].warm_up()
     photos, products = len(catalogue.photos), len(catalogue.skus())
-    # A cascade is measured on views where products have one photo each.
-    no_views = settings.adapt == "off" and (len(encoders) == 1 or photos >= 2 * products)
+    chosen = find_encoders(names, settings.output, settings.runtime)
+    heads = heads_for(settings.local, chosen, photos)
+    for (card, model_path), head in zip(chosen, heads, strict=True):
+        _probe(card, settings.runtime)
+        model, runtime, resizer = model_path.read_bytes(), settings.runtime, settings.resizer
+        encoders.append(Encoder(card, model, sessions=workers, runtime=runtime, resizer=resizer, local=head))
+        encoders[-1].warm_up()
+    # A cascade and local matching are measured on views where products have one photo each.
+    alone = len(encoders) == 1 and heads[0] is None
+    no_views = settings.adapt == "off" and (alone or photos >= 2 * products)
     views = 0 if no_views else views_per_photo(photos, products)
     logger.info("%s: %d photos of %d products, %d views of each", source, photos, products, views)
     return _Inputs(catalogue, encoders, views, index, workers)
@@ -191,7 +205,8 @@ def _embed(
     )
     photos = len(inputs.catalogue.photos)
     dimensions = [one.card.dimension for one in inputs.encoders]
-    if settings.adapt == "off" and not settings.max_references and len(inputs.encoders) == 1:
+    alone = len(inputs.encoders) == 1 and inputs.encoders[0].local is None
+    if settings.adapt == "off" and not settings.max_references and alone:
         kind = choose_kind((photos, dimensions[0]), inputs.index)
         index = VectorIndex(dimensions[0], kind=kind, dtype=settings.vectors)
         index.extend(((one, embedded[0].vector) for one, embedded in stream), batch=_BATCH)
@@ -208,7 +223,21 @@ def _fit(embedded: _Embedded, inputs: _Inputs, settings: BuildSettings, progress
         embedded.every, settings.adapt, settings.max_references, inputs.index, settings.vectors, progress
     )
     gone: NDArray[np.uint32] = embedded.every[0].ids[~keep]
-    return _Fitted(branches, gone.tolist(), pruned)
+    return _Fitted(branches, gone.tolist(), pruned, keep)
+
+
+def _localize(
+    fitted: _Fitted, embedded: _Embedded, inputs: _Inputs, settings: BuildSettings, decision: Decision
+) -> str:
+    """Stage 4: local matching, where the encoder can and it helps; a sentence why or why not, "" where it can't be."""
+    head = inputs.encoders[0].local
+    if head is None or fitted.keep is None:
+        return ""
+    branch = fitted.branches[0]
+    branch.local, why = localized(
+        embedded.every[0], fitted.keep, head, branch.adaptation, decision, force=settings.local == "on"
+    )
+    return why
 
 
 def _nothing_usable(source: str | os.PathLike[str] | CatalogSource, catalogue: CatalogSource, entries: Entries) -> str:

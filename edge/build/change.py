@@ -27,6 +27,7 @@ from ..scoring.adapter import Adapter
 from . import commit
 from .draft import BranchDraft, Draft, extend, recalibrated, remove
 from .enroll import Enrolled, Entries, enroll
+from .localize import head_of, load_local
 from .report import BuildReport, report_of
 
 logger = logging.getLogger(__name__)
@@ -138,7 +139,8 @@ def _load_branch(bundle: Bundle, record: BranchRecord, number: int) -> BranchDra
         adapter = Adapter.from_bytes(bundle.read(role), str(bundle.file(role)))
     if record.adaptation.scoring == "prototype":
         prototypes = index_of(role_of("prototypes", number))
-    return BranchDraft(index_of(role_of("vectors", number)), record.adaptation, adapter, prototypes)
+    index, local = index_of(role_of("vectors", number)), load_local(bundle, number)
+    return BranchDraft(index, record.adaptation, adapter, prototypes, local=local)
 
 
 def copied_catalog(writer: BundleWriter, current: Bundle) -> CatalogEditor:
@@ -166,7 +168,8 @@ def _bundled_encoders(bundle: Bundle, workers: int) -> list[Encoder]:
     encoders = []
     for number, record in enumerate(bundle.manifest.branches):
         model = bundle.read(role_of("encoder", number))
-        encoders.append(Encoder(record.encoder, model, sessions=workers, resizer=bundle.manifest.resizer))
+        local, resizer = head_of(bundle, number), bundle.manifest.resizer
+        encoders.append(Encoder(record.encoder, model, sessions=workers, resizer=resizer, local=local))
         encoders[-1].warm_up()
     return encoders
 

@@ -22,7 +22,10 @@ def commit(writer: BundleWriter, editor: CatalogEditor, draft: Draft) -> Bundle:
             branch.prototypes.save(writer.stage(role_of("prototypes", number)))
         index = branch.index
         record = IndexRecord(index.kind, index.dtype, index.dimension, len(index))
-        records.append(BranchRecord(card, record, branch.adaptation))
+        if branch.local is not None:
+            branch.local.stage(writer, number)
+        local = None if branch.local is None else branch.local.record
+        records.append(BranchRecord(card, record, branch.adaptation, local))
     return writer.commit(
         records,
         products=products,

@@ -42,6 +42,7 @@ from ..scoring.cascade import Cascade
 from ..scoring.decision import Decision, Method, best_products, margin_of
 from ..scoring.gallery import Gallery
 from .enroll import Enrolled, centered_on_packshots, counted, merge_prototypes
+from .localize import LocalDraft
 from .pruning import Pruned, prune
 
 Adapt = Literal["auto", "on", "off"]
@@ -52,7 +53,7 @@ _SYNTHETIC_PRODUCTS = 300
 @dataclass(slots=True)
 class BranchDraft:
     """What a bundle holds of one encoder besides its file; `fit` with the held-out queries, where one was made just now, and
-    whether it has seen all products (`whole`)."""
+    whether it has seen all products (`whole`); `local`: its local matching, None without."""
 
     index: VectorIndex
     adaptation: Adaptation
@@ -60,6 +61,7 @@ class BranchDraft:
     prototypes: VectorIndex | None = None
     fit: Fit | None = None
     whole: bool = True
+    local: LocalDraft | None = None
 
     @property
     def gallery(self) -> Gallery:
@@ -186,6 +188,8 @@ def extend(draft: BranchDraft, enrolled: Enrolled, pruned: Mapping[int, int]) ->
         had = np.array([(before == product).sum() + pruned.get(int(product), 0) for product in products])
         added = np.array([(product_of(enrolled.ids) == product).sum() for product in products])
         merge_prototypes(draft.prototypes, products, means, had, added)
+    if draft.local is not None:
+        draft.local = draft.local.extended(enrolled)
 
 
 def remove(draft: BranchDraft, ids: NDArray[np.uint32]) -> None:
@@ -194,6 +198,8 @@ def remove(draft: BranchDraft, ids: NDArray[np.uint32]) -> None:
     if draft.prototypes is not None:
         left = np.unique(product_of(draft.index.ids)) << np.uint32(PHOTO_BITS)
         draft.prototypes.remove(np.setdiff1d(draft.prototypes.ids, left))
+    if draft.local is not None:
+        draft.local = draft.local.without(ids)
 
 
 def decide(draft: BranchDraft, false_accept: float) -> Decision | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..catalog.listing import SourcePhoto
 from ..encoders.encoder import Encoder, Vector
@@ -23,6 +24,7 @@ from ..imaging.fingerprint import Look, look_of
 from ..imaging.image import source_name
 from ..imaging.resize import fit
 from ..imaging.views import packshot_mask, views_of
+from ..scoring.local import described
 from ..threads import in_order
 
 _COMMIT_EVERY_S = 2.0
@@ -31,11 +33,12 @@ _COMMIT_EVERY_S = 2.0
 @dataclass(frozen=True, slots=True)
 class Embedded:
     """Embeddings of one picture: the photo's own (D,), and (V, D) of synthetic views of it. `is_packshot`: a product cut out on
-    a plain background."""
+    a plain background. `cells`: (1 + V, bytes) of the photo and its views, where the encoder has a local head."""
 
     vector: Vector
     views: Vector
     is_packshot: bool
+    cells: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ class EmbeddingCache:
         self._is_full = False
         self._key = _key_of(encoder)
         self._dimension = encoder.card.dimension
+        local = encoder.local
+        self._cell_bytes = 0 if local is None else local.card.cells * (local.card.cell_numbers + 2)
         try:
             self._connection = _opened(path)
         except sqlite3.DatabaseError:
@@ -83,20 +88,25 @@ class EmbeddingCache:
                 "SELECT views, is_packshot, vectors FROM embedded WHERE key = ? AND photo_sha256 = ? AND views >= ?",
                 (self._key, photo_sha256, views),
             ).fetchone()
-        if row is None or len(row[2]) != 4 * self._dimension * (1 + row[0]):
+        if row is None or len(row[2]) != (4 * self._dimension + self._cell_bytes) * (1 + row[0]):
             return None
-        rows = np.frombuffer(row[2], "<f4").astype(np.float32).reshape(-1, self._dimension)
-        return Embedded(rows[0], rows[1 : 1 + views], bool(row[1]))
+        numbers = self._dimension * (1 + row[0])
+        rows = np.frombuffer(row[2], "<f4", numbers).astype(np.float32).reshape(-1, self._dimension)
+        cells = None
+        if self._cell_bytes:
+            cells = np.frombuffer(row[2], np.uint8, offset=4 * numbers).reshape(-1, self._cell_bytes)[: 1 + views]
+        return Embedded(rows[0], rows[1 : 1 + views], bool(row[1]), cells)
 
     def put(self, photo_sha256: bytes, embedded: Embedded) -> None:
         """Keep embeddings."""
         if self._is_full:
             return
         rows = np.concatenate([embedded.vector[np.newaxis], embedded.views]).astype("<f4")
+        cells = b"" if embedded.cells is None else embedded.cells.tobytes()
         with self._lock, at_rest, self._until_full():
             self._connection.execute(
                 "INSERT OR REPLACE INTO embedded VALUES (?, ?, ?, ?, ?)",
-                (self._key, photo_sha256, len(embedded.views), int(embedded.is_packshot), rows.tobytes()),
+                (self._key, photo_sha256, len(embedded.views), int(embedded.is_packshot), rows.tobytes() + cells),
             )
             if time.monotonic() - self._committed > _COMMIT_EVERY_S:
                 self._connection.commit()
@@ -125,7 +135,8 @@ class EmbeddingCache:
 
 def _key_of(encoder: Encoder) -> bytes:
     made_by = json.dumps([encoder.card.to_dict(), encoder.resizer], sort_keys=True)
-    return hashlib.sha256(made_by.encode()).digest()[:16]
+    local = encoder.local
+    return hashlib.sha256(made_by.encode() + (b"" if local is None else local.digest)).digest()[:16]
 
 
 def _opened(path: Path) -> sqlite3.Connection:
@@ -170,12 +181,16 @@ def embed_photos(
 def _embed(data: bytes, encoder: Encoder, views: int) -> tuple[Embedded, Look]:
     card = encoder.card
     pixels = fit(decode(data, card), card, encoder.resizer)
-    vector = encoder.embed_pixels(pixels)
+    vector, tap = encoder.embed_with_tap(pixels)
     mask = packshot_mask(pixels)
     rows = np.empty((views, card.dimension), np.float32)
+    taps = [tap]
     for number, view in enumerate(views_of(pixels, mask, views)):
         try:
-            rows[number] = encoder.embed_pixels(view)
+            rows[number], tap = encoder.embed_with_tap(view)
         except VectorError:  # a view may show what says nothing, where the photo did say something
-            rows[number] = vector
-    return Embedded(vector, rows, mask is not None), look_of(pixels)
+            rows[number], tap = vector, taps[0]
+        taps.append(tap)
+    head = encoder.local
+    cells = None if head is None else np.stack([described(head.cells(one)) for one in taps if one is not None])
+    return Embedded(vector, rows, mask is not None, cells), look_of(pixels)

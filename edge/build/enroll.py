@@ -106,12 +106,14 @@ def _problem_of(seen: Sequence[EmbeddedPhoto]) -> str:
 @dataclass(slots=True)
 class Enrolled:
     """Photos that were enrolled: `ids` (N,) uint32 of their references, their own embeddings `vectors` (N, D) float32, those of
-    their `views` (N, V, D), and which are packshots (N,)."""
+    their `views` (N, V, D), and which are packshots (N,); `cells` (N, 1 + V, bytes) of photo and views, where the encoder has a
+    local head."""
 
     ids: NDArray[np.uint32]
     vectors: Floats
     views: Floats
     is_packshot: NDArray[np.bool_]
+    cells: NDArray[np.uint8] | None = None
 
     @classmethod
     def collect(cls, rows: Iterable[tuple[int, Embedded]], dimension: int, most: int) -> Enrolled:
@@ -138,10 +140,18 @@ class Enrolled:
             for one, embedded in zip(made, embeddings, strict=True):
                 if not count:
                     one.views = np.empty((most, *embedded.views.shape), np.float32)
+                    if embedded.cells is not None:
+                        one.cells = np.empty((most, *embedded.cells.shape), np.uint8)
                 one.ids[count], one.is_packshot[count] = reference_id, embedded.is_packshot
                 one.vectors[count], one.views[count] = embedded.vector, embedded.views
+                if one.cells is not None and embedded.cells is not None:
+                    one.cells[count] = embedded.cells
             count += 1
-        return [cls(one.ids[:count], one.vectors[:count], one.views[:count], one.is_packshot[:count]) for one in made]
+        return [
+            cls(one.ids[:count], one.vectors[:count], one.views[:count], one.is_packshot[:count],
+                None if one.cells is None else one.cells[:count])
+            for one in made
+        ]  # fmt: skip
 
     @classmethod
     def of_vectors(cls, ids: NDArray[np.uint32], vectors: Floats) -> Enrolled:

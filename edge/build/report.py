@@ -13,6 +13,7 @@ from ..scoring.adapter import Adaptation
 from ..scoring.cascade import Cascade
 from ..scoring.decision import Decision
 from ..scoring.forecast import Forecast, forecast
+from ..scoring.local import Local
 from .enroll import Entries
 from .pruning import Pruned
 
@@ -36,6 +37,8 @@ class BuildReport:
     pruned: Pruned | None = None
     index: IndexRecord | None = None
     cascade: Cascade | None = None
+    local: Local | None = None
+    local_reason: str = ""
     encoder: str = ""
     size_bytes: int = 0
     left_out: list[tuple[str, str]] = field(default_factory=list)
@@ -75,6 +78,8 @@ class BuildReport:
             "findings": [finding.to_dict() for finding in self.findings],
             "outgrown": None if self.outgrown is None else self.outgrown.to_dict(),
             **({} if self.cascade is None else {"cascade": self.cascade.to_dict()}),
+            **({} if self.local is None else {"local": self.local.to_dict()}),
+            **({"local_reason": self.local_reason} if self.local_reason else {}),
         }
 
 
@@ -87,6 +92,7 @@ def report_of(
     pruned: Pruned | None = None,
     removed: int = 0,
     seconds: float = 0.0,
+    local_reason: str = "",
 ) -> BuildReport:
     """Put together at the end: what became of the photos (`entries`) of a source, and what stands in the bundle that was committed;
     `photos` where there was no source."""
@@ -101,11 +107,13 @@ def report_of(
         without_photos=entries.without_photos,
         removed=removed,
         seconds=seconds,
-        decision=manifest.decision,
+        decision=manifest.final_decision,
         adaptation=manifest.adaptation,
         pruned=pruned,
         index=manifest.index,
         cascade=manifest.cascade,
+        local=manifest.branches[0].local,
+        local_reason=local_reason,
         encoder=", ".join(branch.encoder.name for branch in manifest.branches),
         outgrown=growth_of(manifest),
         size_bytes=sum(entry.size_bytes for entry in manifest.files.values()),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .. import arguments
+from ..bundle.manifest import BranchRecord
 from ..bundle.writer import BundleWriter
 from ..fitting.calibration import tuned
 from ..scoring.decision import Decision
@@ -39,14 +40,23 @@ def tune_bundle(bundle: str | os.PathLike[str], false_accept: float) -> TuneRepo
     rate = arguments.share("false_accept", false_accept)
     with BundleWriter(bundle, existing=True) as writer:
         manifest = writer.opened().manifest
-        after = tuned(manifest.decision, rate)
+        before = manifest.final_decision
+        branches = tuple(_tuned_branch(branch, rate) for branch in manifest.branches)
+        decision = tuned(manifest.decision, rate)
         writer.drop_work()
         committed = writer.commit(
-            manifest.branches,
+            branches,
             products=manifest.products,
-            decision=after,
+            decision=decision,
             resizer=manifest.resizer,
             cascade=manifest.cascade,
             fit=manifest.fit,
         )
-    return TuneReport(manifest.decision, after, committed.manifest.generation)
+    return TuneReport(before, committed.manifest.final_decision, committed.manifest.generation)
+
+
+def _tuned_branch(branch: BranchRecord, rate: float) -> BranchRecord:
+    """A branch whose local matching, if it has any, decides by the new rate."""
+    if branch.local is None:
+        return branch
+    return replace(branch, local=replace(branch.local, decision=tuned(branch.local.decision, rate)))

@@ -15,6 +15,7 @@ from ..records import problem_of_choice, read_record
 from ..scoring.adapter import Adaptation
 from ..scoring.cascade import Cascade
 from ..scoring.decision import Confidences, Decision
+from ..scoring.local import Local
 
 ONE_ENCODER_VERSION = 2
 """2: an adapter and prototypes, and tables in the catalogue for filters and words. No release wrote format 1."""
@@ -29,9 +30,11 @@ _SEAL = b',\n  "sha256": "'
 _SEAL_END = b'"\n}\n'
 _AGAIN = "build the bundle again"
 
-Kind = Literal["encoder", "vectors", "adapter", "prototypes"]
+Kind = Literal["encoder", "vectors", "adapter", "prototypes", "local", "cells"]
 """What a branch's files are."""
-SUFFIXES = {"catalog": ".sqlite", "vectors": ".vec", "adapter": ".adapter", "prototypes": ".vec"}
+SUFFIXES = {
+    "catalog": ".sqlite", "vectors": ".vec", "adapter": ".adapter", "prototypes": ".vec", "local": ".local", "cells": ".cells",
+}  # fmt: skip
 """How names of files end; an encoder's ends in its format."""
 
 
@@ -56,11 +59,13 @@ class IndexRecord:
 
 @dataclass(frozen=True, slots=True)
 class BranchRecord:
-    """One encoder of a bundle: its card, what the vectors that it made are, and the adapter fitted to them."""
+    """One encoder of a bundle: its card, what the vectors that it made are, and the adapter fitted to them; `local`: what its
+    local matching was fitted to, None without."""
 
     encoder: EncoderCard
     index: IndexRecord
     adaptation: Adaptation
+    local: Local | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in the manifest."""
@@ -68,6 +73,7 @@ class BranchRecord:
             "index": dataclasses.asdict(self.index),
             "adaptation": self.adaptation.to_dict(),
             "encoder": self.encoder.to_dict(),
+            **({} if self.local is None else {"local": self.local.to_dict()}),
         }
 
     @classmethod
@@ -77,6 +83,7 @@ class BranchRecord:
             EncoderCard.from_dict(record["encoder"]),
             read_record(IndexRecord, record["index"], where, BundleError, _AGAIN),
             Adaptation.from_dict(record["adaptation"]),
+            Local.from_dict(record["local"]) if "local" in record else None,
         )
 
 
@@ -95,13 +102,14 @@ def role_of(kind: Kind, branch: int) -> str:
 
 def roles_of(branches: Sequence[BranchRecord]) -> tuple[str, ...]:
     """The files that a bundle has: the catalogue; of each branch its encoder and vectors, and where its adaptation says so an
-    adapter and prototypes."""
+    adapter and prototypes, and where it has local matching its head and the references' cells."""
     roles: list[str] = []
     for number, branch in enumerate(branches):
         roles += [role_of("encoder", number), role_of("vectors", number)]
         roles += ["catalog"] if number == 0 else []
         roles += [role_of("adapter", number)] if branch.adaptation.method != "none" else []
         roles += [role_of("prototypes", number)] if branch.adaptation.scoring == "prototype" else []
+        roles += [role_of("local", number), role_of("cells", number)] if branch.local is not None else []
     return tuple(roles)
 
 
@@ -123,7 +131,8 @@ def suffix_of(role: str, branches: Sequence[BranchRecord]) -> str:
 class Manifest:
     """A bundle's table of contents.
 
-    `files`: role → file. `branches`: the encoders, the one that every photo goes through first. `decision`: match or unknown.
+    `files`: role → file. `branches`: the encoders, the one that every photo goes through first. `decision`: match or unknown, by
+    the scores of the search (of both encoders, where there are two).
     `resizer`: what the photos went through. `cascade`: when the other branches run; None where there is one. `fit`: what it was
     fitted to; None in bundles of versions that didn't say.
     """
@@ -153,6 +162,11 @@ class Manifest:
         """What was chosen for the first branch."""
         return self.branches[0].adaptation
 
+    @property
+    def final_decision(self) -> Decision:
+        """The one that answers rest on: of local matching where there is it, else `decision`."""
+        return self.decision if self.branches[0].local is None else self.branches[0].local.decision
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON; a second branch stands under "second", with the cascade. Raises BundleError for more than MAX_BRANCHES."""
         if not 1 <= len(self.branches) <= MAX_BRANCHES or (self.cascade is None) != (len(self.branches) == 1):
@@ -173,6 +187,7 @@ class Manifest:
             "decision": self.decision.to_dict(),
             "adaptation": first["adaptation"],
             "encoder": first["encoder"],
+            **({"local": first["local"]} if "local" in first else {}),
         }
         if self.fit is not None:  # these two are new, and readers of the same format pass over them
             record["fit"] = dataclasses.asdict(self.fit)

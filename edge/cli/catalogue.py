@@ -74,6 +74,12 @@ def _add_build_options(build: argparse.ArgumentParser) -> None:
         "--adapt", default="auto", choices=("auto", "on", "off"), help="tune the embedding to this shop (default: auto)"
     )
     build.add_argument(
+        "--local",
+        default="auto",
+        choices=("auto", "on", "off"),
+        help="compare photos with candidates part by part where the first search isn't sure (default: auto, where it helps)",
+    )
+    build.add_argument(
         "--max-references",
         type=positive,
         default=0,
@@ -128,6 +134,7 @@ def _build(options: argparse.Namespace) -> int:
                 false_accept=options.false_accept,
                 workers=options.workers,
                 resizer=options.resizer,
+                local=options.local,
                 progress=progress,
             ),
             lines=not options.json,
@@ -280,12 +287,12 @@ def _manifest_record(bundle: str, manifest: Manifest) -> dict[str, Any]:
         "index": {"kind": index.kind, "dtype": index.dtype, "dimension": index.dimension},
         "resizer": manifest.resizer,
         "outgrown": growth_of(manifest).to_dict(),
-        "decision": manifest.decision.to_dict(),
-        "forecast": forecast_record(manifest.decision, manifest.products, index.references),
+        "decision": manifest.final_decision.to_dict(),
+        "forecast": forecast_record(manifest.final_decision, manifest.products, index.references),
         "adaptation": manifest.adaptation.to_dict(),
         "encoder": manifest.encoder.to_dict(),
         "files": {role: {"name": entry.name, "size_bytes": entry.size_bytes} for role, entry in manifest.files.items()},
-        **{key: value for key, value in manifest.to_dict().items() if key == "second"},
+        **{key: value for key, value in manifest.to_dict().items() if key in ("second", "local")},
     }
 
 
@@ -296,7 +303,7 @@ def _info_lines(bundle: str, manifest: Manifest) -> list[str]:
     photos = manifest.index.references
     size = size_text(sum(entry.size_bytes for entry in manifest.files.values()))
     head = f"{bundle}: {manifest.products:,} products, {photos:,} photos, {size}, generation {manifest.generation}"
-    said = plain_lines(manifest.decision, manifest.products, photos, bundle)
+    said = plain_lines(manifest.final_decision, manifest.products, photos, bundle)
     growth = growth_of(manifest)
     if growth.state == "yes":
         said = [*said, growth.sentence()]
@@ -312,11 +319,16 @@ def _print_details(manifest: Manifest) -> None:
         print(_branch_lines(branch, manifest.files[role_of("vectors", number)].size_bytes))
     if manifest.cascade is not None:
         print(f"  {manifest.cascade.sentence()}")
-    print(f"  {describe_decision(manifest.decision.to_dict())}")
-    if manifest.decision.reliability:
-        kind = "views of photos" if manifest.decision.method == "synthetic-views" else "photos"
-        print(f"  how true the confidence is, by {manifest.decision.known:,} queries with {kind} that were held out:")
-    print(reliability_lines(manifest.decision.reliability), end="")
+    local = manifest.branches[0].local
+    if local is not None:
+        print(f"  {local.sentence()}")
+    print(f"  {describe_decision(manifest.final_decision.to_dict())}")
+    if manifest.final_decision.reliability:
+        kind = "views of photos" if manifest.final_decision.method == "synthetic-views" else "photos"
+        print(
+            f"  how true the confidence is, by {manifest.final_decision.known:,} queries with {kind} that were held out:"
+        )
+    print(reliability_lines(manifest.final_decision.reliability), end="")
     growth = growth_of(manifest)
     if growth.state != "yes" and growth.sentence():  # "yes" stands among what every shop should know
         print(f"  {growth.sentence()}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,15 +31,18 @@ class LiteRtSession:
 
     def run(self, value: NDArray[Any], output_name: str) -> NDArray[Any]:
         """See Session.run."""
+        return self.run_for(value, (output_name,))[0]
+
+    def run_for(self, value: NDArray[Any], output_names: Sequence[str]) -> list[NDArray[Any]]:
+        """See Session.run_for."""
         try:
             self._interpreter.set_tensor(self._input_index, value)
             self._interpreter.invoke()
-            result: NDArray[Any] = self._interpreter.get_tensor(self._output_index[output_name])
+            return [self._interpreter.get_tensor(self._output_index[name]) for name in output_names]
         except (RuntimeError, ValueError) as error:
             if is_short(error):
                 raise out_of_memory("the encoder was run") from error
             raise EncoderError(f"the encoder can't be run: {' '.join(str(error).split())[:200]}") from error
-        return result
 
 
 def _tensor_info(detail: Any) -> TensorInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -28,8 +29,12 @@ class OrtSession:
 
     def run(self, value: NDArray[Any], output_name: str) -> NDArray[Any]:
         """See Session.run."""
+        return self.run_for(value, (output_name,))[0]
+
+    def run_for(self, value: NDArray[Any], output_names: Sequence[str]) -> list[NDArray[Any]]:
+        """See Session.run_for."""
         try:
-            result: NDArray[Any] = self._session.run([output_name], {self.inputs[0].name: value})[0]
+            result: list[NDArray[Any]] = self._session.run(list(output_names), {self.inputs[0].name: value})
         except Exception as error:  # onnxruntime's classes share no base but Exception
             if is_short(error):
                 raise out_of_memory("the encoder was run") from error

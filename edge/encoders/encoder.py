@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from ..imaging.resize import Resizer, fit, inside, resizer_in_use
 from .card import EncoderCard, Quantization
 from .runtimes import choose_runtime, open_session
 from .session import Session, SessionPool
+
+if TYPE_CHECKING:  # a photo that nobody compares by its cells doesn't pay for it
+    from .local import LocalHead
 
 Vector: TypeAlias = NDArray[np.float32]
 _BATCH = 16
@@ -33,13 +36,15 @@ _SPREAD_STEP = 4
 @dataclass(frozen=True, slots=True)
 class Embedding:
     """One photo's embedding, (D,) float32 of unit norm, and what its stages took in milliseconds. `spread`: by how many grey
-    levels what the network saw of the photo differs from one flat colour (standard deviation of the green channel)."""
+    levels what the network saw of the photo differs from one flat colour (standard deviation of the green channel).
+    `tap`: the map that local matching reads, as the file stores it; None where the encoder has no local head."""
 
     vector: Vector
     decode_ms: float
     preprocess_ms: float
     encode_ms: float
     spread: float
+    tap: NDArray[Any] | None = None
 
 
 class Encoder:
@@ -47,6 +52,8 @@ class Encoder:
 
     `threads` is per interpreter, `sessions` how many interpreters there may be. Raises EncoderError if the file is not the
     card's, RuntimeUnavailable if nothing here runs it.
+
+    `local`: the head that compares its cells, see `local`; with one, each run gives the map that it reads as well.
     """
 
     def __init__(
@@ -58,6 +65,7 @@ class Encoder:
         sessions: int = 1,
         runtime: str = "auto",
         resizer: str = "auto",
+        local: LocalHead | None = None,
     ) -> None:
         digest = hashlib.sha256(model).hexdigest()
         if digest != card.sha256:
@@ -66,11 +74,12 @@ class Encoder:
             )
         self.card = card
         self.model = model
+        self.local = local
         self.resizer: Resizer = resizer_in_use(resizer)
         self.runtime = chosen = choose_runtime(card.format, runtime)
         self._tables = _lookup_tables(card)
         # Not self.runtime: in a circle, the model and its interpreters would stay until the garbage collector comes by.
-        self._pool = SessionPool(lambda: _checked_session(open_session(chosen, model, threads), card), sessions)
+        self._pool = SessionPool(lambda: _checked_session(open_session(chosen, model, threads), card, local), sessions)
 
     @classmethod
     def load(cls, source: str | os.PathLike[str], **settings: Any) -> Encoder:
@@ -108,10 +117,10 @@ class Encoder:
         seen = inside(pixels, decoded.upright_size, self.card)
         spread = float(seen[::_SPREAD_STEP, ::_SPREAD_STEP, 1].std())
         after_fit = time.perf_counter()
-        vector = self._run(value, check=True)
+        vector, tap = self._run(value, check=True)
         end = time.perf_counter()
         return Embedding(
-            vector, (after_decode - start) * 1e3, (after_fit - after_decode) * 1e3, (end - after_fit) * 1e3, spread
+            vector, (after_decode - start) * 1e3, (after_fit - after_decode) * 1e3, (end - after_fit) * 1e3, spread, tap
         )
 
     def embed_pixels(self, pixels: Pixels, *, check: bool = True) -> Vector:
@@ -119,24 +128,32 @@ class Encoder:
 
         Raises VectorError when the network's output has no direction (all zero, NaN or infinite).
         """
-        return self._run(self._input(pixels), check=check)
+        return self._run(self._input(pixels), check=check)[0]
 
-    def _run(self, value: NDArray[Any], *, check: bool) -> Vector:
-        """The network's input tensor as a unit vector."""
+    def embed_with_tap(self, pixels: Pixels) -> tuple[Vector, NDArray[Any] | None]:
+        """As `embed_pixels`, and of the same run the map that local matching reads; None without a local head."""
+        return self._run(self._input(pixels), check=True)
+
+    def _run(self, value: NDArray[Any], *, check: bool) -> tuple[Vector, NDArray[Any] | None]:
+        """The network's input tensor as a unit vector, and the tap where there is a local head."""
+        tap = None
         with self._pool.borrow() as session:
-            raw = session.run(value, self.card.output_name)
+            if self.local is None:
+                raw = session.run(value, self.card.output_name)
+            else:
+                raw, tap = session.run_for(value, (self.card.output_name, self.local.card.tap))
         vector: Vector = raw.reshape(-1).astype(np.float32, copy=False)
         quantization = self.card.output_quantization
         if quantization is not None:
             vector = (vector - np.float32(quantization.zero_point)) * np.float32(quantization.scale)
         norm = math.sqrt(vector.dot(vector))
         if 0 < norm < math.inf:
-            return vector / np.float32(norm)
+            return vector / np.float32(norm), tap
         if check:
             raise VectorError(
                 f"encoder {self.card.name} gave an embedding of norm {norm} for this photo; it says nothing"
             )
-        return vector
+        return vector, tap
 
     def embed_batch(self, pictures: Sequence[Pixels]) -> Vector:
         """Pictures as for `embed_pixels`, as (N, D) float32: unit vectors, zeros where the network's output has no direction.
@@ -207,8 +224,10 @@ def _lookup_tables(card: EncoderCard) -> NDArray[Any] | None:
     return None if identity else table
 
 
-def _checked_session(session: Session, card: EncoderCard) -> Session:
-    """Hold the loaded file against its card. Raises EncoderError that names the first difference."""
+def _checked_session(session: Session, card: EncoderCard, local: LocalHead | None = None) -> Session:
+    """Hold the loaded file against its card and its local head. Raises EncoderError that names the first difference."""
+    if local is not None:
+        _check_tap(session, card, local)
     tensor = session.inputs[0] if session.inputs else None
     size = (card.height, card.width, 3) if card.layout == "NHWC" else (3, card.height, card.width)
     if (
@@ -244,6 +263,19 @@ def _checked_session(session: Session, card: EncoderCard) -> Session:
                 f"its card says {said.scale!r} and {said.zero_point}"
             )
     return session
+
+
+def _check_tap(session: Session, card: EncoderCard, local: LocalHead) -> None:
+    wanted = local.card
+    for info in session.outputs:
+        elements = int(np.prod([n for n in info.shape if n > 0]))
+        if info.name == wanted.tap and elements == wanted.cells * wanted.tap_channels:
+            return
+    found = ", ".join(f"{info.name} {list(info.shape)}" for info in session.outputs)
+    raise EncoderError(
+        f"encoder {card.file} gives {found}; its local matching expects an output {wanted.tap!r} of "
+        f"{wanted.grid}x{wanted.grid}x{wanted.tap_channels}; export both again, or build with --local off"
+    )
 
 
 def _same_quantization(a: Quantization, b: Quantization) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -38,6 +38,10 @@ class Session(Protocol):
 
         Raises EncoderError if the network can't be computed.
         """
+        ...
+
+    def run_for(self, value: NDArray[Any], output_names: Sequence[str]) -> list[NDArray[Any]]:
+        """As `run`, for several outputs of one run; what isn't asked for isn't copied."""
         ...
 
 

@@ -101,7 +101,7 @@ def evaluate(
             unreadable.append((query.label, str(answer)))
         else:
             answers.append((query, answer))
-    result = _measured(answers, float(matcher.bundle.manifest.decision.target_false_accept_rate))
+    result = _measured(answers, float(matcher.bundle.manifest.final_decision.target_false_accept_rate))
     result.unreadable = unreadable
     result.by = {attribute: _rates_by(answers, _value_of(matcher, attribute)) for attribute in by}
     return result
@@ -128,8 +128,8 @@ def _check_attributes(matcher: Matcher, by: Sequence[str]) -> None:
         raise CatalogError(f"no product has the attribute {unknown[0]!r}; the catalogue has {', '.join(known)}")
 
 
-_STAGES = ("decode", "preprocess", "encode", "search", "decide", "second_encoder", "look_again")
-"""The medians of the last two are over the photos at which the second encoder looked, and that were looked at again."""
+_STAGES = ("decode", "preprocess", "encode", "search", "decide", "second_encoder", "local", "look_again")
+"""The medians of the last three are over the photos that went through the second encoder, local matching, a look-again pass."""
 
 
 def _measured(answers: list[Answer], target: float) -> Evaluation:

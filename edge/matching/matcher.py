@@ -84,14 +84,16 @@ class Matcher:
         limits: Limits = DEFAULT_LIMITS,
         follow: bool = True,
         look_again: bool = True,
+        local: bool = True,
     ) -> Matcher:
         """Load a bundle and check every byte that answers will rest on.
 
         `threads` per interpreter (default: 1) and `runtime` are taken from this machine's device.toml where there is one and they
         aren't given (see `device`); `sessions` how many interpreters there may be (default: one a core, opened as threads ask
         for them). `resizer` "auto" takes what the catalogue was made with where it is installed. `follow`: take over what the
-        bundle was changed to before each answer (2 µs). `look_again`: mend a rejected photo and rank once more. Raises
-        BundleError and its kin, RuntimeUnavailable, EncoderError, DeviceError.
+        bundle was changed to before each answer (2 µs). `look_again`: mend a rejected photo and rank once more. `local`:
+        compare photos with candidates part by part, in bundles that can. Raises BundleError and its kin, RuntimeUnavailable,
+        EncoderError, DeviceError.
         """
         arguments.bundle_path(path)
         for name, value in (("threads", threads), ("sessions", sessions)):
@@ -107,6 +109,7 @@ class Matcher:
             "runtime": runtime,
             "resizer": resizer,
             "tuned": tuned,
+            "local": local,
         }
         return cls(Path(path), settings, limits, follow, look_again, asked)
 

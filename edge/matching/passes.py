@@ -58,12 +58,15 @@ def look_again_pass(
     where: Where | None,
 ) -> tuple[LookAgain, tuple[Candidate, ...]]:
     """Mend a rejected photo and rank again; `candidates`, those of the passes before, where that says nothing."""
+    from .local_pass import local_rank
     from .look_again import less_sure, rank_variants
 
     encoder = snapshot.encoder
     allowed = allowed_each(snapshot, where)
 
     def rank_pixels(pixels: Pixels) -> Ranked:
+        if snapshot.local is not None:
+            return local_rank(snapshot, *encoder.embed_with_tap(pixels), max(DEPTH, count), allowed[0])
         vectors = [
             branch.gallery.adapted(branch.encoder.embed_pixels(pixels_for(branch.encoder, encoder, pixels)))
             for branch in snapshot.branches

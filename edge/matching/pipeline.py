@@ -34,7 +34,7 @@ def match(
 ) -> MatchResult:
     """Name the product on a photo, as `Matcher.match` does; `look_again`: mend a rejected photo and rank once more.
 
-    The other branches run where the first is not sure. Raises ImageError, CatalogError.
+    The other branches, or local matching, run where the first search is not sure. Raises ImageError, CatalogError.
     """
     start = time.perf_counter()
     first, cascade = snapshot.branches[0], snapshot.cascade
@@ -46,7 +46,7 @@ def match(
     ranked = [] if blank else first.gallery.rank(vector, max(2, top_k), allowed)
     voted = dict.fromkeys(labels) if blank else snapshot.labels(vector, labels, allowed)
     after_search = time.perf_counter()
-    candidates = snapshot.candidates(ranked, None if cascade is None else cascade.first)
+    candidates = snapshot.candidates(ranked, snapshot.first)
     after_decide = after_branches = end = time.perf_counter()
     others = again = None
     if cascade is not None:
@@ -56,6 +56,14 @@ def match(
 
             candidates = all_branches_pass(snapshot, image, limits, vector, candidates, max(2, top_k), where)
             after_branches = end = time.perf_counter()
+    local = snapshot.local
+    if local is not None and candidates and not local.record.is_sure(candidates[0].confidence):
+        from .local_pass import local_rank
+
+        fused = local_rank(snapshot, embedding.vector, embedding.tap, max(2, top_k), allowed)
+        candidates = snapshot.candidates(fused)
+        after_branches = end = time.perf_counter()
+    looked_closer = local is not None and after_branches > after_decide
     if blank:
         from .passes import blank_pass
 
@@ -83,6 +91,7 @@ def match(
             "search": (after_search - before_search) * 1e3,
             "decide": (after_decide - after_search) * 1e3,
             **({"second_encoder": (after_branches - after_decide) * 1e3} if others else {}),
+            **({"local": (after_branches - after_decide) * 1e3} if looked_closer else {}),
             **({"look_again": (end - after_branches) * 1e3} if again is not None else {}),
             "total": (end - start) * 1e3,
         },

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Candidate(ScoredProduct):
     """A product that the photo may show: its cosine (of its best reference or of its prototype, see `adapter.Adaptation`; where
-    a photo went through two encoders, the weighted mean of both), and the probability that it is right."""
+    a photo went through two encoders or local matching, the weighted mean of both), and the probability that it is right."""
 
     confidence: float
 

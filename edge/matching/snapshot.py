@@ -21,12 +21,13 @@ from ..scoring.adapter import Adapter
 from ..scoring.cascade import Cascade
 from ..scoring.decision import Decision, margin_of
 from ..scoring.gallery import Gallery
+from ..scoring.local import Cells
 from .results import Candidate
 
 if TYPE_CHECKING:
     from ..bundle.manifest import BranchRecord
-    from ..encoders.card import EncoderCard
     from .labels import Label
+    from .local_pass import LocalMatching
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Snapshot:
     """One whole generation of a bundle, loaded and hashed. Answers use one from start to end.
 
     `branches`: every photo goes through the first one; `cascade` says when the others run, None where there is one branch.
+    `local`: local matching, None in bundles without; `decision` is then on its fused scores, `first` on those before.
     """
 
     bundle: Bundle
@@ -49,6 +51,14 @@ class Snapshot:
     catalog: Catalog
     decision: Decision
     cascade: Cascade | None = None
+    local: LocalMatching | None = None
+
+    @property
+    def first(self) -> Decision | None:
+        """The decision on the first search alone, where another pass may follow; None where it is `decision`."""
+        if self.cascade is not None:
+            return self.cascade.first
+        return None if self.local is None else self.bundle.manifest.decision
 
     @property
     def encoder(self) -> Encoder:
@@ -100,13 +110,26 @@ def load_snapshot(bundle: Bundle, settings: Mapping[str, Any], previous: Snapsho
     whose encoders are used again where they are the same. Raises BundleError and its kin."""
     manifest = bundle.manifest
     known = [] if previous is None else [branch.encoder for branch in previous.branches]
+    local = _load_local(bundle) if settings["local"] else None
     branches = [
         _load_branch(bundle, settings, record, number, known) for number, record in enumerate(manifest.branches)
     ]
+    if local is not None and not np.array_equal(local.cells.ids, np.sort(branches[0].gallery.index.ids)):
+        raise BundleError(f"{bundle.path}: vectors and cells disagree; build the bundle again")
     if not all(_same_references(branches[0], branch) for branch in branches[1:]):
         raise BundleError(f"{bundle.path}: the vectors of the two encoders disagree; build the bundle again")
     catalog = Catalog(bundle.check("catalog"))
-    return Snapshot(bundle, tuple(branches), catalog, manifest.decision, manifest.cascade)
+    decision = manifest.decision if local is None else manifest.final_decision
+    return Snapshot(bundle, tuple(branches), catalog, decision, manifest.cascade, local)
+
+
+def _load_local(bundle: Bundle) -> LocalMatching | None:
+    record = bundle.manifest.branches[0].local
+    if record is None:
+        return None
+    from .local_pass import LocalMatching
+
+    return LocalMatching(record, Cells.load(bundle.check(role_of("cells", 0))))
 
 
 def _load_branch(
@@ -120,7 +143,7 @@ def _load_branch(
     # Hashing and packing the vectors needs no interpreter lock: it goes on beside the runtime's loading.
     index_loading = _Loading(lambda: index_of(role_of("vectors", number)))
     try:
-        encoder = _encoder_of(bundle, settings, record.encoder, role_of("encoder", number), known)
+        encoder = _encoder_of(bundle, settings, record, number, known)
     finally:
         index = index_loading.result()
     adapter = prototypes = None
@@ -135,19 +158,25 @@ def _load_branch(
 
 
 def _encoder_of(
-    bundle: Bundle, settings: Mapping[str, Any], card: EncoderCard, role: str, known: Sequence[Encoder]
+    bundle: Bundle, settings: Mapping[str, Any], record: BranchRecord, number: int, known: Sequence[Encoder]
 ) -> Encoder:
     """An encoder of the bundle with one session open; a known one where it is the same."""
+    card, settings = record.encoder, dict(settings)
+    head = None
+    if settings.pop("local") and record.local is not None:
+        from ..encoders.local import LocalHead
+
+        role = role_of("local", number)
+        head = LocalHead.from_bytes(bundle.read(role), str(bundle.file(role)))
     for encoder in known:
-        if encoder.card == card:
+        if encoder.card == card and (None if encoder.local is None else encoder.local.digest) == (head and head.digest):
             return encoder
-    settings = dict(settings)
     tuned = settings.pop("tuned")
     if settings["runtime"] == "auto" and tuned is not None:
         settings["runtime"] = tuned.runtime_for(card.format)
     if settings["resizer"] == "auto":
         settings["resizer"] = _same_resizer(bundle.manifest.resizer)
-    encoder = Encoder(card, bundle.read(role), **settings)
+    encoder = Encoder(card, bundle.read(role_of("encoder", number)), local=head, **settings)
     encoder.prepare()
     return encoder
 

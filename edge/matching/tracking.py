@@ -29,6 +29,7 @@ from ..catalog.ids import product_of
 from ..errors import ImageError, VectorError
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, source_name
 from ..scoring.fusion import DEPTH, Ranked, mean_scores
+from .local_pass import local_rank
 from .passes import allowed_each, rank
 from .pipeline import shows_nothing
 
@@ -248,6 +249,10 @@ def track(
         embeddings = [branch.encoder.embed_timed(image, limits) for branch in snapshot.branches]
         if shows_nothing(embeddings[0]):
             raise VectorError(f"{source_name(image)} shows nothing: it is as good as one flat colour")
+        if snapshot.local is not None:
+            seen = embeddings[0]
+            fused = local_rank(snapshot, seen.vector, seen.tap, max(DEPTH, top_k), snapshot.allowed(where))
+            return Frame(snapshot.gallery.adapted(seen.vector), fused, snapshot)
         vectors = [
             branch.gallery.adapted(one.vector) for branch, one in zip(snapshot.branches, embeddings, strict=True)
         ]

@@ -86,7 +86,7 @@ def _figures(evaluation: Evaluation, matcher: Matcher) -> list[str]:
             "How sure it is",
             charts.histogram(
                 {"in the catalogue": known, "not in the catalogue": unknown},
-                manifest.decision.threshold,
+                manifest.final_decision.threshold,
                 "confidence",
             ),
             note="Left of the line the answer is “unknown”.",
