@@ -77,5 +77,5 @@ def bundle_path(value: object) -> None:
 
 def _shown(value: object) -> str:
     """A wrong value in a message: short, with its type."""
-    shown = repr(value)
-    return f"{shown if len(shown) <= 60 else shown[:59] + '…'} ({type(value).__name__})"
+    visible = repr(value)
+    return f"{visible if len(visible) <= 60 else visible[:59] + '…'} ({type(value).__name__})"

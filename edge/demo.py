@@ -68,16 +68,16 @@ def run_demo(out: Path, *, seed: int = 0, progress: Callable[[str, str], Progres
     """Render, build, match, write `out`/index.html. Raises CatalogError if `out` holds somebody's files, ValueError for a seed
     outside 0 to 499."""
     bar: Callable[[str, str], Any] = progress or (lambda description, unit: lambda stream, total: stream)
-    sold = _mostly_distinct(make_shop(3 * PRODUCTS, seed=2 * seed))
+    stocked = _mostly_distinct(make_shop(3 * PRODUCTS, seed=2 * seed))
     unknown = make_shop(UNKNOWN_QUERIES, seed=2 * seed + 1)
     _claim(out)
-    catalogue = _write_catalogue(out, sold, bar("render catalogue", "photo"))
-    queries = _write_queries(out, sold, unknown, bar("render queries", "photo"))
+    catalogue = _write_catalogue(out, stocked, bar("render catalogue", "photo"))
+    queries = _write_queries(out, stocked, unknown, bar("render queries", "photo"))
     bundle = out / "shop.bundle"
     built = build_bundle(catalogue, bundle, progress=bar("catalogue", "photo"))
     with Matcher.open(bundle) as matcher:
         evaluation = evaluate(matcher, queries, progress=bar("match", "photo"))
-        names = {product.sku: product.name for product in [*sold, *unknown]}
+        names = {product.sku: product.name for product in [*stocked, *unknown]}
         page_path = out / "index.html"
         write_atomic(page_path, html.page("shelfmatch demo", _page_body(out, built, evaluation, matcher, names)))
     return DemoResult(built, evaluation, page_path, bundle)
@@ -108,12 +108,12 @@ def _claim(out: Path) -> None:
     (folder / _MARK).write_text("made by shelfmatch demo; cleared by the next one\n")
 
 
-def _write_catalogue(out: Path, sold: Sequence[Product], progress: Any) -> Path:
+def _write_catalogue(out: Path, stocked: Sequence[Product], progress: Any) -> Path:
     def jobs() -> Iterable[tuple[Product, int]]:
-        return ((product, photo) for product in sold for photo in range(PHOTOS))
+        return ((product, photo) for product in stocked for photo in range(PHOTOS))
 
     rows = []
-    for product, photo in progress(jobs(), len(sold) * PHOTOS):
+    for product, photo in progress(jobs(), len(stocked) * PHOTOS):
         name = f"photos/{product.sku}/{photo}.jpg"
         plain = photo == 0
         image = render_plain(product) if plain else render_view(product, photo, difficulty=CATALOGUE_DIFFICULTY)
@@ -124,8 +124,8 @@ def _write_catalogue(out: Path, sold: Sequence[Product], progress: Any) -> Path:
     return path
 
 
-def _write_queries(out: Path, sold: Sequence[Product], unknown: Sequence[Product], progress: Any) -> list[Query]:
-    jobs = [("known", number, sold[number % len(sold)]) for number in range(KNOWN_QUERIES)]
+def _write_queries(out: Path, stocked: Sequence[Product], unknown: Sequence[Product], progress: Any) -> list[Query]:
+    jobs = [("known", number, stocked[number % len(stocked)]) for number in range(KNOWN_QUERIES)]
     jobs += [("unknown", number, unknown[number % len(unknown)]) for number in range(UNKNOWN_QUERIES)]
     queries = []
     for kind, number, product in progress(jobs, len(jobs)):
@@ -173,7 +173,7 @@ def _page_body(
             "Where the time goes",
             charts.bars({stage.replace("_", " "): taken for stage, taken in evaluation.stages_ms.items()}, "ms"),
             note="Median of each stage, from a JPEG on disk to the answer. "
-            f"{_percent(evaluation.looked_again)} of the photos were not recognised at once and looked at again.",
+            f"{_percent(evaluation.looked_again)} of the photos were not recognised at once and given a look-again pass.",
         ),
         html.section(
             "How sure it is",
@@ -196,7 +196,7 @@ def _sorted_answers(evaluation: Evaluation) -> list[tuple[str, list[tuple[Query,
     return [
         (f"Recognised ({len(right)})", right[:16]),
         (f"Rightly unknown ({len(refused)})", refused[:12]),
-        (f"Sold here, but not sure enough ({len(missed)})", missed[:12]),
+        (f"In the catalogue, but not sure enough ({len(missed)})", missed[:12]),
         (f"Wrong ({len(wrong)})", wrong[:16]),
     ]
 

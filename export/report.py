@@ -147,9 +147,9 @@ def _layers(file_format: Format, losses: Mapping[str, float], attempts: Sequence
     for place, (name, loss) in enumerate(ranked):
         y, width = 30 * place, max(2.0, 330 * loss / longest)
         color = "#f79009" if name in floats else "#528bff"
-        shown = name if len(name) <= 48 else f"…{name[-47:]}"
+        visible = name if len(name) <= 48 else f"…{name[-47:]}"
         parts.append(
-            f'<text x="0" y="{y + 18}">{escape(shown)}</text>'
+            f'<text x="0" y="{y + 18}">{escape(visible)}</text>'
             f'<rect x="350" y="{y + 4}" width="{width:.1f}" height="18" rx="4" fill="{color}"/>'
             f'<text x="{358 + width:.1f}" y="{y + 18}">{loss:.2g}</text>'
         )

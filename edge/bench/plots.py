@@ -200,8 +200,8 @@ def time_line(result: Mapping[str, Any]) -> str:
     else:
         points = [(block["start_s"], block["p50_ms"]) for block in blocks if block["p50_ms"] is not None]
         most = _sensible(value for _, value in points)
-        shown = [(time_s, min(value, most)) for time_s, value in points]
-        strip(170, [0, *(value for _, value in shown)], f"{name}, median of each block", "ms").dots(shown, _BLUE)
+        visible = [(time_s, min(value, most)) for time_s, value in points]
+        strip(170, [0, *(value for _, value in visible)], f"{name}, median of each block", "ms").dots(visible, _BLUE)
     for key, title, unit, color in (
         ("temperature_c", "temperature", "°C", "#d92d20"),
         ("frequency_mhz", "frequency, the fastest core", "MHz", "#067647"),

@@ -101,9 +101,9 @@ def run_bench(
     plan = plan or (QUICK if quick else FULL)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shelfmatch-bench-")))
-        shown = choose_photos(folder, photos, camera)
-        opened = open_target(target, shown, folder, references)
-        job = Job(opened, shown, settings, tuple(scenarios), fps)
+        visible = choose_photos(folder, photos, camera)
+        opened = open_target(target, visible, folder, references)
+        job = Job(opened, visible, settings, tuple(scenarios), fps)
         board = describe_board(root)
         started, start = datetime.now(UTC), time.perf_counter()
         recorder = stack.enter_context(Recorder(sensors or Sensors(root), plan.sensors_s))
@@ -116,7 +116,7 @@ def run_bench(
         return {
             **summary.header(started, time.perf_counter() - start, quick, board),
             "target": {"name": opened.name, "kind": opened.kind, **opened.record},
-            "photos": shown.to_dict(),
+            "photos": visible.to_dict(),
             "settings": _settings_record(settings, rounds[0], job),
             **summary.summarize(rounds, recorder, board, start),
             "sweep": None,

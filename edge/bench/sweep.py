@@ -125,16 +125,16 @@ def run_sweep(
     limit = memory_limit_bytes or int((describe_board(ROOT)["memory_bytes"] or 1 << 34) // 2)
     with tempfile.TemporaryDirectory(prefix="shelfmatch-sweep-") as name:
         folder = Path(name)
-        shown = choose_photos(folder, photos, camera)
-        points = _points(target, axes, shown, folder, references, settings)
-        _measure(points, shown, settings, plan or (_QUICK if quick else _FULL), progress)
+        visible = choose_photos(folder, photos, camera)
+        points = _points(target, axes, visible, folder, references, settings)
+        _measure(points, visible, settings, plan or (_QUICK if quick else _FULL), progress)
         best = choose(points, limit)
         tuned = _device_of(best, axes)
         p90 = best.middle("p90_ms")
         device.write(path, tuned, {"target": best.target.name, "p90_ms": round(p90 or 0.0, 3)})
         result = run_bench(
             best.target.bundle,
-            photos=shown,
+            photos=visible,
             quick=quick,
             settings=replace(settings, threads=best.threads, runtime=best.requested or best.runtime),
             progress=progress,
@@ -191,7 +191,7 @@ def _check_axes(target: str | os.PathLike[str], axes: Sequence[str], settings: S
 def _points(
     target: str | os.PathLike[str],
     axes: Sequence[str],
-    shown: Photos,
+    visible: Photos,
     folder: Path,
     references: int,
     settings: Settings,
@@ -216,7 +216,7 @@ def _points(
                 )
         else:
             card, _ = find_encoder(source)
-            vectors = Encoder.load(source).embed(*sources(shown))
+            vectors = Encoder.load(source).embed(*sources(visible))
             reference = vectors if reference is None else reference
             cosine = float(np.median((vectors * reference).sum(axis=1)))
         fitting = [row.name for row in RUNTIMES.values() if row.format == card.format and row.is_installed()]
@@ -225,7 +225,7 @@ def _points(
             requested = settings.runtime
             runtimes = (fitting[:1] or ["auto"]) if requested == "auto" else [requested]
         for index in _INDEXES if "index" in axes else ("as it is",):
-            opened = _variant_target(source, name, index, shown, folder, references)
+            opened = _variant_target(source, name, index, visible, folder, references)
             for runtime, count in itertools.product(runtimes, threads):
                 kind = str(opened.record["index"])
                 point = Point(shown_name(name), runtime, count, kind, opened, source, cosine, requested)
@@ -257,14 +257,14 @@ def _variants(target: str | os.PathLike[str], axes: Sequence[str]) -> list[tuple
     return found
 
 
-def _variant_target(source: str, name: str, index: str, shown: Photos, folder: Path, references: int) -> Target:
+def _variant_target(source: str, name: str, index: str, visible: Photos, folder: Path, references: int) -> Target:
     place = folder / f"{len(list(folder.iterdir()))}"
     place.mkdir()
-    opened = open_target(source, shown, place, references)
+    opened = open_target(source, visible, place, references)
     if index in ("as it is", opened.record["index"]):
         return opened
     if opened.kind == "encoder":
-        built = made_up_shop(place / f"{index}.bundle", Encoder.load(source), shown, references, index=index)
+        built = made_up_shop(place / f"{index}.bundle", Encoder.load(source), visible, references, index=index)
     else:
         built = _with_index(opened.bundle, place / opened.name, index)
     return replace(opened, bundle=built, record={**opened.record, "index": index})
@@ -279,14 +279,16 @@ def _with_index(bundle: Path, copy: Path, kind: str) -> Path:
     return copy
 
 
-def _measure(points: Sequence[Point], shown: Photos, settings: Settings, plan: Plan, progress: Progress | None) -> None:
+def _measure(
+    points: Sequence[Point], visible: Photos, settings: Settings, plan: Plan, progress: Progress | None
+) -> None:
     """In turns, a round of every point after the other: what the machine does meanwhile meets them all alike."""
     turns: Any = [(number, point) for number in range(plan.rounds) for point in points]
     for number, point in progress(turns, len(turns)) if progress is not None else turns:
         if point.excluded is not None:
             continue
         own = replace(settings, threads=point.threads, runtime=point.requested or point.runtime)
-        job = Job(point.target, shown, own, ("single-stream",), 1.0)
+        job = Job(point.target, visible, own, ("single-stream",), 1.0)
         try:
             record = run_round(job, plan, number)
         except ShelfmatchError as error:

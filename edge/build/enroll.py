@@ -67,8 +67,8 @@ def enroll(
             embed_photos(catalogue.photos, encoder, cache, workers, views)
             for encoder, cache in zip(encoders, caches, strict=True)
         ]
-        shown = progress(streams[0], len(catalogue.photos)) if progress is not None else streams[0]
-        for embeddings in zip(shown, *streams[1:], strict=True):
+        visible = progress(streams[0], len(catalogue.photos)) if progress is not None else streams[0]
+        for embeddings in zip(visible, *streams[1:], strict=True):
             done, photo, problem = embeddings[0], embeddings[0].photo, _problem_of(embeddings)
             embedded = tuple(one.embedded for one in embeddings if one.embedded is not None)
             if problem:

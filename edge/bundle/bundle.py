@@ -3,7 +3,7 @@
 What is guaranteed when: opening checks the manifest against its own sha256 and the size of every file. Each file is hashed
 whole the first time this process reads it, before anything from it can reach an answer. `verify` hashes all of them.
 
-`writer` changes it. Whoever opened the old version keeps it: open files outlive their names.
+`writer` changes it. Whoever opened the old generation keeps it: open files outlive their names.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Bundle:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Bundle:
-        """Read the manifest and check every file's size; of the next version, if a writer swept files in between. Raises
+        """Read the manifest and check every file's size; of the next generation, if a writer swept files in between. Raises
         BundleError, BundleDamaged or BundleVersion."""
         folder = Path(path)
         while True:
@@ -117,7 +117,7 @@ class Bundle:
 
 
 def read_whole(path: str | os.PathLike[str], read: Callable[[Bundle], _Read]) -> _Read:
-    """What `read` makes of a bundle's files: of the next version, if a writer swept them before they were opened. Raises
+    """What `read` makes of a bundle's files: of the next generation, if a writer swept them before they were opened. Raises
     BundleError and its kin, and what else `read` raises."""
     while True:
         bundle = Bundle.open(path)

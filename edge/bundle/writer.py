@@ -188,7 +188,7 @@ class BundleWriter:
         _remove(self.path / WORK_FOLDER)
 
     def stage(self, role: str) -> Path:
-        """Where to write the next version's file of a role: see `roles_of`."""
+        """Where to write the next generation's file of a role: see `roles_of`."""
         return self.path / f"{_STAGING}{role}"
 
     def commit(

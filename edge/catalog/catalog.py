@@ -39,7 +39,7 @@ class Catalog:
         check_sqlite_path(path)
         self._is_forked = False
         try:
-            # Kept beside SQLite's own: a later version of the bundle may remove the name before a forked child opens the file.
+            # Kept beside SQLite's own: a later generation may remove the name before a forked child opens the file.
             self._descriptor = os.open(path, os.O_RDONLY)
         except OSError as error:
             raise BundleDamaged(f"{path} can't be read: {error.strerror}; copy or build the bundle again") from error
@@ -179,7 +179,7 @@ def _opened(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
     try:
         connection.execute("PRAGMA temp_store = MEMORY")
-        # Opens the file now: a later version of the bundle may remove its name.
+        # Opens the file now: a later generation may remove its name.
         connection.execute("SELECT id FROM product LIMIT 1").fetchone()
     except sqlite3.Error:
         connection.close()

@@ -71,8 +71,8 @@ def examine(source: CatalogSource, workers: int = 0, progress: Progress | None =
     usable = []
     count = workers or os.cpu_count() or 1
     stream = in_order(_looked_at, source.photos, count, ahead=8 * count)
-    shown = stream if progress is None else progress(stream, len(source.photos))
-    for photo, digest, look, problem in shown:
+    visible = stream if progress is None else progress(stream, len(source.photos))
+    for photo, digest, look, problem in visible:
         if look is None:
             unreadable.append((photo.label, problem))
             continue

@@ -20,9 +20,9 @@ def register(command: Command) -> None:
                     mixed=True)  # fmt: skip
     bench.usage, bench.epilog = _USAGE, _TARGET
     bench.add_argument("words", nargs="*", metavar="TARGET", help="see below")
-    shown = bench.add_mutually_exclusive_group()
-    shown.add_argument("--photos", metavar="FOLDER", help="photos to show it (default: rendered ones)")
-    shown.add_argument("--camera", metavar="N|DEVICE", help="frames of this camera instead; needs OpenCV")
+    visible = bench.add_mutually_exclusive_group()
+    visible.add_argument("--photos", metavar="FOLDER", help="photos to show it (default: rendered ones)")
+    visible.add_argument("--camera", metavar="N|DEVICE", help="frames of this camera instead; needs OpenCV")
     bench.add_argument(
         "--quick", action="store_true", help="under a minute; otherwise 1,024 samples and 60 s a scenario"
     )
@@ -39,7 +39,7 @@ def register(command: Command) -> None:
     bench.add_argument("--threads", type=positive, default=None, metavar="N", help="threads of the network")
     bench.add_argument("--runtime", default="auto", choices=RUNTIME_CHOICES)
     bench.add_argument("--resizer", default="auto", choices=RESIZER_CHOICES)
-    bench.add_argument("--look-again", action="store_true", help="with second looks at rejected photos")
+    bench.add_argument("--look-again", action="store_true", help="with look-again passes on rejected photos")
     bench.add_argument(
         "--references",
         type=positive,

@@ -57,12 +57,14 @@ def _add_build_options(build: argparse.ArgumentParser) -> None:
         help="folders named by SKU, in folders of categories or not, or a CSV with the header image,sku",
     )
     build.add_argument("-o", "--output-bundle", metavar="SHOP.bundle", help="the bundle to write")
-    build.add_argument("--check", action="store_true", help="say what SOURCE holds and what to mend; build nothing")
+    build.add_argument(
+        "--check", action="store_true", help="say what SOURCE holds and how to fix what fails; build nothing"
+    )
     add_source_options(build)
     build.add_argument(
         "--encoder",
         metavar="NAME|FILE|CARD[,…]",
-        help="default: the embedded one; see shelfmatch encoders; of two, the second looks where the first isn't sure",
+        help="default: the embedded one; see shelfmatch encoders; of two, the second runs where the first isn't sure",
     )
     build.add_argument(
         "--output", metavar="NAME", help="tensor to use as embedding; an inner one cuts the network there"
@@ -255,8 +257,8 @@ def _info(options: argparse.Namespace) -> int:
     if options.verbose:
         _print_details(manifest)
     for product in products:
-        shown = {key: value for key, value in product.items() if value and key != "attributes"}
-        print("  " + ", ".join(f"{key} {value}" if key != "sku" else str(value) for key, value in shown.items()))
+        visible = {key: value for key, value in product.items() if value and key != "attributes"}
+        print("  " + ", ".join(f"{key} {value}" if key != "sku" else str(value) for key, value in visible.items()))
     return DONE
 
 

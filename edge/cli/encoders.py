@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def register(command: Command) -> None:
     """`encoders`, and `encoders pull NAME`."""
-    parser = command("encoders", _run, "the known encoders; encoders pull NAME fetches one")
+    parser = command("encoders", _run, "list the encoder registry; encoders pull NAME fetches one")
     parser.add_argument("action", nargs="?", choices=("pull",), help="fetch one of the listed encoders")
     parser.add_argument("name", nargs="?", metavar="NAME", help="which one to fetch")
     parser.add_argument(

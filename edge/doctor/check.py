@@ -11,7 +11,7 @@ Status = Literal["ok", "advice", "problem", "absent"]
 @dataclass(frozen=True, slots=True)
 class Check:
     """One thing that was looked at: a sentence about it, and one about what to do. "problem": it is broken; "absent": not there.
-    `needed`: whether the main job needs it."""
+    `needed`: whether a match needs it."""
 
     name: str
     status: Status

@@ -196,7 +196,7 @@ class Examination:
         self._sound.add(runtime.name)
         outcome["version"] = package.version
         titled = f"{package.title} {package.version}".strip()
-        finding = f"{titled} gives the known embedding of {outcome['encoder']}, in {outcome['encode_ms']:.1f} ms."
+        finding = f"{titled} gives the golden embedding of {outcome['encoder']}, in {outcome['encode_ms']:.1f} ms."
         return Check(runtime.name, "ok", finding, details=outcome)
 
     def _index(self) -> Check:
@@ -270,7 +270,7 @@ class Examination:
     def _job(self) -> Check:
         if self._broken:
             what = " and ".join(self._broken)
-            return Check("main job", "problem", f"The main job can't begin until {what} can be used.")
+            return Check("end to end", "problem", f"No bundle can be built until {what} can be used.")
         with ExitStack() as stack:
             folder = []
             with suppress(OSError):  # the probe will say why
@@ -278,18 +278,18 @@ class Examination:
                 folder.append(stack.enter_context(tempfile.TemporaryDirectory(prefix="shelfmatch-doctor-")))
             outcome = self._probe("job", *folder, timeout_s=JOB_TIMEOUT_S)
         if isinstance(outcome, Failure):
-            finding, advice = explained(outcome, "The main job", "shelfmatch", NUMPY.version)
+            finding, advice = explained(outcome, "The end-to-end check", "shelfmatch", NUMPY.version)
             if outcome.raised and outcome.raised[0][0] != "WrongNumbers":
                 kind, message = outcome.raised[0]
                 what = "what is said above" if self._has_explained else "that"
-                finding = f"The main job fails: {kind}: {' '.join(message.split()).rstrip('.')[:1000]}."
+                finding = f"The end-to-end check fails: {kind}: {' '.join(message.split()).rstrip('.')[:1000]}."
                 advice = f"Mend {what}, then run the doctor again."
-            return Check("main job", "problem", finding, advice, {"stage": outcome.stage, "error": outcome.last})
+            return Check("end to end", "problem", finding, advice, {"stage": outcome.stage, "error": outcome.last})
         if outcome["runtime"] not in self._sound:
-            finding = f"The main job goes through, but with {outcome['runtime']}, which can't be trusted here."
+            finding = f"The end-to-end check passes, but with {outcome['runtime']}, which can't be trusted here."
             return Check(
-                "main job", "problem", finding, "Mend or uninstall that runtime; another is used then.", outcome
+                "end to end", "problem", finding, "Mend or uninstall that runtime; another is used then.", outcome
             )
         self.can_run, self.runtime = True, outcome["runtime"]
         finding = f"A small shop was built and a photo matched in {outcome['seconds']:.1f} s with {outcome['runtime']}."
-        return Check("main job", "ok", finding, details=outcome)
+        return Check("end to end", "ok", finding, details=outcome)

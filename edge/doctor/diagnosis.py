@@ -30,7 +30,7 @@ class Diagnosis:
     @property
     def summary(self) -> str:
         """The answer in a sentence."""
-        problems = [check for check in self.checks if check.status == "problem" and check.name != "main job"]
+        problems = [check for check in self.checks if check.status == "problem" and check.name != "end to end"]
         if self.can_run:
             broken = [check.name for check in problems if check.name != "memory"]
             rest = f" Broken, but not needed for it: {', '.join(broken)}." if broken else ""

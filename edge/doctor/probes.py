@@ -170,7 +170,7 @@ def _index() -> dict[str, Any]:
 
 
 def _job(place: str | None = None) -> dict[str, Any]:
-    """The main job, small: six products, a bundle with the default encoder, and a photo of one of them."""
+    """End to end, small: six products, a bundle with the default encoder, and a photo of one of them."""
     _stage("import shelfmatch")
     import numpy as np
     from PIL import Image

@@ -24,7 +24,7 @@ MIN_SAMPLES = 20
 """Fewer known or unknown samples than this don't carry a fit of three numbers."""
 MAX_SAMPLES = 2000
 UNKNOWN_SHARE = 0.03
-"""How many queries are taken to show a product that the shop doesn't sell. A probability needs such a share: where more are
+"""How many queries are taken to show a product that isn't in the catalogue. A probability needs such a share: where more are
 unknown, fewer of the confident answers are right."""
 RANKING_SHARE = 0.15
 """The same, where score, margin and references are weighed against each other: with so few unknown queries as UNKNOWN_SHARE the
@@ -88,7 +88,7 @@ def leave_one_out(index: VectorIndex, limit: int = MAX_SAMPLES) -> tuple[Samples
     """What the shop's own photos would score as queries: (known, unknown).
 
     Known: a photo against all others but its copies, where its product has another one. Unknown: a photo against all other
-    products, as if the shop didn't sell its own. At most `limit` photos, evenly spread.
+    products, as if the catalogue hadn't its own. At most `limit` photos, evenly spread.
     """
     ids = index.ids
     picks = evenly(len(ids), limit)

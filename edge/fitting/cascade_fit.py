@@ -163,7 +163,7 @@ def _sure_from(first: NDArray[np.float64], alone: NDArray[np.bool_], fused: NDAr
 
 
 def _unknown_in(whole: tuple[Gallery, Gallery], cascade: Cascade, draft: Decision) -> NDArray[np.float64]:
-    """The confidences that photos of the whole shop come to where it doesn't sell their product."""
+    """The confidences that photos of the whole shop come to whose catalogue hasn't their product."""
     alone = confidences_of(cascade.first, left_out_products(whole[:1]))
     fused = confidences_of(draft, left_out_products(whole, cascade.weights))
     return np.where(alone < cascade.sure_from, fused, alone)

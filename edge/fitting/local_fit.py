@@ -111,9 +111,9 @@ def fit_local(
         if found >= best - LOST and (settled.correct_accept_rate or 0) >= (always.correct_accept_rate or 0) - LOST:
             decision, sure_from, recall = settled, tried, found
             break
-    asked = [float((confidences < sure_from).mean()) for confidences in before]
+    shares = [float((confidences < sure_from).mean()) for confidences in before]
     local = Local(
-        decision, weight, sure_from, alone.recall, recall, alone.separation, together.separation, asked[0], asked[1]
+        decision, weight, sure_from, alone.recall, recall, alone.separation, together.separation, shares[0], shares[1]
     )
     return local, compared
 
@@ -131,9 +131,9 @@ def _hold_out(
             continue
         some = _some(queried, unknown)
         _, scores = scores_under(pictures, space, choice, gallery, some)
-        shown = photos[gallery[photos]]
+        visible = photos[gallery[photos]]
         kept = Cells.of(
-            described.ids[shown], pictures.vectors[shown], described.vectors[shown], described.lengths[shown]
+            described.ids[visible], pictures.vectors[visible], described.vectors[visible], described.lengths[visible]
         )
         rows = []
         for query, row in zip(np.flatnonzero(some), scores, strict=True):

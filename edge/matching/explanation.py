@@ -1,4 +1,4 @@
-"""What a match rests on: parts of the photo are covered one by one, and the matched product's score is looked at.
+"""The heat map of the evidence (occlusion): parts of the photo are covered one by one, and the matched product's score read.
 
 Occlusion sensitivity (Zeiler & Fergus 2014, "Visualizing and Understanding Convolutional Networks", section 4.2): it asks the
 encoder and nothing else, so it works for every network and every runtime.
@@ -44,7 +44,7 @@ PATCH_CELLS = 2
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A match and what it rests on. `heat` (rows, columns) float32: how much the matched product's score (a cosine) drops when
+    """A match and its heat map. `heat` (rows, columns) float32: how much the matched product's score (a cosine) drops when
     that part of the photo is covered; negative where covering it helps. All zero where the shop has
     nothing to match. It lies on `basis`: the query, or what look-again made of it."""
 
@@ -103,7 +103,7 @@ def explain(
     query = upright(decoded)
     basis, pixels, seen = query, fit(decoded, card, resizer), seen_by(card, query.size)
     if result.look_again is not None and result.look_again.variant:
-        # The match rests on the mended photo: that is what to cover, and to show.
+        # The mended photo gave the match: that is what to cover, and to show.
         named = {variant.name: variant.pixels for variant in variants_of(decoded, card, resizer)[1]}
         if result.look_again.variant != AS_IT_CAME:
             pixels, seen = named[result.look_again.variant], (0.0, 0.0, 1.0, 1.0)
@@ -122,7 +122,7 @@ def explain(
 
 
 class _Evidence:
-    """The best product's scores in pictures of the first encoder's size, by the branches that a match rests on.
+    """The best product's scores in pictures of the first encoder's size, by the branches that gave a match.
 
     `nearest`: ids of the product's references, the nearest to the first picture first, once `scores_of` was asked.
     """

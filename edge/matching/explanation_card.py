@@ -54,7 +54,7 @@ def draw(
     lefts = [_MARGIN + place * (_PANEL + _GAP) for place in range(3)]
     _panel(card, lefts[0], query.convert("RGB"), "the photo")
     basis, heat, seen = heated_picture
-    caption = f"what the match rests on{mended and f' ({mended})'}"
+    caption = f"heat map of the evidence{mended and f' ({mended})'}"
     _panel(card, lefts[1], heated(basis.convert("RGB"), heat, seen), caption)
     best = result.candidates[0] if result.candidates else None
     if reference is not None:

@@ -1,9 +1,9 @@
 """What kind of thing a photo shows: attributes of the catalogue, voted by the products nearest to it.
 
-Also for products that the shop doesn't sell: a kiosk says "some kind of tea". Each of the nearest products has a vote for its
+Also for products that aren't in the catalogue: a kiosk says "some kind of tea". Each of the nearest products has a vote for its
 value, which fades as it falls behind the nearest: exp((score - best score) / temperature). The winner's share of the votes
 becomes a probability by Platt scaling (J. Platt 1999, as in `calibration`), fitted on the shop's own
-photos when an attribute is first asked for. Each photo is a query twice: left out itself (a product that the shop sells),
+photos when an attribute is first asked for. Each photo is a query twice: left out itself (a product in the catalogue),
 and with its whole product left out (one that it doesn't). Both kinds weigh the same, as in the decision of match or unknown.
 Where products have one photo each there is only the second kind; the confidence is then that of a product outside the catalogue.
 Beside an accepted answer the label is the product's own attribute, at least as sure as the product (`with_answer`).
@@ -85,12 +85,12 @@ class Vote:
 def with_answer(labels: Mapping[str, Label | None], answer: Candidate) -> dict[str, Label | None]:
     """Labels beside an accepted answer: the product's own attributes, at least as sure as the product is. Where it has none, or a
     vote for the same value is surer, the vote stays."""
-    told: dict[str, Label | None] = {}
+    answers: dict[str, Label | None] = {}
     for attribute, voted in labels.items():
         own = answer.product.attributes.get(attribute)
         agrees = voted is not None and voted.value == own and voted.confidence > answer.confidence
-        told[attribute] = voted if not own or agrees else Label(own, answer.confidence)
-    return told
+        answers[attribute] = voted if not own or agrees else Label(own, answer.confidence)
+    return answers
 
 
 def _shares(hits: Hits, values: Mapping[int, str], temperature: float) -> dict[str, float]:

@@ -118,8 +118,8 @@ def variants_of(decoded: Decoded, card: EncoderCard, resizer: Resizer) -> tuple[
 
 def _shown(pixels: Pixels, photo: Pixels, card: EncoderCard) -> Pixels:
     """The input without its border, where enough is left to measure: what is wrong with a photo isn't told by what it lies on."""
-    shown = inside(pixels, (photo.shape[1], photo.shape[0]), card)
-    return shown if min(shown.shape[:2]) >= 8 else pixels
+    visible = inside(pixels, (photo.shape[1], photo.shape[0]), card)
+    return visible if min(visible.shape[:2]) >= 8 else pixels
 
 
 def blank_of(decoded: Decoded, card: EncoderCard, resizer: Resizer) -> LookAgain:

@@ -52,7 +52,7 @@ class Matcher:
         limits: Limits,
         follow: bool,
         look_again: bool,
-        asked: Mapping[str, Any],
+        options: Mapping[str, Any],
     ) -> None:
         absolute = path.absolute()  # a relative one would name another bundle after os.chdir
         self._path = path  # while it is opened: messages name what was asked for
@@ -60,7 +60,7 @@ class Matcher:
         self._limits = limits
         self._follow = follow
         self._look_again = look_again
-        self._asked = asked
+        self._asked = options
         self._reload_lock = threading.Lock()
         self._refused: Refusal | None = None
         self._wait_s, self._retry_from = 1.0, 0.0
@@ -99,7 +99,7 @@ class Matcher:
         for name, value in (("threads", threads), ("sessions", sessions)):
             if value is not None:
                 arguments.count(name, value, 0 if name == "sessions" else 1, EncoderError)
-        asked = {"threads": threads, "sessions": sessions, "runtime": runtime, "resizer": resizer}
+        options = {"threads": threads, "sessions": sessions, "runtime": runtime, "resizer": resizer}
         tuned = device.load() if threads is None or runtime == "auto" else None
         if threads is None:
             threads = (tuned.threads if tuned is not None else None) or 1
@@ -111,7 +111,7 @@ class Matcher:
             "tuned": tuned,
             "local": local,
         }
-        return cls(Path(path), settings, limits, follow, look_again, asked)
+        return cls(Path(path), settings, limits, follow, look_again, options)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """To copy and pickle: the other one opens the bundle anew, as this one was asked to. Raises BundleError if it is closed."""
@@ -176,7 +176,7 @@ class Matcher:
 
         `where` keeps only products with these attributes, {"category": "tea"}; of several values, {"category": ["tea",
         "coffee"]}, either. `labels`: attributes that the nearest products (that pass `where`) vote on, also for products the
-        shop doesn't sell. Raises ImageError if the photo can't be read, CatalogError for an attribute that no product has.
+        catalogue doesn't have. Raises ImageError if the photo can't be read, CatalogError for an attribute that no product has.
         """
         arguments.check_question(top_k=top_k, where=where, labels=labels)
         return match(
@@ -206,7 +206,7 @@ class Matcher:
         where: Where | None = None,
         labels: Sequence[str] = (),
     ) -> Explanation:
-        """What a match rests on: `grid` (rows, columns) parts of the photo are covered one by one, a run of the encoder each.
+        """The heat map of the evidence: `grid` (rows, columns) parts of the photo are covered one by one, a run of the encoder each.
 
         `top_k`, `where` and `labels` as for `match`; `photos`: the folder or CSV that the bundle was built from, to show the
         reference; bundles hold no pictures. Raises ImageError if the photo can't be read, CatalogError if the folder isn't there.

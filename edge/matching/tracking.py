@@ -45,7 +45,7 @@ correct accepts grow (val photos of the Grocery Store Dataset; benchmarks/lookag
 _SAME_PICTURE = 0.995
 """Cosine from which on two frames are one picture, in any encoder's space."""
 MISS_RATE = 0.05
-"""Of products that the shop sells, how many may end as unknown before the last frame (Wald's beta)."""
+"""Of products in the catalogue, how many may end as unknown before the last frame (Wald's beta)."""
 MAX_FRAMES = 12
 """After so many frames the next one changes the log odds by less than a hundredth."""
 WINDOW = 50

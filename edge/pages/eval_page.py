@@ -46,9 +46,9 @@ def write_eval_page(
     stream = iter(progress(drawn, total) if progress is not None else drawn)
     body = _figures(evaluation, matcher)
     for heading, note, wide, jobs in galleries:
-        shown = [next(stream) for _ in jobs]
-        if shown:
-            body += [f"<h2>{escape(heading)}</h2><p>{escape(note)}</p>", html.gallery(shown, wide=wide)]
+        visible = [next(stream) for _ in jobs]
+        if visible:
+            body += [f"<h2>{escape(heading)}</h2><p>{escape(note)}</p>", html.gallery(visible, wide=wide)]
     for _ in stream:  # lets a progress bar finish
         pass
     if evaluation.unreadable:

@@ -120,7 +120,7 @@ def test_usearch_is_blamed_only_where_it_was_there(
 def test_what_the_summary_calls_broken() -> None:
     onnx = Check("onnx", "problem", "", needed=False)
     memory = Check("memory", "problem", "")
-    index, job = Check("index", "problem", ""), Check("main job", "problem", "The job is lost.")
+    index, job = Check("index", "problem", ""), Check("end to end", "problem", "The job is lost.")
     ran = "This machine can run shelfmatch; its runtime is litert."
     assert Diagnosis((memory, job), True, "litert").summary == f"{ran} It is short of memory, though: see above."
     assert "needed for it: onnx. It is short" in Diagnosis((onnx, memory, job), True, "litert").summary

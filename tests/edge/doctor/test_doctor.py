@@ -142,11 +142,11 @@ def environment_without(folder: Path, *names: str) -> str:
 def test_a_machine_that_is_well(tmp_path: Path) -> None:
     code, document, checks = diagnosis()
     assert code == 0, document
-    assert document["runtime"] == checks["main job"]["runtime"] == "litert"
+    assert document["runtime"] == checks["end to end"]["runtime"] == "litert"
     assert document["summary"].startswith("This machine can run shelfmatch; its runtime is litert.")
-    assert [checks[name]["status"] for name in ("numpy", "pillow", "litert", "index", "main job")] == ["ok"] * 5
+    assert [checks[name]["status"] for name in ("numpy", "pillow", "litert", "index", "end to end")] == ["ok"] * 5
     assert checks["litert"]["cosine"] >= LEAST_COSINE and checks["litert"]["encode_ms"] > 0
-    names = {"runtime": "litert", "job": "main job"}
+    names = {"runtime": "litert", "job": "end to end"}
     for name in WELL.keys() - {"import"}:
         assert checks[names.get(name, name)].keys() >= WELL[name].keys(), name
 
@@ -204,7 +204,7 @@ def test_without_numpy_or_pillow(files: tuple[str, ...], name: str, examined: Ex
     can_run, document, checks = examined(without=files)
     assert not can_run and document["runtime"] is None
     assert checks[name]["status"] == "problem" and checks[name]["advice"] == f"pip install {name}"
-    assert "must work first" in checks["litert"]["finding"] and checks["main job"]["status"] == "problem"
+    assert "must work first" in checks["litert"]["finding"] and checks["end to end"]["status"] == "problem"
     assert f"mend first: {name}" in document["summary"]
 
 
@@ -352,7 +352,7 @@ def test_a_device_file_that_is_broken(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not can_run and document["summary"].endswith("can't run shelfmatch yet: mend first: device.toml.")
     assert checks["device.toml"]["finding"].endswith("threads is -2; expected a whole number from 1 to 256.")
     assert checks["device.toml"]["advice"].startswith("Mend or remove it, or write it anew with ")
-    assert checks["main job"]["finding"] == "The main job can't begin until device.toml can be used."
+    assert checks["end to end"]["finding"] == "The main job can't begin until device.toml can be used."
 
 
 def test_a_card_of_the_users_that_is_broken_blames_no_runtime(
