@@ -2,7 +2,8 @@
 
     python models/blend.py NAME FIRST-fp32.onnx SECOND-state.pt REAL.npz OUT.pt SHARE...
 
-Weights between a network and its fine-tuned self are often better than either (Wortsman et al. 2022, arXiv:2109.01903), once the norms
+Weights between a network and its fine-tuned self are often better than either (Wortsman et al. 2022,
+arXiv:2109.01903), once the norms
 have the statistics of what the new weights give (Jordan et al. 2023, arXiv:2211.08403): without that they lose on every set.
 OUT.pt gets the share in its name, OUT-50.pt for 0.5.
 """

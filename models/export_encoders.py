@@ -39,15 +39,26 @@ from shelfmatch.models.networks import EQUALIZED, MEAN, NETWORKS, STD, equalized
 
 NAMES: Final = {"cnn": "shelfmatch-cnn", "vit": "shelfmatch-vit", "nano": "shelfmatch-nano"}
 PROVENANCE: Final = (
-    "trained by models/joint.py on the Grocery Store Dataset's train photos and catalogue pictures (MIT), phone photos of groceries "
-    "(josh-rdc, MIT), medicine boxes (Kabul University, CC BY 4.0) and packages printed with Debian's typefaces and word lists "
-    "(models/shelfmatch-cnn.md), begun with Coral's MobileNetV2 and distilled from MobileNetV1 and V2 (Apache-2.0)"
+    "trained by models/joint.py on the Grocery Store Dataset's train photos and catalogue pictures (MIT), phone photos of "
+    "groceries (josh-rdc, MIT), medicine boxes (Kabul University, CC BY 4.0) and packages printed with Debian's typefaces and "
+    "word lists (models/shelfmatch-cnn.md), begun with Coral's MobileNetV2 and distilled from MobileNetV1 and V2 (Apache-2.0)"
 )
 KEPT_IN_FLOAT: Final[dict[str, tuple[str, ...]]] = {}
 """Layers of the LiteRT file, by encoder, that lose too much in int8."""
 GEOMETRY: Final = "crop"
 """How the loader brings a photo to the square."""
-_PACKAGES: Final = ("shelfmatch", "numpy", "torch", "onnx", "onnxscript", "onnxslim", "onnxruntime", "litert-torch", "ai-edge-litert", "ai-edge-quantizer")
+_PACKAGES: Final = (
+    "shelfmatch",
+    "numpy",
+    "torch",
+    "onnx",
+    "onnxscript",
+    "onnxslim",
+    "onnxruntime",
+    "litert-torch",
+    "ai-edge-litert",
+    "ai-edge-quantizer",
+)
 
 
 def preprocessing(name: str) -> Overrides:
@@ -136,7 +147,10 @@ def install(name: str, net: Any, grocery: Path, out: Path, source_too: bool) -> 
         }
         (out / f"{target.name}.recipe.json").write_text(json.dumps(record, indent=2) + "\n")
         seen = cosines(Encoder(card, model, threads=1, resizer="pillow"), net, grocery)
-        print(f"{target.name}: {recipe}, {len(model):,} bytes, cosine to float {seen.mean():.4f}, least {seen.min():.4f}", flush=True)
+        print(
+            f"{target.name}: {recipe}, {len(model):,} bytes, cosine to float {seen.mean():.4f}, least {seen.min():.4f}",
+            flush=True,
+        )
 
 
 def cosines(encoder: Encoder, net: Any, grocery: Path) -> NDArray[np.float32]:
@@ -156,7 +170,8 @@ def cosines(encoder: Encoder, net: Any, grocery: Path) -> NDArray[np.float32]:
 
 
 def weights_of(name: str, path: Path) -> Any:
-    """The folded network with the weights of a state that `joint` kept (their running mean), that `blend` made, or a plain state_dict."""
+    """The folded network with the weights of a state that `joint` kept (their running mean), that `blend` made, or a
+    plain state_dict."""
     import torch
 
     state = torch.load(path, weights_only=True, map_location="cpu")

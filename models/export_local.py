@@ -2,7 +2,8 @@
 
     python models/export_local.py --weights ENCODER.pt --head STATE.pt --grocery DATASET --out models
 
-Run it after the CNN's device files are in `--out`: the card says how each of them gives its tap. Both networks stay in float: together
+Run it after the CNN's device files are in `--out`: the card says how each of them gives its tap. Both networks stay
+in float: together
 they have 60 KB, and int8 would not make them faster at this size.
 """
 
@@ -34,7 +35,9 @@ class CellsFile(nn.Module):  # type: ignore[misc,unused-ignore]  # torch is unty
 
     def __init__(self, cells: local.Cells) -> None:
         super().__init__()
-        self.weight = nn.Parameter(cells.project.weight.detach().view(local.CELL_NUMBERS, local.TAP_CHANNELS).T.contiguous())
+        self.weight = nn.Parameter(
+            cells.project.weight.detach().view(local.CELL_NUMBERS, local.TAP_CHANNELS).T.contiguous()
+        )
         self.bias = nn.Parameter(cells.project.bias.detach().clone())
 
     def forward(self, values: Tensor) -> Tensor:
@@ -67,7 +70,11 @@ def write(what: str, net: nn.Module, out: Path) -> dict[str, dict[str, Any]]:
     )  # fmt: skip
     litert_torch.convert(net, example).export(str(tflite_file))
     return {
-        path.suffix[1:]: {"file": path.name, "size_bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        path.suffix[1:]: {
+            "file": path.name,
+            "size_bytes": path.stat().st_size,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
         for path in (onnx_file, tflite_file)
     }
 
@@ -92,7 +99,9 @@ def card(files: dict[str, Any], golden: dict[str, Any], out: Path) -> dict[str, 
 def main() -> None:
     """The command line; see the first lines."""
     parser = argparse.ArgumentParser(description="Export the local head.")
-    parser.add_argument("--weights", type=Path, required=True, help="the weights that the CNN's device files are made of")
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="the weights that the CNN's device files are made of"
+    )
     parser.add_argument("--head", type=Path, required=True, help="the state with projection and head")
     parser.add_argument("--grocery", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)

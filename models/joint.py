@@ -2,13 +2,17 @@
 
     python models/joint.py --stock STOCK --real REAL.npz --weights models --out OUT --seconds 540
 
-Needs the `train` extra. STOCK is what `printer/gather.py` collects, REAL.npz what `real.py` packs. The encoders go on from the fp32 ONNX
-files in `--weights` (the smallest from the CNN's), or from the states that an earlier run left in OUT. The learning rate follows the
+Needs the `train` extra. STOCK is what `printer/gather.py` collects, REAL.npz what `real.py` packs. The encoders go on
+from the fp32 ONNX
+files in `--weights` (the smallest from the CNN's), or from the states that an earlier run left in OUT. The learning
+rate follows the
 clock: a rise, then a cosine to nothing at the end of `--seconds`. Every `--keep` seconds the states are written.
 
-Every batch holds printed products, several variants of each family among them, boxes, groceries and phone photos, each product once as
+Every batch holds printed products, several variants of each family among them, boxes, groceries and phone photos,
+each product once as
 a catalogue shows it and once as it is met. All are pulled together or apart by product (supervised contrast), the real classes have
-proxies (CosFace), and what Coral's MobileNetV1 and V2 see in the unchanged photos stays readable. The smallest imitates the CNN, too.
+proxies (CosFace), and what Coral's MobileNetV1 and V2 see in the unchanged photos stays readable. The smallest
+imitates the CNN, too.
 The weights kept are running means.
 """
 
@@ -39,7 +43,11 @@ from shelfmatch.models.printer.stock import Stock
 from shelfmatch.models.printer.views import PHOTO, Prints, photograph
 
 SEED: Final = 21
-BEGIN_WITH: Final = {"shelfmatch-cnn": "shelfmatch-cnn", "shelfmatch-vit": "shelfmatch-vit", "shelfmatch-nano": "shelfmatch-cnn"}
+BEGIN_WITH: Final = {
+    "shelfmatch-cnn": "shelfmatch-cnn",
+    "shelfmatch-vit": "shelfmatch-vit",
+    "shelfmatch-nano": "shelfmatch-cnn",
+}
 PEAK_RATES: Final = {"shelfmatch-cnn": 8e-4, "shelfmatch-vit": 8e-4, "shelfmatch-nano": 1.2e-3}
 TEACHER_DIM: Final = 192
 MEAN_DECAY: Final = 0.995
@@ -65,7 +73,8 @@ class Portions:
 
 @dataclass
 class Batch:
-    """Pictures (N, 3, side, side) 0 to 255, their products (N,), and for the last rows, which are real, the rows of `Reals`; the first
+    """Pictures (N, 3, side, side) 0 to 255, their products (N,), and for the last rows, which are real, the rows of
+    `Reals`; the first
     half are references, the second queries, in the same order."""
 
     pixels: Tensor
@@ -122,7 +131,8 @@ class Reals:
 
 
 def hardness(n: int, query: bool, like: Tensor) -> Tensor:
-    """(n,) how hard a view is, 0 to 1: any for queries; catalogues have clean pictures for the most part, a shop's own photos otherwise."""
+    """(n,) how hard a view is, 0 to 1: any for queries; catalogues have clean pictures for the most part, a shop's
+    own photos otherwise."""
     draw = torch.rand(n, device=like.device)
     if query:
         return 0.2 + 0.8 * draw
@@ -140,7 +150,9 @@ class Mixer:
             "grocery": [label for label in counts if label < PHONE_LABELS],
             "phone": [label for label in counts if PHONE_LABELS <= label < BOX_LABELS],
         }
-        self.shares = {kind: np.array([counts[label] ** 0.5 for label in labels]) for kind, labels in self.classes.items()}
+        self.shares = {
+            kind: np.array([counts[label] ** 0.5 for label in labels]) for kind, labels in self.classes.items()
+        }
 
     def _pairs(self, kind: str, count: int) -> tuple[list[int], list[int]]:
         """Rows of references and of queries, two pictures of a class each."""
@@ -165,7 +177,9 @@ class Mixer:
         grocery, phone = self._pairs("grocery", portions.grocery), self._pairs("phone", portions.phone)
         boxes = reals.of_kind.get("box", np.zeros(0, np.int64))
         box = self.rng.choice(boxes, min(portions.boxes, len(boxes)), replace=False).tolist()
-        rows = [torch.tensor(box + grocery[side] + phone[side], device=products.device, dtype=torch.long) for side in (0, 1)]
+        rows = [
+            torch.tensor(box + grocery[side] + phone[side], device=products.device, dtype=torch.long) for side in (0, 1)
+        ]
         halves = []
         for query in (False, True):
             n = len(printed)
@@ -185,7 +199,11 @@ class Mixer:
     def _flip(self, prints: Prints, rows: Tensor) -> None:
         """Fruit may be seen mirrored; print is not."""
         label = self.reals.labels[rows]
-        fruit = (label < PHONE_LABELS) & ((label < PACKAGES[0]) | (label > PACKAGES[1])) & (torch.rand(len(rows), device=rows.device) < 0.5)
+        fruit = (
+            (label < PHONE_LABELS)
+            & ((label < PACKAGES[0]) | (label > PACKAGES[1]))
+            & (torch.rand(len(rows), device=rows.device) < 0.5)
+        )
         prints.front = torch.where(fruit[:, None, None, None], prints.front.flip(3), prints.front)
 
 
@@ -218,7 +236,8 @@ class Student:
         """Make the optimizer and the running mean, once the weights are there."""
         self.net = self.net.to(memory_format=torch.channels_last)
         self.mean = {
-            part: {key: value.detach().clone() for key, value in module.state_dict().items()} for part, module in self.parts().items()
+            part: {key: value.detach().clone() for key, value in module.state_dict().items()}
+            for part, module in self.parts().items()
         }
         groups = []
         for part, module in self.parts().items():
@@ -243,7 +262,9 @@ class Student:
                 return embeddings.float(), tap.float()
             return self.net(ready).float(), None
 
-    def learn(self, batch: Batch, reals: Reals, imitate: Tensor | None, share: float, portions: Portions) -> tuple[dict[str, Tensor], Tensor]:
+    def learn(
+        self, batch: Batch, reals: Reals, imitate: Tensor | None, share: float, portions: Portions
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """One optimizer step at a share of the peak rate; losses and figures, and the embeddings."""
         embeddings, tap = self.see(batch.pixels)
         losses, told = self._losses(batch, embeddings, reals)
@@ -255,7 +276,9 @@ class Student:
             group["lr"] = group["peak"] * max(share, 0.003)
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
-        nn.utils.clip_grad_norm_([p for module in self.parts().values() for p in module.parameters()], 5.0, foreach=True)
+        nn.utils.clip_grad_norm_(
+            [p for module in self.parts().values() for p in module.parameters()], 5.0, foreach=True
+        )
         self.optimizer.step()
         self.done += 1
         self._follow()
@@ -263,7 +286,9 @@ class Student:
 
     def _losses(self, batch: Batch, embeddings: Tensor, reals: Reals) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         half, count = len(embeddings) // 2, len(batch.rows) // 2
-        named = torch.cat([torch.arange(half - count, half), torch.arange(2 * half - count, 2 * half)]).to(embeddings.device)
+        named = torch.cat([torch.arange(half - count, half), torch.arange(2 * half - count, 2 * half)]).to(
+            embeddings.device
+        )
         labels = batch.labels[named]
         classed = labels < BOX_LABELS
         proxies = torch.where(labels >= PHONE_LABELS, labels - PHONE_LABELS + 90, labels).clamp(max=PROXIES - 1)
@@ -276,7 +301,10 @@ class Student:
         }
         unit = functional.normalize(embeddings.detach(), dim=1)
         right = batch.labels[(unit[half:] @ unit[:half].T).argmax(dim=1)] == batch.labels[half:]
-        return losses, {"printed@1": right[: half - count].float().mean(), "real@1": right[half - count :].float().mean()}
+        return losses, {
+            "printed@1": right[: half - count].float().mean(),
+            "real@1": right[half - count :].float().mean(),
+        }
 
     def _local(self, batch: Batch, embeddings: Tensor, tap: Tensor, portions: Portions) -> tuple[Tensor, Tensor]:
         half = len(embeddings) // 2
@@ -293,13 +321,24 @@ class Student:
         decay = min(MEAN_DECAY, self.done / (self.done + 20))
         with torch.no_grad():
             for part, module in self.parts().items():
-                pairs = [(self.mean[part][key], value) for key, value in module.state_dict().items() if value.is_floating_point()]
+                pairs = [
+                    (self.mean[part][key], value)
+                    for key, value in module.state_dict().items()
+                    if value.is_floating_point()
+                ]
                 torch._foreach_lerp_([mean for mean, _ in pairs], [value for _, value in pairs], 1 - decay)
 
     def keep(self, folder: Path) -> None:
         """Write the weights and their running means, as half-precision numbers where they are means."""
-        half = {part: {k: v.half() if v.is_floating_point() else v for k, v in mean.items()} for part, mean in self.mean.items()}
-        state = {"done": self.done, "mean": half, "now": {part: module.state_dict() for part, module in self.parts().items()}}
+        half = {
+            part: {k: v.half() if v.is_floating_point() else v for k, v in mean.items()}
+            for part, mean in self.mean.items()
+        }
+        state = {
+            "done": self.done,
+            "mean": half,
+            "now": {part: module.state_dict() for part, module in self.parts().items()},
+        }
         temporary = folder / f"{self.name}-state.tmp"
         torch.save(state, temporary)
         temporary.replace(folder / f"{self.name}-state.pt")
@@ -313,8 +352,15 @@ class Student:
 
 def _take(net: Any, folded: Any, pictures: Tensor) -> None:
     """Fill what `net` has in common with a folded network, front to back, and restore its norms."""
+
     def units(of: Any) -> list[Any]:
-        return [m for part in ("stem", "blocks", "transformer", "head") if hasattr(of, part) for m in getattr(of, part).modules() if isinstance(m, Unit)]
+        return [
+            m
+            for part in ("stem", "blocks", "transformer", "head")
+            if hasattr(of, part)
+            for m in getattr(of, part).modules()
+            if isinstance(m, Unit)
+        ]
 
     taken = set()
     for unit, their in zip(units(net), units(folded), strict=False):
@@ -338,7 +384,10 @@ def write_sheet(pixels: Tensor, path: Path) -> None:
     """A batch as one picture: below each reference its query."""
     half = len(pixels) // 2
     kept = half // 24 * 24
-    tiles = torch.stack([pixels[:kept].view(-1, 24, *pixels.shape[1:]), pixels[half : half + kept].view(-1, 24, *pixels.shape[1:])], dim=1)
+    tiles = torch.stack(
+        [pixels[:kept].view(-1, 24, *pixels.shape[1:]), pixels[half : half + kept].view(-1, 24, *pixels.shape[1:])],
+        dim=1,
+    )
     rows = tiles.flatten(0, 1).permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
     Image.fromarray(rows.to(torch.uint8).cpu().numpy()).save(path)
 
@@ -389,8 +438,15 @@ def train(students: Sequence[Student], mixer: Mixer, out: Path, options: argpars
         if step in (3, 11, 31) or (now - said > 20 and step % 2):
             said = now
             if step < 100:
-                print(clock, f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if torch.cuda.is_available() else "", flush=True)
-            print(f"step {step} {time.monotonic() - began:.0f} s, {mixer.press.printed} printed, rate {share:.2f}", flush=True)
+                print(
+                    clock,
+                    f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if torch.cuda.is_available() else "",
+                    flush=True,
+                )
+            print(
+                f"step {step} {time.monotonic() - began:.0f} s, {mixer.press.printed} printed, rate {share:.2f}",
+                flush=True,
+            )
             for name, figures in told.items():
                 print("  ", name, " ".join(f"{key} {value.item():.3f}" for key, value in figures.items()), flush=True)
         if now - kept > options.keep:
@@ -414,7 +470,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10**9)
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1))
     parser.add_argument("--pool", type=int, default=16_384)
-    parser.add_argument("--every", type=int, nargs=3, default=[1, 1, 1], help="each network learns from every so many-th batch")
+    parser.add_argument(
+        "--every", type=int, nargs=3, default=[1, 1, 1], help="each network learns from every so many-th batch"
+    )
     parser.add_argument("--sheet", type=Path, help="write a batch as a picture there, to look at")
     parser.add_argument("--networks", nargs="+", default=list(BEGIN_WITH), choices=list(BEGIN_WITH))
     parser.add_argument("--portions", type=int, nargs=6, help="runs, siblings, boxes, grocery, phone, local")

@@ -1,10 +1,14 @@
-"""Local matching: a small network that looks at the cells of a query and of one candidate reference and says whether they are one product.
+"""Local matching: a small network that looks at the cells of a query and of one candidate reference and says whether
+they are one product.
 
-The encoder's map before its last stride (`ShelfCNN.TAP`: 10x10 cells) is projected to 32 numbers a cell (`Cells`, a 1x1 convolution that is
-the encoder file's second output). What is kept of a picture is (100, 33): each cell's unit vector, and its length. `LocalHead` takes
+The encoder's map before its last stride (`ShelfCNN.TAP`: 10x10 cells) is projected to 32 numbers a cell (`Cells`, a
+1x1 convolution that is
+the encoder file's second output). What is kept of a picture is (100, 33): each cell's unit vector, and its length.
+`LocalHead` takes
 two of these and the cosine of the two embeddings and gives a logit. Some 0.9 million products a candidate.
 
-The idea is the field's: candidates of a global search are looked at again with local features (Cao, Araujo & Sim 2020, arXiv:2001.05027;
+The idea is the field's: candidates of a global search are looked at again with local features (Cao, Araujo & Sim
+2020, arXiv:2001.05027;
 Tan, Yuan & Ordonez 2021, arXiv:2103.12236); here with a dense correlation and a fitted affine map in the place of RANSAC.
 """
 
@@ -102,14 +106,20 @@ class LocalHead(nn.Module):  # type: ignore[misc,unused-ignore]
         attention = self.attend(found).flatten(2).softmax(dim=2)
         found = found.flatten(2)
         total = r_length.sum(dim=1).clamp(min=1e-3)
-        whole = [cosine, (best * r_length).sum(dim=1) / total, residual.mean(dim=1), (residual * r_length).sum(dim=1) / total]
+        whole = [
+            cosine,
+            (best * r_length).sum(dim=1) / total,
+            residual.mean(dim=1),
+            (residual * r_length).sum(dim=1) / total,
+        ]
         pooled = torch.cat([(found * attention).sum(dim=2), found.mean(dim=2), *whole], dim=1)
         logit: Tensor = self.last(pooled) + self.weight * cosine
         return logit
 
 
 def candidates(similar: Tensor, same: Tensor) -> Tensor:
-    """(Q, 6) columns of (Q, R) similarities: one reference of the same product (`same`), three of the eight most similar others, two of
+    """(Q, 6) columns of (Q, R) similarities: one reference of the same product (`same`), three of the eight most
+    similar others, two of
     the next twenty-four."""
     own = torch.where(same, torch.rand_like(similar), -1.0).argmax(dim=1, keepdim=True)
     near = similar.masked_fill(same, -9.0).topk(32, dim=1).indices
@@ -118,7 +128,9 @@ def candidates(similar: Tensor, same: Tensor) -> Tensor:
     return torch.cat([own, near.gather(1, torch.cat([first, later], dim=1))], dim=1)
 
 
-def local_loss(head: LocalHead, query: Tensor, references: Tensor, chosen: Tensor, similar: Tensor) -> tuple[Tensor, Tensor]:
+def local_loss(
+    head: LocalHead, query: Tensor, references: Tensor, chosen: Tensor, similar: Tensor
+) -> tuple[Tensor, Tensor]:
     """Which of six, and yes or no for each; and the share of queries (Q,) whose own reference has the highest logit."""
     count = chosen.shape[1]
     repeated = query[:, None].expand(-1, count, -1, -1).reshape(-1, CELLS, CELL_NUMBERS + 1)
@@ -127,5 +139,7 @@ def local_loss(head: LocalHead, query: Tensor, references: Tensor, chosen: Tenso
     truth = torch.zeros_like(logits)
     truth[:, 0] = 1
     which = functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
-    whether = functional.binary_cross_entropy_with_logits(logits, truth, pos_weight=torch.tensor(2.0, device=logits.device))
+    whether = functional.binary_cross_entropy_with_logits(
+        logits, truth, pos_weight=torch.tensor(2.0, device=logits.device)
+    )
     return which + whether, (logits.argmax(dim=1) == 0).float().mean()

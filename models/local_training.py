@@ -2,7 +2,8 @@
 
     python models/local_training.py --weights ENCODER.pt --head STATE.pt --real REAL.npz --stock STOCK --work WORK --out HEAD.pt
 
-For a CPU: the maps of a few thousand pictures are computed once and kept in WORK. Pairs are boxes and printed packages under hard views,
+For a CPU: the maps of a few thousand pictures are computed once and kept in WORK. Pairs are boxes and printed
+packages under hard views,
 groceries and phone photos of one class; wrong references are those that the encoder finds most alike.
 """
 
@@ -36,14 +37,25 @@ SEED: Final = 18
 def hard_copy(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """A picture as it might be met: turned, cut, from afar, dark, noisy."""
     if rng.random() < 0.5:
-        image = image.rotate(rng.choice([rng.normal(0, 12), rng.uniform(-180, 180)]), Image.Resampling.BILINEAR, expand=True, fillcolor=real.GREY)
+        image = image.rotate(
+            rng.choice([rng.normal(0, 12), rng.uniform(-180, 180)]),
+            Image.Resampling.BILINEAR,
+            expand=True,
+            fillcolor=real.GREY,
+        )
     if rng.random() < 0.6:
         x, y = (rng.uniform(0, 0.25) * length for length in image.size)
-        image = image.crop((int(x), int(y), int(image.width * rng.uniform(0.75, 1)), int(image.height * rng.uniform(0.75, 1))))
+        image = image.crop(
+            (int(x), int(y), int(image.width * rng.uniform(0.75, 1)), int(image.height * rng.uniform(0.75, 1)))
+        )
     share = rng.uniform(0.3, 1)
-    image = image.resize((max(24, int(image.width * share)), max(24, int(image.height * share))), Image.Resampling.BILINEAR)
+    image = image.resize(
+        (max(24, int(image.width * share)), max(24, int(image.height * share))), Image.Resampling.BILINEAR
+    )
     light = rng.uniform(0.2, 0.6) if rng.random() < 0.25 else rng.uniform(0.75, 1.25)
-    pixels = np.asarray(image, np.float32) * light * np.exp(rng.normal(0, 0.07, 3)) + rng.normal(0, rng.uniform(0, 12), (image.height, image.width, 1))
+    pixels = np.asarray(image, np.float32) * light * np.exp(rng.normal(0, 0.07, 3)) + rng.normal(
+        0, rng.uniform(0, 12), (image.height, image.width, 1)
+    )
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
@@ -64,7 +76,7 @@ def _real_squares(path: Path) -> tuple[list[str], list[str], list[bool], list[ND
         for place, image in enumerate(shown):
             kinds.append(kind)
             names.append(name)
-            refs.append(place == 0 if kind == "box" else number % 3 == 0 and place == 0 or picture.kind == "iconic")
+            refs.append(place == 0 if kind == "box" else (number % 3 == 0 and place == 0) or picture.kind == "iconic")
             squares.append(to_square(real.padded(image), SIDE))
     return kinds, names, refs, squares
 
@@ -75,7 +87,10 @@ def _printed_squares(stock: Path, grounds: Tensor) -> tuple[list[str], list[bool
     pages = print_pages(Stock(stock), 700_000_000, 1)
     for _ in range(PRINTED // 12):
         made = list(itertools.islice(pages, 12))
-        pictures = [torch.from_numpy(np.stack([getattr(one, side) for one in made])).permute(0, 3, 1, 2) for side in ("front", "other")]
+        pictures = [
+            torch.from_numpy(np.stack([getattr(one, side) for one in made])).permute(0, 3, 1, 2)
+            for side in ("front", "other")
+        ]
         numbers = [torch.tensor([getattr(one, part) for one in made]) for part in ("size", "other_size", "kind")]
         prints = views.Prints(*pictures, *numbers)
         for hard in (torch.full((12,), 0.1), torch.rand(12) * 0.7 + 0.3):
@@ -91,11 +106,14 @@ def squares(options: argparse.Namespace) -> dict[str, Any]:
     file = options.work / "squares.npz"
     if not file.is_file():
         kinds, names, refs, shown = _real_squares(options.real)
-        grounds = [np.asarray(p.image.resize((224, 224))) for p, _ in real.read(options.real) if p.kind == "ground"][:60]
+        grounds = [np.asarray(p.image.resize((224, 224))) for p, _ in real.read(options.real) if p.kind == "ground"][
+            :60
+        ]
         more = _printed_squares(options.stock, torch.from_numpy(np.stack(grounds)).permute(0, 3, 1, 2))
         options.work.mkdir(parents=True, exist_ok=True)
         np.savez(
-            file, kinds=[*kinds, *["printed"] * len(more[0])], names=[*names, *more[0]], refs=[*refs, *more[1]], squares=np.stack([*shown, *more[2]])
+            file, kinds=[*kinds, *["printed"] * len(more[0])], names=[*names, *more[0]], refs=[*refs, *more[1]],
+            squares=np.stack([*shown, *more[2]])
         )  # fmt: skip
     return dict(np.load(file))
 

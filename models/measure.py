@@ -2,7 +2,8 @@
 
     python models/measure.py DATA FILE-OR-CARD... [--crop] [--sets NAME...]
 
-For choosing between weights while training; `grozi` and `gaps` are no part of that and run only when they are named. What is reported is
+For choosing between weights while training; `grozi` and `gaps` are no part of that and run only when they are named.
+What is reported is
 measured through bundles and the matcher (`benchmarks/encoders.py`).
 """
 
@@ -38,7 +39,10 @@ def grocery(root: Path) -> Rows:
 
 def iconic(root: Path) -> Rows:
     """Val photos among the 81 catalogue pictures."""
-    rows: Rows = [(f"{label:03d}", "ref", Image.open(path).convert("RGB")) for path, label in zip(*read_iconic(root / "grocery"), strict=True)]
+    rows: Rows = [
+        (f"{label:03d}", "ref", Image.open(path).convert("RGB"))
+        for path, label in zip(*read_iconic(root / "grocery"), strict=True)
+    ]
     return rows + [row for row in grocery(root) if row[1] == "query"]
 
 
@@ -92,7 +96,9 @@ def boxes(root: Path) -> Rows:
             copy = copy.rotate(rng.uniform(-40, 40), expand=True, fillcolor=real.GREY)
         if rng.random() < 0.5:
             x, y = (rng.uniform(0, 0.25) * length for length in copy.size)
-            copy = copy.crop((int(x), int(y), int(copy.width * rng.uniform(0.78, 1)), int(copy.height * rng.uniform(0.78, 1))))
+            copy = copy.crop(
+                (int(x), int(y), int(copy.width * rng.uniform(0.78, 1)), int(copy.height * rng.uniform(0.78, 1)))
+            )
         share = rng.uniform(0.2, 0.7)
         copy = copy.resize((max(24, int(copy.width * share)), max(24, int(copy.height * share))))
         dark = rng.uniform(0.2, 0.6) if rng.random() < 0.4 else 1.0
@@ -109,14 +115,17 @@ def rendered(root: Path) -> Rows:
     rows: Rows = []
     for product in rendering.make_shop(TEST_PRODUCTS, TEST_SHOP):
         rows.append((product.sku, "ref", rendering.render_plain(product, 480).convert("RGB")))
-        rows.append((product.sku, "query", rendering.render_view(product, 0, (640, 480), TEST_DIFFICULTY).convert("RGB")))
+        rows.append(
+            (product.sku, "query", rendering.render_view(product, 0, (640, 480), TEST_DIFFICULTY).convert("RGB"))
+        )
     return rows
 
 
 def saved(folder: Path) -> Rows:
     """Pictures kept in a folder as PRODUCT/ref-*.png and PRODUCT/query-*.png."""
     return [
-        (path.parent.name, path.name.split("-")[0], Image.open(path).convert("RGB")) for path in sorted(folder.glob("*/*.png"))
+        (path.parent.name, path.name.split("-")[0], Image.open(path).convert("RGB"))
+        for path in sorted(folder.glob("*/*.png"))
     ]
 
 
@@ -164,7 +173,9 @@ def embedder(file: Path) -> tuple[Callable[[NDArray[np.uint8]], NDArray[np.float
     from shelfmatch.edge import Encoder
 
     encoder = Encoder.load(file, resizer="pillow", threads=1)
-    return lambda pixels: np.stack([np.asarray(encoder.embed_pixels(picture)).ravel() for picture in pixels]), encoder.card.width
+    return lambda pixels: np.stack(
+        [np.asarray(encoder.embed_pixels(picture)).ravel() for picture in pixels]
+    ), encoder.card.width
 
 
 def _of_state(file: Path) -> tuple[Callable[[NDArray[np.uint8]], NDArray[np.float32]], int]:
@@ -196,12 +207,17 @@ def _of_state(file: Path) -> tuple[Callable[[NDArray[np.uint8]], NDArray[np.floa
 def figures(options: argparse.Namespace) -> Iterator[str]:
     """A line for each set and file."""
     making: dict[str, Callable[[Path], Rows]] = {
-        "grocery": grocery, "iconic": iconic, "phone": phone, "fridge": fridge, "boxes": boxes, "grozi": grozi, "rendered": rendered,
+        "grocery": grocery, "iconic": iconic, "phone": phone, "fridge": fridge, "boxes": boxes, "grozi": grozi,
+        "rendered": rendered,
     }  # fmt: skip
     opened = [(file, *embedder(file)) for file in options.files]
     sides = sorted({side for _, _, side in opened} | set(options.sides))
     for name in options.sets:
-        make = (lambda name=name: making[name](options.data)) if name in making else (lambda name=name: saved(options.folder / name))
+        make = (
+            (lambda name=name: making[name](options.data))
+            if name in making
+            else (lambda name=name: saved(options.folder / name))
+        )
         found = shown(name, make, sides, not options.crop, options.cache)
         for file, embed, side in opened:
             embeddings = embed(found.squares[side])
@@ -210,7 +226,9 @@ def figures(options: argparse.Namespace) -> Iterator[str]:
             line = f"{name:9} {file.name:36} {100 * recall(found.names, found.roles, embeddings):5.1f}"
             if name == "grocery":
                 kept = (found.roles == "ref") | np.isin(found.names, [f"{label:03d}" for label in HELD_OUT])
-                line += f"  held-out products {100 * recall(found.names[kept], found.roles[kept], embeddings[kept]):5.1f}"
+                line += (
+                    f"  held-out products {100 * recall(found.names[kept], found.roles[kept], embeddings[kept]):5.1f}"
+                )
             yield line
 
 
@@ -222,7 +240,9 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     parser.add_argument("--folder", type=Path, help="where further sets lie, a folder of products each")
     parser.add_argument("--cache", type=Path, help="keep squares and embeddings there")
-    parser.add_argument("--sides", type=int, nargs="*", default=[], help="sides to keep squares of besides the files' own")
+    parser.add_argument(
+        "--sides", type=int, nargs="*", default=[], help="sides to keep squares of besides the files' own"
+    )
     parser.add_argument("--crop", action="store_true", help="the centre square, as until now")
     options = parser.parse_args()
     for line in figures(options):

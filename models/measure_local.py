@@ -1,8 +1,10 @@
-"""What local matching adds: recall, AUROC and right accepts with and without the head, on the squares that `measure.py --cache` keeps.
+"""What local matching adds: recall, AUROC and right accepts with and without the head, on the squares that
+`measure.py --cache` keeps.
 
     python models/measure_local.py CACHE WEIGHTS HEAD SET...
 
-WEIGHTS: what `measure.py` takes as `.pt`. HEAD: a state of `joint`, or of `local_training`. Thresholds are the best on these scores (as in
+WEIGHTS: what `measure.py` takes as `.pt`. HEAD: a state of `joint`, or of `local_training`. Thresholds are the best
+on these scores (as in
 the trial this follows): it tells scores apart, not what a shop will reach.
 """
 
@@ -61,7 +63,9 @@ def taps(net: Any, squares: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
     return torch.cat([pair[0] for pair in found]), torch.cat([pair[1] for pair in found])
 
 
-def scores(cells: local.Cells, head: local.LocalHead, seen: tuple[Tensor, Tensor], refs: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
+def scores(
+    cells: local.Cells, head: local.LocalHead, seen: tuple[Tensor, Tensor], refs: NDArray[np.bool_]
+) -> tuple[Tensor, Tensor]:
     """(Q, R) cosines, and logits of the DEPTH nearest, -99 for the others."""
     unit, maps = seen
     at = torch.from_numpy(refs)
@@ -72,7 +76,9 @@ def scores(cells: local.Cells, head: local.LocalHead, seen: tuple[Tensor, Tensor
         queries, references = described[~at], described[at]
         for row in range(len(queries)):
             near = cosines[row].topk(min(DEPTH, cosines.shape[1])).indices
-            logits[row, near] = head(queries[row].expand(len(near), -1, -1), references[near], cosines[row, near, None])[:, 0]
+            logits[row, near] = head(
+                queries[row].expand(len(near), -1, -1), references[near], cosines[row, near, None]
+            )[:, 0]
     return cosines, logits
 
 

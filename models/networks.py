@@ -119,8 +119,8 @@ def _block_streams(blocks: nn.Sequential) -> list[Stream]:
 class ShelfCNN(nn.Module):  # type: ignore[misc,unused-ignore]
     """MobileNetV2 with a narrower head: its last 1x1 layer has 512 channels of 1,280, then a linear layer to 256."""
 
-    SIDE: Final = INPUT_SIDE
-    STAGE_COUNT: Final = len(STAGES)
+    SIDE: int = INPUT_SIDE
+    STAGE_COUNT: int = len(STAGES)
     TAP: Final = 13
     """Blocks to the map that local matching reads: the sum before the last stride, a sixteenth of the side, 96 channels."""
 
@@ -153,8 +153,8 @@ class ShelfCNN(nn.Module):  # type: ignore[misc,unused-ignore]
 class ShelfNano(ShelfCNN):
     """The same without the last stage, on 112 pixels: half the work."""
 
-    SIDE: Final = 112
-    STAGE_COUNT: Final = len(STAGES) - 1
+    SIDE = 112
+    STAGE_COUNT = len(STAGES) - 1
 
 
 class Attention(nn.Module):  # type: ignore[misc,unused-ignore]
@@ -211,7 +211,7 @@ class Places(nn.Module):  # type: ignore[misc,unused-ignore]
 class ShelfViT(nn.Module):  # type: ignore[misc,unused-ignore]
     """A convolutional stem (MobileNetV2's first five stages), then attention over 10x10 and 5x5 tokens."""
 
-    SIDE: Final = INPUT_SIDE
+    SIDE: int = INPUT_SIDE
 
     TOKENS: Final = ((128, 4, 32, 2), (224, 7, 32, 3))
     """Channels, heads, key dimension, blocks."""

@@ -11,7 +11,8 @@ from shelfmatch.models.networks import normalized
 
 
 def restore_norms(net: Any, units: set[Any], pictures: Tensor) -> None:
-    """Give the norms of `units`, filled with folded weights, the statistics that `pictures` (N, 3, side, side), 0 to 255, leave in them,
+    """Give the norms of `units`, filled with folded weights, the statistics that `pictures` (N, 3, side, side), 0 to
+    255, leave in them,
     such that the network computes the same."""
     sums: dict[Any, list[Tensor]] = {}
 

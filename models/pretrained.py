@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from shelfmatch.export import tflite_graph
 from shelfmatch.models.networks import Unit

@@ -2,7 +2,8 @@
 
     python models/real.py DATA TEACHERS REAL.npz
 
-DATA holds `grocery`, `phone` and `boxes` (shared/data); `fridge`, `grozi` and `gaps` only measure. Kept out of training: the grocery
+DATA holds `grocery`, `phone` and `boxes` (shared/data); `fridge`, `grozi` and `gaps` only measure. Kept out of
+training: the grocery
 dataset's val photos and the products of `pictures.HELD_OUT`; every second class of the phone photos (`PHONE_OUT`), with all photos
 that show one of them; every sixth of the boxes (`box_is_out`).
 """
@@ -63,7 +64,9 @@ def _grocery(root: Path) -> Iterator[Picture]:
         if label not in HELD_OUT:
             image = Image.open(path).convert("RGB")
             mask = packshot_mask(np.asarray(image))
-            yield Picture("iconic", int(label), image, None if mask is None else Image.fromarray(mask.astype(np.uint8) * 255))
+            yield Picture(
+                "iconic", int(label), image, None if mask is None else Image.fromarray(mask.astype(np.uint8) * 255)
+            )
 
 
 def phone_crops(root: Path, out: bool, margin: float) -> Iterator[tuple[str, str, Image.Image, Image.Image]]:
@@ -131,19 +134,27 @@ def pack(data: Path, teachers: Path, target: Path) -> None:
     from shelfmatch.models.pictures import TEACHERS
 
     names = [(teachers / file, output) for file, output in TEACHERS.items()]
-    files = [path if output is None else cut(path, output, target.parent / f"cut-{path.name}") for path, output in names]
+    files = [
+        path if output is None else cut(path, output, target.parent / f"cut-{path.name}") for path, output in names
+    ]
     encoders = [Encoder.load(path, resizer="pillow", threads=1) for path in files]
     kinds, labels, seen = [], [], []
     images, masks = [], []
     for picture in pictures(data):
         small, mask = picture.image.copy(), picture.mask
-        small.thumbnail((GROUND_SIDE if picture.kind == "ground" else SIDE,) * 2, Image.Resampling.BILINEAR, reducing_gap=2.0)
+        small.thumbnail(
+            (GROUND_SIDE if picture.kind == "ground" else SIDE,) * 2, Image.Resampling.BILINEAR, reducing_gap=2.0
+        )
         images.append(_stored(small, 70))
         masks.append(b"" if mask is None else _stored(mask.resize(small.size, Image.Resampling.BILINEAR), 40))
         kinds.append(picture.kind)
         labels.append(picture.label)
         square = padded(picture.image)
-        parts = [np.zeros(1, np.float32)] if picture.kind == "ground" else [np.asarray(encoder.embed(square)[0]).ravel() for encoder in encoders]
+        parts = (
+            [np.zeros(1, np.float32)]
+            if picture.kind == "ground"
+            else [np.asarray(encoder.embed(square)[0]).ravel() for encoder in encoders]
+        )
         seen.append(np.concatenate(parts).astype(np.float16))
     width = max(len(row) for row in seen)
     features = np.stack([row if len(row) == width else np.zeros(width, np.float16) for row in seen])
@@ -174,7 +185,9 @@ def read(path: Path) -> Iterator[tuple[Picture, NDArray[np.float16]]]:
     images, masks = stored["images"].tobytes(), stored["masks"].tobytes()
     starts = [np.concatenate([[0], stored[key][:-1]]) for key in ("image_ends", "mask_ends")]
     ends = [stored[key] for key in ("image_ends", "mask_ends")]
-    for row, (kind, label, features) in enumerate(zip(stored["kinds"], stored["labels"], stored["features"], strict=True)):
+    for row, (kind, label, features) in enumerate(
+        zip(stored["kinds"], stored["labels"], stored["features"], strict=True)
+    ):
         image, mask = (part[starts[i][row] : ends[i][row]] for i, part in enumerate((images, masks)))
         cover = Image.open(io.BytesIO(mask)).convert("L") if mask else None
         yield Picture(str(kind), int(label), Image.open(io.BytesIO(image)).convert("RGB"), cover), features

@@ -21,7 +21,8 @@ _PLACES: Final = GRID * GRID * TAP_CHANNELS
 
 
 class Tap(NamedTuple):
-    """The tensor's name; a number n in it stands for scale * (n - zero_point). `channels_last`: (1, 10, 10, 96), else (1, 96, 10, 10)."""
+    """The tensor's name; a number n in it stands for scale * (n - zero_point). `channels_last`: (1, 10, 10, 96), else
+    (1, 96, 10, 10)."""
 
     name: str
     scale: float
@@ -68,10 +69,16 @@ def _onnx_with_tap(model: bytes) -> bytes:
     inferred = shape_inference.infer_shapes(parsed).graph.value_info
     shapes = {info.name: [d.dim_value for d in info.type.tensor_type.shape.dim] for info in inferred}
     readers = {name: node for node in graph.node for name in node.input}
-    sums = [node for node in graph.node if node.op_type == "Add" and shapes.get(node.output[0], [0])[1:] == [TAP_CHANNELS, GRID, GRID]]
+    sums = [
+        node
+        for node in graph.node
+        if node.op_type == "Add" and shapes.get(node.output[0], [0])[1:] == [TAP_CHANNELS, GRID, GRID]
+    ]
     quantize = readers.get(sums[-1].output[0]) if sums else None
     if quantize is None or quantize.op_type != "QuantizeLinear":
-        raise ValueError(f"the file has no quantized sum of {TAP_CHANNELS}x{GRID}x{GRID} numbers; expected the CNN's device file")
+        raise ValueError(
+            f"the file has no quantized sum of {TAP_CHANNELS}x{GRID}x{GRID} numbers; expected the CNN's device file"
+        )
     old = quantize.output[0]
     for node in graph.node:
         for names in (node.input, node.output):

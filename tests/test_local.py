@@ -15,7 +15,9 @@ def test_cells_are_described_row_by_row() -> None:
     found = local.described(cells)
     assert found.shape == (2, local.CELLS, local.CELL_NUMBERS + 1)
     back = (found[..., :-1] * found[..., -1:]).transpose(1, 2).view_as(cells)
-    assert torch.allclose(back, cells, atol=1e-4) and torch.allclose(found[..., :-1].norm(dim=2), torch.ones(2, local.CELLS), atol=1e-4)
+    assert torch.allclose(back, cells, atol=1e-4) and torch.allclose(
+        found[..., :-1].norm(dim=2), torch.ones(2, local.CELLS), atol=1e-4
+    )
 
 
 def test_small_systems_are_solved() -> None:

@@ -99,7 +99,9 @@ def test_photographs_hold_the_whole_product(stock: Stock) -> None:
     away = (views.through(front, corners) - shot.centre[:, None]).abs() / shot.half[:, None]
     assert away.max() < 1.08
     found = views.photograph(prints, torch.full((6,), 0.7), 64, grounds, prints)
-    assert found.shape == (6, 3, 64, 64) and torch.equal(found, found.round()) and found.min() >= 0 and found.max() <= 255
+    assert (
+        found.shape == (6, 3, 64, 64) and torch.equal(found, found.round()) and found.min() >= 0 and found.max() <= 255
+    )
 
 
 def test_padding_is_the_encoders_grey(stock: Stock) -> None:

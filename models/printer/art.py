@@ -1,4 +1,5 @@
-"""Flat print: grounds, wordmarks, bands of colour, pictures, seals, small print, tables, bar codes, on labels of some 200 pixels."""
+"""Flat print: grounds, wordmarks, bands of colour, pictures, seals, small print, tables, bar codes, on labels of some
+200 pixels."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ _PROBE: Final = 32
 
 def set_type(
     image: Image.Image, box: Box, text: str, face: str, fill: RGB, rng: random.Random, upright: bool = False
-) -> tuple[int, int, int, int] | None:
+) -> Box | None:
     """Print one line as large as fits into the box, in its middle or to one side; where it went."""
     wide, high = box[2] - box[0], box[3] - box[1]
     if wide < 3 or high < 3 or not text:
@@ -47,18 +48,22 @@ def set_type(
         draw.text((x, y), text, fill, font, stroke_width=max(1, size // 16), stroke_fill=readable(fill, rng))
     else:
         draw.text((x, y), text, fill, font)
-    return int(x + x0), int(y + y0), int(x + x1), int(y + y1)
+    return x + x0, y + y0, x + x1, y + y1
 
 
-def set_type_on(layer: Image.Image, box: Box, text: str, face: str, rng: random.Random) -> tuple[int, int, int, int] | None:
+def set_type_on(layer: Image.Image, box: Box, text: str, face: str, rng: random.Random) -> Box | None:
     """White type on a black layer (L)."""
     probe = typeface(face, _PROBE).getbbox(text)
-    size = int(min((box[2] - box[0]) / max(1, probe[2] - probe[0]), (box[3] - box[1]) / max(1, probe[3] - probe[1])) * _PROBE)
+    size = int(
+        min((box[2] - box[0]) / max(1, probe[2] - probe[0]), (box[3] - box[1]) / max(1, probe[3] - probe[1])) * _PROBE
+    )
     if size < 4:
         return None
     font = typeface(face, min(size, ASCENT_SIZES))
     x0, y0, x1, y1 = font.getbbox(text)
-    ImageDraw.Draw(layer).text((box[0] + (box[2] - box[0] - x1 + x0) / 2 - x0, (box[3] - box[1] - y1 + y0) / 2 - y0), text, 255, font)
+    ImageDraw.Draw(layer).text(
+        (box[0] + (box[2] - box[0] - x1 + x0) / 2 - x0, (box[3] - box[1] - y1 + y0) / 2 - y0), text, 255, font
+    )
     return x0, y0, x1, y1
 
 
@@ -72,7 +77,9 @@ def ground(design: Design, size: tuple[int, int], stock: Stock) -> Image.Image:
     if kind < 0.42:
         ramp = Image.linear_gradient("L").resize(size)
         ramp = ramp if rng.random() < 0.6 else ramp.transpose(Image.Transpose.ROTATE_180)
-        return Image.composite(Image.new("RGB", size, mix(base, second, rng.uniform(0.3, 1))), Image.new("RGB", size, base), ramp)
+        return Image.composite(
+            Image.new("RGB", size, mix(base, second, rng.uniform(0.3, 1))), Image.new("RGB", size, base), ramp
+        )
     image = Image.new("RGB", size, base)
     draw = ImageDraw.Draw(image)
     if kind < 0.52 and stock.photos:
@@ -84,13 +91,18 @@ def ground(design: Design, size: tuple[int, int], stock: Stock) -> Image.Image:
         draw.polygon([(0, cut - tilt), (wide, cut + tilt), (wide, high), (0, high)], fill=second)
     elif kind < 0.74:
         y, bulge = rng.uniform(0.3, 0.9) * high, rng.uniform(0.15, 0.6) * high
-        draw.ellipse((-wide * rng.uniform(0.1, 0.8), y, wide * rng.uniform(1.1, 1.8), y + 2 * bulge + high), fill=second)
+        draw.ellipse(
+            (-wide * rng.uniform(0.1, 0.8), y, wide * rng.uniform(1.1, 1.8), y + 2 * bulge + high), fill=second
+        )
         draw.ellipse((-wide * 0.6, -bulge, wide * rng.uniform(0.5, 1.4), bulge * rng.uniform(0.5, 1)), fill=third)
     elif kind < 0.87:
         step, slant = rng.uniform(0.04, 0.2) * max(size), rng.choice((0.0, 0.0, 1.0, -0.6)) * high
         x = -abs(slant)
         while x < wide + abs(slant):
-            draw.polygon([(x, 0), (x + step * 0.5, 0), (x + step * 0.5 + slant, high), (x + slant, high)], fill=mix(base, second, 0.5))
+            draw.polygon(
+                [(x, 0), (x + step * 0.5, 0), (x + step * 0.5 + slant, high), (x + slant, high)],
+                fill=mix(base, second, 0.5),
+            )
             x += step
     else:
         step = rng.uniform(0.07, 0.22) * max(size)
@@ -118,8 +130,17 @@ def picture(image: Image.Image, box: Box, number: int, stock: Stock, rng: random
         spread = random.Random(number)
         for _ in range(spread.choice((1, 1, 2, 3, 5))):
             scale = int(side * spread.uniform(0.5, 1.05))
-            piece = stock.pictures[number].resize((scale, scale)).rotate(spread.uniform(-40, 40), Image.Resampling.BILINEAR)
-            image.paste(piece, (x0 + int(spread.random() * max(1, x1 - x0 - scale)), y0 + int(spread.random() * max(1, y1 - y0 - scale))), piece)
+            piece = (
+                stock.pictures[number].resize((scale, scale)).rotate(spread.uniform(-40, 40), Image.Resampling.BILINEAR)
+            )
+            image.paste(
+                piece,
+                (
+                    x0 + int(spread.random() * max(1, x1 - x0 - scale)),
+                    y0 + int(spread.random() * max(1, y1 - y0 - scale)),
+                ),
+                piece,
+            )
     elif stock.icons:
         path, char = stock.icons[number % len(stock.icons)]
         fill = colour(random.Random(number), (0.2, 1), (0.4, 1))
@@ -128,14 +149,19 @@ def picture(image: Image.Image, box: Box, number: int, stock: Stock, rng: random
         set_type(image, (x0 + side * 0.1, y0 + side * 0.1, x0 + side * 0.9, y0 + side * 0.9), char, path, fill, rng)
 
 
-def seal(image: Image.Image, centre: tuple[float, float], radius: float, text: str, face: str, rng: random.Random) -> None:
+def seal(
+    image: Image.Image, centre: tuple[float, float], radius: float, text: str, face: str, rng: random.Random
+) -> None:
     """A round or jagged badge with a claim."""
     fill, draw, (x, y) = colour(rng, (0.5, 1), (0.6, 1)), ImageDraw.Draw(image), centre
     if rng.random() < 0.4:
         corners = rng.randint(8, 18)
         draw.polygon(
             [
-                (x + radius * (1 - 0.2 * (i % 2)) * math.cos(math.pi * i / corners), y + radius * (1 - 0.2 * (i % 2)) * math.sin(math.pi * i / corners))
+                (
+                    x + radius * (1 - 0.2 * (i % 2)) * math.cos(math.pi * i / corners),
+                    y + radius * (1 - 0.2 * (i % 2)) * math.sin(math.pi * i / corners),
+                )
                 for i in range(2 * corners)
             ],
             fill=fill,
@@ -145,7 +171,9 @@ def seal(image: Image.Image, centre: tuple[float, float], radius: float, text: s
     ink, lines = readable(fill, rng), text.split()
     for number, line in enumerate(lines):
         top = y - radius * 0.6 + 1.2 * radius * number / len(lines)
-        set_type(image, (x - radius * 0.75, top, x + radius * 0.75, top + 1.1 * radius / len(lines)), line, face, ink, rng)
+        set_type(
+            image, (x - radius * 0.75, top, x + radius * 0.75, top + 1.1 * radius / len(lines)), line, face, ink, rng
+        )
 
 
 def small_print(image: Image.Image, box: Box, design: Design, stock: Stock, rng: random.Random, pitch: float) -> None:
@@ -159,7 +187,12 @@ def small_print(image: Image.Image, box: Box, design: Design, stock: Stock, rng:
         font = typeface(design.text_face, max(5, int(pitch * 0.85)))
     count = max(1, int((box[2] - box[0]) / (pitch * (2.6 if latin else 2.0))))
     while y + pitch <= box[3]:
-        draw.text((box[0], y), (" " if latin else "").join(stock.word(rng, "latin" if latin else design.script) for _ in range(count)), ink, font)
+        draw.text(
+            (box[0], y),
+            (" " if latin else "").join(stock.word(rng, "latin" if latin else design.script) for _ in range(count)),
+            ink,
+            font,
+        )
         y += pitch
 
 
@@ -183,6 +216,8 @@ def bar_code(image: Image.Image, box: Box, rng: random.Random) -> None:
     if x1 - x0 < 16 or y1 - y0 < 10:
         return
     bars = np.repeat(np.array([rng.random() < 0.5 for _ in range(95)], np.uint8) * 255, 2)
-    strip = Image.fromarray(np.broadcast_to(bars, (2, 190)).copy()).resize((x1 - x0 - 4, y1 - y0 - 6), Image.Resampling.BILINEAR)
+    strip = Image.fromarray(np.broadcast_to(bars, (2, 190)).copy()).resize(
+        (x1 - x0 - 4, y1 - y0 - 6), Image.Resampling.BILINEAR
+    )
     ImageDraw.Draw(image).rectangle((x0, y0, x1, y1), fill=(255, 255, 255))
     image.paste(strip.convert("RGB"), (x0 + 2, y0 + 2))

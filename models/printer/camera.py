@@ -1,4 +1,5 @@
-"""What a cheap camera makes of a scene: light and its colour, dark, blur, few pixels, noise, JPEG. Batches (N, 3, side, side), 0 to 1."""
+"""What a cheap camera makes of a scene: light and its colour, dark, blur, few pixels, noise, JPEG. Batches (N, 3,
+side, side), 0 to 1."""
 
 from __future__ import annotations
 
@@ -10,9 +11,15 @@ from torch import Tensor
 from torch.nn import functional
 
 LUMINANCE: Final = (
-    (16, 11, 10, 16, 24, 40, 51, 61), (12, 12, 14, 19, 26, 58, 60, 55), (14, 13, 16, 24, 40, 57, 69, 56), (14, 17, 22, 29, 51, 87, 80, 62),
-    (18, 22, 37, 56, 68, 109, 103, 77), (24, 35, 55, 64, 81, 104, 113, 92), (49, 64, 78, 87, 103, 121, 120, 101), (72, 92, 95, 98, 112, 100, 103, 99),
-)  # fmt: skip
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)
 """The JPEG standard's table K.1 (ITU-T T.81)."""
 
 
@@ -83,13 +90,22 @@ def compressed(x: Tensor, quality: Tensor) -> Tensor:
     values = torch.einsum("ij,njhw->nihw", matrix, x * 255)
     blocks = values.view(n, 3, side // 8, 8, side // 8, 8)
     dct = _cosines(x.device)
-    found = torch.einsum("ki,ncaibj,lj->ncakbl", dct, blocks - 128.0 * torch.tensor([1.0, 0, 0], device=x.device).view(1, 3, 1, 1, 1, 1), dct)
+    found = torch.einsum(
+        "ki,ncaibj,lj->ncakbl",
+        dct,
+        blocks - 128.0 * torch.tensor([1.0, 0, 0], device=x.device).view(1, 3, 1, 1, 1, 1),
+        dct,
+    )
     scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50).view(n, 1, 1, 1, 1, 1)
     steps = (torch.tensor(LUMINANCE, device=x.device).view(1, 1, 1, 8, 1, 8) * scale).clamp(min=1)
     steps = steps * torch.tensor([1.0, 1.5, 1.5], device=x.device).view(1, 3, 1, 1, 1, 1)
     found = (found / steps).round() * steps
     back = torch.einsum("ki,ncakbl,lj->ncaibj", dct, found, dct).reshape(n, 3, side, side)
-    back = torch.einsum("ij,njhw->nihw", torch.linalg.inv(matrix.cpu()).to(x.device), back + 128.0 * torch.tensor([1.0, 0, 0], device=x.device).view(1, 3, 1, 1))
+    back = torch.einsum(
+        "ij,njhw->nihw",
+        torch.linalg.inv(matrix.cpu()).to(x.device),
+        back + 128.0 * torch.tensor([1.0, 0, 0], device=x.device).view(1, 3, 1, 1),
+    )
     return back / 255
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import colorsys
 import random
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from shelfmatch.models.printer import words
 from shelfmatch.models.printer.stock import Stock
@@ -18,11 +18,20 @@ RGB = tuple[int, int, int]
 SCRIPTS: Final = ("latin",) * 13 + ("zh", "zh", "ja", "ko", "ar", "ru", "ru", "hi", "th", "el")
 """The main script of a family: half of all packages in the world's shops, roughly, are set in Latin letters."""
 SHAPES: Final = (
-    ("carton", 30), ("bottle", 14), ("can", 9), ("pouch", 14), ("jar", 7), ("tub", 6), ("tube", 4), ("gable", 5), ("multipack", 5), ("bar", 6),
+    ("carton", 30), ("bottle", 14), ("can", 9), ("pouch", 14), ("jar", 7), ("tub", 6), ("tube", 4),
+    ("gable", 5), ("multipack", 5), ("bar", 6),
 )  # fmt: skip
 COMMON_HUES: Final = (0.0, 0.0, 0.99, 0.04, 0.09, 0.13, 0.15, 0.3, 0.36, 0.55, 0.6, 0.62, 0.64, 0.78)
 MOST_VARIANTS: Final = 6
-DIFFERS: Final = (("word",), ("band",), ("word", "band"), ("word", "picture"), ("word", "band", "picture"), ("size",), ("seal",))
+DIFFERS: Final = (
+    ("word",),
+    ("band",),
+    ("word", "band"),
+    ("word", "picture"),
+    ("word", "band", "picture"),
+    ("size",),
+    ("seal",),
+)
 """In what the variants of one family differ."""
 
 
@@ -87,7 +96,14 @@ def _palette(rng: random.Random) -> tuple[RGB, ...]:
 
 
 def _aspect(shape: str, rng: random.Random) -> float:
-    tall = {"bottle": (0.24, 0.45), "can": (0.4, 0.75), "tube": (0.28, 0.45), "gable": (0.38, 0.6), "jar": (0.6, 1.0), "bar": (2.0, 4.5)}
+    tall = {
+        "bottle": (0.24, 0.45),
+        "can": (0.4, 0.75),
+        "tube": (0.28, 0.45),
+        "gable": (0.38, 0.6),
+        "jar": (0.6, 1.0),
+        "bar": (2.0, 4.5),
+    }
     if shape in tall:
         return rng.uniform(*tall[shape])
     if shape in ("carton", "multipack"):
@@ -103,9 +119,11 @@ def family(seed: int, stock: Stock, most: int = MOST_VARIANTS) -> list[Design]:
     brand = stock.word(rng, script if rng.random() < 0.7 else "latin")
     brand_script = script if not brand.isascii() else "latin"
     if brand_script == "latin":
-        brand = rng.choice((brand.title(), brand.upper(), brand.lower(), f"{brand.title()} {stock.word(rng)[:6].title()}"))
+        brand = rng.choice(
+            (brand.title(), brand.upper(), brand.lower(), f"{brand.title()} {stock.word(rng)[:6].title()}")
+        )
     palette, differs = _palette(rng), rng.choice(DIFFERS)
-    fixed = {
+    fixed: dict[str, Any] = {
         "family": seed, "shape": shape, "aspect": _aspect(shape, rng), "script": script, "brand": brand, "palette": palette,
         "brand_face": stock.face(rng, brand_script), "text_face": stock.face(rng, script), "small_face": stock.face(rng),
         "differs": differs, "name": " ".join(stock.word(rng, script) for _ in range(rng.choice((1, 1, 2)))),
@@ -116,7 +134,10 @@ def family(seed: int, stock: Stock, most: int = MOST_VARIANTS) -> list[Design]:
     pictures = [rng.randrange(count) for _ in range(most)]
     seals = rng.sample(words.CLAIMS, most)
     unit = rng.choice(words.UNITS)
-    sizes = [f"{number} {unit}" for number in rng.sample((40, 75, 100, 125, 150, 200, 250, 300, 330, 400, 450, 500, 750, 850), most)]
+    sizes = [
+        f"{number} {unit}"
+        for number in rng.sample((40, 75, 100, 125, 150, 200, 250, 300, 330, 400, 450, 500, 750, 850), most)
+    ]
     found = []
     for variant in range(rng.randint(2, most)):
         pick = {part: variant if part in differs else 0 for part in ("word", "band", "picture", "size", "seal")}
@@ -124,6 +145,6 @@ def family(seed: int, stock: Stock, most: int = MOST_VARIANTS) -> list[Design]:
             Design(
                 variant=variant, flavour=flavours[pick["word"]], band=bands[pick["band"]], picture=pictures[pick["picture"]],
                 size=sizes[pick["size"]], seal=seals[pick["seal"]], **fixed,
-            )  # type: ignore[arg-type]
+            )
         )  # fmt: skip
     return found

@@ -51,7 +51,9 @@ def characters(script: str) -> set[int]:
         every = [bytes((row, cell)).decode(codec, "ignore") for row in rows for cell in range(0xA1, 0xFF, 9)]
         found |= {ord(char) for char in every if char}
     if script == "ko":
-        found |= {ord(bytes((row, cell)).decode("euc_kr")) for row in range(0xB0, 0xC9) for cell in range(0xA1, 0xFF, 8)}
+        found |= {
+            ord(bytes((row, cell)).decode("euc_kr")) for row in range(0xB0, 0xC9) for cell in range(0xA1, 0xFF, 8)
+        }
     return found
 
 
@@ -64,8 +66,25 @@ def cut_down(font: Any, points: set[int]) -> bytes:
     """The face with those characters alone, without hints and features."""
     from fontTools import subset
 
-    options = subset.Options(hinting=False, layout_features=[], name_IDs=[1, 2], notdef_outline=False, desubroutinize=True)
-    options.drop_tables += ["GPOS", "GSUB", "GDEF", "kern", "SVG ", "COLR", "CPAL", "FFTM", "DSIG", "BASE", "PfEd", "VORG", "vhea", "vmtx"]
+    options = subset.Options(
+        hinting=False, layout_features=[], name_IDs=[1, 2], notdef_outline=False, desubroutinize=True
+    )
+    options.drop_tables += [
+        "GPOS",
+        "GSUB",
+        "GDEF",
+        "kern",
+        "SVG ",
+        "COLR",
+        "CPAL",
+        "FFTM",
+        "DSIG",
+        "BASE",
+        "PfEd",
+        "VORG",
+        "vhea",
+        "vmtx",
+    ]
     cutter = subset.Subsetter(options)
     cutter.populate(unicodes=points)
     cutter.subset(font)
@@ -79,7 +98,15 @@ def licences(folder: Path) -> list[str]:
     text = "\n".join(path.read_text("utf-8", "replace") for path in folder.glob("usr/share/doc/*/copyright"))
     named = re.findall(r"^Licen[cs]e:\s*(\S.*?)\s*$", text, re.MULTILINE)
     if not named:
-        known = ("SIL Open Font License", "GNU General Public License", "Apache", "public domain", "LPPL", "MIT", "GUST")
+        known = (
+            "SIL Open Font License",
+            "GNU General Public License",
+            "Apache",
+            "public domain",
+            "LPPL",
+            "MIT",
+            "GUST",
+        )
         named = [name for name in known if name.lower() in text.lower()]
     return sorted(set(named))[:6]
 
@@ -104,7 +131,7 @@ class Gathering:
                 if path.suffix.lower() in (".ttf", ".otf", ".ttc"):
                     try:
                         self.face(path, name, licence)
-                    except Exception as error:  # noqa: BLE001 - one broken face of hundreds
+                    except Exception as error:
                         print(f"{path.name} left out: {type(error).__name__} {str(error)[:60]}", flush=True)
                 elif "usr/share/dict" in str(path):
                     self.words(path, name, licence)
@@ -163,7 +190,8 @@ class Gathering:
         self.sources.append({"package": package, "emoji": len(pictures), "licences": licence})
 
     def finish(self) -> None:
-        """Write the word lists and what came from where. Arabic letters are put into the forms that they take in words, right to left."""
+        """Write the word lists and what came from where. Arabic letters are put into the forms that they take in
+        words, right to left."""
         import arabic_reshaper
 
         self.lists["ar"] = [arabic_reshaper.reshape(word)[::-1] for word in words.ARABIC]
@@ -179,7 +207,9 @@ def main() -> None:
         gathering.package(deb)
     gathering.finish()
     faces = [entry for entry in gathering.sources if "file" in entry]
-    print(f"{len(faces)} faces of {len({entry['family'] for entry in faces})} families, {len(gathering.lists)} word lists")
+    print(
+        f"{len(faces)} faces of {len({entry['family'] for entry in faces})} families, {len(gathering.lists)} word lists"
+    )
 
 
 if __name__ == "__main__":

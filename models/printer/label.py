@@ -53,7 +53,9 @@ def _flavour(image: Image.Image, box: art.Box, design: Design) -> None:
         _plate(image, field, design.band, random.Random(0) if wide else rng)
         ink = readable(design.band, random.Random(design.family))
     pad = (box[3] - box[1]) * 0.16
-    art.set_type(image, (box[0] + 3, box[1] + pad, box[2] - 3, box[3] - pad), design.flavour, design.text_face, ink, rng)
+    art.set_type(
+        image, (box[0] + 3, box[1] + pad, box[2] - 3, box[3] - pad), design.flavour, design.text_face, ink, rng
+    )
 
 
 def _row(image: Image.Image, what: str, box: art.Box, design: Design, stock: Stock) -> None:
@@ -86,12 +88,26 @@ def front(design: Design, size: tuple[int, int], stock: Stock) -> Image.Image:
     if beside:  # the picture takes one side of a wide package
         cut = wide * rng.uniform(0.3, 0.55)
         left = rng.random() < 0.5
-        art.picture(image, (0, 0, cut, high) if left else (wide - cut, 0, wide, high), design.picture, stock, design.rng("picture"))
+        art.picture(
+            image,
+            (0, 0, cut, high) if left else (wide - cut, 0, wide, high),
+            design.picture,
+            stock,
+            design.rng("picture"),
+        )
         area[0 if left else 2] = cut if left else wide - cut
         order = [name for name in order if name != "picture"]
     if turned:  # the brand runs up a tall package
         cut = wide * rng.uniform(0.35, 0.6)
-        art.set_type(image, (wide * 0.04, high * 0.1, cut, high * 0.9), design.brand, design.brand_face, design.palette[3], rng, upright=True)
+        art.set_type(
+            image,
+            (wide * 0.04, high * 0.1, cut, high * 0.9),
+            design.brand,
+            design.brand_face,
+            design.palette[3],
+            rng,
+            upright=True,
+        )
         area[0] = cut
         order = [name for name in order if name != "brand"]
     total = sum(rows[name] for name in order) / rng.uniform(0.8, 1.0)
@@ -118,14 +134,23 @@ def _extras(image: Image.Image, design: Design, stock: Stock) -> None:
     if rng.random() < 0.35:  # a second language
         script = rng.choice(("latin", "ar", "zh", "ru", "th", "ja"))
         y = rng.uniform(0.3, 0.8) * high
-        art.set_type(image, (wide * 0.08, y, wide * 0.6, y + high * 0.06), stock.word(rng, script), stock.face(rng, script), ink, rng)
+        art.set_type(
+            image,
+            (wide * 0.08, y, wide * 0.6, y + high * 0.06),
+            stock.word(rng, script),
+            stock.face(rng, script),
+            ink,
+            rng,
+        )
 
 
 def side(design: Design, size: tuple[int, int], stock: Stock) -> Image.Image:
     """Another side: the family's colours, small print, a table, a bar code, the brand again."""
     rng = design.rng("side")
     wide, high = size
-    fill = rng.choice((design.palette[0], design.palette[0], design.palette[1], mix(design.palette[0], (255, 255, 255), 0.7)))
+    fill = rng.choice(
+        (design.palette[0], design.palette[0], design.palette[1], mix(design.palette[0], (255, 255, 255), 0.7))
+    )
     image = Image.new("RGB", size, fill)
     parts = rng.sample(["brand", "small", "table", "code", "name", "flavour"], rng.randint(3, 5))
     y, ink = high * 0.03, readable(fill, rng)
@@ -159,5 +184,3 @@ def sticker(image: Image.Image, rng: random.Random, stock: Stock) -> None:
     ImageDraw.Draw(image).rectangle((x, y, x + wide, y + high), fill=fill)
     text = f"{rng.uniform(0.3, 40):.2f}{rng.choice(('', ' €', ' $', ' kr', ' ₽'))}"
     art.set_type(image, (x + 2, y + 2, x + wide - 2, y + high - 2), text, stock.face(rng), (10, 10, 10), rng)
-
-

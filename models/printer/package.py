@@ -23,12 +23,14 @@ CANVAS: Final = 208
 _LONG: Final = 204
 ROUND: Final = ("can", "bottle", "jar", "tub")
 FLAT, BOX, SOFT, TURNED = 0, 1, 2, 3
-"""What `Printed.kind` says: a flat thing; one with a side panel in `other`; a bag; a round one, seen from another angle in `other`."""
+"""What `Printed.kind` says: a flat thing; one with a side panel in `other`; a bag; a round one, seen from another
+angle in `other`."""
 
 
 @dataclass(frozen=True)
 class Printed:
-    """Front and other side (CANVAS, CANVAS, 4) uint8, in the middle of the canvas; `size` and `other_size`: width and height of what
+    """Front and other side (CANVAS, CANVAS, 4) uint8, in the middle of the canvas; `size` and `other_size`: width and
+    height of what
     they show, as shares of the canvas."""
 
     front: NDArray[np.uint8]
@@ -90,11 +92,23 @@ def _profile(design: Design, wide: int, high: int) -> tuple[list[tuple[float, fl
         return _mirrored(half, wide), (int(top), int(high * rng.uniform(0.82, 0.96)))
     if design.shape == "tub":
         slope = wide * rng.uniform(0.03, 0.12)
-        return _mirrored([(0, 0), (0, high * 0.05), (slope * 0.3, high * 0.06), (slope, high)], wide), (int(high * 0.06), high)
+        return _mirrored([(0, 0), (0, high * 0.05), (slope * 0.3, high * 0.06), (slope, high)], wide), (
+            int(high * 0.06),
+            high,
+        )
     neck, cap = rng.uniform(0.13, 0.22), high * rng.uniform(0.04, 0.1)
     shoulder, body = high * rng.uniform(0.1, 0.25), high * rng.uniform(0.28, 0.45)
     x = wide * (0.5 - neck)
-    half = [(x, 0), (x, cap), (x + wide * 0.02, cap), (x + wide * 0.02, shoulder), (wide * 0.05, body * 0.85), (0, body), (0, high * 0.97), (wide * 0.04, high)]
+    half = [
+        (x, 0),
+        (x, cap),
+        (x + wide * 0.02, cap),
+        (x + wide * 0.02, shoulder),
+        (wide * 0.05, body * 0.85),
+        (0, body),
+        (0, high * 0.97),
+        (wide * 0.04, high),
+    ]
     top = body if rng.random() < 0.7 else shoulder
     return _mirrored(half, wide), (int(top), int(high * rng.uniform(0.75, 0.98)))
 
@@ -107,7 +121,10 @@ def _round(design: Design, stock: Stock) -> tuple[list[Image.Image], int]:
     rng = design.rng("round")
     wide, high = _fitted(design.aspect)
     outline, (top, bottom) = _profile(design, wide, high)
-    body, cap = colour(rng, (0.2, 1), (0.0, 0.9)), rng.choice((design.palette[1], (235, 235, 235), (190, 190, 195), (30, 30, 30)))
+    body, cap = (
+        colour(rng, (0.2, 1), (0.0, 0.9)),
+        rng.choice((design.palette[1], (235, 235, 235), (190, 190, 195), (30, 30, 30))),
+    )
     if design.shape == "can":
         body = cap = (200, 200, 205)
     cover = Image.new("L", (wide, high), 0)
@@ -137,14 +154,23 @@ def _bag(design: Design, stock: Stock) -> list[Image.Image]:
         image = face(design, (wide, high), stock)
         cells = (max(2, wide // rng.randint(12, 40)), max(2, high // rng.randint(12, 40)))
         folds = np.random.default_rng(rng.randrange(1 << 30)).normal(0, rng.uniform(8, 34), (*cells[::-1],))
-        shade = Image.fromarray((folds + 128).clip(0, 255).astype(np.uint8)).resize((wide, high), Image.Resampling.BICUBIC)
+        shade = Image.fromarray((folds + 128).clip(0, 255).astype(np.uint8)).resize(
+            (wide, high), Image.Resampling.BICUBIC
+        )
         pixels = np.asarray(image, np.float32) + (np.asarray(shade, np.float32)[..., None] - 128) * 1.4
         crimp = max(2, int(high * rng.uniform(0.02, 0.07)))
         pixels[:crimp:2] *= 0.8
         pixels[-crimp::2] *= 0.8
         cover = Image.new("L", (wide, high), 0)
         bulge = wide * rng.uniform(0.0, 0.05)
-        half = [(0, 0), (bulge, crimp), (bulge * 0.2, high * 0.3), (bulge * 0.1, high * 0.7), (bulge, high - crimp), (0, high)]
+        half = [
+            (0, 0),
+            (bulge, crimp),
+            (bulge * 0.2, high * 0.3),
+            (bulge * 0.1, high * 0.7),
+            (bulge, high - crimp),
+            (0, high),
+        ]
         ImageDraw.Draw(cover).polygon(_mirrored(half, wide), fill=255)
         found.append(Image.merge("RGBA", (*Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).split(), cover)))
     return found
@@ -161,12 +187,34 @@ def _carton(design: Design, stock: Stock) -> list[Image.Image]:
         if design.shape == "gable":
             roof = int(high * 0.16)
             cover = Image.new("L", image.size, 0)
-            ImageDraw.Draw(cover).polygon([(across * 0.06, roof * 0.3), (across * 0.06, 0), (across * 0.94, 0), (across * 0.94, roof * 0.3), (across, roof), (across, high), (0, high), (0, roof)], fill=255)
+            ImageDraw.Draw(cover).polygon(
+                [
+                    (across * 0.06, roof * 0.3),
+                    (across * 0.06, 0),
+                    (across * 0.94, 0),
+                    (across * 0.94, roof * 0.3),
+                    (across, roof),
+                    (across, high),
+                    (0, high),
+                    (0, roof),
+                ],
+                fill=255,
+            )
             ImageDraw.Draw(image).line((0, roof, across, roof), fill=(120, 120, 120, 255))
             image.putalpha(cover)
         if design.shape == "tube":
             cover, cap = Image.new("L", image.size, 0), int(high * 0.14)
-            ImageDraw.Draw(cover).polygon([(0, 0), (across, 0), (across * 0.86, high - cap), (across * 0.78, high), (across * 0.22, high), (across * 0.14, high - cap)], fill=255)
+            ImageDraw.Draw(cover).polygon(
+                [
+                    (0, 0),
+                    (across, 0),
+                    (across * 0.86, high - cap),
+                    (across * 0.78, high),
+                    (across * 0.22, high),
+                    (across * 0.14, high - cap),
+                ],
+                fill=255,
+            )
             ImageDraw.Draw(image).rectangle((0, high - cap, across, high), fill=design.palette[1])
             image.putalpha(cover)
         found.append(image)
@@ -187,7 +235,11 @@ def _multipack(design: Design, stock: Stock) -> list[Image.Image]:
     draw = ImageDraw.Draw(shine)
     for _ in range(rng.randint(2, 6)):
         x, y = rng.uniform(0, wide), rng.uniform(0, high)
-        draw.line((x, y, x + rng.uniform(-0.4, 0.4) * wide, y + rng.uniform(-0.4, 0.4) * high), fill=rng.randint(60, 170), width=rng.randint(2, 8))
+        draw.line(
+            (x, y, x + rng.uniform(-0.4, 0.4) * wide, y + rng.uniform(-0.4, 0.4) * high),
+            fill=rng.randint(60, 170),
+            width=rng.randint(2, 8),
+        )
     pack.paste((255, 255, 255), (0, 0), shine.filter(ImageFilter.BoxBlur(2)))
     panel = label.side(design, (max(16, wide // columns), high), stock)
     return [pack.convert("RGBA"), panel.convert("RGBA")]

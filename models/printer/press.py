@@ -55,7 +55,9 @@ def _arrays(memory: mmap.mmap, pages: int) -> tuple[NDArray[np.uint8], NDArray[n
     return pictures, numbers
 
 
-def _work(make_stock: Callable[[], Stock], memory: mmap.mmap, worker: int, workers: int, seed: int, free: Any, ready: Any) -> None:
+def _work(
+    make_stock: Callable[[], Stock], memory: mmap.mmap, worker: int, workers: int, seed: int, free: Any, ready: Any
+) -> None:
     os.nice(5)
     torch.set_num_threads(1)
     pictures, numbers = _arrays(memory, 2)

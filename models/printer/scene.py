@@ -1,4 +1,5 @@
-"""What is around a product in a photograph: grounds, hands, shadows, light on film and paper. Batches (N, C, side, side), 0 to 1."""
+"""What is around a product in a photograph: grounds, hands, shadows, light on film and paper. Batches (N, C, side,
+side), 0 to 1."""
 
 from __future__ import annotations
 
@@ -19,7 +20,11 @@ def _cut(grounds: Tensor, n: int, side: int, like: Tensor) -> Tensor:
     """Random parts of random pictures (G, 3, t, t) uint8."""
     pick = torch.randint(len(grounds), (n,), device=like.device)
     scale = torch.rand(n, 1, 1, device=like.device) * 0.6 + 0.35
-    theta = torch.eye(2, 3, device=like.device) * scale * torch.where(torch.rand(n, 1, 1, device=like.device) < 0.5, -1.0, 1.0)
+    theta = (
+        torch.eye(2, 3, device=like.device)
+        * scale
+        * torch.where(torch.rand(n, 1, 1, device=like.device) < 0.5, -1.0, 1.0)
+    )
     theta[:, 1, 1] = scale[:, 0, 0]
     theta[:, :, 2] = (torch.rand(n, 2, device=like.device) * 2 - 1) * (1 - scale[:, 0])
     grid = functional.affine_grid(theta, [n, 3, side, side], align_corners=False)
@@ -115,7 +120,10 @@ def fingers(image: Tensor, chosen: Tensor, skin: Tensor, hard: Tensor) -> Tensor
     for number in range(4):
         y = base + number * radius * 2.05
         tip = left * (1.0 - reach * (1 - 0.12 * abs(number - 1)) - 0.1)
-        start, end = torch.stack([left * 1.2, y], dim=1), torch.stack([tip, y + (torch.rand_like(y) - 0.5) * 0.1], dim=1)
+        start, end = (
+            torch.stack([left * 1.2, y], dim=1),
+            torch.stack([tip, y + (torch.rand_like(y) - 0.5) * 0.1], dim=1),
+        )
         start, end = (torch.where(upright[:, None], point.flip(1), point) for point in (start, end))
         image = _drawn(image, _capsules(image.shape[-1], start, end, radius), skin, chosen & (count > number))
     return image

@@ -1,4 +1,5 @@
-"""What the printer has in store: typefaces by script, words, pictograms, small pictures; read from the folder that `gather` fills."""
+"""What the printer has in store: typefaces by script, words, pictograms, small pictures; read from the folder that
+`gather` fills."""
 
 from __future__ import annotations
 
@@ -43,7 +44,11 @@ class Stock:
         self.words: dict[str, list[str]] = json.loads((folder / "words.json").read_text())
         self.shaped: list[str] = self.words.pop("ar", [])
         self.lists = list(self.words.values())
-        emoji = np.load(folder / "emoji.npz")["pictures"] if (folder / "emoji.npz").is_file() else np.zeros((0, 8, 8, 4), np.uint8)
+        emoji = (
+            np.load(folder / "emoji.npz")["pictures"]
+            if (folder / "emoji.npz").is_file()
+            else np.zeros((0, 8, 8, 4), np.uint8)
+        )
         self.pictures = [Image.fromarray(picture, "RGBA") for picture in emoji]
         self.photos = list(photos)
 
@@ -61,5 +66,5 @@ class Stock:
         cyrillic = [listed for listed in self.lists if "\u0400" <= listed[0][0] < "\u0500"]
         if script == "ru" and cyrillic and rng.random() < 0.7:
             return rng.choice(rng.choice(cyrillic))
-        word = rng.choice(words.OTHER[script])
+        word: str = rng.choice(words.OTHER[script])
         return word + rng.choice(words.OTHER[script]) if script in ("zh", "ja") and rng.random() < 0.4 else word

@@ -24,7 +24,8 @@ OVERSAMPLING: Final = 2
 
 @dataclass
 class Prints:
-    """N pictures with transparency, uint8: `front`, `other` (N, 4, T, T); `size`, `other_size` (N, 2), width and height as shares of the
+    """N pictures with transparency, uint8: `front`, `other` (N, 4, T, T); `size`, `other_size` (N, 2), width and
+    height as shares of the
     canvas; `kind` (N,)."""
 
     front: Tensor
@@ -42,7 +43,8 @@ class Prints:
 
 @dataclass
 class Shot:
-    """How N pictures are taken: `rotation` (N, 3, 3), `distance` (N,), and the crop's centre and half sides (N, 2) in the picture plane."""
+    """How N pictures are taken: `rotation` (N, 3, 3), `distance` (N,), and the crop's centre and half sides (N, 2) in
+    the picture plane."""
 
     rotation: Tensor
     distance: Tensor
@@ -69,10 +71,13 @@ def rotations(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
 
 
 def plane(rotation: Tensor, distance: Tensor, origin: Tensor, across: Tensor, down: Tensor) -> Tensor:
-    """(N, 3, 3) homographies from a face's coordinates (u, v) to the picture plane; a face is origin + u across + v down (N, 3) each."""
+    """(N, 3, 3) homographies from a face's coordinates (u, v) to the picture plane; a face is origin + u across + v
+    down (N, 3) each."""
     columns = rotation @ torch.stack([across, down, origin], dim=2)
     far = torch.tensor([0.0, 0.0, 1.0], device=columns.device) * distance[:, None]
-    return torch.stack([columns[:, 0] * distance[:, None], columns[:, 1] * distance[:, None], far - columns[:, 2]], dim=1)
+    return torch.stack(
+        [columns[:, 0] * distance[:, None], columns[:, 1] * distance[:, None], far - columns[:, 2]], dim=1
+    )
 
 
 def inverses(matrices: Tensor) -> Tensor:
@@ -97,7 +102,9 @@ def faces(prints: Prints, rotation: Tensor, distance: Tensor) -> tuple[Tensor, T
     """Homographies of front and side panel (u, v from -1 to 1), and whether the side is seen (N,)."""
     n, (a, b) = len(prints), (prints.size / 2).unbind(dim=1)
     front = plane(rotation, distance, torch.zeros(n, 3, device=a.device), _axis(n, 0, a), _axis(n, 1, b))
-    towards = torch.where(rotation[:, 2, 0] > 0, 1.0, -1.0)  # the right side turns to the camera where its normal's z is positive
+    towards = torch.where(
+        rotation[:, 2, 0] > 0, 1.0, -1.0
+    )  # the right side turns to the camera where its normal's z is positive
     deep = prints.other_size[:, 0] / 2
     middle = _axis(n, 0, a * towards) + _axis(n, 2, -deep)
     side = plane(rotation, distance, middle, _axis(n, 2, -deep * towards), _axis(n, 1, b))
@@ -132,15 +139,22 @@ def aim(prints: Prints, hard: Tensor) -> Shot:
     margin = margin * torch.where(loose, uniform(n, 1.1, 1.8, hard), torch.ones_like(hard))[:, None]
     tight = 1.0 - torch.rand(n, 2, device=hard.device) * 0.4 * hard[:, None].clamp(min=0.15)
     margin = torch.where(photo[:, None], tight, margin)
-    centre = (low + high) / 2 + (torch.rand(n, 2, device=hard.device) * 2 - 1) * half * (margin - 0.9).abs() * hard[:, None].clamp(min=0.2)
+    centre = (low + high) / 2 + (torch.rand(n, 2, device=hard.device) * 2 - 1) * half * (margin - 0.9).abs() * hard[
+        :, None
+    ].clamp(min=0.2)
     half = half * margin
     square = torch.rand(n, device=hard.device) < 0.1 + 0.1 * hard  # a whole photo rather than a crop
-    half = torch.where((square & ~photo)[:, None], torch.maximum(half, half.amax(dim=1, keepdim=True) * uniform(n, 0.7, 1.0, hard)[:, None]), half)
+    half = torch.where(
+        (square & ~photo)[:, None],
+        torch.maximum(half, half.amax(dim=1, keepdim=True) * uniform(n, 0.7, 1.0, hard)[:, None]),
+        half,
+    )
     return Shot(rotation, distance, centre, half.clamp(min=0.03))
 
 
 def pixels_of(shot: Shot, side: int) -> tuple[Tensor, Tensor]:
-    """(N, side * side, 2) places of the frame's pixels in the picture plane, and (N, 1, side, side) what of the frame the crop covers."""
+    """(N, side * side, 2) places of the frame's pixels in the picture plane, and (N, 1, side, side) what of the frame
+    the crop covers."""
     line = (torch.arange(side, device=shot.half.device) + 0.5) * 2 / side - 1
     frame = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1).view(1, -1, 2)
     longest = shot.half.amax(dim=1, keepdim=True)[:, None]
@@ -148,7 +162,9 @@ def pixels_of(shot: Shot, side: int) -> tuple[Tensor, Tensor]:
     return frame * longest + shot.centre[:, None], inside.view(-1, 1, side, side).float()
 
 
-def layer(texture: Tensor, homography: Tensor, size: Tensor, places: Tensor, side: int, clamp: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def layer(
+    texture: Tensor, homography: Tensor, size: Tensor, places: Tensor, side: int, clamp: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """What a face shows in the frame: colours (N, 3, side, side), coverage (N, 1, side, side), 0 to 1.
 
     `size` (N, 2): the part of the texture that the face's -1 to 1 spans; where `clamp` (N,), its edge goes on for ever.
@@ -201,13 +217,14 @@ def _neighbours(image: Tensor, prints: Prints, shot: Shot, places: Tensor, other
     own = prints.size / 2
     for place in ((-1.0, 0.0), (1.0, 0.0), (0.0, -1.0)):
         pick = torch.randint(len(others), (n,), device=image.device)
-        if place[0] and torch.rand(()) < 0.3:  # facings: more of the same
-            beside = prints
-        else:
-            beside = others[pick]
+        same = place[0] and torch.rand(()) < 0.3  # facings: more of the same
+        beside = prints if same else others[pick]
         half = beside.size / 2 * uniform(n, 0.7, 1.3, own)[:, None]
         gap = 1.0 + torch.rand(n, device=image.device) * 0.06
-        x = place[0] * (own[:, 0] + half[:, 0]) * gap + (place[0] == 0) * (torch.rand(n, device=image.device) - 0.5) * own[:, 0]
+        x = (
+            place[0] * (own[:, 0] + half[:, 0]) * gap
+            + (place[0] == 0) * (torch.rand(n, device=image.device) - 0.5) * own[:, 0]
+        )
         y = own[:, 1] - half[:, 1] if place[0] else -(own[:, 1] + half[:, 1]) * (gap + 0.12)
         middle = _axis(n, 0, x) + _axis(n, 1, y)
         homography = plane(shot.rotation, shot.distance, middle, _axis(n, 0, half[:, 0]), _axis(n, 1, half[:, 1]))
