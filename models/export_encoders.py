@@ -125,13 +125,13 @@ def install(name: str, net: Any, grocery: Path, out: Path, source_too: bool) -> 
     pixels = photos.spread(CALIBRATION_PHOTOS)
     for file_format in ("onnx", "tflite"):
         kept = KEPT_IN_FLOAT.get(name, ()) if file_format == "tflite" else ()
-        with bench_of(name, net, file_format, pixels) as (source, bench):  # type: ignore[arg-type]
+        with bench_of(name, net, file_format, pixels) as (source, bench):
             if source_too and file_format == "onnx":
                 (out / f"{name}-fp32.onnx").write_bytes(bench.fp32())
             recipe = "int8-dynamic" if bench.transformer else "int8-static"
             plain = make_int8(bench, keep_float=kept)
             target = out / f"{name}.{file_format}"
-            card = card_for(plain, target.name, file_format, source, recipe)  # type: ignore[arg-type]
+            card = card_for(plain, target.name, file_format, source, recipe)
             model = tap.with_tap(plain, file_format) if name == tap.ENCODER else plain
         target.write_bytes(model)
         card = replace(

@@ -84,7 +84,7 @@ def card(files: dict[str, Any], golden: dict[str, Any], out: Path) -> dict[str, 
     encoders = {}
     for suffix in ("tflite", "onnx"):
         model = (out / f"{tap.ENCODER}.{suffix}").read_bytes()
-        found = tap.read(model, suffix)  # type: ignore[arg-type]
+        found = tap.read(model, suffix)
         encoders[f"{tap.ENCODER}.{suffix}"] = {
             "sha256": tap.digest(model), "tap": found.name, "scale": found.scale, "zero_point": found.zero_point,
             "layout": "NHWC" if found.channels_last else "NCHW",

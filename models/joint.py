@@ -86,7 +86,8 @@ class Reals:
     """The real pictures as prints on the training device."""
 
     def __init__(self, path: Path, device: torch.device, most: int | None = None) -> None:
-        found, masks, sizes, labels, features, grounds = [], [], [], [], [], []
+        found: list[Any] = []
+        masks, sizes, labels, features, grounds = [], [], [], [], []
         offsets = {"grocery": 0, "iconic": 0, "phone": PHONE_LABELS, "box": BOX_LABELS}
         kinds = []
         for picture, seen in real.read(path):

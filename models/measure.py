@@ -154,7 +154,8 @@ def shown(name: str, make: Callable[[], Rows], sides: Sequence[int], whole: bool
     )
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(file, names=found.names, roles=found.roles, **{str(side): found.squares[side] for side in sides})
+        kept: dict[str, Any] = {str(side): found.squares[side] for side in sides}
+        np.savez(file, names=found.names, roles=found.roles, **kept)
     return found
 
 

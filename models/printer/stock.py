@@ -65,6 +65,7 @@ class Stock:
             return rng.choice(self.shaped or words.OTHER["ar"])
         cyrillic = [listed for listed in self.lists if "\u0400" <= listed[0][0] < "\u0500"]
         if script == "ru" and cyrillic and rng.random() < 0.7:
-            return rng.choice(rng.choice(cyrillic))
+            found: str = rng.choice(rng.choice(cyrillic))
+            return found
         word: str = rng.choice(words.OTHER[script])
         return word + rng.choice(words.OTHER[script]) if script in ("zh", "ja") and rng.random() < 0.4 else word
