@@ -19,15 +19,19 @@ class CosFace(nn.Module):  # type: ignore[misc,unused-ignore]  # torch is untype
         self.scale, self.margin = scale, margin
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        return self.each(embeddings, labels).mean()
+
+    def each(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """The loss of each picture, (N,)."""
         cosine = functional.normalize(embeddings, dim=1) @ functional.normalize(self.weight, dim=1).T
         cosine = cosine - self.margin * functional.one_hot(labels, len(self.weight))
-        return functional.cross_entropy(cosine * self.scale, labels, label_smoothing=0.05)
+        return functional.cross_entropy(cosine * self.scale, labels, label_smoothing=0.05, reduction="none")
 
 
 def supervised_contrast(embeddings: Tensor, labels: Tensor, temperature: float) -> Tensor:
     """Every picture picks out the others of its product (Khosla et al. 2020, arXiv:2004.11362, the sum outside the log)."""
     unit = functional.normalize(embeddings, dim=1)
-    itself = torch.eye(len(unit), dtype=torch.bool)
+    itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
     logits = (unit @ unit.T / temperature).masked_fill(itself, -1e4)
     logs = logits - logits.logsumexp(dim=1, keepdim=True)
     same = (labels[:, None] == labels[None]) & ~itself

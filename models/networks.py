@@ -119,23 +119,42 @@ def _block_streams(blocks: nn.Sequential) -> list[Stream]:
 class ShelfCNN(nn.Module):  # type: ignore[misc,unused-ignore]
     """MobileNetV2 with a narrower head: its last 1x1 layer has 512 channels of 1,280, then a linear layer to 256."""
 
+    SIDE: int = INPUT_SIDE
+    STAGE_COUNT: int = len(STAGES)
+    TAP: Final = 13
+    """Blocks to the map that local matching reads: the sum before the last stride, a sixteenth of the side, 96 channels."""
+
     def __init__(self) -> None:
         super().__init__()
         self.stem = Unit(3, STEM_CHANNELS, 3, 2)
-        self.blocks, inside = _stages(len(STAGES))
+        self.blocks, inside = _stages(self.STAGE_COUNT)
         self.head = Unit(inside, HEAD_CHANNELS)
         self.embed = nn.Linear(HEAD_CHANNELS, EMBEDDING_DIM)
 
     def streams(self) -> list[Stream]:
-        """Its residual maps, first to last."""
+        """Its residual maps, first to last. `cells`, where it is there, is local matching's projection (`local.Cells`)."""
         found = _block_streams(self.blocks)
         found[-1].readers.append(self.head.conv)
+        if hasattr(self, "cells"):
+            last = self.blocks[self.TAP - 1].layers[-1].conv
+            next(stream for stream in found if last in stream.writers).readers.append(self.cells.project)
         return found
 
+    def mapped(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The embedding, and the map that local matching reads, (N, 96, 10, 10)."""
+        tap = self.blocks[: self.TAP](self.stem(x))
+        x = self.head(self.blocks[self.TAP :](tap))
+        return self.embed(x.mean(dim=(2, 3))), tap
+
     def forward(self, x: Tensor) -> Tensor:
-        x = self.head(self.blocks(self.stem(x)))
-        embedding: Tensor = self.embed(x.mean(dim=(2, 3)))
-        return embedding
+        return self.mapped(x)[0]
+
+
+class ShelfNano(ShelfCNN):
+    """The same without the last stage, on 112 pixels: half the work."""
+
+    SIDE = 112
+    STAGE_COUNT = len(STAGES) - 1
 
 
 class Attention(nn.Module):  # type: ignore[misc,unused-ignore]
@@ -192,6 +211,8 @@ class Places(nn.Module):  # type: ignore[misc,unused-ignore]
 class ShelfViT(nn.Module):  # type: ignore[misc,unused-ignore]
     """A convolutional stem (MobileNetV2's first five stages), then attention over 10x10 and 5x5 tokens."""
 
+    SIDE: int = INPUT_SIDE
+
     TOKENS: Final = ((128, 4, 32, 2), (224, 7, 32, 3))
     """Channels, heads, key dimension, blocks."""
 
@@ -247,7 +268,7 @@ def fused(net: Any) -> Any:
     return net
 
 
-EQUALIZED: Final = {"shelfmatch-cnn": 0.75, "shelfmatch-vit": 0.5}
+EQUALIZED: Final = {"shelfmatch-cnn": 0.75, "shelfmatch-vit": 0.5, "shelfmatch-nano": 0.75}
 """Of 0, 0.5, 0.75 and 1 the power with which int8 embeddings of val photos were nearest to float ones, in both runtimes."""
 
 
@@ -313,4 +334,8 @@ def from_onnx(name: str, path: Path) -> Any:
     return net
 
 
-NETWORKS: Final[dict[str, type[Any]]] = {"shelfmatch-cnn": ShelfCNN, "shelfmatch-vit": ShelfViT}
+NETWORKS: Final[dict[str, type[Any]]] = {
+    "shelfmatch-cnn": ShelfCNN,
+    "shelfmatch-vit": ShelfViT,
+    "shelfmatch-nano": ShelfNano,
+}

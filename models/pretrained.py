@@ -12,10 +12,11 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from shelfmatch.export import tflite_graph
-from shelfmatch.models.networks import Unit, normalized
+from shelfmatch.models.networks import Unit
+from shelfmatch.models.norms import restore_norms, run
 
 FILE: Final = "tf2_mobilenet_v2_1.0_224_ptq.tflite"
 _TRANSPOSED: Final = {"CONV_2D": (0, 3, 1, 2), "DEPTHWISE_CONV_2D": (3, 0, 1, 2)}
@@ -64,7 +65,7 @@ def go_on_with(net: Any, folded: Any, pictures: Tensor) -> None:
             unit.norm.weight.fill_(1.0)
             unit.norm.bias.copy_(their.conv.bias)
         net.embed.load_state_dict(folded.embed.state_dict())
-        _restore_norms(net, set(units), pictures)
+        restore_norms(net, set(units), pictures)
 
 
 def _fill(net: Any, path: Path, pictures: Tensor) -> None:
@@ -83,43 +84,15 @@ def _fill(net: Any, path: Path, pictures: Tensor) -> None:
         unit.conv.weight.copy_(weight)
         unit.norm.weight.fill_(1.0)
         unit.norm.bias.copy_(bias)
-    _restore_norms(net, set(units), pictures)
+    restore_norms(net, set(units), pictures)
     if not hasattr(net, "transformer"):
         _project(net, pictures)
-
-
-def _restore_norms(net: Any, units: set[Any], pictures: Tensor) -> None:
-    sums: dict[Any, list[Tensor]] = {}
-
-    def record(unit: Any, inputs: tuple[Tensor], _: Tensor) -> None:
-        x = inputs[0].transpose(0, 1).flatten(1).double()
-        sums.setdefault(unit, []).append(torch.stack([x.mean(dim=1), x.square().mean(dim=1)]))
-
-    handles = [unit.norm.register_forward_hook(lambda n, i, o, unit=unit: record(unit, i, o)) for unit in units]
-    net.eval()
-    _run(net, pictures)
-    for handle in handles:
-        handle.remove()
-    for unit, found in sums.items():
-        mean, square = torch.stack(found).mean(dim=0)
-        variance = (square - mean.square()).clamp(min=1e-4)
-        norm: nn.BatchNorm2d = unit.norm
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance)
-        # The layer was w * x + b: (w * x - mean) / deviation * deviation + (mean + b) is the same.
-        norm.bias.add_(mean.float())
-        norm.weight.copy_((variance + norm.eps).sqrt())
-
-
-def _run(net: Any, pictures: Tensor) -> None:
-    for batch in pictures.split(32):
-        net(normalized(batch))
 
 
 def _project(net: Any, pictures: Tensor) -> None:
     seen: list[Tensor] = []
     handle = net.embed.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
-    _run(net, pictures)
+    run(net, pictures)
     handle.remove()
     values = torch.cat(seen)
     mean = values.mean(dim=0)

@@ -45,6 +45,7 @@ from shelfmatch.models.losses import CosFace, apart, reduced, supervised_contras
 from shelfmatch.models.networks import EMBEDDING_DIM, INPUT_SIDE, NETWORKS, from_onnx, normalized
 
 SEED: Final = 2026
+PAIR: Final = ("shelfmatch-cnn", "shelfmatch-vit")
 LOSSES: Final = ("class", "contrast", "teacher", "imitation")
 """What the log tells of, in the order of `Training.losses`; there is no last one without a pair."""
 STEPS_AN_EPOCH: Final = 62
@@ -117,7 +118,7 @@ class Pair:
 
     def __init__(self, folder: Path, pictures: Sequence[NDArray[np.uint8]]) -> None:
         self.nets = {}
-        for name in NETWORKS:
+        for name in PAIR:
             net = from_onnx(name, folder / f"{name}-fp32.onnx").requires_grad_(False)
             self.nets[name] = net.to(memory_format=torch.channels_last)
         seen = torch.cat([torch.from_numpy(embed(net, pictures)) for net in self.nets.values()], dim=1)
@@ -434,7 +435,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.pair and options.network not in RECIPES_WITH_A_PAIR:
         parser.error(f"--pair has a recipe for {', '.join(RECIPES_WITH_A_PAIR)} only, not for {options.network}")
-    for name in NETWORKS if options.pair else ():
+    for name in PAIR if options.pair else ():
         needed = options.pair / f"{name}-fp32.onnx"
         if not needed.is_file():
             parser.error(f"{needed} is not there; expected what export_encoders.py makes of a first run")

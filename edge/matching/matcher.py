@@ -206,7 +206,7 @@ class Matcher:
         where: Where | None = None,
         labels: Sequence[str] = (),
     ) -> Explanation:
-        """The heat map of the evidence: `grid` (rows, columns) parts of the photo are covered one by one, a run of the encoder each.
+        """The heat map of the evidence: `grid` (rows, columns) parts of the photo are covered in turn, a run of the encoder each.
 
         `top_k`, `where` and `labels` as for `match`; `photos`: the folder or CSV that the bundle was built from, to show the
         reference; bundles hold no pictures. Raises ImageError if the photo can't be read, CatalogError if the folder isn't there.

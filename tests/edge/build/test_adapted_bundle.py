@@ -174,10 +174,10 @@ def prototype_of(bundle: Path, sku: str) -> Floats:
 def test_info_says_what_was_chosen_and_why(
     adapted_bundle: Path, tile_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["info", str(adapted_bundle)]) == 0
+    assert main(["info", str(adapted_bundle), "--verbose"]) == 0
     shown = capsys.readouterr().out
     assert "adapter" in shown and "recall@1" in shown and "11 dimensions" in shown
-    assert main(["info", str(tile_bundle)]) == 0
+    assert main(["info", str(tile_bundle), "--verbose"]) == 0
     assert "switched off" in capsys.readouterr().out
     assert main(["info", str(adapted_bundle), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)

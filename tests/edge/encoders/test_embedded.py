@@ -14,7 +14,7 @@ from shelfmatch.edge import Encoder
 from shelfmatch.edge.encoders.registry import DEFAULT_ENCODER, embedded_folders, known_encoders, read_card
 from shelfmatch.edge.synthetic.products import make_shop, render_plain, render_view
 
-ENCODERS = ("shelfmatch-cnn", "shelfmatch-vit")
+ENCODERS = ("shelfmatch-cnn", "shelfmatch-vit", "shelfmatch-nano")
 FORMATS = ("tflite", "onnx")
 MODELS = Path(__file__).resolve().parents[3] / "models"
 """The checkout's: the fp32 sources are no part of the installed package."""
@@ -44,7 +44,7 @@ def test_the_files(name: str) -> None:
             name,
             "crop",
             "Apache-2.0",
-        ) and "models/train.py" in card.provenance
+        ) and "models/joint.py" in card.provenance
         assert hashlib.sha256(path.read_bytes()).hexdigest() == card.sha256
         # Pixels as they are: a device can't prepare them wrongly.
         assert card.input_dtype == "uint8" and card.mean is None and card.std is None
@@ -54,7 +54,7 @@ def test_the_files(name: str) -> None:
 
 def test_the_sources_fit_the_repository() -> None:
     sources = [MODELS / f"{name}-fp32.onnx" for name in ENCODERS]
-    assert sum(path.stat().st_size for path in sources) <= 20_000_000
+    assert sum(path.stat().st_size for path in sources) <= 25_000_000
     # They stay out of the package that devices install.
     for folder in embedded_folders():
         if folder.resolve() != MODELS:
@@ -78,7 +78,9 @@ def test_two_runtimes_on_real_photos(name: str, at_least: float, grocery: Path) 
     assert cosines.mean() > at_least and cosines.min() > 0.9955
 
 
-@pytest.mark.parametrize(("name", "at_least"), [("shelfmatch-cnn", 0.7), ("shelfmatch-vit", 0.7)])
+@pytest.mark.parametrize(
+    ("name", "at_least"), [("shelfmatch-cnn", 0.7), ("shelfmatch-vit", 0.7), ("shelfmatch-nano", 0.64)]
+)
 def test_val_photos_among_catalogue_pictures(name: str, at_least: float, grocery: Path) -> None:
     photos, labels = val_photos(grocery)
     encoder = load(name, "tflite")
