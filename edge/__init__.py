@@ -22,6 +22,7 @@ from .errors import (
     DeviceError,
     EncoderError,
     ImageError,
+    OutOfMemory,
     RuntimeUnavailable,
     ShelfmatchError,
     VectorError,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .build.build import build_bundle
     from .build.change import add_to_bundle, remove_from_bundle
     from .build.report import BuildReport
+    from .build.tune import TuneReport, tune_bundle
     from .bundle.bundle import Bundle
     from .doctor.diagnosis import Diagnosis, examine
     from .encoders.card import EncoderCard
@@ -65,12 +67,14 @@ _LAZY = {
     "Refusal": "matching.refusal",
     "TrackDecision": "matching.tracking",
     "Tracker": "matching.tracking",
+    "TuneReport": "build.tune",
     "VectorIndex": "index.vector_index",
     "add_to_bundle": "build.change",
     "build_bundle": "build.build",
     "evaluate": "evaluation.evaluate",
     "examine": "doctor.diagnosis",
     "remove_from_bundle": "build.change",
+    "tune_bundle": "build.tune",
 }
 
 __all__ = [
@@ -97,12 +101,14 @@ __all__ = [
     "MatchResult",
     "Matcher",
     "Neighbour",
+    "OutOfMemory",
     "Query",
     "Refusal",
     "RuntimeUnavailable",
     "ShelfmatchError",
     "TrackDecision",
     "Tracker",
+    "TuneReport",
     "VectorError",
     "VectorIndex",
     "__version__",
@@ -111,6 +117,7 @@ __all__ = [
     "evaluate",
     "examine",
     "remove_from_bundle",
+    "tune_bundle",
 ]
 
 

@@ -6,6 +6,7 @@ ShelfmatchError
 │   └── CardRequired      inspection alone can't tell how to feed the file; the message shows the card to write
 ├── RuntimeUnavailable    the runtime for this kind of file is not installed, or dies when loaded
 ├── VectorError           embeddings of a wrong shape, dtype or value; an index asked for something it can't do
+├── OutOfMemory           memory ran out; a MemoryError, too
 ├── BenchError            a measurement can't be made, or a file isn't one's result
 ├── DeviceError           device.toml, this machine's settings, can't be used
 ├── CatalogError          a catalogue source (folder, CSV) or a product that isn't there
@@ -46,6 +47,10 @@ class VectorError(ShelfmatchError):
 
 class CatalogError(ShelfmatchError):
     """A catalogue source can't be used, or a product isn't in the catalogue."""
+
+
+class OutOfMemory(ShelfmatchError, MemoryError):
+    """Memory ran out: the photo, the bundle or the encoder may be as good as ever."""
 
 
 class BenchError(ShelfmatchError):

@@ -13,6 +13,7 @@ from typing import Any
 from .encoders import SourceEncoder
 from .errors import ExportError, SourceError
 from .file_sources import onnx_file, tflite_file
+from .hub import fetching_from_hub
 from .preprocessing import Overrides, Preprocessing, from_image_processor, from_timm
 from .tools import need, need_timm, need_transformers, quiet, reason
 from .torch_encoder import load_state, torch_encoder
@@ -110,12 +111,14 @@ def _timm(name: str, options: SourceOptions) -> SourceEncoder:
             f"timm knows no model {architecture!r}; expected one of timm.list_models(), "
             f"for example {close or 'mobilenetv4_conv_small'}"
         )
+    unreachable = "" if options.checkpoint is not None else fetching_from_hub(f"the weights of timm's {wanted}")
     with quiet(f"making timm's {wanted}"):
         try:
             net = timm.create_model(wanted, pretrained=options.checkpoint is None, num_classes=0)
         except Exception as error:
             raise SourceError(
-                f"the weights of timm's {wanted} can't be had ({reason(error)}); fetch them elsewhere and give --checkpoint FILE"
+                f"the weights of timm's {wanted} can't be had ({unreachable or reason(error)}); fetch them elsewhere and give "
+                "--checkpoint FILE"
             ) from error
     made = from_module(net, options, name=architecture)
     config = net.pretrained_cfg
@@ -138,6 +141,7 @@ def _hugging_face(name: str, options: SourceOptions) -> SourceEncoder:
         transformers = need_transformers()
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise SourceError(f"{folder} has no config.json; expected a folder that transformers' save_pretrained wrote")
+    unreachable = "" if folder.is_dir() else fetching_from_hub(wanted)
     with quiet(f"reading {wanted}"):
         try:
             if options.checkpoint is None:
@@ -146,8 +150,8 @@ def _hugging_face(name: str, options: SourceOptions) -> SourceEncoder:
                 net = transformers.AutoModel.from_config(transformers.AutoConfig.from_pretrained(wanted))
         except Exception as error:
             raise SourceError(
-                f"{wanted} can't be read as a Hugging Face model ({reason(error)}); expected a folder of save_pretrained, "
-                "or an id that this machine can fetch"
+                f"{wanted} can't be read as a Hugging Face model ({unreachable or reason(error)}); expected a folder of "
+                "save_pretrained, or an id that this machine can fetch"
             ) from error
         net = getattr(net, "vision_model", net).eval()  # of CLIP and its like, the half that sees
     if options.checkpoint is not None:

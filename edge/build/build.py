@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import device
-from ..bundle.manifest import role_of
+from .. import arguments, device
+from ..bundle.manifest import FitRecord, role_of
 from ..bundle.writer import BundleWriter
 from ..catalog.attributes import clean_sku
 from ..catalog.editor import CatalogEditor
@@ -24,7 +24,7 @@ from ..encoders.card import EncoderCard
 from ..encoders.encoder import Encoder
 from ..encoders.registry import EncoderNames, find_encoders
 from ..encoders.runtimes import choose_runtime, probe
-from ..errors import CatalogError, RuntimeUnavailable, VectorError
+from ..errors import BundleError, CatalogError, RuntimeUnavailable, VectorError
 from ..imaging.views import views_per_photo
 from ..index._codes import Dtype
 from ..index._vectors import checked_vectors
@@ -61,10 +61,9 @@ class BuildSettings:
     def __post_init__(self) -> None:
         if self.adapt not in ("auto", "on", "off"):
             raise CatalogError(f"adapt is {self.adapt!r}; expected auto, on or off")
-        if self.max_references < 0:
-            raise CatalogError(
-                f"max_references is {self.max_references}; expected 1 or more photos a product, or 0 for all"
-            )
+        arguments.count("max_references", self.max_references, 0)
+        arguments.count("workers", self.workers, 0)
+        arguments.share("false_accept", self.false_accept, BundleError)
 
 
 def build_bundle(
@@ -111,7 +110,8 @@ def build_bundle(
             )
             editor.prune_references(fitted.pruned_ids)
             cards = tuple(one.card for one in inputs.encoders)
-            draft = Draft(cards, fitted.branches, inputs.encoders[0].resizer, decision, cascade)
+            fitted_to = FitRecord(editor.count(), len(fitted.branches[0].index))
+            draft = Draft(cards, fitted.branches, inputs.encoders[0].resizer, decision, cascade, fitted_to)
             committed = commit.commit(writer, editor, draft)
     catalogue, taken = inputs.catalogue, time.perf_counter() - start
     logger.info("%s: built from %d photos in %.1f s", bundle, len(catalogue.photos), taken)
@@ -252,7 +252,9 @@ def write_bundle(
             )
             branch, _, _ = compose(enrolled, adapt=adapt, index=index, dtype=dtype)
             decision = decided_by_vectors(branch, false_accept)
-            committed = commit.commit(writer, editor, Draft((encoder.card,), [branch], encoder.resizer, decision))
+            fitted_to = FitRecord(editor.count(), len(branch.index))
+            draft = Draft((encoder.card,), [branch], encoder.resizer, decision, fitted_to=fitted_to)
+            committed = commit.commit(writer, editor, draft)
     entries = Entries(references=len(vectors))
     return report_of(committed, entries, photos=len(vectors), seconds=time.perf_counter() - start)
 

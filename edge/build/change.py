@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .. import arguments
 from ..bundle.bundle import Bundle
 from ..bundle.manifest import BranchRecord, role_of
 from ..bundle.writer import BundleWriter
@@ -45,6 +46,7 @@ def add_to_bundle(
     adapter stays as it was fitted; build again after many changes. Raises like build_bundle, and BundleLocked.
     """
     start = time.perf_counter()
+    arguments.count("workers", workers, 0)
     catalogue = read_source(source)
     entries, removed = Entries(unreadable=list(catalogue.unreadable)), 0
     photos = len(catalogue.photos)
@@ -91,7 +93,9 @@ def remove_from_bundle(bundle: str | os.PathLike[str], skus: Sequence[str], *, w
     """Remove products; `wait_s` as for `add_to_bundle`. Raises CatalogError, changing nothing, if the shop doesn't have one of
     them; BundleLocked."""
     start = time.perf_counter()
+    arguments.texts("skus", skus, "4006381333931")
     with BundleWriter(bundle, existing=True, wait_s=wait_s) as writer:
+        writer.drop_work()
         current = writer.opened()
         branches = load_branches(current)
         with contextlib.closing(copied_catalog(writer, current)) as editor:
@@ -153,7 +157,8 @@ def commit_change(
     if recalibrate and manifest.cascade is None:
         decision = recalibrated(branches[0], decision)
     cards = tuple(record.encoder for record in manifest.branches)
-    return commit.commit(writer, editor, Draft(cards, branches, manifest.resizer, decision, manifest.cascade))
+    draft = Draft(cards, branches, manifest.resizer, decision, manifest.cascade, manifest.fit)
+    return commit.commit(writer, editor, draft)
 
 
 def _bundled_encoders(bundle: Bundle, workers: int) -> list[Encoder]:

@@ -24,5 +24,10 @@ def commit(writer: BundleWriter, editor: CatalogEditor, draft: Draft) -> Bundle:
         record = IndexRecord(index.kind, index.dtype, index.dimension, len(index))
         records.append(BranchRecord(card, record, branch.adaptation))
     return writer.commit(
-        records, products=products, decision=draft.decision, resizer=draft.resizer, cascade=draft.cascade
+        records,
+        products=products,
+        decision=draft.decision,
+        resizer=draft.resizer,
+        cascade=draft.cascade,
+        fit=draft.fitted_to,
     )

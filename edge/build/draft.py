@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..bundle.manifest import FitRecord
 from ..catalog.ids import PHOTO_BITS, product_of
 from ..catalog.source import CatalogSource
 from ..encoders.card import EncoderCard
@@ -69,13 +70,15 @@ class BranchDraft:
 @dataclass(frozen=True, slots=True)
 class Draft:
     """A bundle before it is committed, all but its catalogue: `cards` and `branches` of its encoders in their order, what the
-    photos were resized with, and the decision; `cascade`: when the branches after the first run, None where there is one."""
+    photos were resized with, and the decision; `cascade`: when the branches after the first run, None where there is one;
+    `fitted_to`: how much there was when it was built, None where that isn't known."""
 
     cards: tuple[EncoderCard, ...]
     branches: list[BranchDraft]
     resizer: Resizer
     decision: Decision
     cascade: Cascade | None = None
+    fitted_to: FitRecord | None = None
 
 
 def not_adapted(dimension: int, photos: int) -> Adaptation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sqlite3
@@ -16,6 +17,7 @@ import numpy as np
 from ..catalog.source import SourcePhoto
 from ..encoders.encoder import Encoder, Vector
 from ..errors import CatalogError, ImageError, VectorError
+from ..forking import at_rest
 from ..imaging.decode import decode, read_photo
 from ..imaging.image import source_name
 from ..imaging.resize import fit
@@ -54,29 +56,27 @@ class EmbeddingCache:
     def __init__(self, path: Path, encoder: Encoder) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(path, check_same_thread=False)
-        try:
-            self._open(encoder)
-        except sqlite3.DatabaseError as error:
-            self._connection.close()
-            raise CatalogError(
-                f"the embedding cache {path} can't be used ({error}); delete it and build again"
-            ) from error
-        self._committed = time.monotonic()
-
-    def _open(self, encoder: Encoder) -> None:
-        self._connection.executescript(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
-            "CREATE TABLE IF NOT EXISTS embedded (key BLOB, photo_sha256 BLOB, views INTEGER, is_packshot INTEGER, "
-            "vectors BLOB, PRIMARY KEY (key, photo_sha256));"
-        )
-        made_by = json.dumps([encoder.card.to_dict(), encoder.resizer], sort_keys=True)
-        self._key = hashlib.sha256(made_by.encode()).digest()[:16]
+        self._is_full = False
+        self._key = _key_of(encoder)
         self._dimension = encoder.card.dimension
+        try:
+            self._connection = _opened(path)
+        except sqlite3.DatabaseError:
+            # A full disk or a kill has left it so. It saves work and holds nothing else: begin another.
+            with contextlib.suppress(OSError):
+                for ending in ("", "-wal", "-shm"):
+                    path.with_name(path.name + ending).unlink(missing_ok=True)
+            try:
+                self._connection = _opened(path)
+            except sqlite3.DatabaseError as error:
+                raise CatalogError(
+                    f"the embedding cache {path} can't be written ({error}); make room on the disk, or delete it"
+                ) from error
+        self._committed = time.monotonic()
 
     def get(self, photo_sha256: bytes, views: int) -> Embedded | None:
         """The embeddings of a photo's content with at least so many views, None if there are none yet. From any thread."""
-        with self._lock:
+        with self._lock, at_rest:
             row = self._connection.execute(
                 "SELECT views, is_packshot, vectors FROM embedded WHERE key = ? AND photo_sha256 = ? AND views >= ?",
                 (self._key, photo_sha256, views),
@@ -88,8 +88,10 @@ class EmbeddingCache:
 
     def put(self, photo_sha256: bytes, embedded: Embedded) -> None:
         """Keep embeddings."""
+        if self._is_full:
+            return
         rows = np.concatenate([embedded.vector[np.newaxis], embedded.views]).astype("<f4")
-        with self._lock:
+        with self._lock, at_rest, self._until_full():
             self._connection.execute(
                 "INSERT OR REPLACE INTO embedded VALUES (?, ?, ?, ?, ?)",
                 (self._key, photo_sha256, len(embedded.views), int(embedded.is_packshot), rows.tobytes()),
@@ -100,12 +102,42 @@ class EmbeddingCache:
 
     def close(self) -> None:
         """Commit and close; a file without an embedding goes."""
-        with self._lock:
-            self._connection.commit()
-            empty = self._connection.execute("SELECT 1 FROM embedded LIMIT 1").fetchone() is None
-            self._connection.close()
+        empty = False
+        with self._lock, at_rest:
+            with self._until_full():
+                self._connection.commit()
+                empty = self._connection.execute("SELECT 1 FROM embedded LIMIT 1").fetchone() is None
+            with self._until_full():
+                self._connection.close()
         if empty:
             self._path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _until_full(self) -> Iterator[None]:
+        """A disk without room ends the keeping, not the build: whether that has room is for its own files to find out."""
+        try:
+            yield
+        except sqlite3.OperationalError:
+            self._is_full = True
+
+
+def _key_of(encoder: Encoder) -> bytes:
+    made_by = json.dumps([encoder.card.to_dict(), encoder.resizer], sort_keys=True)
+    return hashlib.sha256(made_by.encode()).digest()[:16]
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, check_same_thread=False)
+    try:
+        connection.executescript(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
+            "CREATE TABLE IF NOT EXISTS embedded (key BLOB, photo_sha256 BLOB, views INTEGER, is_packshot INTEGER, "
+            "vectors BLOB, PRIMARY KEY (key, photo_sha256));"
+        )
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise
+    return connection
 
 
 def embed_photos(

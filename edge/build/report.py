@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..bundle.bundle import Bundle
+from ..bundle.growth import Growth, growth_of
 from ..bundle.manifest import IndexRecord
 from ..scoring.adapter import Adaptation
 from ..scoring.cascade import Cascade
@@ -36,6 +37,7 @@ class BuildReport:
     cascade: Cascade | None = None
     encoder: str = ""
     size_bytes: int = 0
+    outgrown: Growth | None = None
 
     @property
     def total_references(self) -> int:
@@ -66,6 +68,7 @@ class BuildReport:
             "adaptation": None if self.adaptation is None else self.adaptation.to_dict(),
             "pruned": None if self.pruned is None else asdict(self.pruned),
             "size_bytes": self.size_bytes,
+            "outgrown": None if self.outgrown is None else self.outgrown.to_dict(),
             **({} if self.cascade is None else {"cascade": self.cascade.to_dict()}),
         }
 
@@ -98,5 +101,6 @@ def report_of(
         index=manifest.index,
         cascade=manifest.cascade,
         encoder=", ".join(branch.encoder.name for branch in manifest.branches),
+        outgrown=growth_of(manifest),
         size_bytes=sum(entry.size_bytes for entry in manifest.files.values()),
     )

@@ -14,7 +14,7 @@ from ..errors import BundleDamaged, BundleError, BundleVersion, EncoderError
 from ..records import problem_of_choice, read_record
 from ..scoring.adapter import Adaptation
 from ..scoring.cascade import Cascade
-from ..scoring.decision import Decision
+from ..scoring.decision import Confidences, Decision
 
 ONE_ENCODER_VERSION = 2
 """2: an adapter and prototypes, and tables in the catalogue for filters and words. No release wrote format 1."""
@@ -80,6 +80,14 @@ class BranchRecord:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class FitRecord:
+    """What there was when a bundle was built, which its adapter and its decision are fitted to."""
+
+    products: int
+    references: int
+
+
 def role_of(kind: Kind, branch: int) -> str:
     """The role of a branch's file: "vectors" of the first one (0), "vectors2" of the second (1), and so on."""
     return kind if branch == 0 else f"{kind}{branch + 1}"
@@ -116,7 +124,8 @@ class Manifest:
     """A bundle's table of contents.
 
     `files`: role → file. `branches`: the encoders, the one that every photo goes through first. `decision`: match or unknown.
-    `resizer`: what the photos went through. `cascade`: when the other branches run; None where there is one.
+    `resizer`: what the photos went through. `cascade`: when the other branches run; None where there is one. `fit`: what it was
+    fitted to; None in bundles of versions that didn't say.
     """
 
     generation: int
@@ -127,6 +136,7 @@ class Manifest:
     decision: Decision
     resizer: Literal["pillow", "opencv"] = "pillow"
     cascade: Cascade | None = None
+    fit: FitRecord | None = None
 
     @property
     def encoder(self) -> EncoderCard:
@@ -164,6 +174,10 @@ class Manifest:
             "adaptation": first["adaptation"],
             "encoder": first["encoder"],
         }
+        if self.fit is not None:  # these two are new, and readers of the same format pass over them
+            record["fit"] = dataclasses.asdict(self.fit)
+        if self.decision.confidences is not None:
+            record["confidences"] = self.decision.confidences.to_dict()
         if self.cascade is not None:
             record["second"] = {"cascade": self.cascade.to_dict(), **self.branches[1].to_dict()}
         return record
@@ -200,12 +214,20 @@ class Manifest:
                 },
                 branches=tuple(branches),
                 products=record["products"],
-                decision=Decision.from_dict(record["decision"]),
+                decision=_decision_of(record),
                 resizer=record["resizer"],
                 cascade=cascade,
+                fit=read_record(FitRecord, record["fit"], where, BundleError, _AGAIN) if "fit" in record else None,
             )
         except (KeyError, AttributeError, TypeError, EncoderError) as error:
             raise BundleError(f"{where} lacks or misstates {error}; {_AGAIN}") from error
+
+
+def _decision_of(record: Mapping[str, Any]) -> Decision:
+    decision = Decision.from_dict(record["decision"])
+    if "confidences" not in record:
+        return decision
+    return dataclasses.replace(decision, confidences=Confidences.from_dict(record["confidences"]))
 
 
 def _unsealed(data: bytes, where: str) -> dict[str, Any]:

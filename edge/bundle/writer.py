@@ -7,6 +7,7 @@ rename. One writer at a time holds a lock on the directory, which the system dro
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -29,6 +30,7 @@ from .manifest import (
     SUFFIXES,
     BranchRecord,
     FileEntry,
+    FitRecord,
     Manifest,
     is_role,
     role_of,
@@ -83,6 +85,8 @@ class BundleWriter:
         try:
             with contextlib.suppress(FileNotFoundError):  # somebody removed the whole folder
                 self._sweep()
+            if _is_disk_full(error):  # what it would save is less than the room it takes from the next change
+                self.drop_work()
             with contextlib.suppress(OSError):  # a work folder with something in it stays
                 (self.path / WORK_FOLDER).rmdir()
             if self.current is None and not self._was_empty and not (self.path / MANIFEST).exists():
@@ -90,6 +94,10 @@ class BundleWriter:
                     self.path.rmdir()
         finally:
             os.close(self._lock)  # drops the lock
+        if error is not None and _is_sqlite(error) and _is_disk_full(error):
+            raise BundleError(
+                f"{self.path} can't be written: {error}; make room on its disk, nothing was changed"
+            ) from error
 
     def _take_lock(self) -> None:
         until = time.monotonic() + self._wait_s
@@ -110,8 +118,7 @@ class BundleWriter:
                 if isinstance(error, BlockingIOError):
                     still = f", still after {self._wait_s:g} s" if self._wait_s else ""
                     raise BundleLocked(
-                        f"{self.path} is being changed by another process{still}; wait for it to finish, "
-                        "or for longer with --wait SECONDS"
+                        f"{self.path} is being changed by another process{still}; wait for it to finish"
                     ) from error
                 raise BundleError(f"{self.path} can't be locked: {error.strerror or error}") from error
             try:
@@ -174,6 +181,11 @@ class BundleWriter:
         folder.mkdir(exist_ok=True)
         return folder
 
+    def drop_work(self) -> None:
+        """Remove what an interrupted build or `add` left to go on with: of no use to a change without photos, which may need
+        its room."""
+        _remove(self.path / WORK_FOLDER)
+
     def stage(self, role: str) -> Path:
         """Where to write the next version's file of a role: see `roles_of`."""
         return self.path / f"{_STAGING}{role}"
@@ -186,6 +198,7 @@ class BundleWriter:
         decision: Decision,
         resizer: Literal["pillow", "opencv"],
         cascade: Cascade | None = None,
+        fit: FitRecord | None = None,
     ) -> Bundle:
         """Make the staged files the bundle's. Roles that weren't staged keep the file they have, if they are still needed.
 
@@ -210,6 +223,7 @@ class BundleWriter:
             decision=decision,
             resizer=resizer,
             cascade=cascade,
+            fit=fit,
         )
         write_atomic(self.path / MANIFEST, manifest.to_bytes())
         sync_folder(self.path.absolute().parent)
@@ -237,6 +251,21 @@ class BundleWriter:
         for entry in self.path.iterdir():
             if _is_staged(entry.name) or (named is not None and _is_ours(entry.name) and entry.name not in named):
                 _remove(entry)
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, is that there was no room to write."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return True
+        if _is_sqlite(error) and ("full" in str(error) or "disk I/O" in str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _is_sqlite(error: BaseException) -> bool:
+    return type(error).__module__ == "sqlite3"  # not imported by every reader
 
 
 def _remove(path: Path) -> None:

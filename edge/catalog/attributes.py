@@ -20,6 +20,8 @@ A value may compare with a number by <, <=, > or >=, {"price": "<3"} or {"price"
 Conditions: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
 
 _OF_KEY = "SELECT value, product FROM attribute WHERE key = ?"
+_SHOWN_VALUES = 20
+"""So many are named where one is wrong."""
 _TABLE = (
     "TABLE attribute (key TEXT NOT NULL, value TEXT NOT NULL, product INTEGER NOT NULL, "
     "PRIMARY KEY (key, value, product)) WITHOUT ROWID"
@@ -87,6 +89,30 @@ def passing(connection: sqlite3.Connection, conditions: Conditions) -> NDArray[n
         passed = fitting if passed is None else np.intersect1d(passed, fitting, assume_unique=True)
     assert passed is not None
     return passed
+
+
+def check_values(connection: sqlite3.Connection, conditions: Conditions) -> None:
+    """Raise CatalogError for a value that no product has, with those that there are; for an attribute like `passing`."""
+    for key, values in conditions:
+        passing(connection, ((key, ()),))
+        for value in values:
+            if storable(value) and len(_having(connection, key, value)):
+                continue
+            known = [] if key == "sku" else _values(connection, key)
+            there = ", ".join(known[:_SHOWN_VALUES]) + (
+                f" and {len(known) - _SHOWN_VALUES:,} more" if len(known) > _SHOWN_VALUES else ""
+            )
+            raise CatalogError(
+                f"no product has {key} {value!r}; "
+                + (f"there are {there}" if known else "shelfmatch info --products lists them")
+            )
+
+
+def _values(connection: sqlite3.Connection, key: str) -> list[str]:
+    found = connection.execute(
+        "SELECT DISTINCT value FROM attribute WHERE key = ? AND value != '' ORDER BY value", (key,)
+    )
+    return [row[0] for row in found]
 
 
 def _having(connection: sqlite3.Connection, key: str, value: str) -> NDArray[np.uint32]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BundleDamaged
+from ..forking import at_rest, renew_after_fork
 from . import attributes
 from .attributes import Conditions, Where, conditions_of, spellings
 from .ids import MAX_PHOTOS, MAX_PRODUCTS, PHOTO_BITS, product_of
@@ -33,17 +35,15 @@ class Catalog:
         self._lock = threading.Lock()
         self._products: dict[int, Product] = {}
         self._passing: dict[Conditions, NDArray[np.uint32]] = {}
+        self._is_forked = False
         try:
-            # What SQLite asks to be escaped in a URI (https://www.sqlite.org/uri.html); urllib costs 5 ms of a cold start.
-            escaped = os.fspath(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-            escaped = "/" + escaped.lstrip("/")  # after two slashes a URI names a host
-            uri = f"file:{escaped}?mode=ro&immutable=1"
-            self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
-            self._connection.execute("PRAGMA temp_store = MEMORY")
-            # Opens the file now: a later version of the bundle may remove its name.
-            self._connection.execute("SELECT id FROM product LIMIT 1").fetchone()
-        except sqlite3.Error as error:
-            raise BundleDamaged(f"{path} is damaged: {error}; copy or build the bundle again") from error
+            # Kept beside SQLite's own: a later version of the bundle may remove the name before a forked child opens the file.
+            self._descriptor = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise BundleDamaged(f"{path} can't be read: {error.strerror}; copy or build the bundle again") from error
+        with self._damage_named():
+            self._connection = _opened(path)
+        renew_after_fork(self)
 
     def close(self) -> None:
         """Close the file."""
@@ -54,10 +54,45 @@ class Catalog:
         # A version that was replaced goes when its last answer is done, wherever that is.
         if hasattr(self, "_connection"):
             self._connection.close()
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+    def after_fork(self) -> None:
+        """In a forked child: open the file anew before the next query, SQLite's connections aren't to be shared."""
+        self._lock = threading.Lock()
+        self._is_forked = True
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for this thread alone. Raises BundleDamaged where SQLite finds the file changed under it."""
+        with self._lock, at_rest, self._damage_named():
+            if self._is_forked:
+                self._connection = self._reopened()
+                self._is_forked = False
+            yield self._connection
+
+    @contextlib.contextmanager
+    def _damage_named(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.ProgrammingError:  # closed
+            raise
+        except sqlite3.Error as error:
+            raise BundleDamaged(f"{self._path} is damaged: {error}; copy or build the bundle again") from error
+
+    def _reopened(self) -> sqlite3.Connection:
+        """The same file once more; out of memory where its name is gone or another file's."""
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(self._descriptor), self._path.stat()):
+                return _opened(self._path)
+        size = os.fstat(self._descriptor).st_size
+        connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+        connection.deserialize(os.pread(self._descriptor, size, 0))
+        return connection
 
     def _query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._connection.execute(sql, values).fetchall()
+        with self._reading() as connection:
+            return connection.execute(sql, values).fetchall()
 
     def product(self, product_id: int) -> Product:
         """A product by its id; kept, since the same few are asked for all day."""
@@ -91,8 +126,8 @@ class Catalog:
 
     def attribute_keys(self) -> list[str]:
         """What `where` takes: sku, name, and every attribute that some product has; sorted."""
-        with self._lock:
-            return attributes.keys(self._connection)
+        with self._reading() as connection:
+            return attributes.keys(connection)
 
     def where(self, conditions: Where) -> NDArray[np.uint32]:
         """Ids of the products whose sku, name or attributes equal all the given values, ascending; of several values for one
@@ -100,13 +135,19 @@ class Catalog:
         wanted = conditions_of(conditions)
         passing = self._passing.get(wanted)
         if passing is None:
-            with self._lock:
-                passing = attributes.passing(self._connection, wanted)
+            with self._reading() as connection:
+                passing = attributes.passing(connection, wanted)
             passing.flags.writeable = False
             if len(self._passing) >= _MOST_FILTERS:
                 self._passing = {}
             self._passing[wanted] = passing
         return passing
+
+    def check_values(self, conditions: Where) -> None:
+        """Raise CatalogError that names the values there are, for a filter with one that no product has: most are misspelt."""
+        wanted = conditions_of(conditions)
+        with self._reading() as connection:
+            attributes.check_values(connection, wanted)
 
     def passing(self, reference_ids: NDArray[np.uint32], conditions: Where) -> NDArray[np.bool_]:
         """(N,): which references are of products that pass a filter. Raises CatalogError like `where`."""
@@ -116,12 +157,29 @@ class Catalog:
         """(product id, score) of the `limit` products that fit the words best, best first: see `text_search`."""
         from . import text_search  # only a search box needs it
 
-        with self._lock:
-            return text_search.find(self._connection, words, min(limit, MAX_PRODUCTS))
+        with self._reading() as connection:
+            return text_search.find(connection, words, min(limit, MAX_PRODUCTS))
 
     def find_meant(self, words: str, limit: int) -> tuple[list[tuple[int, float]], dict[str, tuple[str, ...]]]:
         """As `find`, with typing errors forgiven where nothing is found: see `text_search.find_meant`."""
         from . import text_search
 
-        with self._lock:
-            return text_search.find_meant(self._connection, words, min(limit, MAX_PRODUCTS))
+        with self._reading() as connection:
+            return text_search.find_meant(connection, words, min(limit, MAX_PRODUCTS))
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """A connection that reads the file as one that never changes. Raises sqlite3.Error."""
+    # What SQLite asks to be escaped in a URI (https://www.sqlite.org/uri.html); urllib costs 5 ms of a cold start.
+    escaped = os.fspath(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    escaped = "/" + escaped.lstrip("/")  # after two slashes a URI names a host
+    uri = f"file:{escaped}?mode=ro&immutable=1"
+    connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
+    try:
+        connection.execute("PRAGMA temp_store = MEMORY")
+        # Opens the file now: a later version of the bundle may remove its name.
+        connection.execute("SELECT id FROM product LIMIT 1").fetchone()
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection

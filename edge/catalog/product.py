@@ -17,6 +17,10 @@ class Product:
     name: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To copy and pickle: a view that nobody can write to can be neither."""
+        return _product, (self.sku, self.name, dict(self.attributes))
+
 
 @dataclass(frozen=True, slots=True)
 class ScoredProduct:
@@ -52,4 +56,8 @@ class Reference:
 
 def product_from_row(sku: str, name: str, attributes: str) -> Product:
     """A product as the table `product` keeps it, with its attributes as JSON."""
-    return Product(sku, name, MappingProxyType(json.loads(attributes)))
+    return _product(sku, name, json.loads(attributes))
+
+
+def _product(sku: str, name: str, attributes: dict[str, str]) -> Product:
+    return Product(sku, name, MappingProxyType(attributes))

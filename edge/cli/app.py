@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 
 from .._version import __version__
 from ..errors import ShelfmatchError
+from ..memory_short import is_short, limit_mb, out_of_memory, watched
 from ..terminal import DONE, INTERRUPTED, WRONG_INPUT, complain, ready_streams
-from . import bench, catalogue, demo, doctor, encoders, evaluate, export, match, search
+from . import bench, catalogue, demo, doctor, encoders, evaluate, export, match, search, tune
 
 
 class _Parser(argparse.ArgumentParser):
@@ -48,19 +49,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return WRONG_INPUT
     options = _parser().parse_args(arguments)
+    limit = limit_mb()
+    if limit is None or threading.active_count() > 1:
+        return _run(options)
+    code, problem = watched(lambda: _run(options), limit)
+    if problem:
+        complain(problem)
+    return code
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Run a command that was parsed; what goes wrong as one line."""
     _tidy_on_sigterm()
     try:
         code: int = options.run(options)
         sys.stdout.flush()
         return code
     except ShelfmatchError as error:
-        complain(str(error))
+        complain(_short_of_memory(options) if is_short(error.__cause__) else str(error))
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # `shelfmatch match … | head` is no mistake
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return DONE
+        if is_short(error):
+            complain(_short_of_memory(options))
+            return WRONG_INPUT
         complain(f"{error.filename or 'a file'} can't be used: {error.strerror or error}")
     except Exception as error:
+        if is_short(error):
+            complain(_short_of_memory(options))
+            return WRONG_INPUT
         if type(error).__module__ != "sqlite3":  # not imported by every command
             raise
         complain(f"the catalogue's file can't be used: {error}; is the disk full?")
@@ -68,6 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain("interrupted; nothing is half-written, run the same command again to go on")
         return INTERRUPTED
     return WRONG_INPUT
+
+
+def _short_of_memory(options: argparse.Namespace) -> str:
+    return str(out_of_memory(f"running {options.command}"))
 
 
 def _tidy_on_sigterm() -> None:
@@ -84,11 +106,11 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, run: Any, summary: str, *, mixed: bool = False) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=summary, description=summary)
-        sub.set_defaults(run=run)
+        sub.set_defaults(run=run, command=name)
         sub.mixed = mixed
         sub.add_argument("--json", action="store_true", help="print JSON instead of text for people")
         return sub
 
-    for group in (demo, catalogue, match, evaluate, search, bench, doctor, encoders, export):
+    for group in (demo, catalogue, tune, match, evaluate, search, bench, doctor, encoders, export):
         group.register(command)
     return parser

@@ -185,6 +185,8 @@ def _report_lines(report: BuildReport, headline: str, bundle: str) -> list[str]:
         advise = bundle if headline.startswith("built") else None
         said = plain_lines(report.decision, report.products, report.total_references, advise)
         lines += [f"  {line}" for line in said]
+    if report.outgrown is not None and report.outgrown.state == "yes":
+        lines.append(f"  {report.outgrown.sentence()}")
     return lines
 
 
@@ -253,6 +255,7 @@ def _product_records(catalog: Catalog) -> list[dict[str, Any]]:
 
 def _manifest_record(bundle: str, manifest: Manifest) -> dict[str, Any]:
     """The document of `info --json`, without the products."""
+    from ..bundle.growth import growth_of
     from ..scoring.forecast import forecast_record
 
     index = manifest.index
@@ -264,6 +267,7 @@ def _manifest_record(bundle: str, manifest: Manifest) -> dict[str, Any]:
         "references": index.references,
         "index": {"kind": index.kind, "dtype": index.dtype, "dimension": index.dimension},
         "resizer": manifest.resizer,
+        "outgrown": growth_of(manifest).to_dict(),
         "decision": manifest.decision.to_dict(),
         "forecast": forecast_record(manifest.decision, manifest.products, index.references),
         "adaptation": manifest.adaptation.to_dict(),
@@ -275,10 +279,14 @@ def _manifest_record(bundle: str, manifest: Manifest) -> dict[str, Any]:
 
 def _info_lines(bundle: str, manifest: Manifest) -> list[str]:
     """What is inside, for a shop."""
+    from ..bundle.growth import growth_of
+
     photos = manifest.index.references
     size = size_text(sum(entry.size_bytes for entry in manifest.files.values()))
     head = f"{bundle}: {manifest.products:,} products, {photos:,} photos, {size}, generation {manifest.generation}"
-    return [head, *(f"  {line}" for line in plain_lines(manifest.decision, manifest.products, photos, bundle))]
+    lines = plain_lines(manifest.decision, manifest.products, photos, bundle)
+    outgrown = growth_of(manifest).sentence()
+    return [head, *(f"  {line}" for line in [*lines, *([outgrown] if outgrown else [])])]
 
 
 def _print_details(manifest: Manifest) -> None:
@@ -309,18 +317,24 @@ def _branch_lines(branch: BranchRecord, size_bytes: int) -> str:
 
 def _verify(options: argparse.Namespace) -> int:
     from ..bundle.bundle import Bundle
+    from ..bundle.growth import growth_of
 
+    growth = None
     try:
         bundle = Bundle.open(options.bundle)
         while (problems := bundle.verify()) and bundle.was_replaced():
             bundle = Bundle.open(options.bundle)
+        growth = growth_of(bundle.manifest)
     except BundleDamaged as error:
         problems = [str(error)]
     if options.json:
-        print_json({"bundle": options.bundle, "ok": not problems, "problems": problems})
+        grown = None if growth is None else growth.to_dict()
+        print_json({"bundle": options.bundle, "ok": not problems, "problems": problems, "outgrown": grown})
     else:
         for problem in problems:
             complain(problem)
         if not problems:
             print(f"{options.bundle}: every byte is as built")
+        if growth is not None and growth.state == "yes":
+            print(f"  {growth.sentence()}")
     return NO if problems else DONE

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ImageError, VectorError
-from ..terminal import DONE, WRONG_INPUT, complain, quiet_native
+from ..terminal import DONE, NO, WRONG_INPUT, complain, quiet_native
 from .match_lines import print_answer, print_decision
 from .options import Command, add_bundle, add_labels, add_where, add_workers, positive, where_of
 
@@ -71,23 +71,28 @@ def _run(options: argparse.Namespace) -> int:
     workers = options.workers or min(os.cpu_count() or 1, max(1, len(images)))
     look_again, follow = not options.no_look_again, watch is not None
     with open_matcher(options.bundle, workers, look_again=look_again, follow=follow) as matcher:
+        matcher.catalog.check_values(where)
         if options.frames:
-            return DONE if _match_frames(matcher, images, options, where) else WRONG_INPUT
+            return _match_frames(matcher, images, options, where)
         if options.explain is not None:
             answers = iter([_match_explained(matcher, options, where)])
         else:
             answers = matcher.match_many(
                 images, top_k=options.top_k or 5, where=where, labels=options.labels, workers=workers
             )
-        failed = False
+        failed = matched = False
         for image, answer in zip(images, answers, strict=True):
             failed |= isinstance(answer, ImageError)
+            matched |= not isinstance(answer, ImageError) and answer.sku is not None
             print_answer(image, answer, json=options.json, top_k=options.top_k)
         if watch is not None:
             from .live import match_watched
 
             match_watched(matcher, watch, options, where)
-    return WRONG_INPUT if failed else DONE
+            return DONE  # it ends when it is told to
+    if failed:
+        return WRONG_INPUT
+    return DONE if matched else NO
 
 
 def _run_camera(options: argparse.Namespace, where: Where) -> int:
@@ -95,6 +100,7 @@ def _run_camera(options: argparse.Namespace, where: Where) -> int:
     from .live import match_camera
 
     with open_matcher(options.bundle, 1, follow=True) as matcher:
+        matcher.catalog.check_values(where)
         match_camera(matcher, frames_of(options.camera), options, where)
     return DONE
 
@@ -131,8 +137,8 @@ def _check_options(options: argparse.Namespace) -> None:
     check_ending(Path(options.explain))
 
 
-def _match_frames(matcher: Matcher, images: Sequence[str], options: argparse.Namespace, where: Where) -> bool:
-    """One answer to all images; whether one of them at least could be read."""
+def _match_frames(matcher: Matcher, images: Sequence[str], options: argparse.Namespace, where: Where) -> int:
+    """One answer to all images; the exit code."""
     tracker = matcher.track(top_k=options.top_k or 5, where=where or None)
     tried = 0
     for image in images:
@@ -144,7 +150,9 @@ def _match_frames(matcher: Matcher, images: Sequence[str], options: argparse.Nam
             break
     decision = tracker.decision
     print_decision(decision, _frames_words(decision, tried, len(images)), json=options.json, top_k=options.top_k)
-    return bool(decision.frames)
+    if not decision.frames:
+        return WRONG_INPUT
+    return DONE if decision.sku is not None else NO
 
 
 def _frames_words(decision: TrackDecision, tried: int, given: int) -> str:

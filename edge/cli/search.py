@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..terminal import DONE, print_json, titled
+from ..terminal import DONE, NO, print_json, titled
 from .options import Command, add_bundle, add_where, positive, where_of
 
 if TYPE_CHECKING:
@@ -41,16 +41,17 @@ def _similar(options: argparse.Namespace) -> int:
 
     catalog, index = read_whole(options.bundle, read)
     where = where_of(options.where)
+    catalog.check_values(where)
     allowed = catalog.passing(index.ids, where) if where else None
     found = similar(index, catalog, options.sku, options.top_k, allowed)
     if options.json:
         print_json({"sku": options.sku, "similar": [neighbour.to_dict() for neighbour in found]})
-        return DONE
+        return DONE if found else NO
     for place, neighbour in enumerate(found, start=1):
         print(f"{place}. {titled(neighbour.sku, neighbour.name)}  score {neighbour.score:.3f}")
     if not found:
         print(f"no other product {'passes the filter' if options.where else 'is in the shop'}")
-    return DONE
+    return DONE if found else NO
 
 
 def _find(options: argparse.Namespace) -> int:
@@ -63,13 +64,13 @@ def _find(options: argparse.Namespace) -> int:
     found, instead = find_meant(catalog, words, options.limit)
     if options.json:
         print_json({"words": words, "instead": instead, "products": [neighbour.to_dict() for neighbour in found]})
-        return DONE
+        return DONE if found else NO
     for word, others in instead.items():
         print(f"no product has {word}; these have {' or '.join(others)}")
     _print_products(found)
     if not found:
         print(f"no product has all of: {words}")
-    return DONE
+    return DONE if found else NO
 
 
 def _catalog(path: Path) -> Catalog:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EncoderError
+from ..memory_short import is_short, out_of_memory
 from .card import Quantization
 from .session import TensorInfo
 
@@ -34,6 +35,8 @@ class LiteRtSession:
             self._interpreter.invoke()
             result: NDArray[Any] = self._interpreter.get_tensor(self._output_index[output_name])
         except (RuntimeError, ValueError) as error:
+            if is_short(error):
+                raise out_of_memory("the encoder was run") from error
             raise EncoderError(f"the encoder can't be run: {' '.join(str(error).split())[:200]}") from error
         return result
 

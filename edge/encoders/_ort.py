@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from ..errors import EncoderError
+from ..memory_short import is_short, out_of_memory
 from .session import TensorInfo
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class OrtSession:
         try:
             result: NDArray[Any] = self._session.run([output_name], {self.inputs[0].name: value})[0]
         except Exception as error:  # onnxruntime's classes share no base but Exception
+            if is_short(error):
+                raise out_of_memory("the encoder was run") from error
             raise EncoderError(f"onnx can't run the encoder: {' '.join(str(error).split())[:200]}") from error
         return result
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import EncoderError, RuntimeUnavailable
+from ..errors import EncoderError, RuntimeUnavailable, ShelfmatchError
+from ..memory_short import is_short, out_of_memory
 
 if TYPE_CHECKING:  # `shelfmatch doctor` reads the table where numpy is broken
     from .card import Format
@@ -73,21 +74,29 @@ def open_session(runtime: Runtime, model: bytes, threads: int) -> Session:
         from ._litert import open_litert as opener
     try:
         return opener(runtime, model, threads)
-    except ImportError as error:
-        raise RuntimeUnavailable(f"{runtime.name} can't be imported ({error}); {runtime.install}") from error
-    except SystemError as error:
-        # tflite-runtime was built for numpy 1 and fails so on its first model under numpy 2.
-        raise RuntimeUnavailable(f"{runtime.name} doesn't work with this numpy ({error}); {runtime.install}") from error
-    except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise EncoderError(
-            f"{runtime.name} can't load the encoder: {reason}; is it a whole .{runtime.format} file?"
-        ) from error
-    except Exception as error:  # onnxruntime raises classes of its own that share no base but Exception
-        if type(error).__module__.startswith("onnxruntime"):
-            reason = " ".join(str(error).split())[:200]
-            raise EncoderError(f"{runtime.name} can't load the encoder: {reason}; is it a whole .onnx file?") from error
+    except ShelfmatchError:
         raise
+    except Exception as error:
+        ours = _refused(runtime, error)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def _refused(runtime: Runtime, error: Exception) -> ShelfmatchError | None:
+    """What a runtime raised on loading a file, as an error of ours; None where it is none of the runtime's."""
+    reason = " ".join(str(error).split())[:200]
+    if is_short(error):
+        return out_of_memory(f"{runtime.name} was loading the encoder ({reason})")
+    if isinstance(error, ImportError):
+        return RuntimeUnavailable(f"{runtime.name} can't be imported ({error}); {runtime.install}")
+    if isinstance(error, SystemError):
+        # tflite-runtime was built for numpy 1 and fails so on its first model under numpy 2.
+        return RuntimeUnavailable(f"{runtime.name} doesn't work with this numpy ({error}); {runtime.install}")
+    # onnxruntime raises classes of its own that share no base but Exception.
+    if isinstance(error, (RuntimeError, ValueError)) or type(error).__module__.startswith("onnxruntime"):
+        return EncoderError(f"{runtime.name} can't load the encoder: {reason}; is it a whole .{runtime.format} file?")
+    return None
 
 
 _PROBE = """

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import EncoderError
+from ..forking import at_rest, renew_after_fork
 
 if TYPE_CHECKING:  # `shelfmatch doctor` reads the table where numpy is broken
     from numpy.typing import NDArray
@@ -45,6 +46,9 @@ class SessionPool:
 
     Beside a network of two milliseconds, what surrounds it counts: its code has left the caches each time. So a free session is
     taken from the list without a lock (which one operation of a list doesn't need), and the condition is only for who waits.
+
+    A forked child opens sessions of its own: those of its parent are lent to threads that it doesn't have, or wait for threads
+    of the runtime that it doesn't have either.
     """
 
     def __init__(self, open_one: Callable[[], Session], size: int) -> None:
@@ -52,10 +56,20 @@ class SessionPool:
             raise EncoderError(f"sessions is {size}; expected at least 1")
         self._open_one = open_one
         self._size = size
+        self._left_behind: list[list[Session]] = []
+        self._renew()
+        renew_after_fork(self)
+
+    def _renew(self) -> None:
         self._free: list[Session] = []
         self._opened = 0
         self._waiting = 0
         self._condition = threading.Condition()
+
+    def after_fork(self) -> None:
+        """In a forked child: begin with no session."""
+        self._left_behind.append(self._free)  # not closed: closing waits for the runtime's threads
+        self._renew()
 
     def borrow(self) -> _Loan:
         """In a `with`: a session for this thread alone; the most recently used first, whose weights are in the cache."""
@@ -90,7 +104,8 @@ class SessionPool:
             finally:
                 self._waiting -= 1
         try:
-            return self._open_one()
+            with at_rest:
+                return self._open_one()
         except BaseException:
             with self._condition:
                 self._opened -= 1

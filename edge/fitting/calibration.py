@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..catalog.ids import product_of
 from ..errors import BundleError
 from ..index.vector_index import VectorIndex
-from ..scoring.decision import Decision, Method, best_products, margin_of
+from ..scoring.decision import LEVELS, Confidences, Decision, Method, best_products, margin_of
 from ..scoring.fusion import DEPTH, mean_scores
 from ..scoring.gallery import Gallery
 from .logistic import fit_logistic
@@ -219,11 +219,8 @@ def default_decision(false_accept_rate: float, known: int, unknown: int) -> Deci
 def settle(draft: Decision, known: Floats, right: NDArray[np.bool_], unknown: Floats, stretch: float = 1.0) -> Decision:
     """The draft with its threshold and what it comes to, from the confidences of known queries, which of them are `right`, and
     those of unknown ones; `stretch` as for `calibrate`."""
-    false_accept_rate = draft.target_false_accept_rate
     confidences = np.sort(unknown)
-    stretched = 1 + (stretch - 1) * min(1.0, false_accept_rate / _WHOLE_STRETCH_FROM)
-    rate = max(false_accept_rate, min(0.5, stretched * false_accept_rate))
-    rank = min(len(unknown), math.ceil((len(unknown) + 1) * (1 - rate)))
+    rank = _rank(len(unknown), draft.target_false_accept_rate, stretch)
     # The next number up: a query that scores like the sample itself is still one of the rejected.
     threshold = min(1.0, math.nextafter(float(confidences[rank - 1]), 2.0))
     return replace(
@@ -232,6 +229,48 @@ def settle(draft: Decision, known: Floats, right: NDArray[np.bool_], unknown: Fl
         false_accept_rate=float((confidences >= threshold).mean()),
         correct_accept_rate=float(((known >= threshold) & right).mean()),
         reliability=_reliability(known, right),
+        confidences=Confidences(
+            _quantiles(unknown), len(unknown), _quantiles(known[right]), float(right.mean()), stretch
+        ),
+    )
+
+
+def _rank(unknown: int, false_accept_rate: float, stretch: float) -> int:
+    """Of so many unknown queries in the order of their confidence, from 1: the surest that is to be rejected."""
+    stretched = 1 + (stretch - 1) * min(1.0, false_accept_rate / _WHOLE_STRETCH_FROM)
+    rate = max(false_accept_rate, min(0.5, stretched * false_accept_rate))
+    return min(unknown, math.ceil((unknown + 1) * (1 - rate)))
+
+
+def _quantiles(confidences: Floats) -> tuple[float, ...]:
+    """At LEVELS, seven digits of each; none of none."""
+    return tuple(float(f"{value:.7g}") for value in np.quantile(confidences, LEVELS)) if len(confidences) else ()
+
+
+def tuned(decision: Decision, false_accept_rate: float) -> Decision:
+    """The decision with the threshold for another rate of false accepts, and what that comes to: as `settle` would have set it,
+    up to what the table leaves out between its LEVELS. Raises BundleError where there is no table."""
+    table = decision.confidences
+    if table is None:
+        why = (
+            "the shop is too small to calibrate"
+            if decision.method == "default"
+            else "it was built before that was kept"
+        )
+        raise BundleError(
+            f"the bundle doesn't say how sure it is of unknown queries ({why}); build it again with --false-accept "
+            f"{false_accept_rate:g}"
+        )
+    rank = _rank(table.unknown_count, false_accept_rate, table.stretch)
+    level = (rank - 1) / max(1, table.unknown_count - 1)
+    threshold = min(1.0, math.nextafter(float(np.interp(level, LEVELS, table.unknown)), 2.0))
+    accepted = 1 - float(np.interp(threshold, table.right, LEVELS)) if table.right else 0.0
+    return replace(
+        decision,
+        threshold=threshold,
+        target_false_accept_rate=false_accept_rate,
+        false_accept_rate=1 - float(np.interp(threshold, table.unknown, LEVELS)),
+        correct_accept_rate=table.right_share * accepted,
     )
 
 

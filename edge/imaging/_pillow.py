@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from PIL import Image
 
 from ..errors import ImageError
+from ..forking import renew_after_fork
 
 _PIECES = 250_000
 """Reads of one file. A 64 MB PNG in chunks of 8 kB needs 32,000; Python does 250,000 in half a second, on a slow machine in 1.5."""
@@ -49,6 +50,15 @@ class _NoWarnings:
         self._lock = threading.Lock()
         self._inside = 0
         self._caught: warnings.catch_warnings[None] | None = None
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In a forked child: those that were inside are no threads of it."""
+        self._lock = threading.Lock()
+        self._inside = 0
+        if self._caught is not None:
+            self._caught.__exit__(None, None, None)
+            self._caught = None
 
     def __enter__(self) -> None:
         with self._lock:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from ..errors import ImageError
+from ..memory_short import is_short
 from . import _pillow
 from .image import DEFAULT_LIMITS, UPRIGHT, Decoded, ImageSource, Limits, Pixels, source_name
 from .resize import NetworkInput, halvings
@@ -105,9 +106,9 @@ def _as_image_error(name: str) -> Iterator[None]:
         raise
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} has too many pixels ({error}); make it smaller") from error
-    except MemoryError as error:
-        raise ImageError(f"{name} needs more memory than there is; make it smaller") from error
     except Exception as error:
+        if is_short(error):
+            raise ImageError(f"{name} needs more memory than there is; make it smaller, or give more memory") from error
         raise ImageError(f"{name} is damaged or not a photo: {error or type(error).__name__}") from error
 
 

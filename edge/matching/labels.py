@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from ..catalog.catalog import Catalog
 from ..catalog.ids import PHOTO_BITS, product_of
 from ..errors import CatalogError
+from ..forking import call_after_fork
 from ..scoring.decision import best_products
 
 if TYPE_CHECKING:
@@ -109,6 +110,14 @@ _Fitted = tuple[dict[int, str], NDArray[np.bool_] | None, Vote]
 """Product id → value; which references are of products that have one, None for all; the vote."""
 _FITTED: weakref.WeakKeyDictionary[VectorIndex, dict[str, _Fitted]] = weakref.WeakKeyDictionary()
 _LOCK = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _LOCK
+    _LOCK = threading.Lock()
+
+
+call_after_fork(_renew_lock)
 
 
 def labels_of(

@@ -58,12 +58,14 @@ class Variant:
 @dataclass(frozen=True, slots=True)
 class LookAgain:
     """How the look-again pass went. `variant`: what counted most; `tried`: all of them; `faults`: what was found wrong with the
-    photo; `problem`: why no shop could tell ("too dark", "too blurred", "nothing to see"), empty where the photo is of use."""
+    photo; `problem`: why no shop could tell ("too dark", "too blurred", "nothing to see"), empty where the photo is of use;
+    `hint`: what the caller should look at, for an array whose channels stand in the order of OpenCV, as it seems."""
 
     variant: str
     tried: tuple[str, ...]
     quality: Quality
     problem: Problem | None = None
+    hint: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Under "look_again" in `match --json`."""
@@ -72,6 +74,7 @@ class LookAgain:
             "tried": list(self.tried),
             "faults": list(self.quality.faults),
             "problem": self.problem,
+            "hint": self.hint,
             "quality": self.quality.to_dict(),
         }
 

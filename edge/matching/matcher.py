@@ -11,13 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .. import device
+from .. import arguments, device
 from ..bundle.bundle import Bundle, Stamp, read_stamp, read_whole
 from ..catalog.attributes import Where
 from ..catalog.catalog import Catalog
 from ..catalog.product import Reference
 from ..encoders.encoder import Encoder
-from ..errors import BundleError, ImageError, ShelfmatchError, VectorError
+from ..errors import BundleError, EncoderError, ImageError, ShelfmatchError, VectorError
+from ..forking import renew_after_fork
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits
 from ..index.vector_index import VectorIndex
 from ..scoring.gallery import Gallery
@@ -44,18 +45,32 @@ class Matcher:
         print(matcher.match("query.jpg").sku)
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], limits: Limits, follow: bool, look_again: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: Mapping[str, Any],
+        limits: Limits,
+        follow: bool,
+        look_again: bool,
+        asked: Mapping[str, Any],
+    ) -> None:
         absolute = path.absolute()  # a relative one would name another bundle after os.chdir
         self._path = path  # while it is opened: messages name what was asked for
         self._settings = settings
         self._limits = limits
         self._follow = follow
         self._look_again = look_again
+        self._asked = asked
         self._reload_lock = threading.Lock()
         self._refused: Refusal | None = None
         self._wait_s, self._retry_from = 1.0, 0.0
         self._snapshot: Snapshot | None = self._load(None)
         self._path = absolute
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In a forked child: the thread that was loading a generation isn't there."""
+        self._reload_lock = threading.Lock()
 
     @classmethod
     def open(
@@ -78,6 +93,11 @@ class Matcher:
         bundle was changed to before each answer (2 µs). `look_again`: mend a rejected photo and rank once more. Raises
         BundleError and its kin, RuntimeUnavailable, EncoderError, DeviceError.
         """
+        arguments.bundle_path(path)
+        for name, value in (("threads", threads), ("sessions", sessions)):
+            if value is not None:
+                arguments.count(name, value, 0 if name == "sessions" else 1, EncoderError)
+        asked = {"threads": threads, "sessions": sessions, "runtime": runtime, "resizer": resizer}
         tuned = device.load() if threads is None or runtime == "auto" else None
         if threads is None:
             threads = (tuned.threads if tuned is not None else None) or 1
@@ -88,7 +108,13 @@ class Matcher:
             "resizer": resizer,
             "tuned": tuned,
         }
-        return cls(Path(path), settings, limits, follow, look_again)
+        return cls(Path(path), settings, limits, follow, look_again, asked)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To copy and pickle: the other one opens the bundle anew, as this one was asked to. Raises BundleError if it is closed."""
+        self._current()
+        options = {**self._asked, "limits": self._limits, "follow": self._follow, "look_again": self._look_again}
+        return _open_again, (self._path, options)
 
     def __enter__(self) -> Matcher:
         return self
@@ -149,6 +175,7 @@ class Matcher:
         "coffee"]}, either. `labels`: attributes that the nearest products (that pass `where`) vote on, also for products the
         shop doesn't sell. Raises ImageError if the photo can't be read, CatalogError for an attribute that no product has.
         """
+        arguments.check_question(top_k=top_k, where=where, labels=labels)
         return match(
             self._fresh(),
             image,
@@ -163,6 +190,7 @@ class Matcher:
         """Decide over several frames of one product: `tracker.add(frame)` gives the decision so far."""
         from .tracking import track
 
+        arguments.check_question(top_k=top_k, where=where)
         return track(self._fresh, top_k=top_k, where=where, limits=self._limits)
 
     def explain(
@@ -182,6 +210,7 @@ class Matcher:
         """
         from .explanation import explain
 
+        arguments.check_question(top_k=top_k, where=where, labels=labels)
         return explain(
             self._fresh(),
             image,
@@ -205,8 +234,10 @@ class Matcher:
     ) -> Iterator[MatchResult | ImageError]:
         """Answers in the order of the images, computed by several threads (default: one a core).
 
-        An image that can't be read yields its ImageError in its place; the others go on.
+        An image that can't be read yields its ImageError in its place; the others go on. Raises CatalogError as `match` does.
         """
+        arguments.check_question(top_k=top_k, where=where, labels=labels)
+        count = arguments.count("workers", workers, 0) or int(self._settings["sessions"])
 
         def one(image: ImageSource) -> MatchResult | ImageError:
             try:
@@ -214,13 +245,11 @@ class Matcher:
             except (ImageError, VectorError) as error:
                 return error if isinstance(error, ImageError) else ImageError(str(error))
 
-        count = workers or int(self._settings["sessions"])
         if count == 1:
-            yield from map(one, images)
-            return
+            return map(one, images)
         from ..threads import in_order  # concurrent.futures costs 9 ms of a cold start, for one photo
 
-        yield from in_order(one, images, workers=count, ahead=4 * count)
+        return in_order(one, images, workers=count, ahead=4 * count)
 
     def reload(self) -> bool:
         """Load the bundle's current generation now; False if it is the one in use. Raises BundleError and its kin, and the
@@ -304,6 +333,8 @@ class Matcher:
         """
         from .similar import similar
 
+        arguments.check_question(top_k=top_k, where=where)
+        arguments.text("sku", sku, "4006381333931")
         snapshot = self._fresh()
         return similar(snapshot.gallery.index, snapshot.catalog, sku, top_k, snapshot.allowed(where))
 
@@ -315,15 +346,22 @@ class Matcher:
         """
         from .similar import find
 
+        arguments.text("words", words, "green tea")
+        arguments.count("limit", limit)
         return find(self._fresh().catalog, words, limit)
 
     def nearest_photos(self, image: ImageSource, sku: str) -> tuple[Reference, ...]:
         """A product's catalogued photos, the ones most like this image first. Raises ImageError, CatalogError."""
         from .similar import nearest_photos
 
+        arguments.text("sku", sku, "4006381333931")
         snapshot = self._fresh()
         vector = snapshot.gallery.adapted(snapshot.encoder.embed_timed(image, self._limits).vector)
         return nearest_photos(snapshot.gallery.index, snapshot.catalog, vector, sku)
+
+
+def _open_again(path: Path, options: Mapping[str, Any]) -> Matcher:
+    return Matcher.open(path, **options)
 
 
 def read_stamp_or_none(path: Path) -> Stamp | None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..catalog.attributes import Where
 from ..encoders.encoder import Encoder, Vector
@@ -18,6 +22,8 @@ from .snapshot import Snapshot
 
 if TYPE_CHECKING:
     from .look_again import LookAgain
+
+logger = logging.getLogger(__name__)
 
 
 def all_branches_pass(
@@ -70,7 +76,37 @@ def look_again_pass(
             replace(candidate, confidence=less_sure(candidate.confidence))
             for candidate in snapshot.candidates(ranked[:count])
         )
-    return (replace(again, problem=None) if snapshot.accepts(candidates) else again), candidates
+    if snapshot.accepts(candidates):
+        return replace(again, problem=None), candidates
+    if isinstance(image, np.ndarray) and _is_sure_of_swapped(snapshot, image, limits, count, rank_pixels):
+        again = replace(again, hint=BGR_HINT)
+        _warn_of_bgr()
+    return again, candidates
+
+
+BGR_HINT = "a product is recognized with red and blue exchanged; expected RGB, OpenCV gives BGR: pass frame[:, :, ::-1]"
+
+
+def _is_sure_of_swapped(
+    snapshot: Snapshot, image: Pixels, limits: Limits, count: int, rank_pixels: Callable[[Pixels], Ranked]
+) -> bool:
+    """Whether a rejected array is accepted with its channels in the other order, as surely as the look-again pass must be."""
+    encoder = snapshot.encoder
+    pixels = fit(decode(image, encoder.card, limits), encoder.card, encoder.resizer)
+    try:
+        ranked = rank_pixels(np.ascontiguousarray(pixels[:, :, ::-1]))
+    except VectorError:
+        return False
+    from .look_again import less_sure
+
+    found = snapshot.candidates(ranked[:count])
+    return bool(found) and less_sure(found[0].confidence) >= snapshot.decision.threshold
+
+
+@functools.cache
+def _warn_of_bgr() -> None:
+    """Once: a camera's frames would say it thirty times a second."""
+    logger.warning("a photo was rejected, and %s", BGR_HINT)
 
 
 def pixels_for(encoder: Encoder, first: Encoder, pixels: Pixels) -> Pixels:

@@ -175,7 +175,10 @@ class _Loading:
         self._index: VectorIndex | None = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="shelfmatch-load")
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # no memory for another thread
+            self._run()
 
     def _run(self) -> None:
         try:
@@ -184,7 +187,8 @@ class _Loading:
             self._error = error
 
     def result(self) -> VectorIndex:
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         if self._error is not None:
             raise self._error
         assert self._index is not None

@@ -136,6 +136,11 @@ class Tracker:
         self.correlation = CORRELATION  # of frames that differ like photos
         self.reset()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError(
+            "a Tracker can be neither copied nor pickled; pickle the Matcher, and begin a tracker with its track()"
+        )
+
     def reset(self) -> None:
         """Forget all frames: the next one begins another product."""
         self._frames: list[Frame] = []

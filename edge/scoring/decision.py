@@ -17,6 +17,39 @@ Method = Literal["held-out", "leave-one-out", "synthetic-views", "default"]
 _UNREAD = "the manifest's decision is not one this version reads"
 
 
+LEVELS = (*(step / 100 for step in range(99)), *(0.98 + step / 1000 for step in range(1, 21)))
+"""Where quantiles of confidences are kept: each hundredth, and each thousandth of the last two, for low rates of false accepts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confidences:
+    """What a threshold is chosen from: quantiles, at LEVELS, of the confidences of `unknown_count` unknown queries (`unknown`), and
+    of the known ones whose best product was the right one (`right`, empty where there was none), which are `right_share` of
+    the known. `stretch`: as for `calibration.settle`."""
+
+    unknown: tuple[float, ...]
+    unknown_count: int
+    right: tuple[float, ...]
+    right_share: float
+    stretch: float = 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it stands in the manifest."""
+        return {**asdict(self), "unknown": list(self.unknown), "right": list(self.right)}
+
+    @classmethod
+    def from_dict(cls, record: object) -> Confidences:
+        """From the manifest. Raises BundleError."""
+        try:
+            given: Any = record
+            tables = {key: tuple(float(value) for value in given[key]) for key in ("unknown", "right")}
+        except (TypeError, ValueError, KeyError) as error:
+            raise BundleError(f"{_UNREAD}: {error}; build the bundle again") from error
+        if len(tables["unknown"]) != len(LEVELS) or len(tables["right"]) not in (0, len(LEVELS)):
+            raise BundleError(f"{_UNREAD}: {len(tables['unknown'])} quantiles; build the bundle again")
+        return read_record(cls, {**given, **tables}, _UNREAD, BundleError, "build the bundle again")
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """P(right product) = 1 / (1 + exp(-(intercept + score_weight * score + margin_weight * margin
@@ -26,6 +59,7 @@ class Decision:
     has. `method` says what it was fitted on: groups of like photos held out ("held-out"), single ones ("leave-one-out"),
     synthetic views where products have one photo each, or nothing ("default", a shop too small). `known` and `unknown` count
     the samples; the two rates were measured on them, and `reliability` (mean confidence, share right, queries) on the known.
+    `confidences`: for another threshold; None in bundles that were built before they were kept, and for a "default".
     """
 
     method: Method
@@ -40,6 +74,7 @@ class Decision:
     false_accept_rate: float | None = None
     correct_accept_rate: float | None = None
     reliability: tuple[tuple[float, float, int], ...] = ()
+    confidences: Confidences | None = None
 
     def confidence(self, score: float, margin: float, references: int = 1) -> float:
         """The probability, 0 to 1, that a candidate of this score and margin, with so many references, is the product."""
@@ -48,8 +83,10 @@ class Decision:
         return 1.0 / (1.0 + math.exp(-max(-50.0, min(50.0, logit))))
 
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in the manifest."""
-        return asdict(self)
+        """As it stands in the manifest, which has `confidences` elsewhere: earlier versions know no such field here."""
+        record = asdict(self)
+        del record["confidences"]
+        return record
 
     @classmethod
     def from_dict(cls, record: object) -> Decision:

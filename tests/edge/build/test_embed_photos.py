@@ -89,7 +89,13 @@ def test_views_are_embedded_with_their_photo_and_kept(tile_folder: Path, tiny_en
     cache.close()
 
 
-def test_a_cache_that_is_none_says_what_to_do(tiny_encoder: Encoder, tmp_path: Path) -> None:
+def test_a_cache_that_is_none_is_begun_anew(tiny_encoder: Encoder, tmp_path: Path) -> None:
+    """It asked to be deleted by hand; it holds nothing that can't be made again."""
     (tmp_path / "cache.sqlite").write_text("text" * 1000)
-    with pytest.raises(CatalogError, match=r"cache\.sqlite can't be used .*delete it and build again"):
-        EmbeddingCache(tmp_path / "cache.sqlite", tiny_encoder)
+    cache = EmbeddingCache(tmp_path / "cache.sqlite", tiny_encoder)
+    assert cache.get(bytes(32), 0) is None
+    cache.close()
+    assert not (tmp_path / "cache.sqlite").exists()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(CatalogError, match="folder can't be written"):
+        EmbeddingCache(tmp_path / "folder", tiny_encoder)

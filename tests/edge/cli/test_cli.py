@@ -21,7 +21,7 @@ from tests.conftest import write_tiles
 from tests.support.commands import document, exit_code_of, lines, run, tiny_options
 
 REPORT = {"products", "references", "photos", "unreadable", "duplicates", "ignored", "without_photos", "removed"}
-REPORT |= {"seconds", "encoder", "index", "decision", "adaptation", "pruned", "size_bytes", "forecast"}
+REPORT |= {"seconds", "encoder", "index", "decision", "adaptation", "pruned", "size_bytes", "forecast", "outgrown"}
 DECISION = {"method", "intercept", "score_weight", "margin_weight", "threshold", "target_false_accept_rate"}
 DECISION |= {"references_weight", "known", "unknown", "false_accept_rate", "correct_accept_rate", "reliability"}
 
@@ -87,7 +87,7 @@ def test_match(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert all(set(candidate) == {"sku", "name", "score", "confidence"} for candidate in answer["candidates"])
     assert set(answer["latency_ms"]) == {"decode", "preprocess", "encode", "search", "decide", "total"}
     assert answer["latency_ms"]["total"] > 0 and 0 < answer["confidence"] <= 1
-    stranger = document(capfd, "match", "shop.bundle", "stranger.png", "--top-k", "2")
+    stranger = document(capfd, "match", "shop.bundle", "stranger.png", "--top-k", "2", code=1)
     assert (stranger["decision"], stranger["sku"], len(stranger["candidates"])) == ("unknown", None, 2)
 
 
@@ -101,7 +101,37 @@ def test_match_for_people(shop: Path, capfd: pytest.CaptureFixture[str]) -> None
         ["2.", printed[2].split()[1]],
         ["3.", printed[3].split()[1]],
     ]
-    assert lines(capfd, "match", "shop.bundle", "stranger.png")[0].startswith("stranger.png: unknown (nearest: sku-0")
+    assert lines(capfd, "match", "shop.bundle", "stranger.png", code=1)[0].startswith(
+        "stranger.png: unknown (nearest: sku-0"
+    )
+
+
+def test_exit_code_1_is_the_answer_no(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """As with grep: a script asks "is one of these in my shop?" without reading what is printed."""
+    for arguments, code in (
+        (["match", "shop.bundle", "stranger.png"], 1),
+        (["match", "shop.bundle", "stranger.png", "query.png"], 0),
+        (["match", "shop.bundle", "stranger.png", "text.jpg"], 2),
+        (["match", "shop.bundle", "stranger.png", "--frames"], 1),
+        (["match", "shop.bundle", "query.png", "--frames"], 0),
+        (["match", "shop.bundle", "stranger.png", "--explain", "out.png"], 1),
+        (["find", "shop.bundle", "sku"], 0),
+        (["find", "shop.bundle", "teapot"], 1),
+        (["similar", "shop.bundle", "sku-003"], 0),
+        (["similar", "shop.bundle", "sku-003", "--where", "sku=sku-003"], 1),
+    ):
+        assert main(arguments) == code, arguments
+        assert main([*arguments, "--json"]) == code, arguments
+
+
+def test_a_value_that_no_product_has_names_those_there_are(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["build", "shop.csv", "-o", "named.bundle", *tiny_options(shop)]) == 0
+    for command in (["match", "named.bundle", "query.png"], ["similar", "named.bundle", "S3"]):
+        capfd.readouterr()
+        assert main([*command, "--where", "category=cofee"]) == 2
+        assert capfd.readouterr().err == "shelfmatch: no product has category 'cofee'; there are coffee, tea\n"
+        assert main([*command, "--where", "category=tea", "--where", "sku=S99"]) == 2
+        assert "no product has sku 'S99'; shelfmatch info --products lists them" in capfd.readouterr().err
 
 
 def test_match_where(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -111,10 +141,14 @@ def test_match_where(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert {candidate["sku"] for candidate in found["candidates"]} == {f"S{n}" for n in range(0, 12, 2)}
     assert found["candidates"][0]["attributes"]["category"] == "coffee"
     both = ["--where", "category=coffee", "--where", "shelf=A4"]
-    assert [c["sku"] for c in document(capfd, "match", "named.bundle", "query.png", *both)["candidates"]] == ["S4"]
+    of_both = document(capfd, "match", "named.bundle", "query.png", *both, code=1)
+    assert [candidate["sku"] for candidate in of_both["candidates"]] == ["S4"]
     nothing = ["--where", "category=coffee", "--where", "shelf=A3"]
-    assert document(capfd, "match", "named.bundle", "query.png", *nothing)["decision"] == "unknown"
-    assert "unknown (the shop has no such products)" in lines(capfd, "match", "named.bundle", "query.png", *nothing)[0]
+    assert document(capfd, "match", "named.bundle", "query.png", *nothing, code=1)["decision"] == "unknown"
+    assert (
+        "unknown (the shop has no such products)"
+        in lines(capfd, "match", "named.bundle", "query.png", *nothing, code=1)[0]
+    )
 
 
 @pytest.mark.parametrize("workers", ["1", "3"])
@@ -166,6 +200,7 @@ def test_info(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
         "adaptation",
         "encoder",
         "files",
+        "outgrown",
     }
     info = document(capfd, "info", "shop.bundle")
     assert set(info) == keys and set(info["decision"]) == DECISION
@@ -196,14 +231,16 @@ def test_info_has_every_column(shop: Path, capfd: pytest.CaptureFixture[str]) ->
 
 
 def test_verify(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert document(capfd, "verify", "shop.bundle") == {"bundle": "shop.bundle", "ok": True, "problems": []}
+    verified = document(capfd, "verify", "shop.bundle")
+    assert verified.pop("outgrown")["state"] == "no"
+    assert verified == {"bundle": "shop.bundle", "ok": True, "problems": []}
     assert lines(capfd, "verify", "shop.bundle") == ["shop.bundle: every byte is as built"]
     vectors = next((shop / "shop.bundle").glob("vectors-*"))
     data = bytearray(vectors.read_bytes())
     data[len(data) // 2] ^= 1
     vectors.write_bytes(data)
     found = document(capfd, "verify", "shop.bundle", code=1)
-    assert set(found) == {"bundle", "ok", "problems"} and not found["ok"]
+    assert set(found) == {"bundle", "ok", "problems", "outgrown"} and not found["ok"]
     assert len(found["problems"]) == 1 and vectors.name in found["problems"][0]
     assert main(["verify", "shop.bundle"]) == 1
     out, err = capfd.readouterr()

@@ -1,0 +1,81 @@
+"""What callers from Python may hand over: one place that refuses the rest by name, with what was expected."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from .errors import BundleError, CatalogError, ShelfmatchError
+
+
+def check_question(*, top_k: object = 1, where: object = None, labels: object = ()) -> None:
+    """Raise CatalogError for arguments of `match` and its like that mean nothing; a third of a microsecond for most calls."""
+    if type(top_k) is not int or top_k < 1:
+        count("top_k", top_k)
+    if where is not None and not isinstance(where, Mapping):
+        raise CatalogError(
+            f"where is {_shown(where)}; expected attributes with their values, like {{'category': 'tea'}}"
+        )
+    if labels != ():
+        _check_labels(labels)
+
+
+def _check_labels(labels: object) -> None:
+    names = (labels,) if isinstance(labels, str) else labels  # one name is as good as a list of it
+    expected = "expected names of attributes, like ['category']"
+    if isinstance(names, (bytes, Mapping)) or not isinstance(names, Collection):
+        raise CatalogError(f"labels is {_shown(labels)}; {expected}")
+    for name in names:
+        if not isinstance(name, str):
+            raise CatalogError(f"labels has {_shown(name)}; {expected}")
+
+
+def count(name: str, value: Any, least: int = 1, error: type[ShelfmatchError] = CatalogError) -> int:
+    """A whole number of at least so much. Raises `error`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise error(f"{name} is {_shown(value)}; expected a whole number, like {max(least, 5)}") from None
+    if number < least:
+        raise error(f"{name} is {number}; expected at least {least}")
+    return number
+
+
+def share(name: str, value: Any, error: type[ShelfmatchError] = CatalogError) -> float:
+    """A number between 0 and 1, both excluded. Raises `error`."""
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
+        raise error(f"{name} is {_shown(value)}; expected a number between 0 and 1, like 0.05")
+    number = float(value)
+    if not 0 < number < 1:
+        raise error(f"{name} is {value}; expected a number between 0 and 1, like 0.05")
+    return number
+
+
+def text(name: str, value: object, like: str) -> str:
+    """A text. Raises CatalogError."""
+    if not isinstance(value, str):
+        raise CatalogError(f"{name} is {_shown(value)}; expected text, like {like!r}")
+    return value
+
+
+def texts(name: str, values: object, like: str) -> Collection[str]:
+    """Several texts, which one text isn't. Raises CatalogError."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Collection):
+        raise CatalogError(f"{name} is {_shown(values)}; expected a list of texts, like [{like!r}]")
+    for value in values:
+        text(f"one of {name}", value, like)
+    return values
+
+
+def bundle_path(value: object) -> None:
+    """Raise BundleError for what is no path."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise BundleError(f"{_shown(value)} arrived; expected the path of a bundle, like 'shop.bundle'")
+
+
+def _shown(value: object) -> str:
+    """A wrong value in a message: short, with its type."""
+    shown = repr(value)
+    return f"{shown if len(shown) <= 60 else shown[:59] + '…'} ({type(value).__name__})"

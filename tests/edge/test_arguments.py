@@ -1,0 +1,65 @@
+"""Wrong arguments from Python: a ShelfmatchError that says what was expected, never a TypeError out of the middle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shelfmatch.edge import Matcher, ShelfmatchError, add_to_bundle, build_bundle, remove_from_bundle
+from tests.conftest import tile_photo
+
+PHOTO = np.asarray(tile_photo(3, 9))
+
+ASKED: dict[str, Callable[[Any], Any]] = {
+    "where is 'category' (str); expected attributes with their values": lambda m: m.match(PHOTO, where="category"),
+    "where is ['category']": lambda m: m.match(PHOTO, where=["category"]),
+    "top_k is '5' (str); expected a whole number": lambda m: m.match(PHOTO, top_k="5"),
+    "top_k is -1; expected at least 1": lambda m: m.match(PHOTO, top_k=-1),
+    "top_k is 0; expected": lambda m: m.explain(PHOTO, top_k=0),
+    "top_k is 2.5 (float)": lambda m: m.similar("sku-003", top_k=2.5),
+    "top_k is None": lambda m: m.track(top_k=None),
+    "labels is 5 (int); expected names of attributes": lambda m: m.match(PHOTO, labels=5),
+    "labels has 5 (int)": lambda m: m.match(PHOTO, labels=["category", 5]),
+    "no product has the attribute 'x' to label by": lambda m: m.match(PHOTO, labels="x"),
+    "workers is '2' (str)": lambda m: m.match_many([PHOTO], workers="2"),
+    "top_k is -3": lambda m: m.match_many([PHOTO], top_k=-3),
+    "sku is 3 (int); expected text": lambda m: m.similar(3),
+    "sku is None": lambda m: m.nearest_photos(PHOTO, None),
+    "words is ['tea'] (list)": lambda m: m.find(["tea"]),
+    "limit is '5' (str)": lambda m: m.find("tea", limit="5"),
+    "where is 'a'": lambda m: m.track(where="a"),
+}
+
+
+@pytest.mark.parametrize("message", ASKED)
+def test_of_a_matcher(tile_bundle: Path, message: str) -> None:
+    with Matcher.open(tile_bundle) as matcher:
+        with pytest.raises(ShelfmatchError) as raised:
+            ASKED[message](matcher)
+        assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_numbers_of_numpy_are_numbers(tile_bundle: Path) -> None:
+    with Matcher.open(tile_bundle, sessions=np.int64(2)) as matcher:
+        assert len(matcher.match(PHOTO, top_k=np.int32(3)).candidates) == 3
+
+
+def test_of_opening_building_and_changing(tile_bundle: Path, tile_folder: Path, tmp_path: Path) -> None:
+    attempts: dict[str, Callable[[], Any]] = {
+        "5 (int) arrived; expected the path of a bundle": lambda: Matcher.open(5),  # type: ignore[arg-type]
+        "threads is '2' (str)": lambda: Matcher.open(tile_bundle, threads="2"),  # type: ignore[arg-type]
+        "sessions is -1": lambda: Matcher.open(tile_bundle, sessions=-1),
+        "false_accept is '0.05' (str)": lambda: build_bundle(tile_folder, tmp_path / "b", false_accept="0.05"),  # type: ignore[arg-type]
+        "false_accept is 5;": lambda: build_bundle(tile_folder, tmp_path / "b", false_accept=5),
+        "max_references is '3'": lambda: build_bundle(tile_folder, tmp_path / "b", max_references="3"),  # type: ignore[arg-type]
+        "workers is -1": lambda: add_to_bundle(tile_bundle, tile_folder, workers=-1),
+        "skus is 'sku-003' (str); expected a list of texts": lambda: remove_from_bundle(tile_bundle, "sku-003"),
+    }
+    for message, attempt in attempts.items():
+        with pytest.raises(ShelfmatchError) as raised:
+            attempt()
+        assert message in str(raised.value)
