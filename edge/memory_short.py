@@ -16,7 +16,6 @@ _SAID = (
     "bad_alloc",
     "bad allocation",
     "can't start new thread",
-    "resource temporarily unavailable",  # a thread's stack
     "out of memory",
     "failed to allocate",
     "memory allocation",
