@@ -22,8 +22,10 @@ from shelfmatch.edge import (
     build_bundle,
     remove_from_bundle,
 )
+from shelfmatch.edge.bundle import writer
 from shelfmatch.edge.bundle.bundle import WORK_FOLDER
 from shelfmatch.edge.bundle.writer import BundleWriter
+from shelfmatch.edge.files import write_atomic
 from tests.conftest import tile_photo, write_tiles
 from tests.support.bundles import contents, skus_in
 
@@ -210,3 +212,21 @@ def test_somebody_elses_file_keeps_a_damaged_bundle_from_being_replaced(
     with pytest.raises(BundleError):
         build_bundle(tile_folder, tile_bundle, encoder=tiny_tflite)
     assert contents(tile_bundle) == before
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit, MemoryError])
+def test_an_interrupt_just_after_the_manifest_keeps_its_files(
+    tile_bundle: Path, monkeypatch: pytest.MonkeyPatch, interrupt: type[BaseException]
+) -> None:
+    """The files of the new version were swept as if they were of none: the bundle was lost."""
+
+    def interrupted(path: Path, data: bytes) -> None:
+        write_atomic(path, data)
+        raise interrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "write_atomic", interrupted)
+        with pytest.raises(interrupt):
+            remove_from_bundle(tile_bundle, ["sku-003"])
+    changed = Bundle.open(tile_bundle)
+    assert changed.verify() == [] and changed.manifest.products == 11
