@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from ..catalog.attributes import Where
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, source_name
-from .results import MatchResult
+from .results import Candidate, MatchResult
 from .snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from .labels import Label
 
 
 def match(
@@ -25,8 +29,7 @@ def match(
 
     The other branches run where the first is not sure. Raises ImageError, CatalogError.
     """
-    start = time.perf_counter()
-    first, cascade = snapshot.branches[0], snapshot.cascade
+    start, first, cascade = time.perf_counter(), snapshot.branches[0], snapshot.cascade
     embedding = first.encoder.embed_timed(image, limits)
     before_search = time.perf_counter()
     allowed = snapshot.allowed(where)
@@ -34,9 +37,9 @@ def match(
     ranked = first.gallery.rank(vector, max(2, top_k), allowed)
     voted = snapshot.labels(vector, labels, allowed)
     after_search = time.perf_counter()
+    others = again = None
     candidates = snapshot.candidates(ranked, None if cascade is None else cascade.first)
     after_decide = after_branches = end = time.perf_counter()
-    others = again = None
     if cascade is not None:
         others = bool(candidates) and not cascade.is_sure(candidates[0].confidence)
         if others:
@@ -50,10 +53,6 @@ def match(
         again, candidates = look_again_pass(snapshot, image, limits, candidates, max(2, top_k), where)
         end = time.perf_counter()
     accepted = snapshot.accepts(candidates)
-    if voted and accepted:
-        from .labels import with_answer
-
-        voted = with_answer(voted, candidates[0])
     return MatchResult(
         image=source_name(image),
         decision="match" if accepted else "unknown",
@@ -71,8 +70,17 @@ def match(
             "total": (end - start) * 1e3,
         },
         generation=snapshot.bundle.manifest.generation,
-        labels=voted,
+        labels=_beside(candidates[0], voted) if accepted else voted,
         look_again=again,
         second_encoder=others,
         threshold=snapshot.decision.threshold,
     )
+
+
+def _beside(answer: Candidate, voted: Mapping[str, Label | None]) -> Mapping[str, Label | None]:
+    """Labels beside an accepted answer: its own attributes."""
+    if not voted:
+        return voted
+    from .labels import with_answer
+
+    return with_answer(voted, answer)
