@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -16,7 +17,6 @@ _SAID = (
     "bad_alloc",
     "bad allocation",
     "can't start new thread",
-    "resource temporarily unavailable",  # a thread's stack
     "out of memory",
     "failed to allocate",
     "memory allocation",
@@ -87,7 +87,12 @@ def watched(run: Callable[[], int], limit: int) -> tuple[int, str]:
         os.write(tell, _ENDED)
         os._exit(code)
     os.close(tell)
-    kept = [signal.signal(number, lambda got, _: os.kill(child, got)) for number in (signal.SIGTERM, signal.SIGINT)]
+
+    def pass_on(number: int, _: object) -> None:
+        if number != signal.SIGINT or not _in_front():  # a terminal sends Ctrl-C to both
+            os.kill(child, number)
+
+    kept = [signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)]
     try:
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     finally:
@@ -100,3 +105,12 @@ def watched(run: Callable[[], int], limit: int) -> tuple[int, str]:
     if code in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL):
         return 128 - code, ""
     return 2, f"memory ran out in a library{what_was_said.decode()}, under the limit of {limit:,} MB; {ADVICE}"
+
+
+def _in_front() -> bool:
+    """Whether this process is what a terminal's keys go to."""
+    for descriptor in range(3):
+        with contextlib.suppress(OSError):
+            if os.tcgetpgrp(descriptor) == os.getpgrp():
+                return True
+    return False

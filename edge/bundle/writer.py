@@ -118,8 +118,7 @@ class BundleWriter:
                 if isinstance(error, BlockingIOError):
                     still = f", still after {self._wait_s:g} s" if self._wait_s else ""
                     raise BundleLocked(
-                        f"{self.path} is being changed by another process{still}; wait for it to finish, "
-                        "or for longer with --wait SECONDS"
+                        f"{self.path} is being changed by another process{still}; wait for it to finish"
                     ) from error
                 raise BundleError(f"{self.path} can't be locked: {error.strerror or error}") from error
             try:
@@ -246,9 +245,18 @@ class BundleWriter:
         staged.replace(self.path / name)
         return entry
 
+    def _named(self) -> set[str] | None:
+        """The files of the manifest that lies there, None where none can be read. Not of `current`: an interrupt just after the
+        manifest's rename finds the bundle changed and `current` as it was."""
+        path = self.path / MANIFEST
+        try:
+            return {file.name for file in Manifest.from_bytes(path.read_bytes(), str(path)).files.values()}
+        except (BundleError, OSError, MemoryError):
+            return None
+
     def _sweep(self) -> None:
         """Remove what a killed writer staged, and files of versions before the current one."""
-        named = None if self.current is None else {file.name for file in self.current.manifest.files.values()}
+        named = self._named()
         for entry in self.path.iterdir():
             if _is_staged(entry.name) or (named is not None and _is_ours(entry.name) and entry.name not in named):
                 _remove(entry)

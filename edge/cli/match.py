@@ -89,7 +89,7 @@ def _run(options: argparse.Namespace) -> int:
             from .live import match_watched
 
             match_watched(matcher, watch, options, where)
-            return DONE
+            return DONE  # it ends when it is told to
     if failed:
         return WRONG_INPUT
     return DONE if matched else NO
@@ -100,6 +100,7 @@ def _run_camera(options: argparse.Namespace, where: Where) -> int:
     from .live import match_camera
 
     with open_matcher(options.bundle, 1, follow=True) as matcher:
+        matcher.catalog.check_values(where)
         match_camera(matcher, frames_of(options.camera), options, where)
     return DONE
 

@@ -60,7 +60,7 @@ def _advice(bundle: str, expected: Forecast | None, products: int, photos: int, 
     if expected is not None and expected.high < _LOW_ACCEPTS:
         higher = min(0.5, 2 * rate)
         advice.append(
-            f"for more answers, and more wrong ones, allow more false accepts: --false-accept {higher:g} instead of {rate:g}"
+            f"for more answers, and more wrong ones, allow more false accepts: shelfmatch tune {bundle} --false-accept {higher:g}"
         )
     return advice
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from ..catalog.attributes import Where
-from ..encoders.encoder import Embedding
+from ..encoders.encoder import Embedding, Vector
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, source_name
-from .results import MatchResult
+from ..scoring.fusion import Allowed
+from .results import Candidate, MatchResult
 from .snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from .labels import Label
 
 FLAT = 2.0
 """Grey levels: what differs less from one flat colour shows nothing (a white wall, a covered lens, a black frame), in every
@@ -36,8 +41,7 @@ def match(
 
     The other branches, or local matching, run where the first search is not sure. Raises ImageError, CatalogError.
     """
-    start = time.perf_counter()
-    first, cascade = snapshot.branches[0], snapshot.cascade
+    start, first = time.perf_counter(), snapshot.branches[0]
     embedding = first.encoder.embed_timed(image, limits)
     before_search = time.perf_counter()
     allowed = snapshot.allowed(where)
@@ -46,24 +50,15 @@ def match(
     ranked = [] if blank else first.gallery.rank(vector, max(2, top_k), allowed)
     voted = dict.fromkeys(labels) if blank else snapshot.labels(vector, labels, allowed)
     after_search = time.perf_counter()
+    again = None
     candidates = snapshot.candidates(ranked, snapshot.first)
-    after_decide = after_branches = end = time.perf_counter()
-    others = again = None
-    if cascade is not None:
-        others = bool(candidates) and not cascade.is_sure(candidates[0].confidence)
-        if others:
-            from .passes import all_branches_pass  # a photo of which the first branch is sure doesn't pay for it
-
-            candidates = all_branches_pass(snapshot, image, limits, vector, candidates, max(2, top_k), where)
-            after_branches = end = time.perf_counter()
-    local = snapshot.local
-    if local is not None and candidates and not local.record.is_sure(candidates[0].confidence):
-        from .local_pass import local_rank
-
-        fused = local_rank(snapshot, embedding.vector, embedding.tap, max(2, top_k), allowed)
-        candidates = snapshot.candidates(fused)
-        after_branches = end = time.perf_counter()
-    looked_closer = local is not None and after_branches > after_decide
+    after_decide = end = time.perf_counter()
+    opinion, candidates = _second_opinion(
+        snapshot, image, limits, embedding, vector, allowed, candidates, max(2, top_k), where
+    )
+    if opinion:
+        end = time.perf_counter()
+    after_opinion = end
     if blank:
         from .passes import blank_pass
 
@@ -74,10 +69,6 @@ def match(
         again, candidates = look_again_pass(snapshot, image, limits, candidates, max(2, top_k), where)
         end = time.perf_counter()
     accepted = snapshot.accepts(candidates)
-    if voted and accepted:
-        from .labels import with_answer
-
-        voted = with_answer(voted, candidates[0])
     return MatchResult(
         image=source_name(image),
         decision="match" if accepted else "unknown",
@@ -90,14 +81,50 @@ def match(
             "encode": embedding.encode_ms,
             "search": (after_search - before_search) * 1e3,
             "decide": (after_decide - after_search) * 1e3,
-            **({"second_encoder": (after_branches - after_decide) * 1e3} if others else {}),
-            **({"local": (after_branches - after_decide) * 1e3} if looked_closer else {}),
-            **({"look_again": (end - after_branches) * 1e3} if again is not None else {}),
+            **({opinion: (after_opinion - after_decide) * 1e3} if opinion else {}),
+            **({"look_again": (end - after_opinion) * 1e3} if again is not None else {}),
             "total": (end - start) * 1e3,
         },
         generation=snapshot.bundle.manifest.generation,
-        labels=voted,
+        labels=_beside(candidates[0], voted) if accepted else voted,
         look_again=again,
-        second_encoder=others,
+        second_encoder=None if snapshot.cascade is None else opinion == "second_encoder",
         threshold=snapshot.decision.threshold,
     )
+
+
+def _second_opinion(
+    snapshot: Snapshot,
+    image: ImageSource,
+    limits: Limits,
+    embedding: Embedding,
+    vector: Vector,
+    allowed: Allowed,
+    candidates: tuple[Candidate, ...],
+    count: int,
+    where: Where | None,
+) -> tuple[str, tuple[Candidate, ...]]:
+    """Where the first search isn't sure: what the other branches or local matching say, and which of them was asked ("" for none;
+    a photo of which the first search is sure pays for neither)."""
+    cascade, local = snapshot.cascade, snapshot.local
+    if not candidates:
+        return "", candidates
+    sure = candidates[0].confidence
+    if cascade is not None and not cascade.is_sure(sure):
+        from .passes import all_branches_pass
+
+        return "second_encoder", all_branches_pass(snapshot, image, limits, vector, candidates, count, where)
+    if local is not None and not local.record.is_sure(sure):
+        from .local_pass import local_rank
+
+        return "local", snapshot.candidates(local_rank(snapshot, embedding.vector, embedding.tap, count, allowed))
+    return "", candidates
+
+
+def _beside(answer: Candidate, voted: Mapping[str, Label | None]) -> Mapping[str, Label | None]:
+    """Labels beside an accepted answer: its own attributes."""
+    if not voted:
+        return voted
+    from .labels import with_answer
+
+    return with_answer(voted, answer)

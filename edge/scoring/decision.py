@@ -93,6 +93,8 @@ class Decision:
         """From the manifest. Raises BundleError."""
         try:
             given: Any = record
+            if "confidences" in given:
+                raise KeyError("no field confidences")
             curve = tuple((float(mean), float(share), int(count)) for mean, share, count in given["reliability"])
             values = {**given, "reliability": curve}
         except (TypeError, ValueError, KeyError) as error:

@@ -25,9 +25,11 @@ from shelfmatch.edge import (
     build_bundle,
     remove_from_bundle,
 )
+from shelfmatch.edge.bundle import writer
 from shelfmatch.edge.bundle.bundle import WORK_FOLDER
 from shelfmatch.edge.bundle.writer import BundleWriter
 from shelfmatch.edge.cli.app import main
+from shelfmatch.edge.files import write_atomic
 from tests.conftest import tile_photo, write_tiles
 from tests.support.bundles import contents, skus_in
 
@@ -239,3 +241,21 @@ def test_waiting_for_another_writer(tile_bundle: Path, tmp_path: Path, capfd: py
     with pytest.raises(SystemExit):
         main([*command, "--wait=-1"])
     assert "'-1' arrived, expected seconds" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit, MemoryError])
+def test_an_interrupt_just_after_the_manifest_keeps_its_files(
+    tile_bundle: Path, monkeypatch: pytest.MonkeyPatch, interrupt: type[BaseException]
+) -> None:
+    """The files of the new version were swept as if they were of none: the bundle was lost."""
+
+    def interrupted(path: Path, data: bytes) -> None:
+        write_atomic(path, data)
+        raise interrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "write_atomic", interrupted)
+        with pytest.raises(interrupt):
+            remove_from_bundle(tile_bundle, ["sku-003"])
+    changed = Bundle.open(tile_bundle)
+    assert changed.verify() == [] and changed.manifest.products == 11

@@ -186,7 +186,7 @@ def test_small_rates_are_told(
         tile_folder, tile_bundle, encoder=tiny_tflite, resizer="pillow", workers=1, adapt="off", false_accept=0.004
     )
     capsys.readouterr()
-    assert main(["info", str(tile_bundle)]) == 0 and "for 0.4% false accepts" in capsys.readouterr().out
+    assert main(["info", str(tile_bundle)]) == 0 and "about 0.4% get a name" in capsys.readouterr().out
     assert main(["eval", str(tile_bundle), str(queries)]) == 0 and "target 0.4%" in capsys.readouterr().out
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from shelfmatch.edge.fitting.calibration import (
     leave_one_out,
 )
 from shelfmatch.edge.fitting.logistic import fit_logistic
-from shelfmatch.edge.scoring.decision import Decision, best_products, margin_of
+from shelfmatch.edge.scoring.decision import Confidences, Decision, best_products, margin_of
 
 fixed = settings(derandomize=True, database=None, deadline=None)
 
@@ -284,10 +285,29 @@ def test_confidence_is_a_probability_that_grows_with_the_logit(
 
 def test_a_decision_survives_the_manifest() -> None:
     decision = calibrate(samples(1, 50, 0.7, 0.9), samples(2, 50, 0.4, 0.0), 0.05, "leave-one-out")
-    assert Decision.from_dict(json.loads(json.dumps(decision.to_dict(), allow_nan=False))) == decision
-    for record in ({**decision.to_dict(), "mood": "good"}, {"method": "default"}):
+    table = decision.confidences
+    assert (
+        table is not None and Confidences.from_dict(json.loads(json.dumps(table.to_dict(), allow_nan=False))) == table
+    )
+    read = Decision.from_dict(json.loads(json.dumps(decision.to_dict(), allow_nan=False)))
+    assert read == replace(
+        decision, confidences=None
+    )  # they stand elsewhere: earlier versions know no such field of a decision
+    for record in (
+        {**decision.to_dict(), "mood": "good"},
+        {"method": "default"},
+        {**decision.to_dict(), "confidences": {}},
+    ):
         with pytest.raises(BundleError, match="not one this version reads"):
             Decision.from_dict(record)
+
+
+def test_a_table_cut_short_is_refused() -> None:
+    table = calibrate(samples(1, 50, 0.7, 0.9), samples(2, 50, 0.4, 0.0), 0.05, "leave-one-out").confidences
+    assert table is not None
+    for broken in ({**table.to_dict(), "unknown": [0.5]}, {"unknown": []}, 5, {**table.to_dict(), "stretch": "x"}):
+        with pytest.raises(BundleError, match="build the bundle again"):
+            Confidences.from_dict(broken)
 
 
 def test_the_best_reference_speaks_for_a_product() -> None:

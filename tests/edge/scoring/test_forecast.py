@@ -42,7 +42,7 @@ def test_the_lines_advise_what_helps() -> None:
     assert "expect    can't be told from these photos: most products have one" in one_picture
     assert "add photos: 5 a product" in one_picture and "shelfmatch eval s.bundle FOLDER" in one_picture
     weak = "\n".join(plain_lines(replace(DECISION, correct_accept_rate=0.2, known=4000), 400, 4000, "s.bundle"))
-    assert "--false-accept 0.1 instead of 0.05" in weak and "add photos" not in weak
+    assert "shelfmatch tune s.bundle --false-accept 0.1" in weak and "add photos" not in weak
     assert "answers   from 96% sure on" in weak, "rounded up: 95.5 % is not enough to say 95"
     assert not any("next" in line for line in plain_lines(DECISION, 12, 77))
     small = plain_lines(replace(DECISION, method="default"), 3, 9)
