@@ -41,7 +41,7 @@ def test_the_files(name: str) -> None:
         assert path.stat().st_size <= 3_000_000 and card.dimension == 256
         assert (card.name, card.resize, card.license) == (
             name,
-            "crop",
+            "pad",
             "Apache-2.0",
         ) and "models/joint.py" in card.provenance
         assert hashlib.sha256(path.read_bytes()).hexdigest() == card.sha256
