@@ -45,7 +45,7 @@ PROVENANCE: Final = (
 )
 KEPT_IN_FLOAT: Final[dict[str, tuple[str, ...]]] = {}
 """Layers of the LiteRT file, by encoder, that lose too much in int8."""
-GEOMETRY: Final = "crop"
+GEOMETRY: Final = "pad"
 """How the loader brings a photo to the square."""
 _PACKAGES: Final = (
     "shelfmatch",

@@ -42,7 +42,7 @@ def test_the_files(name: str) -> None:
         assert path.stat().st_size <= 3_000_000 and card.dimension == 256
         assert (card.name, card.resize, card.license) == (
             name,
-            "crop",
+            "pad",
             "Apache-2.0",
         ) and "models/joint.py" in card.provenance
         assert hashlib.sha256(path.read_bytes()).hexdigest() == card.sha256
@@ -70,7 +70,7 @@ def test_the_runtime_chooses_the_file() -> None:
         assert Encoder.load(name).card.format == "tflite"
 
 
-@pytest.mark.parametrize(("name", "at_least"), [("shelfmatch-cnn", 0.999), ("shelfmatch-vit", 0.9993)])
+@pytest.mark.parametrize(("name", "at_least"), [("shelfmatch-cnn", 0.999), ("shelfmatch-vit", 0.999)])
 def test_two_runtimes_on_real_photos(name: str, at_least: float, grocery: Path) -> None:
     photos, _ = val_photos(grocery)
     first, second = (load(name, file_format).embed(*photos[::4]) for file_format in FORMATS)
