@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'shelfmatch[train]'")
+from shelfmatch.edge.encoders.local import LocalHead, local_file  # noqa: E402
 from shelfmatch.edge.encoders.registry import read_card  # noqa: E402
 from shelfmatch.edge.encoders.runtimes import choose_runtime, open_session  # noqa: E402
 from shelfmatch.edge.synthetic import products as rendered  # noqa: E402
@@ -42,32 +42,13 @@ def test_the_tap_is_the_networks_map(file_format: str, square: np.ndarray) -> No
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_the_local_files_are_what_their_card_says(file_format: str) -> None:
-    from shelfmatch.models.export_local import INPUTS, OUTPUTS, examples
-
-    card = json.loads((MODELS / "matching" / "shelfmatch-local.json").read_text())
-    of_encoder = card["encoders"][f"{tap.ENCODER}.{file_format}"]
-    assert of_encoder["sha256"] == tap.digest((MODELS / f"{tap.ENCODER}.{file_format}").read_bytes())
-    seen = {}
-    for what in ("cells", "head"):
-        record = card["files"][what][file_format]
-        model = (MODELS / "matching" / record["file"]).read_bytes()
-        assert tap.digest(model) == record["sha256"] and len(model) == record["size_bytes"]
-        seen[what] = run(model, file_format, INPUTS[what], OUTPUTS[what], [value.numpy() for value in examples()[what]])
-    golden = card["golden"]
-    assert np.allclose(seen["cells"][0, 0, :4], golden["cells_first"], atol=1e-4)
-    assert abs(float(seen["cells"][0, :, -1].mean()) - golden["cells_lengths_mean"]) < 1e-3
-    assert abs(float(seen["head"].ravel()[0]) - golden["logit"]) < 2e-3
-
-
-def run(model: bytes, file_format: str, inputs: list[str], output: str, values: list[np.ndarray]) -> np.ndarray:
-    """All inputs of a file at once, which the encoders' session can't give."""
-    if file_format == "onnx":
-        onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'shelfmatch[onnx]'")
-        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-        return np.asarray(session.run([output], dict(zip(inputs, values, strict=True)))[0])
-    litert = pytest.importorskip("ai_edge_litert.interpreter", reason="pip install 'shelfmatch[litert]'")
-    interpreter = litert.Interpreter(model_content=model, num_threads=1)
-    interpreter.allocate_tensors()
-    found = interpreter.get_signature_runner()(**{f"args_{place}": value for place, value in enumerate(values)})
-    return np.asarray(next(iter(found.values())))
+def test_the_head_beside_a_file_is_that_files(file_format: str) -> None:
+    """Its scale and layout are of this very file, and a damaged head is told by its golden value."""
+    model = MODELS / f"{tap.ENCODER}.{file_format}"
+    head = LocalHead.from_bytes(local_file(model).read_bytes(), str(model))
+    found = tap.read(model.read_bytes(), file_format)  # type: ignore[arg-type]
+    assert head.card.encoder_sha256 == tap.digest(model.read_bytes())
+    assert (head.card.tap, head.card.scale, head.card.zero_point) == (found.name, found.scale, found.zero_point)
+    assert head.card.layout == ("NHWC" if found.channels_last else "NCHW")
+    assert head.golden_logit() == pytest.approx(head.card.golden_logit, abs=1e-4)
+    assert local_file(model).stat().st_size < 64_000
