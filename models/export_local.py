@@ -29,7 +29,7 @@ def write_beside(cells: nn.Module, head: nn.Module, out: Path) -> list[Path]:
     files = []
     for suffix in ("tflite", "onnx"):
         model = out / f"{tap.ENCODER}.{suffix}"
-        found = tap.read(model.read_bytes(), suffix)  # type: ignore[arg-type]
+        found = tap.read(model.read_bytes(), suffix)
         head_file = packed(
             *states, encoder_sha256=tap.digest(model.read_bytes()), scale=found.scale, zero_point=found.zero_point,
             tap=found.name, layout="NHWC" if found.channels_last else "NCHW", license="Apache-2.0", provenance=PROVENANCE,

@@ -44,7 +44,7 @@ class Cascade:
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in the manifest."""
-        return {**asdict(self), "weights": list(self.weights)}
+        return {**asdict(self), "first": self.first.to_dict(), "weights": list(self.weights)}
 
     @classmethod
     def from_dict(cls, record: object) -> Cascade:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from ..catalog.ids import PHOTO_BITS
 from ..errors import BundleDamaged, BundleError
 from ..records import read_record
 from .adapter import Floats
-from .decision import Decision
+from .decision import Confidences, Decision
 from .fusion import Ranked
 
 if TYPE_CHECKING:
@@ -63,14 +63,20 @@ class Local:
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in the manifest."""
-        return asdict(self)
+        record = {**asdict(self), "decision": self.decision.to_dict()}
+        if self.decision.confidences is not None:
+            record["confidences"] = self.decision.confidences.to_dict()
+        return record
 
     @classmethod
     def from_dict(cls, record: object) -> Local:
         """From the manifest. Raises BundleError."""
         try:
             given: Any = record
-            values = {**given, "decision": Decision.from_dict(given["decision"])}
+            decision = Decision.from_dict(given["decision"])
+            if "confidences" in given:
+                decision = replace(decision, confidences=Confidences.from_dict(given["confidences"]))
+            values = {**{key: value for key, value in given.items() if key != "confidences"}, "decision": decision}
             made = read_record(cls, values, _UNREAD, BundleError, "build the bundle again")
             if not (0 < made.weight <= 1 and made.sure_from >= 0):
                 raise ValueError(f"weight {made.weight}, sure from {made.sure_from}")

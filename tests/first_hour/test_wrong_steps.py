@@ -92,7 +92,7 @@ def test_a_query_before_the_build(hour: FirstHour) -> None:
 def test_products_that_are_not_there(shop: FirstHour) -> None:
     shop.refused("remove", "shop.bundle", "C", remedy="shelfmatch info --products lists them")
     shop.refused("match", "shop.bundle", "query.png", "--where", "colour=red", remedy="the catalogue has")
-    shop.refused("eval", "shop.bundle", "shop.bundle", remedy="can't be read as a CSV")
+    shop.refused("eval", "shop.bundle", "shop.bundle", remedy="holds no photos")
 
 
 def test_queries_with_mistakes(shop: FirstHour) -> None:

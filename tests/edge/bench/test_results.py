@@ -449,7 +449,7 @@ def test_options_may_stand_anywhere(measured: Result, tmp_path: Path, capsys: py
         (["-o", ""], "-o '' arrived"),
         (["-o", "folder/"], "-o 'folder/' arrived; expected a name for two files, like folder/bench"),
         (["-o", "folder"], "folder.html can't be used: a folder arrived"),
-        (["-o", "n" * 245], f"{'n' * 245}.json can't be used: File name too long"),
+        (["-o", "n" * 251], f"{'n' * 251}.json can't be used: File name too long"),
         (["compare", "a.json", "b.json", "--runtime", "onnx"], "--runtime arrived with compare"),
         (["--scenario", "multi"], "'multi' arrived; expected single-stream"),
         (["--fps", "-1"], "-1 frames a second"),

@@ -176,7 +176,7 @@ def test_where_twice_on_the_command_line_means_either(tmp_path: Path, tiny_tflit
     assert main(["build", str(tmp_path / "s.csv"), "-o", bundle, "--encoder", str(tiny_tflite)]) == 0
     capsys.readouterr()
     either = ["--where", "category=tea", "--where", "category=coffee", "--where", "size=big"]
-    assert main(["match", bundle, photo, "--top-k", "9", *either]) == 0
+    assert main(["match", bundle, photo, "--top-k", "9", *either]) == 1  # S1 is filtered out, and neither is a match
     assert {line.split()[1] for line in capsys.readouterr().out.splitlines()[1:]} == {"S3", "S4"}
     assert main(["match", bundle, photo, "--where", "categry=tea"]) == 2
     assert capsys.readouterr().err == (

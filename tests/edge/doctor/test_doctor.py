@@ -352,7 +352,7 @@ def test_a_device_file_that_is_broken(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not can_run and document["summary"].endswith("can't run shelfmatch yet: mend first: device.toml.")
     assert checks["device.toml"]["finding"].endswith("threads is -2; expected a whole number from 1 to 256.")
     assert checks["device.toml"]["advice"].startswith("Mend or remove it, or write it anew with ")
-    assert checks["end to end"]["finding"] == "The main job can't begin until device.toml can be used."
+    assert checks["end to end"]["finding"] == "No bundle can be built until device.toml can be used."
 
 
 def test_a_card_of_the_users_that_is_broken_blames_no_runtime(
