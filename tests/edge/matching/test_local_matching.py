@@ -210,7 +210,7 @@ def test_what_is_wanted_and_can_t_be_is_refused(
 
 
 def test_build_and_info_say_what_it_does(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["info", str(bundle)]) == 0
+    assert main(["info", str(bundle), "--verbose"]) == 0
     assert "local matching where the first search is less than" in capsys.readouterr().out
 
 

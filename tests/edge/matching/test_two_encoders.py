@@ -333,7 +333,7 @@ def test_names_with_a_comma(tmp_path: Path) -> None:
 
 
 def test_a_photo_that_the_second_cannot_use_is_not_entered(
-    tmp_path: Path, tiny_tflite: Path, tile_folder: Path
+    tmp_path: Path, tiny_tflite: Path, tile_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "dark.tflite").write_bytes(
         tiny_models.identity_tflite("uint8", zero_point=128)
@@ -345,6 +345,7 @@ def test_a_photo_that_the_second_cannot_use_is_not_entered(
     )
     assert report.references == 36 and [label for label, _ in report.unreadable] == ["sku-000/grey.png"]
     with_cascade(tmp_path / "s.bundle", sure_from=ALWAYS)
+    monkeypatch.setattr("shelfmatch.edge.matching.pipeline.FLAT", 0.0)  # or such a photo isn't ranked at all
     with Matcher.open(tmp_path / "s.bundle", look_again=False) as matcher:
         result = matcher.match(np.full((48, 48, 3), 128, np.uint8))  # the first encoder's answer stays
         assert result.second_encoder and len(result.candidates) == 5
@@ -384,7 +385,7 @@ def test_one_photo_a_product_is_measured_on_views(tmp_path: Path, tiny_tflite: P
 
 
 def test_the_command_line_tells_both(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["info", str(bundle)]) == 0
+    assert main(["info", str(bundle), "--verbose"]) == 0
     shown = capsys.readouterr().out
     assert shown.count("  encoder ") == 2 and shown.count("  adapter ") == 2
     assert "the second encoder is left to frames and the look-again pass" in shown
