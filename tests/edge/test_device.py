@@ -135,6 +135,7 @@ SHORT = Plan(4, 0.0, 0.1, 0.0, 0.0, 0.0, 0.0, 0, 0.05)
 LAST = Plan(2, 0.0, 0.1, 0.0, 0.0, 0.0, 0.0, 0, 0.05)
 
 
+@pytest.mark.slow
 def test_a_sweep_finds_settings_that_are_then_used(settings: Path, tmp_path: Path) -> None:
     encoders, photos = tmp_path / "encoders", tmp_path / "photos"
     encoders.mkdir()

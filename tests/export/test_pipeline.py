@@ -314,6 +314,7 @@ def test_a_ready_onnx_file(shop: Path, tmp_path: Path) -> None:
     assert float(encoder.embed_pixels(pixels) @ reference(net, pixels[np.newaxis])[0]) > 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file_format", ["onnx", "tflite"])
 def test_an_fp32_file_of_an_export_is_exported_again(file_format: Any, shop: Path, tmp_path: Path) -> None:
     """As the embedded encoders' sources lie beside them: uint8 pixels, normalization inside. The int8 file is the same."""
@@ -334,6 +335,7 @@ def test_an_fp32_file_of_an_export_is_exported_again(file_format: Any, shop: Pat
         assert kept.recipe == "int8-static" and float(again @ expected) > 0.9999
 
 
+@pytest.mark.slow
 def test_a_layer_that_is_to_stay_in_float(shop: Path, tmp_path: Path) -> None:
     """What the report names is left in float; in the other format, where it has another name, nothing is."""
     settings = ExportSettings(shop, recipes=("int8-static",), source=PYTORCH, name="net", gate_points=100)
@@ -368,6 +370,7 @@ def test_a_ready_float_tflite_file(shop: Path, tmp_path: Path) -> None:
         export_model(str(tmp_path / "net.tflite"), tmp_path / "both", ExportSettings(shop, source=options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [[b""], [b"layer"], [b"layer", b"other", b""]])
 def test_tensors_without_names_of_their_own(names: list[bytes], shop: Path, tmp_path: Path) -> None:
     """A file needn't name its tensors, nor each differently; the quantizer and the rounding tell layers apart by names."""
@@ -420,6 +423,7 @@ def test_an_inner_module_as_embedding() -> None:
     assert np.allclose(found, (feature.astype(np.float64) ** 3).mean(axis=(2, 3)) ** (1 / 3), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_file_that_is_cut_at_a_module_exports(shop: Path, tmp_path: Path) -> None:
     settings = ExportSettings(
         shop, to=("onnx",), recipes=("fp32",), source=SourceOptions(output="middle", preprocessing=OVERRIDES)

@@ -139,6 +139,7 @@ def test_a_channel_of_nothing_but_bias_gets_a_scale_that_holds_it() -> None:
     assert abs(given.mean()) < 1e-6 and 0 < np.abs(given).max() < 40.0 * 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file_format", ["onnx", "tflite"])
 def test_a_dead_filter_keeps_its_bias(file_format: Any, tmp_path: Path) -> None:
     """As training leaves some: no weights, and a bias that the layers behind it rely on."""
@@ -312,6 +313,7 @@ def onnx_weights(data: bytes) -> list[np.ndarray[Any, Any]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file_format", ["onnx", "tflite"])
 def test_a_last_product_gives_its_floats(file_format: Any, tmp_path: Path) -> None:
     """Not rounded to 8 bits once more. In .tflite its weights have one scale: older runtimes compute no other product of a kind."""
@@ -338,6 +340,7 @@ def test_a_last_product_gives_its_floats(file_format: Any, tmp_path: Path) -> No
     assert read_card(tmp_path / "out" / f"{kept.file}.json")[0].output_dtype == "float32"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mean", "std", "folds"), [((127.5,) * 3, (127.5,) * 3, True), (MEAN, STD, False)])
 def test_normalization_of_all_colours_alike_costs_nothing(
     mean: tuple[float, ...], std: tuple[float, ...], folds: bool, tmp_path: Path

@@ -143,6 +143,7 @@ def test_a_keras_file(shop: Path, tmp_path: Path) -> None:
     assert report.source["preprocessing"]["read_from"] == "the model's own Rescaling layer"
 
 
+@pytest.mark.slow
 def test_keras_applications_bring_their_preprocessing(tmp_path: Path) -> None:
     keras = keras_on_torch()
     with quiet("saving a Keras model"):

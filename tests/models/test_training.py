@@ -151,6 +151,7 @@ def test_another_networks_weights_are_refused() -> None:
         networks.from_onnx("shelfmatch-vit", Path(__file__))
 
 
+@pytest.mark.slow
 def test_trained_weights_to_begin_with(coral_models: Path) -> None:
     """Putting the batch norms back changes no number that the network gives; the features are the file's."""
     torch.manual_seed(8)
@@ -173,6 +174,7 @@ def test_trained_weights_to_begin_with(coral_models: Path) -> None:
     assert torch.allclose(ours, x, atol=2e-3) and seen[0].std() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(networks.NETWORKS))
 def test_an_encoder_to_go_on_with(name: str) -> None:
     """Its norms, folded into the file, are put back and change no number; in training they follow their batch."""
