@@ -62,7 +62,7 @@ def one_photo(matcher: Matcher, photo: bytes, extra: int) -> dict[str, list[obje
     def encode() -> Any:
         for _ in range(extra):
             encoder._run(value, check=True)
-        return encoder._run(value, check=True)
+        return encoder._run(value, check=True)[0]
 
     vector: Any = counted("encode", encode)
     ranked = counted("search", lambda: version.gallery.rank(version.gallery.adapted(vector), 10, None))
