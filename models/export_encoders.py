@@ -4,8 +4,8 @@
     python models/export_encoders.py cnn --grocery DATASET --out models
 
 Without `--weights` the int8 files are made again from the fp32 ONNX file in `--out`. Needs the `export` extra. Ranges are
-measured on train photos; what int8 costs is told as the cosine to the float embedding on every fourth val photo, and measured as
-recall by `benchmarks/encoders.py`. The CNN's files have a second output, the map that local matching reads (`tap`).
+measured on train photos; a file that finds less than the float network does, val photos among all train photos, by more than `--gate`
+points is refused. The CNN's files have a second output, the map that local matching reads (`tap`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from shelfmatch.edge import Encoder
 from shelfmatch.edge.encoders.card import Format
 from shelfmatch.export import Overrides, SourceOptions
 from shelfmatch.export.device_files import card_for
+from shelfmatch.export.gate import Gate
 from shelfmatch.export.onnx_recipes import OnnxBench, calibration_input
 from shelfmatch.export.photos import CALIBRATION_PHOTOS, Photos, read_photos
 from shelfmatch.export.recipes import Bench, make_int8
@@ -43,8 +44,9 @@ PROVENANCE: Final = (
     "groceries (josh-rdc, MIT), medicine boxes (Kabul University, CC BY 4.0) and packages printed with Debian's typefaces and "
     "word lists (models/shelfmatch-cnn.md), begun with Coral's MobileNetV2 and distilled from MobileNetV1 and V2 (Apache-2.0)"
 )
-KEPT_IN_FLOAT: Final[dict[str, tuple[str, ...]]] = {}
-"""Layers of the LiteRT file, by encoder, that lose too much in int8."""
+KEPT_IN_FLOAT: Final[dict[str, tuple[str, ...]]] = {"shelfmatch-vit.onnx": ("embed/gemm1",)}
+"""Layers, by file, that lose too much in int8: without the ViT's last product its two runtimes are further apart than 0.9993."""
+FORMATS: Final[tuple[Format, ...]] = ("onnx", "tflite")
 GEOMETRY: Final = "pad"
 """How the loader brings a photo to the square."""
 _PACKAGES: Final = (
@@ -77,16 +79,16 @@ def write_csv(path: Path, grocery: Path, split: str) -> Path:
     return path
 
 
-def calibration(grocery: Path, name: str) -> Photos:
-    """The train photos that ranges are measured on; `spread(CALIBRATION_PHOTOS)` of them are used."""
+def photos_of(grocery: Path, name: str, split: str) -> Photos:
+    """The photos of a split, prepared for the encoder."""
     with tempfile.TemporaryDirectory() as work:
-        train = write_csv(Path(work) / "train.csv", grocery, "train")
-        return read_photos(train, preprocessing(name).apply(None, "the encoder"), lambda stream, total: stream)
+        listed = write_csv(Path(work) / f"{split}.csv", grocery, split)
+        return read_photos(listed, preprocessing(name).apply(None, "the encoder"), lambda stream, total: stream)
 
 
 def calibration_pixels(grocery: Path, name: str) -> Any:
     """(N, side, side, 3) uint8."""
-    return calibration(grocery, name).spread(CALIBRATION_PHOTOS)
+    return photos_of(grocery, name, "train").spread(CALIBRATION_PHOTOS)
 
 
 @contextlib.contextmanager
@@ -119,54 +121,62 @@ def make_again(name: str, file_format: Format, folder: Path, grocery: Path) -> b
         return int8(name, bench, file_format, tuple(recipe["kept_in_float"]))
 
 
-def install(name: str, net: Any, grocery: Path, out: Path, source_too: bool) -> None:
-    """Write NAME.tflite and NAME.onnx with cards and recipes, and where `source_too` NAME-fp32.onnx."""
-    photos = calibration(grocery, name)
+def install(name: str, net: Any, grocery: Path, out: Path, *, source_too: bool, gate_points: float) -> bool:
+    """Write NAME.tflite and NAME.onnx with cards and recipes, and where `source_too` NAME-fp32.onnx. Whether both passed the gate:
+    a file that didn't is told and not written."""
+    photos, queries = photos_of(grocery, name, "train"), photos_of(grocery, name, "val")
+    gate = Gate(photos, queries, embedded(net, photos.pixels), embedded(net, queries.pixels))
     pixels = photos.spread(CALIBRATION_PHOTOS)
-    for file_format in ("onnx", "tflite"):
-        kept = KEPT_IN_FLOAT.get(name, ()) if file_format == "tflite" else ()
+    passed = True
+    for file_format in FORMATS:
+        target = out / f"{name}.{file_format}"
+        kept = KEPT_IN_FLOAT.get(target.name, ())
         with bench_of(name, net, file_format, pixels) as (source, bench):
-            if source_too and file_format == "onnx":
-                (out / f"{name}-fp32.onnx").write_bytes(bench.fp32())
             recipe = "int8-dynamic" if bench.transformer else "int8-static"
             plain = make_int8(bench, keep_float=kept)
-            target = out / f"{name}.{file_format}"
             card = card_for(plain, target.name, file_format, source, recipe)
             model = tap.with_tap(plain, file_format) if name == tap.ENCODER else plain
-        target.write_bytes(model)
+            float_file = bench.fp32() if source_too and file_format == "onnx" else None
         card = replace(
             card, name=name, sha256=tap.digest(model), size_bytes=len(model), license="Apache-2.0",
             provenance=f"{PROVENANCE}; {recipe}, by models/export_encoders.py",
         )  # fmt: skip
-        (out / f"{target.name}.json").write_text(json.dumps(card.to_dict(), indent=2) + "\n")
+        score = gate.score(Encoder(card, model, threads=1, resizer="pillow"))
+        print(
+            f"{target.name}: {recipe}, {len(model):,} bytes, recall@1 {100 * score.recall_at_1:.1f} % "
+            f"({-score.recall_loss_points:+.2f} points), overlap {score.overlap_at_5:.3f}, cosine {score.cosine_mean:.4f}, "
+            f"least {score.cosine_min:.4f}",
+            flush=True,
+        )
+        if shortfall := score.shortfall(gate_points):
+            print(f"{target.name} refused: {shortfall}", flush=True)
+            passed = False
+            continue
         record = {
             "recipe": recipe,
             "kept_in_float": list(kept),
             "calibration": {"photos_sha256": photos.sha256, "used": len(pixels)},
             "versions": {package: version(package) for package in _PACKAGES},
         }
+        if float_file is not None:
+            (out / f"{name}-fp32.onnx").write_bytes(float_file)
+        target.write_bytes(model)
+        (out / f"{target.name}.json").write_text(json.dumps(card.to_dict(), indent=2) + "\n")
         (out / f"{target.name}.recipe.json").write_text(json.dumps(record, indent=2) + "\n")
-        seen = cosines(Encoder(card, model, threads=1, resizer="pillow"), net, grocery)
-        print(
-            f"{target.name}: {recipe}, {len(model):,} bytes, cosine to float {seen.mean():.4f}, least {seen.min():.4f}",
-            flush=True,
-        )
+    return passed
 
 
-def cosines(encoder: Encoder, net: Any, grocery: Path) -> NDArray[np.float32]:
-    """Cosines between the device file's embeddings and the float network's, on every fourth val photo."""
+def embedded(net: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The float network's embeddings of photos (N, side, side, 3), (N, D)."""
     import torch
 
     from shelfmatch.models.networks import normalized
 
-    photos = pictures.read_split(grocery, "val.txt")[0][::4]
-    squares = np.stack([pictures.to_square(photo, encoder.card.width) for photo in photos])
+    found = []
     with torch.no_grad():
-        exact = net(normalized(torch.from_numpy(np.ascontiguousarray(squares.transpose(0, 3, 1, 2))))).numpy()
-    found = np.stack([np.asarray(encoder.embed_pixels(square)).ravel() for square in squares])
-    unit = [values / np.linalg.norm(values, axis=1, keepdims=True) for values in (exact, found)]
-    result: NDArray[np.float32] = (unit[0] * unit[1]).sum(axis=1)
-    return result
+        for batch in torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).split(32):
+            found.append(net(normalized(batch)).numpy())
+    return np.concatenate(found)
 
 
 def weights_of(name: str, path: Path) -> Any:
@@ -192,6 +202,9 @@ def main() -> None:
     parser.add_argument("--grocery", type=Path, required=True, help="the Grocery Store Dataset's folder")
     parser.add_argument("--weights", type=Path, help="what training left; without it, the fp32 ONNX file in --out")
     parser.add_argument("--out", type=Path, required=True, help="where the files and cards go")
+    parser.add_argument(
+        "--gate", type=float, default=0.5, metavar="POINTS", help="how much recall@1 int8 may cost (default: 0.5)"
+    )
     options = parser.parse_args()
     name = NAMES[options.network]
     source = options.weights or options.out / f"{name}-fp32.onnx"
@@ -206,7 +219,9 @@ def main() -> None:
             net = equalized(net, calibration_pixels(options.grocery, name), EQUALIZED[name])
     except (RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError) as error:
         parser.error(f"{source} is not of {name}: {(str(error).splitlines() or [type(error).__name__])[-1].strip()}")
-    install(name, net, options.grocery, options.out, source_too=options.weights is not None)
+    again = options.weights is not None
+    if not install(name, net, options.grocery, options.out, source_too=again, gate_points=options.gate):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,10 @@ FETCHED = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*?\b(?:src|href)=
 """What a browser would fetch from elsewhere when it opens a page; <a href> is for people who click."""
 
 
+SITE = pytest.mark.xdist_group("site")
+"""Tests that read the built site: in one process, since building takes longer than they do."""
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if importlib.util.find_spec("mkdocs") is None or importlib.util.find_spec("mkdocstrings") is None:
@@ -44,12 +48,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@SITE
 def test_every_page_is_built_and_nothing_else(site: Path) -> None:
     built = {path.relative_to(site).with_suffix("").as_posix() for path in site.rglob("*.html")} - {"404"}
     assert built == {page.relative_to(DOCS).with_suffix("").as_posix() for page in PAGES}
     assert not list(site.rglob("*.py")), "the programs that make the pages are no pages"
 
 
+@SITE
 def test_no_page_fetches_anything_from_the_network(site: Path) -> None:
     for page in site.rglob("*.html"):
         links = FETCHED.findall(page.read_text(encoding="utf-8"))
@@ -63,6 +69,7 @@ def test_the_pattern_finds_what_would_be_fetched() -> None:
     assert not FETCHED.findall('<a href="https://example.org">') and not FETCHED.findall('<script src="a/b.js">')
 
 
+@SITE
 def test_search_works_without_a_server(site: Path) -> None:
     index = (site / "search" / "search_index.js").read_text(encoding="utf-8")
     assert "look-again pass" in index

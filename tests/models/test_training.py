@@ -210,7 +210,7 @@ def test_a_pair_sees_as_both_do() -> None:
         both = sum(cosines(net(x)) for net in pair.nets.values()) / 2
         assert (cosines(pair(x)) - both).abs().mean() < 0.01  # bfloat16 on one side
         assert (cosines(pair.nets["shelfmatch-cnn"](x)) - both).abs().mean() > 0.03
-        for name in networks.NETWORKS:
+        for name in pair.nets:
             net = networks.NETWORKS[name]()
             pair.begin(net, name, (x + 1) * 127.5)
             found, wanted = net.eval()(x), pair(x)

@@ -70,7 +70,7 @@ def test_the_runtime_chooses_the_file() -> None:
         assert Encoder.load(name).card.format == "tflite"
 
 
-@pytest.mark.parametrize(("name", "at_least"), [("shelfmatch-cnn", 0.999), ("shelfmatch-vit", 0.999)])
+@pytest.mark.parametrize(("name", "at_least"), [("shelfmatch-cnn", 0.999), ("shelfmatch-vit", 0.9993)])
 def test_two_runtimes_on_real_photos(name: str, at_least: float, grocery: Path) -> None:
     photos, _ = val_photos(grocery)
     first, second = (load(name, file_format).embed(*photos[::4]) for file_format in FORMATS)
