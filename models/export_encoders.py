@@ -4,8 +4,8 @@
     python models/export_encoders.py cnn --grocery DATASET --out models
 
 Without `--weights` the int8 files are made again from the fp32 ONNX file in `--out`. Needs the `export` extra. Ranges are
-measured on train photos; a file that finds less than the float network does, val photos among all train photos, by more than `--gate`
-points is refused. The CNN's files have a second output, the map that local matching reads (`tap`).
+measured on train photos; a file that finds less than the float network does, val photos among all train photos, by more than
+`--gate` points is refused. The CNN's files have a second output, the map that local matching reads (`tap`).
 """
 
 from __future__ import annotations
@@ -172,11 +172,9 @@ def embedded(net: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
     from shelfmatch.models.networks import normalized
 
-    found = []
+    batches = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).split(32)
     with torch.no_grad():
-        for batch in torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).split(32):
-            found.append(net(normalized(batch)).numpy())
-    return np.concatenate(found)
+        return np.concatenate([net(normalized(batch)).numpy() for batch in batches])
 
 
 def weights_of(name: str, path: Path) -> Any:

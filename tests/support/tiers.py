@@ -1,7 +1,7 @@
 """The three tiers of the tests, and how much of a long test runs in each.
 
 default   `pytest`: everything but what is marked slow; minutes on two cores.
-slow      `pytest -m slow`: the rest; `.ci/run` does a share of them, room by room in turns. A slow test named with `::` runs as well.
+slow      `pytest -m slow`: the rest; `.ci/run` does them room by room, in turns. A slow test named with `::` runs as well.
 soak      `SHELFMATCH_SOAK=1 pytest`: both of them, with the full counts of kills, hostile files, programs and seconds.
 
 With `--dist loadgroup` of pytest-xdist, modules marked `xdist_group` stay in one process each: those that export networks, because
