@@ -30,7 +30,7 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .build.build import build_bundle
-    from .build.change import add_to_bundle, remove_from_bundle
+    from .build.change import add_to_bundle, refit_bundle, remove_from_bundle
     from .build.report import BuildReport
     from .build.tune import TuneReport, tune_bundle
     from .build.update import UpdateReport, update_bundle
@@ -79,6 +79,7 @@ _LAZY = {
     "evaluate": "evaluation.evaluate",
     "examine": "doctor.diagnosis",
     "read_source": "catalog.source",
+    "refit_bundle": "build.change",
     "remove_from_bundle": "build.change",
     "tune_bundle": "build.tune",
     "update_bundle": "build.update",
@@ -126,6 +127,7 @@ __all__ = [
     "evaluate",
     "examine",
     "read_source",
+    "refit_bundle",
     "remove_from_bundle",
     "tune_bundle",
     "update_bundle",

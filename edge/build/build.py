@@ -37,6 +37,7 @@ from ..scoring.decision import Decision
 from . import commit
 from .draft import Adapt, BranchDraft, Draft, calibrated, compose, compose_each, decided_by_vectors, not_adapted
 from .enroll import Enrolled, Entries, enroll
+from .keep import Kept
 from .localize import heads_for, localized
 from .pruning import Pruned
 from .report import BuildReport, report_of
@@ -61,6 +62,7 @@ class BuildSettings:
     workers: int = 0
     resizer: str = "auto"
     local: Adapt = "auto"
+    keep_embeddings: bool = False
 
     def __post_init__(self) -> None:
         if self.adapt not in ("auto", "on", "off"):
@@ -87,6 +89,7 @@ def build_bundle(
     workers: int = 0,
     resizer: str = "auto",
     local: Adapt = "auto",
+    keep_embeddings: bool = False,
     progress: Progress | None = None,
 ) -> BuildReport:
     """Make a bundle from a folder of folders named by SKU, or a CSV with the header image,sku; replaces one that is there.
@@ -97,13 +100,25 @@ def build_bundle(
     synthetic views to learn from; "off" is several times faster. `max_references`: keep at most so many photos a product (0:
     all). `workers`: threads, each with an interpreter of its own (0: one a core). `local`: whether a photo is compared part by
     part with the best candidates where the first search isn't sure; "auto" does so where the encoder can and held-out photos are
-    found better for it. `progress` is shown the photos, and the stages after them where it has `named`. Interrupted, the same call
+    found better for it. `keep_embeddings`: so that `refit_bundle` can fit it anew when it has grown; of photos and views, 4 to
+    50 KB a photo. `progress` is shown the photos, and the stages after them where it has `named`. Interrupted, the same call
     goes on where it stopped. Photos that can't be read are in the report; CatalogError only if none can. Raises also EncoderError,
     DeviceError, RuntimeUnavailable, BundleError.
     """
     start = time.perf_counter()
     settings = BuildSettings(
-        encoder, output, runtime, index, vectors, adapt, max_references, false_accept, workers, resizer, local
+        encoder,
+        output,
+        runtime,
+        index,
+        vectors,
+        adapt,
+        max_references,
+        false_accept,
+        workers,
+        resizer,
+        local,
+        keep_embeddings,
     )
     inputs = _read(source, settings)
     with BundleWriter(bundle) as writer:
@@ -206,7 +221,7 @@ def _embed(
     photos = len(inputs.catalogue.photos)
     dimensions = [one.card.dimension for one in inputs.encoders]
     alone = len(inputs.encoders) == 1 and inputs.encoders[0].local is None
-    if settings.adapt == "off" and not settings.max_references and alone:
+    if settings.adapt == "off" and not settings.max_references and alone and not settings.keep_embeddings:
         kind = choose_kind((photos, dimensions[0]), inputs.index)
         index = VectorIndex(dimensions[0], kind=kind, dtype=settings.vectors)
         index.extend(((one, embedded[0].vector) for one, embedded in stream), batch=_BATCH)
@@ -222,6 +237,9 @@ def _fit(embedded: _Embedded, inputs: _Inputs, settings: BuildSettings, progress
     branches, keep, pruned = compose_each(
         embedded.every, settings.adapt, settings.max_references, inputs.index, settings.vectors, progress
     )
+    if settings.keep_embeddings:
+        for branch, enrolled, encoder in zip(branches, embedded.every, inputs.encoders, strict=True):
+            branch.kept = Kept.of(enrolled, keep, encoder.local)
     gone: NDArray[np.uint32] = embedded.every[0].ids[~keep]
     return _Fitted(branches, gone.tolist(), pruned, keep)
 

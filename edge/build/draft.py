@@ -42,6 +42,7 @@ from ..scoring.cascade import Cascade
 from ..scoring.decision import Decision, Method, best_products, margin_of
 from ..scoring.gallery import Gallery
 from .enroll import Enrolled, centered_on_packshots, counted, merge_prototypes
+from .keep import Kept
 from .localize import LocalDraft
 from .pruning import Pruned, prune
 
@@ -53,7 +54,8 @@ _SYNTHETIC_PRODUCTS = 300
 @dataclass(slots=True)
 class BranchDraft:
     """What a bundle holds of one encoder besides its file; `fit` with the held-out queries, where one was made just now, and
-    whether it has seen all products (`whole`); `local`: its local matching, None without."""
+    whether it has seen all products (`whole`); `local`: its local matching, None without; `kept`: the photos' embeddings, where
+    they are kept."""
 
     index: VectorIndex
     adaptation: Adaptation
@@ -62,6 +64,7 @@ class BranchDraft:
     fit: Fit | None = None
     whole: bool = True
     local: LocalDraft | None = None
+    kept: Kept | None = None
 
     @property
     def gallery(self) -> Gallery:
@@ -190,6 +193,8 @@ def extend(draft: BranchDraft, enrolled: Enrolled, pruned: Mapping[int, int]) ->
         merge_prototypes(draft.prototypes, products, means, had, added)
     if draft.local is not None:
         draft.local = draft.local.extended(enrolled)
+    if draft.kept is not None:
+        draft.kept = draft.kept.extended(enrolled)
 
 
 def remove(draft: BranchDraft, ids: NDArray[np.uint32]) -> None:
@@ -200,6 +205,8 @@ def remove(draft: BranchDraft, ids: NDArray[np.uint32]) -> None:
         draft.prototypes.remove(np.setdiff1d(draft.prototypes.ids, left))
     if draft.local is not None:
         draft.local = draft.local.without(ids)
+    if draft.kept is not None:
+        draft.kept = draft.kept.without(ids)
 
 
 def decide(draft: BranchDraft, false_accept: float) -> Decision | None:

@@ -14,7 +14,7 @@ from ..catalog.examine import Looks
 from ..catalog.ids import PHOTO_BITS, product_of
 from ..catalog.listing import CatalogSource, Finding
 from ..encoders.encoder import Encoder
-from ..fitting.pictures import FEWEST_PHOTOS, MAX_PHOTOS, MIN_PACKSHOTS, Pictures
+from ..fitting.pictures import FEWEST_PHOTOS, MAX_PHOTOS, MIN_PACKSHOTS, Pictures, has_second_photos
 from ..index.vector_index import VectorIndex
 from ..progress import Progress
 from ..scoring.adapter import Adapter, Floats
@@ -180,6 +180,12 @@ class Enrolled:
             np.concatenate([shots, np.zeros(len(rows) * count, bool)]),  # a packshot's views look like photos
             references,
         )
+
+    @property
+    def has_second_photos(self) -> bool:
+        """Whether enough products have two photos, see `fitting.pictures.has_second_photos`."""
+        alone = Enrolled.of_vectors(self.ids, self.vectors)  # views say nothing of it
+        return has_second_photos(alone.pictures(most=len(self.ids)))
 
     def references(self, most: int = 0, keep: NDArray[np.bool_] | None = None) -> dict[int, int]:
         """Product → how many of these photos it will have in the index: those in `keep` (N,), at most so many (0: all)."""

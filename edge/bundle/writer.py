@@ -234,6 +234,18 @@ class BundleWriter:
         logger.info("%s: committed generation %d with %d products", self.path, manifest.generation, products)
         return self.current
 
+    def recommit(self, *, branches: Sequence[BranchRecord] | None = None, decision: Decision | None = None) -> Bundle:
+        """Make the staged files the bundle's; all that the manifest says stays, but for what is given."""
+        manifest = self.opened().manifest
+        return self.commit(
+            manifest.branches if branches is None else branches,
+            products=manifest.products,
+            decision=manifest.decision if decision is None else decision,
+            resizer=manifest.resizer,
+            cascade=manifest.cascade,
+            fit=manifest.fit,
+        )
+
     def _take_over(self, role: str, staged: Path, suffix: str) -> FileEntry:
         """Give a staged file the name that holds its hash."""
         sync_file(staged)

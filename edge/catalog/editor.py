@@ -152,6 +152,10 @@ class CatalogEditor:
             self._connection.execute(f"CREATE {_PRUNED}")
             self._connection.executemany("INSERT INTO pruned VALUES (?, ?)", sorted(counts.items()))
 
+    def forget_pruned(self) -> None:
+        """Prototypes were made anew, of references alone."""
+        self._connection.execute("DROP TABLE IF EXISTS pruned")
+
     def pruned(self) -> dict[int, int]:
         """Product id → the photos in its prototype that are no references any more."""
         return dict(self._connection.execute("SELECT * FROM pruned")) if self._has_pruned() else {}
