@@ -16,7 +16,9 @@ from ..bundle.bundle import Bundle
 from ..bundle.manifest import BranchRecord, FitRecord, role_of
 from ..bundle.writer import BundleWriter
 from ..catalog.editor import CatalogEditor
-from ..catalog.listing import CatalogSource
+from ..catalog.ids import MAX_PHOTOS
+from ..catalog.listing import CatalogSource, few
+from ..catalog.product import Reference
 from ..catalog.source import read_source
 from ..encoders.encoder import Encoder
 from ..errors import CatalogError
@@ -25,6 +27,7 @@ from ..index.vector_index import VectorIndex
 from ..progress import Progress
 from ..scoring.adapter import Adapter
 from . import commit
+from .changes import Ledger
 from .draft import BranchDraft, Draft, extend, recalibrated, remove
 from .enroll import Enrolled, Entries, enroll
 from .keep import load_kept
@@ -64,7 +67,9 @@ def add_to_bundle(
         branches = load_branches(current)
         encoders = _bundled_encoders(current, branches, workers)
         with contextlib.closing(copied_catalog(writer, current)) as editor:
+            ledger, gone = Ledger(editor, catalogue.skus()), {}
             if replace:
+                gone = {sku: len(_reference_ids(editor, sku)) for sku in catalogue.skus()}
                 stale = [i for sku in catalogue.skus() for i in _reference_ids(editor, sku)]
                 editor.remove_references(stale)
                 _remove_each(branches, stale)
@@ -88,10 +93,13 @@ def add_to_bundle(
                 entries.without_photos = [sku for sku in catalogue.skus() if not _reference_ids(editor, sku)]
                 for sku in entries.without_photos:
                     _forget(editor, sku)
+            changes = ledger.changes(gone)
             committed, why = commit_change(writer, editor, branches, refit=refit, progress=progress)
     taken = time.perf_counter() - start
     logger.info("%s: %d references added, %d removed in %.1f s", bundle, entries.references, removed, taken)
-    return report_of(committed, entries, catalogue=catalogue, removed=removed, seconds=taken, local_reason=why)
+    return report_of(
+        committed, entries, catalogue=catalogue, removed=removed, seconds=taken, local_reason=why, changes=changes
+    )
 
 
 def refit_bundle(
@@ -125,12 +133,65 @@ def remove_from_bundle(bundle: str | os.PathLike[str], skus: Sequence[str], *, w
             unknown = [sku for sku in skus if editor.product_id(sku) is None]
             if unknown:
                 raise CatalogError(f"{bundle} has no product {unknown[0]!r}; shelfmatch info --products lists them")
+            ledger = Ledger(editor, list(dict.fromkeys(skus)))
             gone = [i for sku in dict.fromkeys(skus) for i in _forget(editor, sku)]
             _remove_each(branches, gone)
+            changes = ledger.changes()
             committed, _ = commit_change(writer, editor, branches)
     taken = time.perf_counter() - start
     logger.info("%s: %d references removed in %.1f s", bundle, len(gone), taken)
-    return report_of(committed, Entries(), removed=len(gone), seconds=taken)
+    return report_of(committed, Entries(), removed=len(gone), seconds=taken, changes=changes)
+
+
+def remove_photos_from_bundle(
+    bundle: str | os.PathLike[str], sku: str, photos: Sequence[str | int], *, wait_s: float = 0.0
+) -> BuildReport:
+    """Remove some photos of one product: by number, or by label where only one photo of it bears that (`Matcher.photos` lists
+    both). `wait_s` as for `add_to_bundle`.
+
+    Raises CatalogError, changing nothing, if the product or one of the photos isn't there, or no photo would be left;
+    BundleLocked."""
+    start = time.perf_counter()
+    arguments.text("sku", sku, "4006381333931")
+    with BundleWriter(bundle, existing=True, wait_s=wait_s) as writer:
+        writer.drop_work()
+        branches = load_branches(writer.opened())
+        with contextlib.closing(copied_catalog(writer, writer.opened())) as editor:
+            product_id = editor.product_id(sku)
+            if product_id is None:
+                raise CatalogError(f"{bundle} has no product {sku!r}; shelfmatch info --products lists them")
+            gone = numbered(editor.references(product_id), sku, photos)
+            ledger = Ledger(editor, [sku])
+            editor.remove_references(gone)
+            editor.forget_pruned_of(product_id)
+            _remove_each(branches, gone)
+            changes = ledger.changes({sku: len(gone)})
+            committed, _ = commit_change(writer, editor, branches)
+    taken = time.perf_counter() - start
+    return report_of(committed, Entries(), removed=len(gone), seconds=taken, changes=changes)
+
+
+def numbered(references: Sequence[Reference], sku: str, photos: Sequence[str | int]) -> list[int]:
+    """Ids of a product's photos that are meant by number or label. Raises CatalogError."""
+    chosen: dict[int, None] = {}
+    for wanted in photos:
+        found = [one.id for one in references if one.photo == wanted]
+        if not found:
+            found = [one.id for one in references if str(one.id % MAX_PHOTOS) == str(wanted)]
+        if not found:
+            raise CatalogError(
+                f"{sku} has no photo {wanted!r}; shelfmatch photos lists them, with their numbers: "
+                + few(f"{one.id % MAX_PHOTOS} {one.photo}" for one in references)
+            )
+        if len(found) > 1:
+            numbers = ", ".join(str(one % MAX_PHOTOS) for one in found)
+            raise CatalogError(f"{sku} has {len(found)} photos called {wanted!r}; give the number of one: {numbers}")
+        chosen[found[0]] = None
+    if len(chosen) == len(references):
+        raise CatalogError(
+            f"{sku} would have no photo left; remove the product instead (shelfmatch remove), or add another photo first"
+        )
+    return list(chosen)
 
 
 def reindex(bundle: str | os.PathLike[str], kind: str) -> None:

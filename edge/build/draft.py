@@ -29,6 +29,7 @@ from ..fitting.calibration import (
     left_out_products,
     settle,
 )
+from ..fitting.discriminant import unit
 from ..imaging.decode import decode
 from ..imaging.resize import Resizer
 from ..imaging.resize import fit as fit_to_card
@@ -37,7 +38,7 @@ from ..index._codes import Dtype
 from ..index.kinds import choose_kind
 from ..index.vector_index import VectorIndex
 from ..progress import Progress, stage
-from ..scoring.adapter import Adaptation, Adapter
+from ..scoring.adapter import Adaptation, Adapter, Floats
 from ..scoring.cascade import Cascade
 from ..scoring.decision import Decision, Method, best_products, margin_of
 from ..scoring.gallery import Gallery
@@ -198,15 +199,29 @@ def extend(draft: BranchDraft, enrolled: Enrolled, pruned: Mapping[int, int]) ->
 
 
 def remove(draft: BranchDraft, ids: NDArray[np.uint32]) -> None:
-    """References leave; products without any leave the prototypes."""
+    """References leave; products without any leave the prototypes, those that keep some have theirs made anew."""
     draft.index.remove(ids)
-    if draft.prototypes is not None:
-        left = np.unique(product_of(draft.index.ids)) << np.uint32(PHOTO_BITS)
-        draft.prototypes.remove(np.setdiff1d(draft.prototypes.ids, left))
     if draft.local is not None:
         draft.local = draft.local.without(ids)
     if draft.kept is not None:
         draft.kept = draft.kept.without(ids)
+    if draft.prototypes is not None:
+        left = np.unique(product_of(draft.index.ids))
+        draft.prototypes.remove(np.setdiff1d(draft.prototypes.ids, left << np.uint32(PHOTO_BITS)))
+        fewer = np.intersect1d(product_of(ids), left)
+        if len(fewer):
+            draft.prototypes.replace((fewer << PHOTO_BITS).astype(np.uint32), _means_of(draft, fewer))
+
+
+def _means_of(draft: BranchDraft, products: NDArray[np.uint32]) -> Floats:
+    """(P, d) prototypes of these products (P,) ascending, from what the bundle has of their photos: the embeddings and views that
+    it keeps, else the references alone."""
+    if draft.kept is not None and draft.adapter is not None:
+        enrolled = draft.kept.of_products(products).enrolled()
+        return prototypes(draft.adapter, enrolled.pictures(most=len(enrolled.ids)))[1]
+    owners = product_of(draft.index.ids)
+    rows = [draft.index.vectors(np.flatnonzero(owners == product)).mean(axis=0) for product in products]
+    return unit(np.stack(rows))
 
 
 def decide(draft: BranchDraft, false_accept: float) -> Decision | None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..bundle.bundle import Bundle
 from ..bundle.manifest import role_of
+from ..catalog.ids import product_of
 from ..encoders.local import LocalHead
 from ..errors import BundleDamaged
 from ..scoring.adapter import Floats
@@ -86,8 +87,14 @@ class Kept:
 
     def without(self, ids: NDArray[np.uint32]) -> Kept:
         """With these photos gone."""
-        left = ~np.isin(self.ids, ids)
-        return Kept(**{one: getattr(self, one)[left] for one in _OF_PHOTOS}, head=self.head)
+        return self._taken(~np.isin(self.ids, ids))
+
+    def of_products(self, products: NDArray[np.uint32]) -> Kept:
+        """Those of some products alone."""
+        return self._taken(np.isin(product_of(self.ids), products))
+
+    def _taken(self, rows: NDArray[np.bool_]) -> Kept:
+        return Kept(**{one: getattr(self, one)[rows] for one in _OF_PHOTOS}, head=self.head)
 
     def save(self, path: Path) -> None:
         """As a bundle keeps them: numpy's .npz, nothing compressed."""

@@ -18,6 +18,7 @@ from ..catalog.sku import sku_problem
 from ..catalog.tables import Table, read_table, wrong_lines
 from ..errors import CatalogError
 from .change import copied_catalog
+from .changes import changes_record, changes_said
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +33,11 @@ class ProductChange:
     def sentence(self) -> str:
         """For people."""
         parts = [f"is now {self.new_sku}"] if self.new_sku is not None else []
-        parts += [
-            f"{key} {before or '(none)'} → {after or '(none)'}" for key, (before, after) in self.attributes.items()
-        ]
-        return f"{self.sku}: {', '.join(parts)}"
+        return f"{self.sku}: {', '.join([*parts, *changes_said(self.attributes)])}"
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        changes = {key: {"before": before, "after": after} for key, (before, after) in self.attributes.items()}
-        return {"sku": self.sku, "new_sku": self.new_sku, "attributes": changes}
+        return {"sku": self.sku, "new_sku": self.new_sku, "attributes": changes_record(self.attributes)}
 
 
 @dataclass(slots=True)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..catalog.listing import few
+from ..errors import CatalogError
 from ..files import check_output
 from ..terminal import DONE, print_json, progress_bar, quiet_native, size_text
 from .options import RESIZER_CHOICES, RUNTIME_CHOICES, Command, add_bundle, add_wait, add_workers, positive, rate
@@ -40,6 +42,14 @@ def register(command: Command) -> None:
     remove = command("remove", _remove, "remove products from a bundle, in place")
     add_bundle(remove)
     remove.add_argument("skus", metavar="SKU", nargs="+")
+    remove.add_argument(
+        "--photo",
+        dest="photos",
+        action="append",
+        default=[],
+        metavar="PHOTO",
+        help="only this photo of the product, by number or name as shelfmatch photos lists them; repeatable",
+    )
     add_wait(remove)
 
 
@@ -176,9 +186,16 @@ def _add(options: argparse.Namespace) -> int:
 
 
 def _remove(options: argparse.Namespace) -> int:
-    from ..build.change import remove_from_bundle
+    from ..build.change import remove_from_bundle, remove_photos_from_bundle
 
-    report = remove_from_bundle(options.bundle, options.skus, wait_s=options.wait)
+    if options.photos:
+        if len(options.skus) > 1:
+            raise CatalogError(
+                f"--photo arrived with {len(options.skus)} SKUs; expected one, photos are numbered by product"
+            )
+        report = remove_photos_from_bundle(options.bundle, options.skus[0], options.photos, wait_s=options.wait)
+    else:
+        report = remove_from_bundle(options.bundle, options.skus, wait_s=options.wait)
     return _print_report(options, report, f"changed {options.bundle}", options.bundle)
 
 
@@ -198,6 +215,10 @@ def _report_lines(report: BuildReport, headline: str, bundle: str) -> list[str]:
         + (f", {report.removed:,} removed" if report.removed else "")
         + f" in {report.seconds:.1f} s"
     ]
+    new = [change.sku for change in report.changes if change.change == "new"]
+    if new:
+        lines.append(f"  new: {few(new, 10)}")
+    lines += listed("changed", (change.sentence() for change in report.changes if change.change != "new"))
     known = labels_said(report.findings)
     lines += listed("unreadable", (said(label, reason) for label, reason in report.unreadable))
     lines += listed("duplicate", (said(label, reason) for label, reason in report.duplicates if label not in known))

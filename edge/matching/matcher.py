@@ -28,6 +28,7 @@ from .snapshot import Snapshot, load_snapshot
 
 if TYPE_CHECKING:
     from .explanation import Explanation
+    from .photos import ProductPhoto
     from .refusal import Refusal
     from .similar import Neighbour
     from .tracking import Tracker
@@ -352,6 +353,15 @@ class Matcher:
         arguments.text("words", words, "green tea")
         arguments.count("limit", limit)
         return find(self._fresh().catalog, words, limit)
+
+    def photos(self, sku: str) -> tuple[ProductPhoto, ...]:
+        """A product's catalogued photos by number, with how alike each is to the others: see `remove_photos_from_bundle`. Raises
+        CatalogError if the shop doesn't have the SKU."""
+        from .photos import photos_of
+
+        arguments.text("sku", sku, "4006381333931")
+        snapshot = self._fresh()
+        return photos_of(snapshot.gallery.index, snapshot.catalog, sku)
 
     def nearest_photos(self, image: ImageSource, sku: str) -> tuple[Reference, ...]:
         """A product's catalogued photos, the ones most like this image first. Raises ImageError, CatalogError."""
