@@ -177,7 +177,8 @@ class Matcher:
 
         `where` keeps only products with these attributes, {"category": "tea"}; of several values, {"category": ["tea",
         "coffee"]}, either. `labels`: attributes that the nearest products (that pass `where`) vote on, also for products the
-        catalogue doesn't have. Raises ImageError if the photo can't be read, CatalogError for an attribute that no product has.
+        catalogue doesn't have. Raises ImageError if the photo can't be read, CatalogError for an attribute that no product
+        has, or of which no product has one of the values.
         """
         arguments.check_question(top_k=top_k, where=where, labels=labels)
         return match(
@@ -333,7 +334,7 @@ class Matcher:
     def similar(self, sku: str, *, top_k: int = 5, where: Where | None = None) -> tuple[Neighbour, ...]:
         """The other products most like this one, best first: see `similar.similar`. `where` as for `match`.
 
-        Raises CatalogError if the shop doesn't have the SKU, or no product an attribute of `where`.
+        Raises CatalogError if the shop doesn't have the SKU, and like `match`.
         """
         from .similar import similar
 
