@@ -153,8 +153,8 @@ class Catalog:
             attributes.check_values(connection, wanted, every=every)
 
     def passing(self, reference_ids: NDArray[np.uint32], conditions: Where) -> NDArray[np.bool_]:
-        """(N,): which references are of products that pass a filter. Raises CatalogError like `where`, and for an attribute of which
-        no product has one of the values; once for each filter, a catalogue doesn't change."""
+        """(N,): which references are of products that pass a filter. Raises CatalogError like `where`, and for an attribute of
+        which no product has one of the values; once for each filter, a catalogue does not change."""
         if conditions_of(conditions) not in self._passing:
             self.check_values(conditions, every=False)
         return np.isin(product_of(reference_ids), self.where(conditions))

@@ -136,7 +136,7 @@ def _check_options(options: argparse.Namespace) -> None:
     from ..matching.explanation_card import check_ending
 
     check_ending(Path(options.explain))
-    check_output(options.explain, "picture", options.images)
+    check_output(options.explain, "picture", [*options.images, *([] if options.photos is None else [options.photos])])
 
 
 def _match_frames(matcher: Matcher, images: Sequence[str], options: argparse.Namespace, where: Where) -> int:

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from PIL.ExifTags import Base
+from PIL.PngImagePlugin import PngInfo
 
 from ..errors import ImageError
+from ..files import MADE_BY
 from ..imaging import typefaces
 from .results import shortfall
 
@@ -195,8 +198,15 @@ def check_ending(path: Path) -> str:
 
 
 def encoded(picture: Image.Image, path: Path) -> bytes:
-    """The picture in the format of the path's ending. Raises ImageError."""
+    """The picture in the format of the path's ending, marked as ours: see `files.check_output`. Raises ImageError."""
     suffix = check_ending(path)
     buffer = io.BytesIO()
-    picture.save(buffer, _FORMATS[suffix], **({"quality": 90} if suffix != ".png" else {"optimize": True}))
+    if suffix == ".png":
+        text = PngInfo()
+        text.add_text("Software", MADE_BY.decode())
+        picture.save(buffer, "PNG", optimize=True, pnginfo=text)
+    else:
+        exif = Image.Exif()
+        exif[Base.Software] = MADE_BY.decode()
+        picture.save(buffer, _FORMATS[suffix], quality=90, exif=exif)
     return buffer.getvalue()
