@@ -3,10 +3,10 @@
     python benchmarks/sizes.py --products 5000 --json sizes.json
     nice python benchmarks/sizes.py --products 5000 50000
 
-Each product has one picture, a drawn package on a plain ground, 400 pixels wide: how many pixels it has and that it is a packshot is
-what the time depends on, what is on it isn't. `shelfmatch build` runs with its defaults in a process of its own; of that
-process come the highest resident memory and the time on all cores (user and system), which other programs' work lengthens less than
-the clock's. --side 64 draws small pictures: compare before you trust it.
+Each product has one picture, a drawn package on a plain ground, 400 pixels wide: the time depends on how many pixels it has and
+that it is a packshot, not on what is on it. `shelfmatch build` runs with its defaults in a process of its own; of that process come
+the highest resident memory and the time on all cores (user and system), which other programs' work lengthens less than the clock's.
+--side 64 draws small pictures: compare before you trust it.
 """
 
 from __future__ import annotations

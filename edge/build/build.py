@@ -26,7 +26,7 @@ from ..encoders.encoder import Encoder
 from ..encoders.registry import EncoderNames, find_encoders
 from ..encoders.runtimes import choose_runtime, probe
 from ..errors import BundleError, CatalogError, RuntimeUnavailable, VectorError
-from ..imaging.views import views_per_photo
+from ..imaging.views import view_plan
 from ..index._codes import Dtype
 from ..index._vectors import checked_vectors
 from ..index.kinds import choose_kind
@@ -152,11 +152,13 @@ def build_bundle(
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """What was read: the catalogue's source, and the encoders, ready to run; `views`: synthetic ones to make of each photo."""
+    """What was read: the catalogue's source, and the encoders, ready to run; `views`: synthetic ones to make of each
+    `every`-th photo."""
 
     catalogue: CatalogSource
     encoders: list[Encoder]
     views: int
+    every: int
     index: str
     workers: int
 
@@ -198,9 +200,9 @@ def _read(source: str | os.PathLike[str] | CatalogSource, settings: BuildSetting
     # A cascade and local matching are measured on views where products have one photo each.
     alone = len(encoders) == 1 and heads[0] is None
     no_views = settings.adapt == "off" and (alone or photos >= 2 * products)
-    views = 0 if no_views else views_per_photo(photos, products)
-    logger.info("%s: %d photos of %d products, %d views of each", source, photos, products, views)
-    return _Inputs(catalogue, encoders, views, index, workers)
+    views, every = (0, 1) if no_views else view_plan(photos, products)
+    logger.info("%s: %d photos of %d products, %d views of each %d.", source, photos, products, views, every)
+    return _Inputs(catalogue, encoders, views, every, index, workers)
 
 
 def _embed(
@@ -216,6 +218,7 @@ def _embed(
         work_folder=work_folder,
         workers=inputs.workers,
         views=inputs.views,
+        every=inputs.every,
         progress=progress,
     )
     photos = len(inputs.catalogue.photos)

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,29 +27,38 @@ Halves = NDArray[np.float16]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Of N photos with V views each: `ids` (N,) uint32, `vectors` (N, D) and `views` (N, V, D) float16, `is_packshot` (N,), and
-    with a local head (`head`, its bytes; else none) `cells` (N, 1 + V, bytes) uint8, or (N, 1, bytes) where products had more
-    photos than one: then views' cells are never asked for."""
+    """Of N photos, S of them with V views: `ids` (N,) uint32, `vectors` (N, D) and `views` (S, V, D) float16, `viewed` (S,) ids of
+    the photos that have views, `is_packshot` (N,), and with a local head (`head`, its bytes; else none) `cells` (N, bytes) and
+    `view_cells` (S, V, bytes) uint8; (S, 0, bytes) where products had more photos than one: then they are never asked for."""
 
     ids: NDArray[np.uint32]
     vectors: Halves
     views: Halves
+    viewed: NDArray[np.uint32]
     is_packshot: NDArray[np.bool_]
     cells: NDArray[np.uint8]
+    view_cells: NDArray[np.uint8]
     head: NDArray[np.uint8]
 
     @classmethod
     def of(cls, enrolled: Enrolled, keep: NDArray[np.bool_], head: LocalHead | None) -> Kept:
         """From the photos `keep` (N,) of a build."""
-        cells = np.empty((int(keep.sum()), 0, 0), np.uint8)
+        with_views = keep[enrolled.of_views]
+        cells = np.empty((int(keep.sum()), 0), np.uint8)
+        view_cells = np.empty((int(with_views.sum()), 0, 0), np.uint8)
         if head is not None and enrolled.cells is not None:
-            cells = enrolled.cells[keep][:, : 1 if enrolled.has_second_photos else None]
+            cells = enrolled.cells[keep]
+            view_cells = np.empty((len(view_cells), 0, cells.shape[1]), np.uint8)
+            if enrolled.view_cells is not None and not enrolled.has_second_photos:
+                view_cells = enrolled.view_cells[with_views]
         return cls(
             enrolled.ids[keep],
             enrolled.vectors[keep].astype(np.float16),
-            enrolled.views[keep].astype(np.float16),
+            enrolled.views[with_views].astype(np.float16),
+            enrolled.ids[enrolled.of_views[with_views]],
             enrolled.is_packshot[keep],
             cells,
+            view_cells,
             np.frombuffer(b"" if head is None else head.to_bytes(), np.uint8),
         )
 
@@ -59,21 +69,29 @@ class Kept:
 
     @property
     def count(self) -> int:
-        """Views of each photo."""
+        """Views of each photo that has some."""
         return int(self.views.shape[1])
 
     @property
     def has_all_cells(self) -> bool:
         """Whether the views' cells are kept as well."""
-        return int(self.cells.shape[1]) == 1 + self.count
+        return int(self.view_cells.shape[1]) == self.count
 
     def enrolled(self) -> Enrolled:
-        """As a build has them; the cells that weren't kept are zero."""
-        cells = None
-        if len(self.head):
-            cells = np.zeros((len(self.ids), 1 + self.count, self.cells.shape[2]), np.uint8)
-            cells[:, : self.cells.shape[1]] = self.cells
-        return Enrolled(self.ids, _unit(self.vectors), _unit(self.views), self.is_packshot, cells)
+        """As a build has them."""
+        place = {int(one): row for row, one in enumerate(self.ids.tolist())}
+        viewed = np.array([place[int(one)] for one in self.viewed.tolist()], np.intp)
+        order = np.argsort(viewed)
+        has_cells = bool(len(self.head))
+        return Enrolled(
+            self.ids,
+            _unit(self.vectors),
+            _unit(self.views[order]),
+            self.is_packshot,
+            self.cells if has_cells else None,
+            self.view_cells[order] if has_cells and self.has_all_cells else None,
+            viewed[order] if len(viewed) < len(self.ids) else None,
+        )
 
     def extended(self, enrolled: Enrolled) -> Kept:
         """With more photos, which have as many views."""
@@ -81,9 +99,17 @@ class Kept:
             return self
         more = Kept.of(enrolled, np.ones(len(enrolled.ids), bool), None)
         if len(self.head) and enrolled.cells is not None:
-            more = replace(more, cells=enrolled.cells[:, : self.cells.shape[1]])
-        joined = {one: np.concatenate([getattr(self, one), getattr(more, one)]) for one in _OF_PHOTOS}
-        return Kept(**joined, head=self.head)
+            views = (
+                enrolled.view_cells if enrolled.view_cells is not None else np.empty((len(more.views), 0, 0), np.uint8)
+            )
+            kept = views[:, : self.view_cells.shape[1]].reshape(len(more.views), -1, self.cells.shape[1])
+            more = replace(more, cells=enrolled.cells, view_cells=kept)
+        if not len(self.views):
+            return replace(more, **self._joined(more, _OF_PHOTOS), head=self.head)
+        return Kept(**self._joined(more, (*_OF_PHOTOS, *_OF_VIEWS)), head=self.head)
+
+    def _joined(self, more: Kept, names: Sequence[str]) -> dict[str, Any]:
+        return {one: np.concatenate([getattr(self, one), getattr(more, one)]) for one in names}
 
     def without(self, ids: NDArray[np.uint32]) -> Kept:
         """With these photos gone."""
@@ -94,7 +120,9 @@ class Kept:
         return self._taken(np.isin(product_of(self.ids), products))
 
     def _taken(self, rows: NDArray[np.bool_]) -> Kept:
-        return Kept(**{one: getattr(self, one)[rows] for one in _OF_PHOTOS}, head=self.head)
+        with_views = np.isin(self.viewed, self.ids[rows])
+        photos = {one: getattr(self, one)[rows] for one in _OF_PHOTOS}
+        return Kept(**photos, **{one: getattr(self, one)[with_views] for one in _OF_VIEWS}, head=self.head)
 
     def save(self, path: Path) -> None:
         """As a bundle keeps them: numpy's .npz, nothing compressed."""
@@ -109,13 +137,15 @@ class Kept:
                 kept = cls(**{one.name: found[one.name] for one in fields(cls)})
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise BundleDamaged(f"{path} is damaged: {error}; copy or build the bundle again") from error
-        if any(len(getattr(kept, one)) != len(kept.ids) for one in _OF_PHOTOS):
+        counts = [(kept.ids, _OF_PHOTOS), (kept.viewed, _OF_VIEWS)]
+        if any(len(getattr(kept, one)) != len(of) for of, names in counts for one in names):
             raise BundleDamaged(f"{path} is damaged: not as many of each as photos; copy or build the bundle again")
         return kept
 
 
-_OF_PHOTOS: Sequence[str] = ("ids", "vectors", "views", "is_packshot", "cells")
-"""What there is one of for each photo."""
+_OF_PHOTOS = ("ids", "vectors", "is_packshot", "cells")
+_OF_VIEWS = ("viewed", "views", "view_cells")
+"""What there is one of for each photo, and for each photo with views."""
 
 
 def load_kept(bundle: Bundle, number: int) -> Kept | None:

@@ -50,9 +50,9 @@ def forecast(decision: Decision, products: int, photos: int) -> Forecast | None:
     count = max(1, round(independent))
     interval = wilson(round(rate * count), count)
     assert interval is not None
-    # A photo that is held out meets one fewer of its product than a query will.
-    fewer = math.log(each / (each - 1))
-    return Forecast(_moved(interval[0], -OTHER_CAMERA), _moved(interval[1], fewer), held_out)
+    # A photo that is held out meets one fewer of its product than a query will, each of which may find it by itself.
+    with_all = 1 - (1 - interval[1]) ** (each / (each - 1))
+    return Forecast(_moved(interval[0], -OTHER_CAMERA), with_all, held_out)
 
 
 def _moved(rate: float, log_odds: float) -> float:

@@ -34,7 +34,7 @@ def with_a_wrong_photo(folder: Path, encoder: Path, **settings: object) -> tuple
 def test_the_odd_photo_is_found_and_goes_without_a_trace(
     tmp_path: Path, tiny_tflite: Path, settings: dict[str, object]
 ) -> None:
-    bundle, photos = with_a_wrong_photo(tmp_path, tiny_tflite, **settings)
+    bundle, _ = with_a_wrong_photo(tmp_path, tiny_tflite, **settings)
     with Matcher.open(bundle) as matcher:
         listed = matcher.photos("sku-000")
         assert [one.photo.rpartition("/")[2] for one in listed] == ["0.png", "1.png", "2.png", "wrong.png"]
@@ -59,7 +59,7 @@ def test_the_odd_photo_is_found_and_goes_without_a_trace(
 
 
 def test_what_is_not_there_changes_nothing(tmp_path: Path, tiny_tflite: Path) -> None:
-    bundle, photos = with_a_wrong_photo(tmp_path, tiny_tflite, adapt="off")
+    bundle, _ = with_a_wrong_photo(tmp_path, tiny_tflite, adapt="off")
     (tmp_path / "more" / "sku-000").mkdir(parents=True)
     tile_photo(0, 30).save(tmp_path / "more" / "sku-000" / "0.png")  # another file under a name that is taken
     add_to_bundle(bundle, tmp_path / "more", workers=1)

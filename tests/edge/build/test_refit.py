@@ -22,6 +22,7 @@ from shelfmatch.edge import (
     update_bundle,
 )
 from shelfmatch.edge.build.change import reindex
+from shelfmatch.edge.build.enroll import Enrolled
 from shelfmatch.edge.build.keep import Kept
 from tests.conftest import tile_photo, write_tiles
 from tests.support.commands import document, lines
@@ -86,9 +87,9 @@ def test_a_bundle_that_keeps_nothing_says_so_before_any_work(
     tile_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = {path.name: path.read_bytes() for path in tile_bundle.iterdir()}
-    for call in (lambda: refit_bundle(tile_bundle), lambda: add_to_bundle(tile_bundle, tmp_path_photos, refit=True)):
-        tmp_path_photos = write_tiles(tmp_path / "more", range(20, 22))
-        with pytest.raises(BundleError, match="doesn't keep its photos' embeddings.*with --keep-embeddings"):
+    more = write_tiles(tmp_path / "more", range(20, 22))
+    for call in (lambda: refit_bundle(tile_bundle), lambda: add_to_bundle(tile_bundle, more, refit=True)):
+        with pytest.raises(BundleError, match=r"doesn't keep its photos' embeddings.*with --keep-embeddings"):
             call()
     assert {path.name: path.read_bytes() for path in tile_bundle.iterdir()} == before
 
@@ -146,16 +147,49 @@ def test_no_change_loses_anything_of_the_manifest(tmp_path: Path, tiny_tflite: P
     refit_bundle(bundle)
 
 
-def test_views_cells_are_zero_where_they_were_not_kept() -> None:
-    kept = Kept(
-        np.arange(2, dtype=np.uint32),
-        np.ones((2, 4), np.float16) / 2,
-        np.full((2, 3, 4), 0.5, np.float16),
-        np.zeros(2, bool),
-        np.ones((2, 1, 7), np.uint8),
-        np.frombuffer(b"head", np.uint8),
+def some_views(first: int, photos: int, viewed: list[int], random: np.random.Generator) -> Enrolled:
+    """Photos with cells, of which a part has views."""
+    vectors = random.standard_normal((photos, 4)).astype(np.float32)
+    views = random.standard_normal((len(viewed), 2, 4)).astype(np.float32)
+    return Enrolled(
+        (np.arange(first, first + photos) << 12).astype(np.uint32),
+        vectors / np.linalg.norm(vectors, axis=-1, keepdims=True),
+        views / np.linalg.norm(views, axis=-1, keepdims=True),
+        random.random(photos) < 0.5,
+        random.integers(0, 256, (photos, 7)).astype(np.uint8),
+        random.integers(0, 256, (len(viewed), 2, 7)).astype(np.uint8),
+        np.array(viewed) if len(viewed) < photos else None,
     )
-    enrolled = kept.enrolled()
-    assert enrolled.cells is not None and enrolled.cells.shape == (2, 4, 7)
-    assert enrolled.cells[:, 0].all() and not enrolled.cells[:, 1:].any() and not kept.has_all_cells
-    assert np.allclose(np.linalg.norm(enrolled.views, axis=-1), 1)
+
+
+class Head:
+    """Stands for a local head where only its bytes are kept."""
+
+    def to_bytes(self) -> bytes:
+        return b"head"
+
+
+def test_what_is_kept_of_a_part_with_views_comes_back(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    first, more = some_views(0, 9, [0, 3, 6], random), some_views(9, 2, [0, 1], random)
+    keep = np.arange(9) != 3
+    kept = Kept.of(first, keep, Head())  # type: ignore[arg-type]
+    kept = kept.extended(more).without(np.array([1 << 12], np.uint32))
+    kept.save(tmp_path / "kept.npz")
+    back = Kept.load(tmp_path / "kept.npz").enrolled()
+    assert (back.ids >> 12).tolist() == [0, 2, 4, 5, 6, 7, 8, 9, 10]
+    assert (back.ids[back.of_views] >> 12).tolist() == [0, 6, 9, 10]
+    rows = {number: row for row, number in enumerate((back.ids >> 12).tolist())}
+    assert back.cells is not None and back.view_cells is not None
+    assert first.cells is not None and first.view_cells is not None and more.view_cells is not None
+    assert (back.cells[rows[4]] == first.cells[4]).all()
+    assert np.allclose(back.vectors[rows[5]], first.vectors[5], atol=1e-3)
+    for slot, (source, place) in enumerate([(first, 0), (first, 2), (more, 0), (more, 1)]):
+        assert source.view_cells is not None
+        assert (back.view_cells[slot] == source.view_cells[place]).all()
+        assert np.allclose(back.views[slot], source.views[place], atol=1e-3)
+    pictures = back.pictures()
+    assert pictures.is_view.sum() == 8 and len(pictures) == 17
+    found = back.cells_of(pictures)
+    assert (found[~pictures.is_view] == back.cells).all()
+    assert (found[pictures.is_view] == back.view_cells.reshape(-1, 7)).all()
