@@ -262,7 +262,8 @@ def _localize(
 
 
 def _nothing_usable(source: str | os.PathLike[str] | CatalogSource, catalogue: CatalogSource, entries: Entries) -> str:
-    first = ": ".join(entries.unreadable[0]) if entries.unreadable else "no photos"
+    label, reason = entries.unreadable[0] if entries.unreadable else ("", "no photos")
+    first = reason if label in reason else f"{label}: {reason}"
     return f"none of the {len(catalogue.photos)} photos in {source} can be used; the first: {first}"
 
 

@@ -94,7 +94,11 @@ def add_to_bundle(
                 for sku in entries.without_photos:
                     _forget(editor, sku)
             changes = ledger.changes(gone)
-            committed, why = commit_change(writer, editor, branches, refit=refit, progress=progress)
+            if changes or refit:
+                committed, why = commit_change(writer, editor, branches, refit=refit, progress=progress)
+            else:  # all of it was there already
+                writer.drop_work()
+                committed, why = current, ""
     taken = time.perf_counter() - start
     logger.info("%s: %d references added, %d removed in %.1f s", bundle, entries.references, removed, taken)
     return report_of(

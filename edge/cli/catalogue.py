@@ -209,6 +209,8 @@ def _print_report(options: argparse.Namespace, report: BuildReport, headline: st
 
 def _report_lines(report: BuildReport, headline: str, bundle: str) -> list[str]:
     """The report for people."""
+    if headline.startswith("changed") and not (report.changes or report.references or report.removed):
+        headline = f"{bundle} has all of it already; nothing was changed"
     lines = [
         f"{headline}: {report.products:,} products, {size_text(report.size_bytes)}"
         + (f", {report.references:,} of {report.photos:,} photos added" if report.photos else "")

@@ -114,6 +114,12 @@ def _check_options(options: argparse.Namespace) -> None:
         if beside:
             raise ImageError(f"--camera arrived with {beside[0]}; expected it alone, its frames are matched together")
     elif not options.images and options.watch is None:
+        from ..catalog.photo_folder import is_photo
+
+        if is_photo(options.bundle):
+            raise ImageError(
+                f"{options.bundle} is a photo, and no other argument arrived; expected the bundle first, then photos"
+            )
         raise ImageError("no image arrived; expected photos, folders of photos, --watch FOLDER or --camera N")
     if options.watch is not None and (options.frames or options.explain is not None):
         raise ImageError(

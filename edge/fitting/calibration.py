@@ -252,14 +252,14 @@ def tuned(decision: Decision, false_accept_rate: float) -> Decision:
     up to what the table leaves out between its LEVELS. Raises BundleError where there is no table."""
     table = decision.confidences
     if table is None:
-        why = (
-            "the shop is too small to calibrate"
-            if decision.method == "default"
-            else "it was built before that was kept"
-        )
+        if decision.method == "default":
+            raise BundleError(
+                f"the shop is too small to tell how many unknown queries would pass: fewer than {MIN_SAMPLES} of its photos can be "
+                f"held out; with more products and photos, build it again with --false-accept {false_accept_rate:g}"
+            )
         raise BundleError(
-            f"the bundle doesn't say how sure it is of unknown queries ({why}); build it again with --false-accept "
-            f"{false_accept_rate:g}"
+            "the bundle doesn't say how sure it is of unknown queries (it was built before that was kept); build it again with "
+            f"--false-accept {false_accept_rate:g}"
         )
     rank = _rank(table.unknown_count, false_accept_rate, table.stretch)
     level = (rank - 1) / max(1, table.unknown_count - 1)

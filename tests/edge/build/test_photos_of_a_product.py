@@ -123,6 +123,10 @@ def test_add_says_what_it_changed(tile_bundle: Path, tmp_path: Path, capfd: pyte
     (tmp_path / "more.csv").write_text("image,sku,name,price\na.png,sku-000,Tea,3\nb.png,NEW-1,Milk,1\n")
     told = lines(capfd, "add", str(tile_bundle), str(tmp_path / "more.csv"))
     assert "  changed: sku-000: price 2 → 3" in told and not any("NEW-1: " in line for line in told[1:2])
+    generation = Bundle.open(tile_bundle).manifest.generation
+    told = lines(capfd, "add", str(tile_bundle), str(tmp_path / "more.csv"))
+    assert told[0].startswith(f"{tile_bundle} has all of it already; nothing was changed: 13 products")
+    assert Bundle.open(tile_bundle).manifest.generation == generation
     (tmp_path / "last.csv").write_text("image,sku\nb.png,NEW-2\n")
     assert "  new: NEW-2" in lines(capfd, "add", str(tile_bundle), str(tmp_path / "last.csv"))
 
