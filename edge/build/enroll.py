@@ -179,15 +179,18 @@ class Enrolled:
             np.concatenate([self.viewed, others[_spread(product_of(self.ids[others]), most - len(self.viewed))]])
         )
 
-    def cells_of(self, pictures: Pictures) -> NDArray[np.uint8]:
-        """(N, bytes): the cells of pictures that came from here; zero where a view's weren't kept. Only where there are cells."""
+    def cells_of(self, pictures: Pictures, places: NDArray[np.intp]) -> NDArray[np.uint8]:
+        """(n, bytes): the cells of some pictures, by place (n,), all of which came from here; zero where a view's weren't kept.
+        Only where there are cells."""
         assert self.cells is not None
-        found = np.zeros((len(pictures), self.cells.shape[1]), np.uint8)
-        found[~pictures.is_view] = self.cells[pictures.photos[~pictures.is_view]]
-        if self.view_cells is not None and self.views.shape[1]:
-            slots = np.searchsorted(self.of_views, pictures.photos[pictures.is_view])
-            numbers = np.arange(len(slots)) % self.views.shape[1]  # a photo's views stand side by side
-            found[pictures.is_view] = self.view_cells[slots, numbers]
+        is_view = pictures.is_view[places]
+        photos = pictures.photos[places]
+        found = np.zeros((len(places), self.cells.shape[1]), np.uint8)
+        found[~is_view] = self.cells[photos[~is_view]]
+        if self.view_cells is not None and is_view.any():
+            slots = np.searchsorted(self.of_views, photos[is_view])
+            first = int(np.argmax(pictures.is_view))  # views stand after the photos, a photo's side by side
+            found[is_view] = self.view_cells[slots, (places[is_view] - first) % self.views.shape[1]]
         return found
 
     @property

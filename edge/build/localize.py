@@ -82,8 +82,11 @@ def localized(
         return None, "the photos' cells weren't kept"
     if not pictures.whole:
         return None, "the shop is too large to fit it on"
-    cells = undescribed(enrolled.cells_of(pictures), head.card.cell_numbers)
-    described = Described(enrolled.ids[pictures.photos], *cells)
+
+    def cells_of(places: NDArray[np.intp]) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
+        return undescribed(enrolled.cells_of(pictures, places), head.card.cell_numbers)
+
+    described = Described(enrolled.ids[pictures.photos], cells_of)
     record, why = fit_local(pictures, described, head, adaptation, decision, force=force)
     return None if record is None else LocalDraft(record, head, _cells_of(enrolled, head, keep)), why
 

@@ -17,8 +17,8 @@ from .pictures import MIN_PACKSHOTS, Pictures
 COMPONENTS = 768
 """Principal components kept: 384 find two points less on the grocery validation photos, all 1,024 no more."""
 
-_MEMBERS = 8_000_000
-"""Cells of a membership matrix, 32 MB."""
+_MEMBERS = 2_000_000
+"""Cells of a membership matrix, 8 MB."""
 
 
 def adapter_of(pictures: Pictures, shrinkage: float) -> Adapter:

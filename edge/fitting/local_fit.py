@@ -7,6 +7,7 @@ chosen by them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,12 +42,12 @@ SHARES = tuple(share / 20 for share in range(20))
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """The cells of `Pictures`, row by row: `vectors` (N, C, n) int8, `lengths` (N, C) float16, and of the photos among them the
-    references `ids` (N,) uint32; views bear their photo's."""
+    """The cells of `Pictures`: of the photos among them the references `ids` (N,) uint32, views bear their photo's; `of` gives the
+    `vectors` (n, C, numbers) int8 and `lengths` (n, C) float16 of pictures by their places (n,): a copy of them all is half of
+    what a fit of 5,000 products takes."""
 
     ids: NDArray[np.uint32]
-    vectors: NDArray[np.int8]
-    lengths: NDArray[np.float16]
+    of: Callable[[NDArray[np.intp]], tuple[NDArray[np.int8], NDArray[np.float16]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +133,11 @@ def _hold_out(
         some = _some(queried, unknown)
         _, scores = scores_under(pictures, space, choice, gallery, some)
         visible = photos[gallery[photos]]
-        kept = Cells.of(
-            described.ids[visible], pictures.vectors[visible], described.vectors[visible], described.lengths[visible]
-        )
+        kept = Cells.of(described.ids[visible], pictures.vectors[visible], *described.of(visible))
         rows = []
-        for query, row in zip(np.flatnonzero(some), scores, strict=True):
-            cells = restored(described.vectors[query], described.lengths[query])
-            rows.append(_squashed_row(head, kept, labels, row, pictures.vectors[query], cells))
+        queries = np.flatnonzero(some)
+        for query, row, *cells in zip(queries, scores, *described.of(queries), strict=True):
+            rows.append(_squashed_row(head, kept, labels, row, pictures.vectors[query], restored(*cells)))
         local = np.stack(rows)
         counts = pictures.references_of(labels)
         found.append(_Round(labels, counts, scores, local, pictures.products[some], unknown[some]))

@@ -15,7 +15,7 @@ from .decision import Decision
 PHOTO_CORRELATION = 0.75
 """Of the answers to two photos of one product. So many photos of a product are worth fewer independent ones: n photos, m a product,
 n / (1 + (m - 1) * correlation) (the design effect of a cluster sample, L. Kish 1965, "Survey Sampling", section 5.4)."""
-OTHER_CAMERA = 1.5
+OTHER_CAMERA = 1.8
 """By how much photos of another visit, hand and camera may fall behind those held out, in log odds, at the range's lower end.
 With it the eight measured shops whose products have several photos (phone, GroZi, grocery; shelfmatch-cnn, also with a quarter of
 the products left out) lie in their ranges; held out and measured there: 57 and 27 %, 23 and 41 %, 59 and 19 %."""

@@ -190,6 +190,6 @@ def test_what_is_kept_of_a_part_with_views_comes_back(tmp_path: Path) -> None:
         assert np.allclose(back.views[slot], source.views[place], atol=1e-3)
     pictures = back.pictures()
     assert pictures.is_view.sum() == 8 and len(pictures) == 17
-    found = back.cells_of(pictures)
+    found = back.cells_of(pictures, np.arange(len(pictures)))
     assert (found[~pictures.is_view] == back.cells).all()
     assert (found[pictures.is_view] == back.view_cells.reshape(-1, 7)).all()
