@@ -323,10 +323,9 @@ def test_it_is_left_out_where_it_doesn_t_help() -> None:
 def test_a_logit_is_that_of_the_best_reference() -> None:
     _, cells = shop_of(confused=True)
     pictures = shop_of(confused=True)[0]
-    kept = Cells.of(cells.ids, pictures.vectors, cells.vectors, cells.lengths)
-    found = logits_of(
-        likeness_head(b""), kept, pictures.vectors[0], restored(cells.vectors[0], cells.lengths[0]), [1, 2, 3]
-    )
+    vectors, lengths = cells.of(np.arange(len(cells.ids)))
+    kept = Cells.of(cells.ids, pictures.vectors, vectors, lengths)
+    found = logits_of(likeness_head(b""), kept, pictures.vectors[0], restored(vectors[0], lengths[0]), [1, 2, 3])
     assert max(found, key=found.__getitem__) == 1 and set(found) == {1, 2, 3}
 
 
