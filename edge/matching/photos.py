@@ -75,15 +75,15 @@ def save_sheet(
     columns = min(len(photos), _COLUMNS)
     size = (_GAP + columns * (_TILE + _GAP), _GAP + rows * (_TILE + _CAPTION + _GAP))
     sheet = Image.new("RGB", size, PAPER)
-    shown = 0
+    count = 0
     for place, photo in enumerate(photos):
         row, column = divmod(place, _COLUMNS)
         corner = _GAP + column * (_TILE + _GAP), _GAP + row * (_TILE + _CAPTION + _GAP)
         found = find_reference_photo([by_number[photo.number]], source)
         _tile(sheet, corner, None if found is None else found[0], photo)
-        shown += found is not None
+        count += found is not None
     write_atomic(Path(path), encoded(sheet, Path(path)))
-    return shown
+    return count
 
 
 def _tile(sheet: Image.Image, corner: tuple[int, int], data: bytes | None, photo: ProductPhoto) -> None:
