@@ -157,6 +157,7 @@ def remove_photos_from_bundle(
     BundleLocked."""
     start = time.perf_counter()
     arguments.text("sku", sku, "4006381333931")
+    arguments.photo_names(photos)
     with BundleWriter(bundle, existing=True, wait_s=wait_s) as writer:
         writer.drop_work()
         branches = load_branches(writer.opened())

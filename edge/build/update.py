@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .. import arguments
 from ..bundle.writer import BundleWriter
 from ..catalog.attributes import clean_sku
 from ..catalog.contradictions import Attributes
@@ -83,6 +84,8 @@ def update_bundle(
     Raises also BundleError, BundleLocked.
     """
     start = time.perf_counter()
+    arguments.path_of("table", table, "prices.csv")
+    arguments.columns(columns)
     path = Path(table)
     read = read_table(path, ("sku",), columns)
     report = UpdateReport()

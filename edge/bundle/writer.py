@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
+from .. import arguments
 from .._version import __version__
 from ..errors import BundleError, BundleLocked
 from ..files import sha256_of, sync_file, sync_folder, write_atomic
@@ -57,6 +58,8 @@ class BundleWriter:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, existing: bool = False, wait_s: float = 0.0) -> None:
+        arguments.bundle_path(path)
+        arguments.seconds("wait_s", wait_s)
         self.path = Path(path)
         self.current: Bundle | None = None
         self._existing = existing

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import arguments
 from ..catalog.listing import Finding
 from ..catalog.photo_folder import photos_in
 from ..catalog.tables import read_table, wrong_lines
@@ -46,6 +47,8 @@ def queries_and_findings(
     path: str | os.PathLike[str], catalog: Catalog | None = None, columns: Mapping[str, str] | None = None
 ) -> tuple[list[Query], list[Finding]]:
     """As `read_queries`, and what was guessed about a CSV. `columns`: our name → the CSV's, where they are unusual."""
+    arguments.path_of("queries", path, "queries.csv")
+    arguments.columns(columns)
     csv_path = Path(path)
     if csv_path.is_dir():
         if columns:
