@@ -114,7 +114,7 @@ def encoder_names(source: EncoderNames) -> tuple[str | os.PathLike[str], ...]:
         names = (source,)
     else:
         names = tuple(source) if isinstance(source, Sequence) else ()
-        if not all(isinstance(name, (str, os.PathLike)) for name in names) or not names:
+        if not isinstance(source, Sequence) or not all(isinstance(name, (str, os.PathLike)) for name in names):
             raise EncoderError(
                 f"encoder is {source!r} ({type(source).__name__}); expected a name, a file, a card, or two of them"
             )

@@ -46,12 +46,9 @@ def fit(pictures: Pictures, *, force: bool = False, views: int = 0, progress: Pr
     by_photo = has_second_photos(pictures)
     held = hold_out(pictures, by_photo, progress)
     plain = held[None, "max"]
-    viewed = len(np.unique(pictures.products[pictures.is_view]))
+    adapted = {choice: one for choice, one in held.items() if choice[0] is not None}
+    viewed = pictures.viewed
     partly = not by_photo and viewed < products
-    # A mean of picture and views beside bare pictures would be found more easily than these.
-    adapted = {
-        choice: one for choice, one in held.items() if choice[0] is not None and not (partly and choice[1] != "max")
-    }
     some = viewed if partly else None
 
     def none(reason: str) -> Fit:

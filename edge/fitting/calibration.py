@@ -59,14 +59,16 @@ class Samples:
     def of_scores(
         cls, scores: NDArray[np.float32], labels: NDArray[Any], counts: NDArray[np.intp], truth: NDArray[Any]
     ) -> Samples:
-        """From (Q, P) scores of products `labels` (P,) with `counts` references each, and the (Q,) true products."""
+        """From (Q, P) scores of products `labels` (P,) with `counts` references each, or (Q, P) of both where each query has
+        products of its own, and the (Q,) true products."""
         rows = np.arange(len(scores))
         best = scores.argmax(axis=1) if len(scores) else np.empty(0, np.intp)
         top = scores[rows, best].astype(float)
         others = scores.astype(float)
         others[rows, best] = -np.inf
         second = others.max(axis=1) if scores.shape[1] > 1 else np.zeros(len(scores))
-        return cls(top, top - second, counts[best].astype(float), labels[best] == truth)
+        of_best = np.broadcast_to(labels, scores.shape)[rows, best]
+        return cls(top, top - second, np.broadcast_to(counts, scores.shape)[rows, best].astype(float), of_best == truth)
 
     def take(self, rows: NDArray[np.bool_]) -> Samples:
         """The chosen samples."""

@@ -59,9 +59,11 @@ def hold_out(pictures: Pictures, by_photo: bool, progress: Progress | None = Non
     space = reduced(pictures)
     shrinkages = SHRINKAGES if by_photo else (VIEW_SHRINKAGE,)
     collected: dict[Choice, list[tuple[Samples, Samples]]] = {}
+    # A mean of picture and views beside bare pictures would be found more easily than these.
+    with_means = by_photo or pictures.viewed == len(np.unique(pictures.products))
     turns = stage(progress, "fit", "round")(rounds(pictures, space, by_photo), _parts(pictures))
     for gallery, queried, unknown in turns:
-        for choice, samples in _round(pictures, space, gallery, queried, unknown, shrinkages).items():
+        for choice, samples in _round(pictures, space, gallery, queried, unknown, shrinkages, with_means).items():
             collected.setdefault(choice, []).append(samples)
     empty = Samples.empty()
     held: dict[Choice, Held] = {(None, "max"): Held(empty, empty)}
@@ -162,8 +164,9 @@ def _round(
     queried: NDArray[np.bool_],
     unknown: NDArray[np.bool_],
     shrinkages: tuple[float, ...],
+    with_means: bool,
 ) -> dict[Choice, tuple[Samples, Samples]]:
-    """(known, unknown) samples of one round under every choice."""
+    """(known, unknown) samples of one round under every choice; `with_means`: also scored by prototypes."""
     kept = pictures.take(gallery)
     photos = ~kept.is_view
     truth, is_unknown = pictures.products[queried], unknown[queried]
@@ -191,6 +194,8 @@ def _round(
         rows, queries = unit(space[gallery] @ matrix), unit(space[queried] @ matrix)
         of_photos = rows[photos]
         add((shrinkage, "max"), queries, lambda some, rows=of_photos: best_of(some, rows, own))  # type: ignore[misc]
+        if not with_means:
+            continue
         labels, means = means_of(rows, kept.products, weights)
         add((shrinkage, "prototype"), queries, lambda some, labels=labels, means=means: (labels, some @ means.T))  # type: ignore[misc]
     return found

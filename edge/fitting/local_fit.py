@@ -52,8 +52,9 @@ class Described:
 
 @dataclass(frozen=True, slots=True)
 class _Round:
-    """Held-out queries: (Q, P) scores of the products `labels` (P,) with `counts` photos each, their squashed logits (Q, P), the
-    true products (Q,), and which of them the gallery lacks."""
+    """Held-out queries: (Q, K) scores of the K best products of each, `labels` (Q, K) with `counts` photos each, their squashed
+    logits (Q, K), the true products (Q,), and which of them the gallery lacks. K is DEPTH and two more: of the products that aren't
+    looked at, which all have one logit, only the best can be first or second."""
 
     labels: NDArray[np.int64]
     counts: NDArray[np.intp]
@@ -134,13 +135,24 @@ def _hold_out(
         _, scores = scores_under(pictures, space, choice, gallery, some)
         visible = photos[gallery[photos]]
         kept = Cells.of(described.ids[visible], pictures.vectors[visible], *described.of(visible))
-        rows = []
+        rows, bests = [], []
         queries = np.flatnonzero(some)
         for query, row, *cells in zip(queries, scores, *described.of(queries), strict=True):
-            rows.append(_squashed_row(head, kept, labels, row, pictures.vectors[query], restored(*cells)))
-        local = np.stack(rows)
+            bests.append(np.argsort(-row)[: DEPTH + 2])
+            own = labels[bests[-1]]
+            rows.append(_squashed_row(head, kept, own, row[bests[-1]], pictures.vectors[query], restored(*cells)))
         counts = pictures.references_of(labels)
-        found.append(_Round(labels, counts, scores, local, pictures.products[some], unknown[some]))
+        best = np.stack(bests)
+        found.append(
+            _Round(
+                labels[best],
+                counts[best],
+                np.take_along_axis(scores, best, axis=1),
+                np.stack(rows),
+                pictures.products[some],
+                unknown[some],
+            )
+        )
     return found
 
 
