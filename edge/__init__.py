@@ -30,7 +30,7 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .build.build import build_bundle
-    from .build.change import add_to_bundle, remove_from_bundle
+    from .build.change import add_to_bundle, refit_bundle, remove_from_bundle, remove_photos_from_bundle
     from .build.report import BuildReport
     from .build.tune import TuneReport, tune_bundle
     from .build.update import UpdateReport, update_bundle
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .matching.labels import Label
     from .matching.look_again import LookAgain
     from .matching.matcher import Matcher
+    from .matching.photos import ProductPhoto
     from .matching.refusal import Refusal
     from .matching.results import Candidate, MatchResult
     from .matching.similar import Neighbour
@@ -67,6 +68,7 @@ _LAZY = {
     "MatchResult": "matching.results",
     "Matcher": "matching.matcher",
     "Neighbour": "matching.similar",
+    "ProductPhoto": "matching.photos",
     "Query": "evaluation.results",
     "Refusal": "matching.refusal",
     "TrackDecision": "matching.tracking",
@@ -79,7 +81,9 @@ _LAZY = {
     "evaluate": "evaluation.evaluate",
     "examine": "doctor.diagnosis",
     "read_source": "catalog.source",
+    "refit_bundle": "build.change",
     "remove_from_bundle": "build.change",
+    "remove_photos_from_bundle": "build.change",
     "tune_bundle": "build.tune",
     "update_bundle": "build.update",
 }
@@ -110,6 +114,7 @@ __all__ = [
     "Matcher",
     "Neighbour",
     "OutOfMemory",
+    "ProductPhoto",
     "Query",
     "Refusal",
     "RuntimeUnavailable",
@@ -126,7 +131,9 @@ __all__ = [
     "evaluate",
     "examine",
     "read_source",
+    "refit_bundle",
     "remove_from_bundle",
+    "remove_photos_from_bundle",
     "tune_bundle",
     "update_bundle",
 ]

@@ -69,10 +69,38 @@ def texts(name: str, values: object, like: str) -> Collection[str]:
     return values
 
 
+def photo_names(values: object) -> None:
+    """Raise CatalogError for what is no list of photos' numbers and names."""
+    expected = "expected a list of photos' numbers or names, like [3]"
+    if isinstance(values, (str, bytes)) or not isinstance(values, Collection) or not values:
+        raise CatalogError(f"photos is {_shown(values)}; {expected}")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, (int, str)):
+            raise CatalogError(f"photos has {_shown(value)}; {expected}")
+
+
 def bundle_path(value: object) -> None:
     """Raise BundleError for what is no path."""
     if not isinstance(value, (str, os.PathLike)):
         raise BundleError(f"{_shown(value)} arrived; expected the path of a bundle, like 'shop.bundle'")
+
+
+def path_of(name: str, value: object, like: str) -> None:
+    """Raise CatalogError for what is no path."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise CatalogError(f"{name} is {_shown(value)}; expected a path, like {like!r}")
+
+
+def seconds(name: str, value: Any) -> None:
+    """Raise CatalogError for what is no number from 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise CatalogError(f"{name} is {_shown(value)}; expected seconds, like 60")
+
+
+def columns(value: object) -> None:
+    """Raise CatalogError for what is no mapping of our names of columns to a CSV's."""
+    if value is not None and not isinstance(value, Mapping):
+        raise CatalogError(f"columns is {_shown(value)}; expected our names with the CSV's, like {{'sku': 'artikel'}}")
 
 
 def _shown(value: object) -> str:

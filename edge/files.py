@@ -74,7 +74,8 @@ def check_output(
 ) -> None:
     """Before anything is read or written: whether an output can be written and destroys nothing. `inputs`: files that the command
     reads, which the output may not be, under whatever spelling or link. What lies there already must be empty or of the same
-    `kind`. Raises OSError that names the output and says what is wrong."""
+    `kind`; a page or a picture must have been written by shelfmatch: it may be anybody's. Raises OSError that names the output
+    and says what is wrong."""
     check_can_write(given)
     path = Path(given)
     if not path.exists():
@@ -82,10 +83,13 @@ def check_output(
     if any(_is_same(path, one) for one in inputs):
         raise FileExistsError(errno.EEXIST, "it is also an input; name another file to write", os.fspath(given))
     with path.open("rb") as file:
-        head = file.read(4096)
+        head = file.read(_LOOKED_AT)
+        file.seek(max(len(head), path.stat().st_size - _LOOKED_AT))
+        tail = file.read(_LOOKED_AT)
     what, is_kind = _KINDS[kind]
-    if head and not is_kind(head):
-        message = f"a file that is no {what} is there already; name another file to write, or remove this one"
+    if head and not (is_kind(head) and (kind not in _MARKED or MADE_BY in head + tail)):
+        made = f"no {what} that shelfmatch wrote" if kind in _MARKED else f"no {what}"
+        message = f"a file that is {made} is there already; name another file to write, or remove this one"
         raise FileExistsError(errno.EEXIST, message, os.fspath(given))
 
 
@@ -96,6 +100,10 @@ def _is_same(path: Path, other: str | os.PathLike[str]) -> bool:
         return False
 
 
+MADE_BY = b"shelfmatch"
+"""Stands in pages and pictures that this program writes, near the beginning or, as WebP has it, the end."""
+_MARKED: tuple[OutputKind, ...] = ("page", "picture")
+_LOOKED_AT = 4096
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
 _KINDS: dict[OutputKind, tuple[str, Callable[[bytes], bool]]] = {
     "page": (
@@ -107,7 +115,7 @@ _KINDS: dict[OutputKind, tuple[str, Callable[[bytes], bool]]] = {
         "result of shelfmatch bench",
         lambda head: head.lstrip()[:1] == b"{" and b"shelfmatch-bench" in head,
     ),
-    "settings": ("settings of shelfmatch", lambda head: b"version" in head and b"=" in head),
+    "settings": ("settings", lambda head: b"version" in head and b"=" in head),
 }
 """What each kind is called, and how a file of it begins."""
 

@@ -26,7 +26,7 @@ from ..encoders.encoder import Encoder
 from ..encoders.registry import EncoderNames, find_encoders
 from ..encoders.runtimes import choose_runtime, probe
 from ..errors import BundleError, CatalogError, RuntimeUnavailable, VectorError
-from ..imaging.views import views_per_photo
+from ..imaging.views import view_plan
 from ..index._codes import Dtype
 from ..index._vectors import checked_vectors
 from ..index.kinds import choose_kind
@@ -37,6 +37,7 @@ from ..scoring.decision import Decision
 from . import commit
 from .draft import Adapt, BranchDraft, Draft, calibrated, compose, compose_each, decided_by_vectors, not_adapted
 from .enroll import Enrolled, Entries, enroll
+from .keep import Kept
 from .localize import heads_for, localized
 from .pruning import Pruned
 from .report import BuildReport, report_of
@@ -61,6 +62,7 @@ class BuildSettings:
     workers: int = 0
     resizer: str = "auto"
     local: Adapt = "auto"
+    keep_embeddings: bool = False
 
     def __post_init__(self) -> None:
         if self.adapt not in ("auto", "on", "off"):
@@ -87,6 +89,7 @@ def build_bundle(
     workers: int = 0,
     resizer: str = "auto",
     local: Adapt = "auto",
+    keep_embeddings: bool = False,
     progress: Progress | None = None,
 ) -> BuildReport:
     """Make a bundle from a folder of folders named by SKU, or a CSV with the header image,sku; replaces one that is there.
@@ -97,13 +100,25 @@ def build_bundle(
     synthetic views to learn from; "off" is several times faster. `max_references`: keep at most so many photos a product (0:
     all). `workers`: threads, each with an interpreter of its own (0: one a core). `local`: whether a photo is compared part by
     part with the best candidates where the first search isn't sure; "auto" does so where the encoder can and held-out photos are
-    found better for it. `progress` is shown the photos, and the stages after them where it has `named`. Interrupted, the same call
+    found better for it. `keep_embeddings`: so that `refit_bundle` can fit it anew when it has grown; of photos and views, 4 to
+    50 KB a photo. `progress` is shown the photos, and the stages after them where it has `named`. Interrupted, the same call
     goes on where it stopped. Photos that can't be read are in the report; CatalogError only if none can. Raises also EncoderError,
     DeviceError, RuntimeUnavailable, BundleError.
     """
     start = time.perf_counter()
     settings = BuildSettings(
-        encoder, output, runtime, index, vectors, adapt, max_references, false_accept, workers, resizer, local
+        encoder,
+        output,
+        runtime,
+        index,
+        vectors,
+        adapt,
+        max_references,
+        false_accept,
+        workers,
+        resizer,
+        local,
+        keep_embeddings,
     )
     inputs = _read(source, settings)
     with BundleWriter(bundle) as writer:
@@ -137,11 +152,13 @@ def build_bundle(
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """What was read: the catalogue's source, and the encoders, ready to run; `views`: synthetic ones to make of each photo."""
+    """What was read: the catalogue's source, and the encoders, ready to run; `views`: synthetic ones to make of each
+    `every`-th photo."""
 
     catalogue: CatalogSource
     encoders: list[Encoder]
     views: int
+    every: int
     index: str
     workers: int
 
@@ -183,9 +200,9 @@ def _read(source: str | os.PathLike[str] | CatalogSource, settings: BuildSetting
     # A cascade and local matching are measured on views where products have one photo each.
     alone = len(encoders) == 1 and heads[0] is None
     no_views = settings.adapt == "off" and (alone or photos >= 2 * products)
-    views = 0 if no_views else views_per_photo(photos, products)
-    logger.info("%s: %d photos of %d products, %d views of each", source, photos, products, views)
-    return _Inputs(catalogue, encoders, views, index, workers)
+    views, every = (0, 1) if no_views else view_plan(photos, products)
+    logger.info("%s: %d photos of %d products, %d views of each %d.", source, photos, products, views, every)
+    return _Inputs(catalogue, encoders, views, every, index, workers)
 
 
 def _embed(
@@ -201,12 +218,13 @@ def _embed(
         work_folder=work_folder,
         workers=inputs.workers,
         views=inputs.views,
+        every=inputs.every,
         progress=progress,
     )
     photos = len(inputs.catalogue.photos)
     dimensions = [one.card.dimension for one in inputs.encoders]
     alone = len(inputs.encoders) == 1 and inputs.encoders[0].local is None
-    if settings.adapt == "off" and not settings.max_references and alone:
+    if settings.adapt == "off" and not settings.max_references and alone and not settings.keep_embeddings:
         kind = choose_kind((photos, dimensions[0]), inputs.index)
         index = VectorIndex(dimensions[0], kind=kind, dtype=settings.vectors)
         index.extend(((one, embedded[0].vector) for one, embedded in stream), batch=_BATCH)
@@ -222,6 +240,9 @@ def _fit(embedded: _Embedded, inputs: _Inputs, settings: BuildSettings, progress
     branches, keep, pruned = compose_each(
         embedded.every, settings.adapt, settings.max_references, inputs.index, settings.vectors, progress
     )
+    if settings.keep_embeddings:
+        for branch, enrolled, encoder in zip(branches, embedded.every, inputs.encoders, strict=True):
+            branch.kept = Kept.of(enrolled, keep, encoder.local)
     gone: NDArray[np.uint32] = embedded.every[0].ids[~keep]
     return _Fitted(branches, gone.tolist(), pruned, keep)
 
@@ -241,7 +262,8 @@ def _localize(
 
 
 def _nothing_usable(source: str | os.PathLike[str] | CatalogSource, catalogue: CatalogSource, entries: Entries) -> str:
-    first = ": ".join(entries.unreadable[0]) if entries.unreadable else "no photos"
+    label, reason = entries.unreadable[0] if entries.unreadable else ("", "no photos")
+    first = reason if label in reason else f"{label}: {reason}"
     return f"none of the {len(catalogue.photos)} photos in {source} can be used; the first: {first}"
 
 

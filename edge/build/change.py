@@ -13,10 +13,12 @@ import numpy as np
 
 from .. import arguments
 from ..bundle.bundle import Bundle
-from ..bundle.manifest import BranchRecord, role_of
+from ..bundle.manifest import BranchRecord, FitRecord, role_of
 from ..bundle.writer import BundleWriter
 from ..catalog.editor import CatalogEditor
-from ..catalog.listing import CatalogSource
+from ..catalog.ids import MAX_PHOTOS
+from ..catalog.listing import CatalogSource, few
+from ..catalog.product import Reference
 from ..catalog.source import read_source
 from ..encoders.encoder import Encoder
 from ..errors import CatalogError
@@ -25,9 +27,12 @@ from ..index.vector_index import VectorIndex
 from ..progress import Progress
 from ..scoring.adapter import Adapter
 from . import commit
+from .changes import Ledger
 from .draft import BranchDraft, Draft, extend, recalibrated, remove
 from .enroll import Enrolled, Entries, enroll
+from .keep import load_kept
 from .localize import head_of, load_local
+from .refit import check_keeps_embeddings, refitted
 from .report import BuildReport, report_of
 
 logger = logging.getLogger(__name__)
@@ -38,14 +43,16 @@ def add_to_bundle(
     source: str | os.PathLike[str] | CatalogSource,
     *,
     replace: bool = False,
+    refit: bool = False,
     workers: int = 0,
     progress: Progress | None = None,
     wait_s: float = 0.0,
 ) -> BuildReport:
     """Add the photos of a source to a bundle: new products, and more photos of those it has.
 
-    `replace`: the products of the source lose the photos they had. `wait_s`: seconds to wait for another writer. The shop's
-    adapter stays as it was fitted; build again after many changes. Raises like build_bundle, and BundleLocked.
+    `replace`: the products of the source lose the photos they had. `refit`: then fit it again, see `refit_bundle`; without, the
+    shop's adapter stays as it was fitted. `wait_s`: seconds to wait for another writer. Raises like build_bundle, and
+    BundleLocked; BundleError for a refit of a bundle that keeps no embeddings.
     """
     start = time.perf_counter()
     arguments.count("workers", workers, 0)
@@ -54,18 +61,19 @@ def add_to_bundle(
     photos = len(catalogue.photos)
     with BundleWriter(bundle, existing=True, wait_s=wait_s) as writer:
         current = writer.opened()
+        if refit:
+            check_keeps_embeddings(current.manifest, writer.path)
         workers = workers or os.cpu_count() or 1
-        encoders = _bundled_encoders(current, workers)
         branches = load_branches(current)
+        encoders = _bundled_encoders(current, branches, workers)
         with contextlib.closing(copied_catalog(writer, current)) as editor:
+            ledger, gone = Ledger(editor, catalogue.skus()), {}
             if replace:
+                gone = {sku: len(_reference_ids(editor, sku)) for sku in catalogue.skus()}
                 stale = [i for sku in catalogue.skus() for i in _reference_ids(editor, sku)]
                 editor.remove_references(stale)
                 _remove_each(branches, stale)
                 removed = len(stale)
-            views = 0
-            if any(branch.prototypes is not None for branch in branches):
-                views = views_per_photo(photos, len(catalogue.skus()))
             stream = enroll(
                 editor,
                 catalogue,
@@ -73,7 +81,7 @@ def add_to_bundle(
                 entries,
                 work_folder=writer.work_folder(),
                 workers=workers,
-                views=views,
+                views=_views_for(branches, catalogue),
                 progress=progress,
             )
             every = Enrolled.collect_each(stream, [encoder.card.dimension for encoder in encoders], photos)
@@ -85,10 +93,35 @@ def add_to_bundle(
                 entries.without_photos = [sku for sku in catalogue.skus() if not _reference_ids(editor, sku)]
                 for sku in entries.without_photos:
                     _forget(editor, sku)
-            committed = commit_change(writer, editor, branches)
+            changes = ledger.changes(gone)
+            if changes or refit:
+                committed, why = commit_change(writer, editor, branches, refit=refit, progress=progress)
+            else:  # all of it was there already
+                writer.drop_work()
+                committed, why = current, ""
     taken = time.perf_counter() - start
     logger.info("%s: %d references added, %d removed in %.1f s", bundle, entries.references, removed, taken)
-    return report_of(committed, entries, catalogue=catalogue, removed=removed, seconds=taken)
+    return report_of(
+        committed, entries, catalogue=catalogue, removed=removed, seconds=taken, local_reason=why, changes=changes
+    )
+
+
+def refit_bundle(
+    bundle: str | os.PathLike[str], *, progress: Progress | None = None, wait_s: float = 0.0
+) -> BuildReport:
+    """Fit a bundle again to the products and photos that it has now: adapter, threshold, local matching and, of two encoders, when
+    the second one runs. Without the photos, where it was built with `keep_embeddings`.
+
+    Raises BundleError where it wasn't, BundleLocked."""
+    start = time.perf_counter()
+    with BundleWriter(bundle, existing=True, wait_s=wait_s) as writer:
+        writer.drop_work()
+        current = writer.opened()
+        check_keeps_embeddings(current.manifest, writer.path)
+        branches = load_branches(current)
+        with contextlib.closing(copied_catalog(writer, current)) as editor:
+            committed, why = commit_change(writer, editor, branches, refit=True, progress=progress)
+    return report_of(committed, Entries(), seconds=time.perf_counter() - start, local_reason=why)
 
 
 def remove_from_bundle(bundle: str | os.PathLike[str], skus: Sequence[str], *, wait_s: float = 0.0) -> BuildReport:
@@ -104,12 +137,66 @@ def remove_from_bundle(bundle: str | os.PathLike[str], skus: Sequence[str], *, w
             unknown = [sku for sku in skus if editor.product_id(sku) is None]
             if unknown:
                 raise CatalogError(f"{bundle} has no product {unknown[0]!r}; shelfmatch info --products lists them")
+            ledger = Ledger(editor, list(dict.fromkeys(skus)))
             gone = [i for sku in dict.fromkeys(skus) for i in _forget(editor, sku)]
             _remove_each(branches, gone)
-            committed = commit_change(writer, editor, branches)
+            changes = ledger.changes()
+            committed, _ = commit_change(writer, editor, branches)
     taken = time.perf_counter() - start
     logger.info("%s: %d references removed in %.1f s", bundle, len(gone), taken)
-    return report_of(committed, Entries(), removed=len(gone), seconds=taken)
+    return report_of(committed, Entries(), removed=len(gone), seconds=taken, changes=changes)
+
+
+def remove_photos_from_bundle(
+    bundle: str | os.PathLike[str], sku: str, photos: Sequence[str | int], *, wait_s: float = 0.0
+) -> BuildReport:
+    """Remove some photos of one product: by number, or by label where only one photo of it bears that (`Matcher.photos` lists
+    both). `wait_s` as for `add_to_bundle`.
+
+    Raises CatalogError, changing nothing, if the product or one of the photos isn't there, or no photo would be left;
+    BundleLocked."""
+    start = time.perf_counter()
+    arguments.text("sku", sku, "4006381333931")
+    arguments.photo_names(photos)
+    with BundleWriter(bundle, existing=True, wait_s=wait_s) as writer:
+        writer.drop_work()
+        branches = load_branches(writer.opened())
+        with contextlib.closing(copied_catalog(writer, writer.opened())) as editor:
+            product_id = editor.product_id(sku)
+            if product_id is None:
+                raise CatalogError(f"{bundle} has no product {sku!r}; shelfmatch info --products lists them")
+            gone = numbered(editor.references(product_id), sku, photos)
+            ledger = Ledger(editor, [sku])
+            editor.remove_references(gone)
+            editor.forget_pruned_of(product_id)
+            _remove_each(branches, gone)
+            changes = ledger.changes({sku: len(gone)})
+            committed, _ = commit_change(writer, editor, branches)
+    taken = time.perf_counter() - start
+    return report_of(committed, Entries(), removed=len(gone), seconds=taken, changes=changes)
+
+
+def numbered(references: Sequence[Reference], sku: str, photos: Sequence[str | int]) -> list[int]:
+    """Ids of a product's photos that are meant by number or label. Raises CatalogError."""
+    chosen: dict[int, None] = {}
+    for wanted in photos:
+        found = [one.id for one in references if one.photo == wanted]
+        if not found:
+            found = [one.id for one in references if str(one.id % MAX_PHOTOS) == str(wanted)]
+        if not found:
+            raise CatalogError(
+                f"{sku} has no photo {wanted!r}; shelfmatch photos lists them, with their numbers: "
+                + few(f"{one.id % MAX_PHOTOS} {one.photo}" for one in references)
+            )
+        if len(found) > 1:
+            numbers = ", ".join(str(one % MAX_PHOTOS) for one in found)
+            raise CatalogError(f"{sku} has {len(found)} photos called {wanted!r}; give the number of one: {numbers}")
+        chosen[found[0]] = None
+    if len(chosen) == len(references):
+        raise CatalogError(
+            f"{sku} would have no photo left; remove the product instead (shelfmatch remove), or add another photo first"
+        )
+    return list(chosen)
 
 
 def reindex(bundle: str | os.PathLike[str], kind: str) -> None:
@@ -140,7 +227,7 @@ def _load_branch(bundle: Bundle, record: BranchRecord, number: int) -> BranchDra
     if record.adaptation.scoring == "prototype":
         prototypes = index_of(role_of("prototypes", number))
     index, local = index_of(role_of("vectors", number)), load_local(bundle, number)
-    return BranchDraft(index, record.adaptation, adapter, prototypes, local=local)
+    return BranchDraft(index, record.adaptation, adapter, prototypes, local=local, kept=load_kept(bundle, number))
 
 
 def copied_catalog(writer: BundleWriter, current: Bundle) -> CatalogEditor:
@@ -151,24 +238,46 @@ def copied_catalog(writer: BundleWriter, current: Bundle) -> CatalogEditor:
 
 
 def commit_change(
-    writer: BundleWriter, editor: CatalogEditor, branches: list[BranchDraft], *, recalibrate: bool = True
-) -> Bundle:
-    """Commit what a bundle was changed to. A cascade stays as it was fitted, like an adapter: both rest on photos held out.
-    `recalibrate`: fit the decision again where that is sound."""
+    writer: BundleWriter,
+    editor: CatalogEditor,
+    branches: list[BranchDraft],
+    *,
+    recalibrate: bool = True,
+    refit: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Bundle, str]:
+    """Commit what a bundle was changed to; with `refit` why there is local matching or not. A cascade stays as it was fitted, like
+    an adapter: both rest on photos held out. `recalibrate`: fit the decision again where that is sound."""
     manifest = writer.opened().manifest
-    decision = manifest.decision
-    if recalibrate and manifest.cascade is None:
+    decision, cascade, fit, why = manifest.decision, manifest.cascade, manifest.fit, ""
+    if refit:
+        branches, cascade, decision, why = refitted(branches, manifest, progress)
+        editor.forget_pruned()
+        fit = FitRecord(editor.count(), len(branches[0].index))
+    elif recalibrate and cascade is None:
         decision = recalibrated(branches[0], decision)
     cards = tuple(record.encoder for record in manifest.branches)
-    draft = Draft(cards, branches, manifest.resizer, decision, manifest.cascade, manifest.fit)
-    return commit.commit(writer, editor, draft)
+    draft = Draft(cards, branches, manifest.resizer, decision, cascade, fit)
+    return commit.commit(writer, editor, draft), why
 
 
-def _bundled_encoders(bundle: Bundle, workers: int) -> list[Encoder]:
+def _views_for(branches: Sequence[BranchDraft], catalogue: CatalogSource) -> int:
+    """Views of each photo that is added: as many as are kept of the others, else what prototypes want."""
+    kept = branches[0].kept
+    if kept is not None:
+        return kept.count
+    if all(branch.prototypes is None for branch in branches):
+        return 0
+    return views_per_photo(len(catalogue.photos), len(catalogue.skus()))
+
+
+def _bundled_encoders(bundle: Bundle, branches: Sequence[BranchDraft], workers: int) -> list[Encoder]:
     encoders = []
-    for number, record in enumerate(bundle.manifest.branches):
+    for number, (record, branch) in enumerate(zip(bundle.manifest.branches, branches, strict=True)):
         model = bundle.read(role_of("encoder", number))
         local, resizer = head_of(bundle, number), bundle.manifest.resizer
+        if branch.kept is not None:  # its cells are to be kept, whether local matching helped so far or not
+            local = branch.kept.local_head
         encoders.append(Encoder(record.encoder, model, sessions=workers, resizer=resizer, local=local))
         encoders[-1].warm_up()
     return encoders

@@ -25,7 +25,9 @@ def commit(writer: BundleWriter, editor: CatalogEditor, draft: Draft) -> Bundle:
         if branch.local is not None:
             branch.local.stage(writer, number)
         local = None if branch.local is None else branch.local.record
-        records.append(BranchRecord(card, record, branch.adaptation, local))
+        if branch.kept is not None:
+            branch.kept.save(writer.stage(role_of("embeddings", number)))
+        records.append(BranchRecord(card, record, branch.adaptation, local, branch.kept is not None))
     return writer.commit(
         records,
         products=products,

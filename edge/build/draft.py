@@ -29,6 +29,7 @@ from ..fitting.calibration import (
     left_out_products,
     settle,
 )
+from ..fitting.discriminant import unit
 from ..imaging.decode import decode
 from ..imaging.resize import Resizer
 from ..imaging.resize import fit as fit_to_card
@@ -37,11 +38,12 @@ from ..index._codes import Dtype
 from ..index.kinds import choose_kind
 from ..index.vector_index import VectorIndex
 from ..progress import Progress, stage
-from ..scoring.adapter import Adaptation, Adapter
+from ..scoring.adapter import Adaptation, Adapter, Floats
 from ..scoring.cascade import Cascade
 from ..scoring.decision import Decision, Method, best_products, margin_of
 from ..scoring.gallery import Gallery
 from .enroll import Enrolled, centered_on_packshots, counted, merge_prototypes
+from .keep import Kept
 from .localize import LocalDraft
 from .pruning import Pruned, prune
 
@@ -53,7 +55,8 @@ _SYNTHETIC_PRODUCTS = 300
 @dataclass(slots=True)
 class BranchDraft:
     """What a bundle holds of one encoder besides its file; `fit` with the held-out queries, where one was made just now, and
-    whether it has seen all products (`whole`); `local`: its local matching, None without."""
+    whether it has seen all products (`whole`); `local`: its local matching, None without; `kept`: the photos' embeddings, where
+    they are kept."""
 
     index: VectorIndex
     adaptation: Adaptation
@@ -62,6 +65,7 @@ class BranchDraft:
     fit: Fit | None = None
     whole: bool = True
     local: LocalDraft | None = None
+    kept: Kept | None = None
 
     @property
     def gallery(self) -> Gallery:
@@ -190,16 +194,34 @@ def extend(draft: BranchDraft, enrolled: Enrolled, pruned: Mapping[int, int]) ->
         merge_prototypes(draft.prototypes, products, means, had, added)
     if draft.local is not None:
         draft.local = draft.local.extended(enrolled)
+    if draft.kept is not None:
+        draft.kept = draft.kept.extended(enrolled)
 
 
 def remove(draft: BranchDraft, ids: NDArray[np.uint32]) -> None:
-    """References leave; products without any leave the prototypes."""
+    """References leave; products without any leave the prototypes, those that keep some have theirs made anew."""
     draft.index.remove(ids)
-    if draft.prototypes is not None:
-        left = np.unique(product_of(draft.index.ids)) << np.uint32(PHOTO_BITS)
-        draft.prototypes.remove(np.setdiff1d(draft.prototypes.ids, left))
     if draft.local is not None:
         draft.local = draft.local.without(ids)
+    if draft.kept is not None:
+        draft.kept = draft.kept.without(ids)
+    if draft.prototypes is not None:
+        left = np.unique(product_of(draft.index.ids))
+        draft.prototypes.remove(np.setdiff1d(draft.prototypes.ids, left << np.uint32(PHOTO_BITS)))
+        fewer = np.intersect1d(product_of(ids), left)
+        if len(fewer):
+            draft.prototypes.replace((fewer << PHOTO_BITS).astype(np.uint32), _means_of(draft, fewer))
+
+
+def _means_of(draft: BranchDraft, products: NDArray[np.uint32]) -> Floats:
+    """(P, d) prototypes of these products (P,) ascending, from what the bundle has of their photos: the embeddings and views that
+    it keeps, else the references alone."""
+    if draft.kept is not None and draft.adapter is not None:
+        enrolled = draft.kept.of_products(products).enrolled()
+        return prototypes(draft.adapter, enrolled.pictures(most=len(enrolled.ids)))[1]
+    owners = product_of(draft.index.ids)
+    rows = [draft.index.vectors(np.flatnonzero(owners == product)).mean(axis=0) for product in products]
+    return unit(np.stack(rows))
 
 
 def decide(draft: BranchDraft, false_accept: float) -> Decision | None:

@@ -154,25 +154,32 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 
 def embed_photos(
-    photos: Sequence[SourcePhoto], encoder: Encoder, cache: EmbeddingCache, workers: int, views: int = 0
+    photos: Sequence[SourcePhoto],
+    encoder: Encoder,
+    cache: EmbeddingCache,
+    workers: int,
+    views: int = 0,
+    every: int = 1,
 ) -> Iterator[EmbeddedPhoto]:
-    """Embed photos in order, `workers` at a time, each with so many views. Those that can't be read come with the reason;
-    nothing is raised for them."""
+    """Embed photos in order, `workers` at a time, each `every`-th with so many views. Those that can't be read come with the
+    reason; nothing is raised for them."""
 
-    def one(photo: SourcePhoto) -> tuple[EmbeddedPhoto, bool]:
+    def one(numbered: tuple[int, SourcePhoto]) -> tuple[EmbeddedPhoto, bool]:
+        number, photo = numbered
+        wanted = 0 if number % every else views
         data = b""
         try:
             data = read_photo(photo.path)
             digest = hashlib.sha256(data).digest()
-            kept = cache.get(digest, views)
-            embedded, look = (kept, None) if kept is not None else _embed(data, encoder, views)
+            kept = cache.get(digest, wanted)
+            embedded, look = (kept, None) if kept is not None else _embed(data, encoder, wanted)
         except (ImageError, VectorError) as error:
             # The message names the bytes or the path; the report names the photo.
             message = str(error).replace(source_name(data), photo.label)
             return EmbeddedPhoto(photo, problem=message.replace(str(photo.path), photo.label)), True
         return EmbeddedPhoto(photo, digest, embedded, look=look), kept is not None
 
-    for done, is_kept in in_order(one, photos, workers, ahead=8 * workers):
+    for done, is_kept in in_order(one, enumerate(photos), workers, ahead=8 * workers):
         if done.embedded is not None and not is_kept:
             cache.put(done.sha256, done.embedded)
         yield done

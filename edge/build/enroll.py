@@ -14,7 +14,7 @@ from ..catalog.examine import Looks
 from ..catalog.ids import PHOTO_BITS, product_of
 from ..catalog.listing import CatalogSource, Finding
 from ..encoders.encoder import Encoder
-from ..fitting.pictures import FEWEST_PHOTOS, MAX_PHOTOS, MIN_PACKSHOTS, Pictures
+from ..fitting.pictures import FEWEST_PHOTOS, MAX_PHOTOS, MIN_PACKSHOTS, Pictures, has_second_photos
 from ..index.vector_index import VectorIndex
 from ..progress import Progress
 from ..scoring.adapter import Adapter, Floats
@@ -45,13 +45,14 @@ def enroll(
     work_folder: Path,
     workers: int,
     views: int,
+    every: int = 1,
     progress: Progress | None,
 ) -> Iterator[tuple[int, tuple[Embedded, ...]]]:
     """(reference id, embeddings by each encoder) of a source's photos as they are entered into the catalogue, in the source's
     order. A photo that one of the encoders can't use isn't entered.
 
-    `entries`: takes what became of each; whole when the stream has ended. `work_folder`: for what an interrupted
-    build can use again.
+    `views`: of each `every`-th photo. `entries`: takes what became of each; whole when the stream has ended. `work_folder`: for
+    what an interrupted build can use again.
     """
     # A file each: SQLite has one writer at a time.
     names = ["embeddings.sqlite", *(f"embeddings{number}.sqlite" for number in range(2, len(encoders) + 1))]
@@ -64,7 +65,7 @@ def enroll(
         owner.setdefault(digest, (sku, label))
     try:
         streams = [
-            embed_photos(catalogue.photos, encoder, cache, workers, views)
+            embed_photos(catalogue.photos, encoder, cache, workers, views, every)
             for encoder, cache in zip(encoders, caches, strict=True)
         ]
         visible = progress(streams[0], len(catalogue.photos)) if progress is not None else streams[0]
@@ -105,15 +106,17 @@ def _problem_of(seen: Sequence[EmbeddedPhoto]) -> str:
 
 @dataclass(slots=True)
 class Enrolled:
-    """Photos that were enrolled: `ids` (N,) uint32 of their references, their own embeddings `vectors` (N, D) float32, those of
-    their `views` (N, V, D), and which are packshots (N,); `cells` (N, 1 + V, bytes) of photo and views, where the encoder has a
-    local head."""
+    """N photos that were enrolled: `ids` (N,) uint32 of their references, their own embeddings `vectors` (N, D) float32, those of
+    the `views` (S, V, D) of S of them, and which are packshots (N,). `viewed` (S,): whose views these are, as places among the
+    photos; None: of all. `cells` (N, bytes) and `view_cells` (S, V, bytes), where the encoder has a local head."""
 
     ids: NDArray[np.uint32]
     vectors: Floats
     views: Floats
     is_packshot: NDArray[np.bool_]
     cells: NDArray[np.uint8] | None = None
+    view_cells: NDArray[np.uint8] | None = None
+    viewed: NDArray[np.intp] | None = None
 
     @classmethod
     def collect(cls, rows: Iterable[tuple[int, Embedded]], dimension: int, most: int) -> Enrolled:
@@ -125,46 +128,30 @@ class Enrolled:
     def collect_each(
         cls, rows: Iterable[tuple[int, Sequence[Embedded]]], dimensions: Sequence[int], most: int
     ) -> list[Enrolled]:
-        """One for each encoder, straight into its array: beside a list, 100,000 photos would be in memory twice."""
-        made = [
-            cls(
-                np.empty(most, np.uint32),
-                np.empty((most, dimension), np.float32),
-                np.empty((most, 0, dimension), np.float32),
-                np.zeros(most, bool),
-            )
-            for dimension in dimensions
-        ]
-        count = 0
+        """One for each encoder, the vectors straight into their array: beside a list, 100,000 photos would be in memory twice."""
+        collectors = [_Collector(dimension, most) for dimension in dimensions]
         for reference_id, embeddings in rows:
-            for one, embedded in zip(made, embeddings, strict=True):
-                if not count:
-                    one.views = np.empty((most, *embedded.views.shape), np.float32)
-                    if embedded.cells is not None:
-                        one.cells = np.empty((most, *embedded.cells.shape), np.uint8)
-                one.ids[count], one.is_packshot[count] = reference_id, embedded.is_packshot
-                one.vectors[count], one.views[count] = embedded.vector, embedded.views
-                if one.cells is not None and embedded.cells is not None:
-                    one.cells[count] = embedded.cells
-            count += 1
-        return [
-            cls(one.ids[:count], one.vectors[:count], one.views[:count], one.is_packshot[:count],
-                None if one.cells is None else one.cells[:count])
-            for one in made
-        ]  # fmt: skip
+            for collector, embedded in zip(collectors, embeddings, strict=True):
+                collector.take(reference_id, embedded)
+        return [collector.enrolled() for collector in collectors]
 
     @classmethod
     def of_vectors(cls, ids: NDArray[np.uint32], vectors: Floats) -> Enrolled:
         """Photos of which only the embeddings are known."""
         return cls(ids, vectors, np.empty((len(ids), 0, vectors.shape[1]), np.float32), np.zeros(len(ids), bool))
 
+    @property
+    def of_views(self) -> NDArray[np.intp]:
+        """(S,): the photos, by place, that have views; ascending."""
+        return np.arange(len(self.views)) if self.viewed is None else self.viewed
+
     def pictures(self, most: int | None = None, references: Mapping[int, int] | None = None) -> Pictures:
         """Photos and views side by side, of at most so many photos (default: MAX_PHOTOS), see `_spread`; `references` as in
-        `Pictures`."""
+        `Pictures`. Where a part of the photos has views, these come first."""
         most = MAX_PHOTOS if most is None else most
         rows = np.arange(len(self.ids))
         if len(rows) > most:
-            rows = _spread(product_of(self.ids), most)
+            rows = self._chosen(most)
             if references is None:
                 references = counted(self.ids)
         count = self.views.shape[1]
@@ -172,14 +159,45 @@ class Enrolled:
             owners = product_of(self.ids).astype(np.int64)
             return Pictures(self.vectors, owners, rows, np.zeros(len(rows), bool), self.is_packshot, references)
         shots = self.is_packshot[rows]
+        here = np.isin(self.of_views, rows)
+        made = np.repeat(self.of_views[here], count)
+        photos = np.concatenate([rows, made])
         return Pictures(
-            np.concatenate([self.vectors[rows], self.views[rows].reshape(-1, self.vectors.shape[1])]),
-            np.concatenate([product_of(self.ids[rows]), np.repeat(product_of(self.ids[rows]), count)]).astype(np.int64),
-            np.concatenate([rows, np.repeat(rows, count)]),
-            np.repeat([False, True], [len(rows), len(rows) * count]),
-            np.concatenate([shots, np.zeros(len(rows) * count, bool)]),  # a packshot's views look like photos
+            np.concatenate([self.vectors[rows], self.views[here].reshape(-1, self.vectors.shape[1])]),
+            product_of(self.ids[photos]).astype(np.int64),
+            photos,
+            np.repeat([False, True], [len(rows), len(made)]),
+            np.concatenate([shots, np.zeros(len(made), bool)]),  # a packshot's views look like photos
             references,
         )
+
+    def _chosen(self, most: int) -> NDArray[np.intp]:
+        if self.viewed is None or len(self.viewed) >= most:
+            return _spread(product_of(self.ids), most)
+        others = np.setdiff1d(np.arange(len(self.ids)), self.viewed)
+        return np.sort(
+            np.concatenate([self.viewed, others[_spread(product_of(self.ids[others]), most - len(self.viewed))]])
+        )
+
+    def cells_of(self, pictures: Pictures, places: NDArray[np.intp]) -> NDArray[np.uint8]:
+        """(n, bytes): the cells of some pictures, by place (n,), all of which came from here; zero where a view's weren't kept.
+        Only where there are cells."""
+        assert self.cells is not None
+        is_view = pictures.is_view[places]
+        photos = pictures.photos[places]
+        found = np.zeros((len(places), self.cells.shape[1]), np.uint8)
+        found[~is_view] = self.cells[photos[~is_view]]
+        if self.view_cells is not None and is_view.any():
+            slots = np.searchsorted(self.of_views, photos[is_view])
+            first = int(np.argmax(pictures.is_view))  # views stand after the photos, a photo's side by side
+            found[is_view] = self.view_cells[slots, (places[is_view] - first) % self.views.shape[1]]
+        return found
+
+    @property
+    def has_second_photos(self) -> bool:
+        """Whether enough products have two photos, see `fitting.pictures.has_second_photos`."""
+        alone = Enrolled.of_vectors(self.ids, self.vectors)  # views say nothing of it
+        return has_second_photos(alone.pictures(most=len(self.ids)))
 
     def references(self, most: int = 0, keep: NDArray[np.bool_] | None = None) -> dict[int, int]:
         """Product → how many of these photos it will have in the index: those in `keep` (N,), at most so many (0: all)."""
@@ -189,6 +207,52 @@ class Enrolled:
     def adapted(self, adapter: Adapter | None) -> Floats:
         """(N, d) vectors for the index."""
         return self.vectors if adapter is None else adapter.apply(self.vectors, self.is_packshot)
+
+
+class _Collector:
+    """Photos of one encoder as they come."""
+
+    def __init__(self, dimension: int, most: int) -> None:
+        self._count = 0
+        self._ids = np.empty(most, np.uint32)
+        self._is_packshot = np.zeros(most, bool)
+        self._vectors = np.empty((most, dimension), np.float32)
+        self._cells: NDArray[np.uint8] | None = None
+        self._viewed: list[int] = []
+        self._views: list[Floats] = []
+        self._view_cells: list[NDArray[np.uint8]] = []
+
+    def take(self, reference_id: int, embedded: Embedded) -> None:
+        """One more."""
+        row = self._count
+        self._ids[row], self._is_packshot[row] = reference_id, embedded.is_packshot
+        self._vectors[row] = embedded.vector
+        if len(embedded.views):
+            self._viewed.append(row)
+            self._views.append(np.asarray(embedded.views, np.float32))
+        if embedded.cells is not None:
+            if self._cells is None:
+                self._cells = np.empty((len(self._ids), embedded.cells.shape[1]), np.uint8)
+            self._cells[row] = embedded.cells[0]
+            if len(embedded.views):
+                self._view_cells.append(embedded.cells[1:])
+        self._count += 1
+
+    def enrolled(self) -> Enrolled:
+        """All that came."""
+        count = self._count
+        views = np.empty((count, 0, self._vectors.shape[1]), np.float32)
+        if self._views:
+            views = np.stack(self._views)
+        return Enrolled(
+            self._ids[:count],
+            self._vectors[:count],
+            views,
+            self._is_packshot[:count],
+            None if self._cells is None else self._cells[:count],
+            np.stack(self._view_cells) if self._view_cells else None,
+            np.array(self._viewed, np.intp) if 0 < len(self._viewed) < count else None,
+        )
 
 
 def counted(ids: NDArray[np.uint32]) -> dict[int, int]:

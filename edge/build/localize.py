@@ -82,11 +82,11 @@ def localized(
         return None, "the photos' cells weren't kept"
     if not pictures.whole:
         return None, "the shop is too large to fit it on"
-    views = np.zeros(len(pictures), np.intp)
-    made = np.flatnonzero(pictures.is_view)
-    views[made] = 1 + np.arange(len(made)) % max(1, enrolled.views.shape[1])
-    cells = undescribed(enrolled.cells[pictures.photos, views], head.card.cell_numbers)
-    described = Described(enrolled.ids[pictures.photos], *cells)
+
+    def cells_of(places: NDArray[np.intp]) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
+        return undescribed(enrolled.cells_of(pictures, places), head.card.cell_numbers)
+
+    described = Described(enrolled.ids[pictures.photos], cells_of)
     record, why = fit_local(pictures, described, head, adaptation, decision, force=force)
     return None if record is None else LocalDraft(record, head, _cells_of(enrolled, head, keep)), why
 
@@ -111,5 +111,5 @@ def head_of(bundle: Bundle, number: int) -> LocalHead | None:
 
 def _cells_of(enrolled: Enrolled, head: LocalHead, keep: NDArray[np.bool_]) -> Cells:
     assert enrolled.cells is not None
-    cells = undescribed(enrolled.cells[keep, 0], head.card.cell_numbers)
+    cells = undescribed(enrolled.cells[keep], head.card.cell_numbers)
     return Cells.of(enrolled.ids[keep], enrolled.vectors[keep], *cells)

@@ -14,6 +14,7 @@ from ..scoring.cascade import Cascade
 from ..scoring.decision import Decision
 from ..scoring.forecast import Forecast, forecast
 from ..scoring.local import Local
+from .changes import CatalogChange
 from .enroll import Entries
 from .pruning import Pruned
 
@@ -21,7 +22,7 @@ from .pruning import Pruned
 @dataclass(slots=True)
 class BuildReport:
     """What became of the photos. `unreadable`, `duplicates` and `left_out` list (label, reason), `findings` what the source's
-    owner should know."""
+    owner should know, `changes` what became of each product where a bundle was changed."""
 
     products: int = 0
     references: int = 0
@@ -44,6 +45,7 @@ class BuildReport:
     left_out: list[tuple[str, str]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     outgrown: Growth | None = None
+    changes: tuple[CatalogChange, ...] = ()
 
     @property
     def total_references(self) -> int:
@@ -77,6 +79,7 @@ class BuildReport:
             "left_out": [{"path": label, "message": reason} for label, reason in self.left_out],
             "findings": [finding.to_dict() for finding in self.findings],
             "outgrown": None if self.outgrown is None else self.outgrown.to_dict(),
+            "changed": [change.to_dict() for change in self.changes],
             **({} if self.cascade is None else {"cascade": self.cascade.to_dict()}),
             **({} if self.local is None else {"local": self.local.to_dict()}),
             **({"local_reason": self.local_reason} if self.local_reason else {}),
@@ -93,6 +96,7 @@ def report_of(
     removed: int = 0,
     seconds: float = 0.0,
     local_reason: str = "",
+    changes: tuple[CatalogChange, ...] = (),
 ) -> BuildReport:
     """Put together at the end: what became of the photos (`entries`) of a source, and what stands in the bundle that was committed;
     `photos` where there was no source."""
@@ -116,6 +120,7 @@ def report_of(
         local_reason=local_reason,
         encoder=", ".join(branch.encoder.name for branch in manifest.branches),
         outgrown=growth_of(manifest),
+        changes=changes,
         size_bytes=sum(entry.size_bytes for entry in manifest.files.values()),
         left_out=[] if catalogue is None else list(catalogue.left_out),
         findings=[*([] if catalogue is None else catalogue.findings), *entries.findings],

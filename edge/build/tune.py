@@ -30,28 +30,21 @@ class TuneReport:
         }
 
 
-def tune_bundle(bundle: str | os.PathLike[str], false_accept: float) -> TuneReport:
+def tune_bundle(bundle: str | os.PathLike[str], false_accept: float, *, wait_s: float = 0.0) -> TuneReport:
     """Set a bundle's threshold for another rate of false accepts (above 0 and below 1), from how sure it was of its own held-out
-    and left-out photos when it was built; nothing else changes.
+    and left-out photos when it was built; nothing else changes. `wait_s`: seconds to wait for another writer.
 
     Raises BundleError where the bundle doesn't keep that (built by an earlier version, or too small to calibrate), BundleLocked,
     CatalogError for a rate that is none.
     """
     rate = arguments.share("false_accept", false_accept)
-    with BundleWriter(bundle, existing=True) as writer:
+    with BundleWriter(bundle, existing=True, wait_s=wait_s) as writer:
         manifest = writer.opened().manifest
         before = manifest.final_decision
         branches = tuple(_tuned_branch(branch, rate) for branch in manifest.branches)
         decision = tuned(manifest.decision, rate)
         writer.drop_work()
-        committed = writer.commit(
-            branches,
-            products=manifest.products,
-            decision=decision,
-            resizer=manifest.resizer,
-            cascade=manifest.cascade,
-            fit=manifest.fit,
-        )
+        committed = writer.recommit(branches=branches, decision=decision)
     return TuneReport(before, committed.manifest.final_decision, committed.manifest.generation)
 
 

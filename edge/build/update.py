@@ -10,15 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .. import arguments
 from ..bundle.writer import BundleWriter
 from ..catalog.attributes import clean_sku
 from ..catalog.contradictions import Attributes
-from ..catalog.editor import CatalogEditor
 from ..catalog.listing import Finding, few
 from ..catalog.sku import sku_problem
 from ..catalog.tables import Table, read_table, wrong_lines
 from ..errors import CatalogError
 from .change import copied_catalog
+from .changes import changes_record, changes_said
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +34,11 @@ class ProductChange:
     def sentence(self) -> str:
         """For people."""
         parts = [f"is now {self.new_sku}"] if self.new_sku is not None else []
-        parts += [
-            f"{key} {before or '(none)'} → {after or '(none)'}" for key, (before, after) in self.attributes.items()
-        ]
-        return f"{self.sku}: {', '.join(parts)}"
+        return f"{self.sku}: {', '.join([*parts, *changes_said(self.attributes)])}"
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        changes = {key: {"before": before, "after": after} for key, (before, after) in self.attributes.items()}
-        return {"sku": self.sku, "new_sku": self.new_sku, "attributes": changes}
+        return {"sku": self.sku, "new_sku": self.new_sku, "attributes": changes_record(self.attributes)}
 
 
 @dataclass(slots=True)
@@ -76,20 +73,24 @@ def update_bundle(
     *,
     columns: Mapping[str, str] | None = None,
     clear_empty: bool = False,
+    wait_s: float = 0.0,
 ) -> UpdateReport:
     """Change names and attributes of a bundle's products from a CSV with the column sku, any of name, price, category, …, and
     perhaps new_sku; a column image says nothing here. Photos, embeddings and the decision stay as they are.
 
-    Empty cells leave what is there, or take it away with `clear_empty`. SKUs that the bundle doesn't have are listed. All changes
-    are made or none: CatalogError, changing nothing, if no SKU of the CSV is in the bundle, or a new SKU is another product's.
+    Empty cells leave what is there, or take it away with `clear_empty`. SKUs that the bundle doesn't have are listed. `wait_s`:
+    seconds to wait for another writer. All changes are made or none: CatalogError, changing nothing, if no SKU of the CSV is in
+    the bundle, or a new SKU is another product's.
     Raises also BundleError, BundleLocked.
     """
     start = time.perf_counter()
+    arguments.path_of("table", table, "prices.csv")
+    arguments.columns(columns)
     path = Path(table)
     read = read_table(path, ("sku",), columns)
     report = UpdateReport()
     attributes, renames = _wanted(path, read, report, clear_empty)
-    with BundleWriter(bundle, existing=True) as writer:
+    with BundleWriter(bundle, existing=True, wait_s=wait_s) as writer:
         editor = copied_catalog(writer, writer.opened())
         try:
             ids = {sku: editor.product_id(sku) for sku in attributes.by_sku()}
@@ -109,7 +110,8 @@ def update_bundle(
             report.unchanged = len(known) - len(report.changed)
             report.products = editor.count()
             if report.changed:
-                _commit_catalog(writer, editor)
+                editor.finish()
+                writer.recommit()
         finally:
             editor.close()
     report.seconds = time.perf_counter() - start
@@ -141,16 +143,3 @@ def _wanted(path: Path, table: Table, report: UpdateReport, clear_empty: bool) -
     report.findings += [Finding("cleaned", f"{path.name}: {what}") for what in table.cleaned]
     report.findings += attributes.findings()
     return attributes, renames
-
-
-def _commit_catalog(writer: BundleWriter, editor: CatalogEditor) -> None:
-    """The changed catalogue beside all that stays."""
-    manifest = writer.opened().manifest
-    editor.finish()
-    writer.commit(
-        manifest.branches,
-        products=manifest.products,
-        decision=manifest.decision,
-        resizer=manifest.resizer,
-        cascade=manifest.cascade,
-    )

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from .. import arguments
 from ..errors import BundleDamaged, BundleError
 from ..files import sha256_of
 from .manifest import FileEntry, Manifest, role_of, roles_of
@@ -38,6 +39,7 @@ class Bundle:
     def open(cls, path: str | os.PathLike[str]) -> Bundle:
         """Read the manifest and check every file's size; of the next generation, if a writer swept files in between. Raises
         BundleError, BundleDamaged or BundleVersion."""
+        arguments.bundle_path(path)
         folder = Path(path)
         while True:
             bundle = cls._of_manifest(folder)

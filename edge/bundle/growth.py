@@ -50,7 +50,6 @@ def growth_of(manifest: Manifest) -> Growth:
     if fit is None:
         return Growth("unknown", *now, advice="build it again to have it said")
     outgrown = now[0] > OUTGROWN_FROM * fit.products or now[1] > OUTGROWN_FROM * fit.references
-    advice = (
-        "build it again from all photos, to have the new products found as well as the old ones" if outgrown else ""
-    )
+    how = "shelfmatch add --refit fits it again" if manifest.keeps_embeddings else "build it again from all photos"
+    advice = f"{how}, to have the new products found as well as the old ones" if outgrown else ""
     return Growth("yes" if outgrown else "no", *now, fit.products, fit.references, advice)

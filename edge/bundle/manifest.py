@@ -30,10 +30,11 @@ _SEAL = b',\n  "sha256": "'
 _SEAL_END = b'"\n}\n'
 _AGAIN = "build the bundle again"
 
-Kind = Literal["encoder", "vectors", "adapter", "prototypes", "local", "cells"]
+Kind = Literal["encoder", "vectors", "adapter", "prototypes", "local", "cells", "embeddings"]
 """What a branch's files are."""
 SUFFIXES = {
     "catalog": ".sqlite", "vectors": ".vec", "adapter": ".adapter", "prototypes": ".vec", "local": ".local", "cells": ".cells",
+    "embeddings": ".npz",
 }  # fmt: skip
 """How names of files end; an encoder's ends in its format."""
 
@@ -60,12 +61,13 @@ class IndexRecord:
 @dataclass(frozen=True, slots=True)
 class BranchRecord:
     """One encoder of a bundle: its card, what the vectors that it made are, and the adapter fitted to them; `local`: what its
-    local matching was fitted to, None without."""
+    local matching was fitted to, None without; `keeps_embeddings`: whether the photos' own are kept, to fit anew with."""
 
     encoder: EncoderCard
     index: IndexRecord
     adaptation: Adaptation
     local: Local | None = None
+    keeps_embeddings: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in the manifest."""
@@ -74,6 +76,7 @@ class BranchRecord:
             "adaptation": self.adaptation.to_dict(),
             "encoder": self.encoder.to_dict(),
             **({} if self.local is None else {"local": self.local.to_dict()}),
+            **({"keeps_embeddings": True} if self.keeps_embeddings else {}),
         }
 
     @classmethod
@@ -84,6 +87,7 @@ class BranchRecord:
             read_record(IndexRecord, record["index"], where, BundleError, _AGAIN),
             Adaptation.from_dict(record["adaptation"]),
             Local.from_dict(record["local"]) if "local" in record else None,
+            record.get("keeps_embeddings") is True,
         )
 
 
@@ -102,7 +106,8 @@ def role_of(kind: Kind, branch: int) -> str:
 
 def roles_of(branches: Sequence[BranchRecord]) -> tuple[str, ...]:
     """The files that a bundle has: the catalogue; of each branch its encoder and vectors, and where its adaptation says so an
-    adapter and prototypes, and where it has local matching its head and the references' cells."""
+    adapter and prototypes, where it has local matching its head and the references' cells, and the photos' embeddings where they
+    are kept."""
     roles: list[str] = []
     for number, branch in enumerate(branches):
         roles += [role_of("encoder", number), role_of("vectors", number)]
@@ -110,6 +115,7 @@ def roles_of(branches: Sequence[BranchRecord]) -> tuple[str, ...]:
         roles += [role_of("adapter", number)] if branch.adaptation.method != "none" else []
         roles += [role_of("prototypes", number)] if branch.adaptation.scoring == "prototype" else []
         roles += [role_of("local", number), role_of("cells", number)] if branch.local is not None else []
+        roles += [role_of("embeddings", number)] if branch.keeps_embeddings else []
     return tuple(roles)
 
 
@@ -163,6 +169,11 @@ class Manifest:
         return self.branches[0].adaptation
 
     @property
+    def keeps_embeddings(self) -> bool:
+        """Whether it can be fitted anew without the photos: see `build.change.refit_bundle`."""
+        return all(branch.keeps_embeddings for branch in self.branches)
+
+    @property
     def final_decision(self) -> Decision:
         """The one that answers rest on: of local matching where there is it, else `decision`."""
         return self.decision if self.branches[0].local is None else self.branches[0].local.decision
@@ -175,7 +186,7 @@ class Manifest:
                 f"format {BUNDLE_VERSION} holds one without, or {MAX_BRANCHES} with one"
             )
         first = self.branches[0].to_dict()
-        record = {
+        record: dict[str, Any] = {
             "format": BUNDLE_FORMAT,
             "format_version": ONE_ENCODER_VERSION if self.cascade is None else BUNDLE_VERSION,
             "generation": self.generation,
@@ -187,8 +198,8 @@ class Manifest:
             "decision": self.decision.to_dict(),
             "adaptation": first["adaptation"],
             "encoder": first["encoder"],
-            **({"local": first["local"]} if "local" in first else {}),
         }
+        record |= {key: first[key] for key in ("local", "keeps_embeddings") if key in first}
         if self.fit is not None:  # these two are new, and readers of the same format pass over them
             record["fit"] = dataclasses.asdict(self.fit)
         if self.decision.confidences is not None:

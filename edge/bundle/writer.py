@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
+from .. import arguments
 from .._version import __version__
 from ..errors import BundleError, BundleLocked
 from ..files import sha256_of, sync_file, sync_folder, write_atomic
@@ -57,6 +58,8 @@ class BundleWriter:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, existing: bool = False, wait_s: float = 0.0) -> None:
+        arguments.bundle_path(path)
+        arguments.seconds("wait_s", wait_s)
         self.path = Path(path)
         self.current: Bundle | None = None
         self._existing = existing
@@ -233,6 +236,18 @@ class BundleWriter:
         _remove(self.path / WORK_FOLDER)
         logger.info("%s: committed generation %d with %d products", self.path, manifest.generation, products)
         return self.current
+
+    def recommit(self, *, branches: Sequence[BranchRecord] | None = None, decision: Decision | None = None) -> Bundle:
+        """Make the staged files the bundle's; all that the manifest says stays, but for what is given."""
+        manifest = self.opened().manifest
+        return self.commit(
+            manifest.branches if branches is None else branches,
+            products=manifest.products,
+            decision=manifest.decision if decision is None else decision,
+            resizer=manifest.resizer,
+            cascade=manifest.cascade,
+            fit=manifest.fit,
+        )
 
     def _take_over(self, role: str, staged: Path, suffix: str) -> FileEntry:
         """Give a staged file the name that holds its hash."""

@@ -91,13 +91,13 @@ def passing(connection: sqlite3.Connection, conditions: Conditions) -> NDArray[n
     return passed
 
 
-def check_values(connection: sqlite3.Connection, conditions: Conditions) -> None:
-    """Raise CatalogError for a value that no product has, with those that there are; for an attribute like `passing`."""
+def check_values(connection: sqlite3.Connection, conditions: Conditions, *, every: bool = True) -> None:
+    """Raise CatalogError for a value that no product has, with those that there are; for an attribute like `passing`. `every`: of
+    several values for a key each is to be there, not just one: a list may come from elsewhere."""
     for key, values in conditions:
         passing(connection, ((key, ()),))
-        for value in values:
-            if storable(value) and len(_having(connection, key, value)):
-                continue
+        missing = [value for value in values if not (storable(value) and len(_having(connection, key, value)))]
+        for value in missing[:1] if every or len(missing) == len(values) else ():
             known = [] if key == "sku" else _values(connection, key)
             there = ", ".join(known[:_SHOWN_VALUES]) + (
                 f" and {len(known) - _SHOWN_VALUES:,} more" if len(known) > _SHOWN_VALUES else ""

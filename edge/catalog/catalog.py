@@ -145,14 +145,18 @@ class Catalog:
             self._passing[wanted] = passing
         return passing
 
-    def check_values(self, conditions: Where) -> None:
-        """Raise CatalogError that names the values there are, for a filter with one that no product has: most are misspelt."""
+    def check_values(self, conditions: Where, *, every: bool = True) -> None:
+        """Raise CatalogError that names the values there are, for a filter with one that no product has: most are misspelt. Without
+        `every`, where no product has any of a key's values."""
         wanted = conditions_of(conditions)
         with self._reading() as connection:
-            attributes.check_values(connection, wanted)
+            attributes.check_values(connection, wanted, every=every)
 
     def passing(self, reference_ids: NDArray[np.uint32], conditions: Where) -> NDArray[np.bool_]:
-        """(N,): which references are of products that pass a filter. Raises CatalogError like `where`."""
+        """(N,): which references are of products that pass a filter. Raises CatalogError like `where`, and for an attribute of
+        which no product has one of the values; once for each filter, a catalogue does not change."""
+        if conditions_of(conditions) not in self._passing:
+            self.check_values(conditions, every=False)
         return np.isin(product_of(reference_ids), self.where(conditions))
 
     def find(self, words: str, limit: int) -> list[tuple[int, float]]:

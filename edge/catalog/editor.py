@@ -57,11 +57,14 @@ class CatalogEditor:
         execute("INSERT INTO product VALUES (?, ?, ?, ?)", (product_id, sku, name, rest))
         return product_id
 
+    def attributes(self, product_id: int) -> dict[str, str]:
+        """A product's attributes, its name among them."""
+        row = self._connection.execute("SELECT name, attributes FROM product WHERE id = ?", (product_id,)).fetchone()
+        return {"name": row[0], **json.loads(row[1])}
+
     def change_attributes(self, product_id: int, attributes: Mapping[str, str]) -> dict[str, tuple[str, str]]:
         """Change name and attributes of a product, an empty value takes one away; attribute → (before, after) of what changed."""
-        execute = self._connection.execute
-        name, stored = execute("SELECT name, attributes FROM product WHERE id = ?", (product_id,)).fetchone()
-        before = {"name": name, **json.loads(stored)}
+        before = self.attributes(product_id)
         changes = {
             key: (before.get(key, ""), value) for key, value in attributes.items() if before.get(key, "") != value
         }
@@ -69,7 +72,7 @@ class CatalogEditor:
             after = {**before, **{key: value for key, (_, value) in changes.items()}}
             name = after.pop("name")
             rest = {key: value for key, value in sorted(after.items()) if value}
-            execute(
+            self._connection.execute(
                 "UPDATE product SET name = ?, attributes = ? WHERE id = ?",
                 (name, json.dumps(rest, ensure_ascii=False), product_id),
             )
@@ -151,6 +154,15 @@ class CatalogEditor:
         if counts:
             self._connection.execute(f"CREATE {_PRUNED}")
             self._connection.executemany("INSERT INTO pruned VALUES (?, ?)", sorted(counts.items()))
+
+    def forget_pruned(self) -> None:
+        """All prototypes were made anew, of references alone."""
+        self._connection.execute("DROP TABLE IF EXISTS pruned")
+
+    def forget_pruned_of(self, product_id: int) -> None:
+        """That of one product was."""
+        if self._has_pruned():
+            self._connection.execute("DELETE FROM pruned WHERE product = ?", (product_id,))
 
     def pruned(self) -> dict[int, int]:
         """Product id → the photos in its prototype that are no references any more."""

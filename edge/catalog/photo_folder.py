@@ -28,7 +28,7 @@ def photos_in(folder: str | os.PathLike[str]) -> list[str]:
     found = []
     for above, folders, names in os.walk(folder, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [str(Path(above, name)) for name in names if _is_photo(name)]
+        found += [str(Path(above, name)) for name in names if is_photo(name)]
     if not found:
         raise ImageError(f"{os.fspath(folder)} holds no photos; expected files ending in .jpg, .png, … in it")
     return sorted(found)
@@ -39,7 +39,8 @@ def expanded(paths: Iterable[str]) -> list[str]:
     return [photo for path in paths for photo in (photos_in(path) if Path(path).is_dir() else [path])]
 
 
-def _is_photo(name: str) -> bool:
+def is_photo(name: str) -> bool:
+    """Whether a file's name is that of a photo, not hidden."""
     return not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES
 
 
@@ -94,7 +95,7 @@ class PhotoWatch:
         stamps = {}
         for above, folders, names in os.walk(self._folder):
             folders[:] = [name for name in folders if not name.startswith(".")]
-            for name in filter(_is_photo, names):
+            for name in filter(is_photo, names):
                 path = str(Path(above, name))
                 try:
                     info = Path(path).stat()

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from .. import arguments
 from ..errors import CatalogError
 from .columns import columns_of
 from .csv_photos import read_csv
@@ -44,6 +45,8 @@ def read_source(
         return source
     if sku_from not in SKU_FROM:
         raise CatalogError(f"sku_from is {sku_from!r}; expected one of {', '.join(SKU_FROM)}")
+    arguments.path_of("source", source, "photos")
+    arguments.columns(columns)
     path = Path(source)
     if path.is_dir():
         if columns:

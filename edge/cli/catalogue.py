@@ -1,24 +1,23 @@
-"""Commands that make, change and show a bundle: build, add, remove, info, verify."""
+"""Commands that make and change a bundle: build, add, remove."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..errors import BundleDamaged
+from ..catalog.listing import few
+from ..errors import CatalogError
 from ..files import check_output
-from ..terminal import DONE, NO, complain, print_json, progress_bar, quiet_native, size_text
+from ..terminal import DONE, print_json, progress_bar, quiet_native, size_text
 from .options import RESIZER_CHOICES, RUNTIME_CHOICES, Command, add_bundle, add_wait, add_workers, positive, rate
 from .plain_words import plain_lines
 from .sources import add_source_options, check, labels_said, listed, said, source_lines, source_of
 
 if TYPE_CHECKING:
     from ..build.report import BuildReport
-    from ..bundle.manifest import BranchRecord, Manifest
-    from ..catalog.catalog import Catalog
     from ..progress import Progress
 
 
@@ -28,8 +27,14 @@ def register(command: Command) -> None:
 
     add = command("add", _add, "add photos to a bundle, in place")
     add_bundle(add)
-    add.add_argument("source", metavar="SOURCE", help="as for build")
+    add.set_defaults(usage_error=add.error)
+    add.add_argument("source", metavar="SOURCE", nargs="?", help="as for build; none is needed with --refit")
     add.add_argument("--replace", action="store_true", help="the source's products lose the photos they had")
+    add.add_argument(
+        "--refit",
+        action="store_true",
+        help="fit the bundle again to all it has then, without the photos; it must have been built with --keep-embeddings",
+    )
     add_source_options(add)
     add_workers(add)
     add_wait(add)
@@ -37,16 +42,15 @@ def register(command: Command) -> None:
     remove = command("remove", _remove, "remove products from a bundle, in place")
     add_bundle(remove)
     remove.add_argument("skus", metavar="SKU", nargs="+")
-    add_wait(remove)
-
-    info = command("info", _info, "what is inside a bundle")
-    add_bundle(info)
-    info.add_argument("--products", action="store_true", help="list the products")
-    info.add_argument(
-        "--verbose", action="store_true", help="encoder, index, adapter, threshold, and how true the confidence is"
+    remove.add_argument(
+        "--photo",
+        dest="photos",
+        action="append",
+        default=[],
+        metavar="PHOTO",
+        help="only this photo of the product, by number or name as shelfmatch photos lists them; repeatable",
     )
-
-    add_bundle(command("verify", _verify, "check that every byte of a bundle is as built"))
+    add_wait(remove)
 
 
 def _add_build_options(build: argparse.ArgumentParser) -> None:
@@ -87,6 +91,11 @@ def _add_build_options(build: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help="keep at most N photos a product (default: all)",
+    )
+    build.add_argument(
+        "--keep-embeddings",
+        action="store_true",
+        help="keep what add --refit needs when the shop has grown (4 to 50 KB a photo)",
     )
     build.add_argument("--false-accept", type=rate, default=0.05, metavar="RATE", help="default: 0.05")
     build.add_argument("--resizer", default="auto", choices=RESIZER_CHOICES)
@@ -137,6 +146,7 @@ def _build(options: argparse.Namespace) -> int:
                 workers=options.workers,
                 resizer=options.resizer,
                 local=options.local,
+                keep_embeddings=options.keep_embeddings,
                 progress=progress,
             ),
             lines=not options.json,
@@ -149,14 +159,23 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _add(options: argparse.Namespace) -> int:
-    from ..build.change import add_to_bundle
+    from ..build.change import add_to_bundle, refit_bundle
 
+    if options.source is None:
+        if not options.refit:
+            options.usage_error("the following arguments are required: SOURCE, or --refit")
+        report = _with_bar(
+            lambda progress: refit_bundle(options.bundle, progress=progress, wait_s=options.wait),
+            lines=not options.json,
+        )
+        return _print_report(options, report, f"fitted {options.bundle} again", options.bundle)
     source = source_of(options)
     report = _with_bar(
         lambda progress: add_to_bundle(
             options.bundle,
             source,
             replace=options.replace,
+            refit=options.refit,
             workers=options.workers,
             progress=progress,
             wait_s=options.wait,
@@ -167,9 +186,16 @@ def _add(options: argparse.Namespace) -> int:
 
 
 def _remove(options: argparse.Namespace) -> int:
-    from ..build.change import remove_from_bundle
+    from ..build.change import remove_from_bundle, remove_photos_from_bundle
 
-    report = remove_from_bundle(options.bundle, options.skus, wait_s=options.wait)
+    if options.photos:
+        if len(options.skus) > 1:
+            raise CatalogError(
+                f"--photo arrived with {len(options.skus)} SKUs; expected one, photos are numbered by product"
+            )
+        report = remove_photos_from_bundle(options.bundle, options.skus[0], options.photos, wait_s=options.wait)
+    else:
+        report = remove_from_bundle(options.bundle, options.skus, wait_s=options.wait)
     return _print_report(options, report, f"changed {options.bundle}", options.bundle)
 
 
@@ -183,12 +209,18 @@ def _print_report(options: argparse.Namespace, report: BuildReport, headline: st
 
 def _report_lines(report: BuildReport, headline: str, bundle: str) -> list[str]:
     """The report for people."""
+    if headline.startswith("changed") and not (report.changes or report.references or report.removed):
+        headline = f"{bundle} has all of it already; nothing was changed"
     lines = [
         f"{headline}: {report.products:,} products, {size_text(report.size_bytes)}"
         + (f", {report.references:,} of {report.photos:,} photos added" if report.photos else "")
         + (f", {report.removed:,} removed" if report.removed else "")
         + f" in {report.seconds:.1f} s"
     ]
+    new = [change.sku for change in report.changes if change.change == "new"]
+    if new:
+        lines.append(f"  new: {few(new, 10)}")
+    lines += listed("changed", (change.sentence() for change in report.changes if change.change != "new"))
     known = labels_said(report.findings)
     lines += listed("unreadable", (said(label, reason) for label, reason in report.unreadable))
     lines += listed("duplicate", (said(label, reason) for label, reason in report.duplicates if label not in known))
@@ -209,164 +241,3 @@ def _report_lines(report: BuildReport, headline: str, bundle: str) -> list[str]:
     if report.outgrown is not None and report.outgrown.state == "yes":
         lines.append(f"  {report.outgrown.sentence()}")
     return lines
-
-
-def describe_decision(decision: dict[str, Any]) -> str:
-    """The decision's record as a sentence."""
-    target = f"{100 * decision['target_false_accept_rate']:.3g}% false accepts"
-    if decision["method"] == "default":
-        return f"threshold: a default, since the shop is too small to calibrate (target {target})"
-    how = {
-        "held-out": "holding out groups of like photos",
-        "leave-one-out": "leaving photos out",
-        "synthetic-views": "synthetic views",
-    }[decision["method"]]
-    return (
-        f"threshold {decision['threshold']:.3f} for {target}, from {how}: "
-        f"{decision['correct_accept_rate']:.0%} of {'the views' if decision['method'] == 'synthetic-views' else 'those photos'} "
-        "accepted and right"
-    )
-
-
-def reliability_lines(curve: Sequence[Sequence[float]]) -> str:
-    """The reliability curve for a terminal: at each confidence, the share of held-out photos that was right."""
-    rows = [f"    at {mean:4.0%} sure  {'█' * round(20 * share):<20}  {share:4.0%} right of {count:,}\n"
-            for mean, share, count in curve]  # fmt: skip
-    return "".join(rows)
-
-
-def _info(options: argparse.Namespace) -> int:
-    from ..bundle.bundle import Bundle, read_whole
-    from ..catalog.catalog import Catalog
-
-    def read(bundle: Bundle) -> tuple[Manifest, list[dict[str, Any]]]:
-        if not options.products:
-            return bundle.manifest, []
-        catalog = Catalog(bundle.check("catalog"))
-        try:
-            return bundle.manifest, _product_records(catalog)
-        finally:
-            catalog.close()
-
-    manifest, products = read_whole(options.bundle, read)
-    if options.json:
-        record = _manifest_record(options.bundle, manifest)
-        print_json({**record, "product_list": products} if options.products else record)
-        return DONE
-    print("\n".join(_info_lines(options.bundle, manifest)))
-    if options.verbose:
-        _print_details(manifest)
-    for product in products:
-        visible = {key: value for key, value in product.items() if value and key != "attributes"}
-        print("  " + ", ".join(f"{key} {value}" if key != "sku" else str(value) for key, value in visible.items()))
-    return DONE
-
-
-def _product_records(catalog: Catalog) -> list[dict[str, Any]]:
-    """A product's row: SKU, name, attributes, and how many photos it has."""
-    rows: list[dict[str, Any]] = []
-    for product_id, product in catalog.products():
-        row: dict[str, Any] = {"sku": product.sku, "name": product.name, **product.attributes}
-        row["photos"] = len(catalog.references(product_id))
-        if product.attributes:  # also by themselves, as candidates have them: a column may be called photos
-            row["attributes"] = dict(product.attributes)
-        rows.append(row)
-    return rows
-
-
-def _manifest_record(bundle: str, manifest: Manifest) -> dict[str, Any]:
-    """The document of `info --json`, without the products."""
-    from ..bundle.growth import growth_of
-    from ..scoring.forecast import forecast_record
-
-    index = manifest.index
-    return {
-        "bundle": bundle,
-        "generation": manifest.generation,
-        "created_by": manifest.created_by,
-        "products": manifest.products,
-        "references": index.references,
-        "index": {"kind": index.kind, "dtype": index.dtype, "dimension": index.dimension},
-        "resizer": manifest.resizer,
-        "outgrown": growth_of(manifest).to_dict(),
-        "decision": manifest.final_decision.to_dict(),
-        "forecast": forecast_record(manifest.final_decision, manifest.products, index.references),
-        "adaptation": manifest.adaptation.to_dict(),
-        "encoder": manifest.encoder.to_dict(),
-        "files": {role: {"name": entry.name, "size_bytes": entry.size_bytes} for role, entry in manifest.files.items()},
-        **{key: value for key, value in manifest.to_dict().items() if key in ("second", "local")},
-    }
-
-
-def _info_lines(bundle: str, manifest: Manifest) -> list[str]:
-    """What is inside, for a shop."""
-    from ..bundle.growth import growth_of
-
-    photos = manifest.index.references
-    size = size_text(sum(entry.size_bytes for entry in manifest.files.values()))
-    head = f"{bundle}: {manifest.products:,} products, {photos:,} photos, {size}, generation {manifest.generation}"
-    said = plain_lines(manifest.final_decision, manifest.products, photos, bundle)
-    growth = growth_of(manifest)
-    if growth.state == "yes":
-        said = [*said, growth.sentence()]
-    return [head, *(f"  {line}" for line in said)]
-
-
-def _print_details(manifest: Manifest) -> None:
-    """What `info --verbose` adds: what it was made with, and what was measured."""
-    from ..bundle.growth import growth_of
-    from ..bundle.manifest import role_of
-
-    for number, branch in enumerate(manifest.branches):
-        print(_branch_lines(branch, manifest.files[role_of("vectors", number)].size_bytes))
-    if manifest.cascade is not None:
-        print(f"  {manifest.cascade.sentence()}")
-    local = manifest.branches[0].local
-    if local is not None:
-        print(f"  {local.sentence()}")
-    print(f"  {describe_decision(manifest.final_decision.to_dict())}")
-    if manifest.final_decision.reliability:
-        kind = "views of photos" if manifest.final_decision.method == "synthetic-views" else "photos"
-        print(
-            f"  how true the confidence is, by {manifest.final_decision.known:,} queries with {kind} that were held out:"
-        )
-    print(reliability_lines(manifest.final_decision.reliability), end="")
-    growth = growth_of(manifest)
-    if growth.state != "yes" and growth.sentence():  # "yes" stands among what every shop should know
-        print(f"  {growth.sentence()}")
-
-
-def _branch_lines(branch: BranchRecord, size_bytes: int) -> str:
-    """An encoder and what its embeddings are compared with, `size_bytes` of vectors, for people."""
-    card, index = branch.encoder, branch.index
-    return (
-        f"  encoder  {card.name}, {card.width}x{card.height} {card.input_dtype} → {card.dimension}, "
-        f"{size_text(card.size_bytes)}\n"
-        f"  index    {index.kind}, {index.dtype}, {size_text(size_bytes)}\n"
-        f"  adapter  {branch.adaptation.sentence()}"
-    )
-
-
-def _verify(options: argparse.Namespace) -> int:
-    from ..bundle.bundle import Bundle
-    from ..bundle.growth import growth_of
-
-    growth = None
-    try:
-        bundle = Bundle.open(options.bundle)
-        while (problems := bundle.verify()) and bundle.was_replaced():
-            bundle = Bundle.open(options.bundle)
-        growth = growth_of(bundle.manifest)
-    except BundleDamaged as error:
-        problems = [str(error)]
-    if options.json:
-        grown = None if growth is None else growth.to_dict()
-        print_json({"bundle": options.bundle, "ok": not problems, "problems": problems, "outgrown": grown})
-    else:
-        for problem in problems:
-            complain(problem)
-        if not problems:
-            print(f"{options.bundle}: every byte is as built")
-        if growth is not None and growth.state == "yes":
-            print(f"  {growth.sentence()}")
-    return NO if problems else DONE

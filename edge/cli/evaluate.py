@@ -10,7 +10,8 @@ from ..errors import CatalogError
 from ..files import check_output
 from ..terminal import DONE, WRONG_INPUT, complain, print_json, progress_bar
 from .match import open_matcher
-from .options import Command, add_bundle, add_workers, attribute_names
+from .options import Command, add_bundle, add_columns, add_workers, attribute_names
+from .sources import listed
 
 if TYPE_CHECKING:
     from ..matching.matcher import Matcher
@@ -37,17 +38,19 @@ def register(command: Command) -> None:
         metavar="SOURCE",
         help="the folder or CSV that the bundle was built from: the page then shows its photos beside the queries",
     )
+    add_columns(evaluate)
     add_workers(evaluate)
 
 
 def _run(options: argparse.Namespace) -> int:
     if options.report is not None:
-        check_output(options.report, "page", [options.queries])
+        check_output(options.report, "page", [options.queries, *([options.photos] if options.photos else [])])
     with open_matcher(options.bundle, options.workers) as matcher:
         return _evaluate(options, matcher)
 
 
 def _evaluate(options: argparse.Namespace, matcher: Matcher) -> int:
+    from ..catalog.columns import columns_of
     from ..evaluation.evaluate import evaluate
 
     if options.photos and not options.report:
@@ -56,13 +59,14 @@ def _evaluate(options: argparse.Namespace, matcher: Matcher) -> int:
         matcher,
         options.queries,
         by=options.by,
+        columns=None if options.columns is None else columns_of(options.columns),
         workers=options.workers,
         progress=progress_bar("eval", lines=not options.json),
     )
     if options.json:
         print_json(result.to_dict())
     else:
-        print(result.table())
+        print("\n".join([result.table(), *listed("note", (finding.message for finding in result.findings))]))
     if options.report:
         from ..pages.eval_page import write_eval_page
 

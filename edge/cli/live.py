@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from ..errors import ImageError
+from ..errors import CatalogError, ImageError
+from ..terminal import complain
 from .match_lines import print_answer, print_decision
 
 if TYPE_CHECKING:
@@ -36,9 +37,13 @@ def match_watched(matcher: Matcher, watch: PhotoWatch, options: argparse.Namespa
     with until_stopped():
         while True:
             for photo in watch.poll():
-                (answer,) = matcher.match_many(
-                    [photo], top_k=options.top_k or 5, where=where, labels=options.labels, workers=1
-                )
+                try:
+                    (answer,) = matcher.match_many(
+                        [photo], top_k=options.top_k or 5, where=where, labels=options.labels, workers=1
+                    )
+                except CatalogError as error:  # the last product that passed the filter was removed meanwhile
+                    complain(str(error))
+                    continue
                 if not (isinstance(answer, ImageError) and watch.wait_for(photo)):
                     print_answer(photo, answer, json=options.json, top_k=options.top_k)
             time.sleep(_POLL_S)

@@ -114,6 +114,12 @@ def _check_options(options: argparse.Namespace) -> None:
         if beside:
             raise ImageError(f"--camera arrived with {beside[0]}; expected it alone, its frames are matched together")
     elif not options.images and options.watch is None:
+        from ..catalog.photo_folder import is_photo
+
+        if is_photo(options.bundle):
+            raise ImageError(
+                f"{options.bundle} is a photo, and no other argument arrived; expected the bundle first, then photos"
+            )
         raise ImageError("no image arrived; expected photos, folders of photos, --watch FOLDER or --camera N")
     if options.watch is not None and (options.frames or options.explain is not None):
         raise ImageError(
@@ -136,7 +142,7 @@ def _check_options(options: argparse.Namespace) -> None:
     from ..matching.explanation_card import check_ending
 
     check_ending(Path(options.explain))
-    check_output(options.explain, "picture", options.images)
+    check_output(options.explain, "picture", [*options.images, *([] if options.photos is None else [options.photos])])
 
 
 def _match_frames(matcher: Matcher, images: Sequence[str], options: argparse.Namespace, where: Where) -> int:

@@ -88,6 +88,13 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=whole, default=0, metavar="N", help="threads (default: one a core)")
 
 
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """--columns, for what reads a CSV with pictures."""
+    parser.add_argument(
+        "--columns", metavar="OURS=YOURS,…", help="which columns of the CSV are which: image=foto,sku=artikel,name=text"
+    )
+
+
 def add_wait(parser: argparse.ArgumentParser) -> None:
     """--wait, for what changes a bundle."""
     parser.add_argument(

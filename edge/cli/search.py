@@ -11,7 +11,9 @@ from ..terminal import DONE, NO, print_json, titled
 from .options import Command, add_bundle, add_where, positive, where_of
 
 if TYPE_CHECKING:
+    from ..bundle.bundle import Bundle
     from ..catalog.catalog import Catalog
+    from ..index.vector_index import VectorIndex
     from ..matching.similar import Neighbour
 
 
@@ -31,15 +33,10 @@ def register(command: Command) -> None:
 
 def _similar(options: argparse.Namespace) -> int:
     """From vectors and catalogue alone: no network is loaded."""
-    from ..bundle.bundle import Bundle, read_whole
-    from ..index.vector_index import VectorIndex
+    from ..bundle.bundle import read_whole
     from ..matching.similar import similar
 
-    def read(bundle: Bundle) -> tuple[Catalog, VectorIndex]:
-        index = VectorIndex.load(bundle.file("vectors"), sha256=bundle.entry("vectors").sha256)
-        return _catalog(bundle.check("catalog")), index
-
-    catalog, index = read_whole(options.bundle, read)
+    catalog, index = read_whole(options.bundle, catalog_and_index)
     where = where_of(options.where)
     catalog.check_values(where)
     allowed = catalog.passing(index.ids, where) if where else None
@@ -71,6 +68,14 @@ def _find(options: argparse.Namespace) -> int:
     if not found:
         print(f"no product has all of: {words}")
     return DONE if found else NO
+
+
+def catalog_and_index(bundle: Bundle) -> tuple[Catalog, VectorIndex]:
+    """What answers without a network come from, hashed. Raises BundleDamaged."""
+    from ..index.vector_index import VectorIndex
+
+    index = VectorIndex.load(bundle.file("vectors"), sha256=bundle.entry("vectors").sha256)
+    return _catalog(bundle.check("catalog")), index
 
 
 def _catalog(path: Path) -> Catalog:

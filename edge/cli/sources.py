@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CatalogError
 from ..terminal import DONE, NO, print_json, progress_bar
-from .options import names
+from .options import add_columns, names
 
 if TYPE_CHECKING:
     from ..catalog.listing import CatalogSource, Finding
@@ -26,9 +26,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         help="in folders, a SKU is the name of the folder that holds the photos, the folder's path, or each photo's own name "
         "(default: the folder's name; folders called front, details, … belong to the product around them)",
     )
-    parser.add_argument(
-        "--columns", metavar="OURS=YOURS,…", help="which columns of the CSV are which: image=foto,sku=artikel,name=text"
-    )
+    add_columns(parser)
     parser.add_argument(
         "--leave-out",
         type=names,

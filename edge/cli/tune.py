@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..terminal import DONE, print_json
-from .options import Command, add_bundle, rate
+from .options import Command, add_bundle, add_wait, rate
 
 
 def register(command: Command) -> None:
@@ -15,12 +15,13 @@ def register(command: Command) -> None:
     tune.add_argument(
         "--false-accept", type=rate, required=True, metavar="RATE", help="of unknown queries, how many may get a name"
     )
+    add_wait(tune)
 
 
 def _run(options: argparse.Namespace) -> int:
     from ..build.tune import tune_bundle
 
-    report = tune_bundle(options.bundle, options.false_accept)
+    report = tune_bundle(options.bundle, options.false_accept, wait_s=options.wait)
     if options.json:
         print_json({"bundle": options.bundle, **report.to_dict()})
         return DONE

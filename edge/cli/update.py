@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from ..terminal import DONE, print_json
-from .options import Command, add_bundle
+from .options import Command, add_bundle, add_wait
 from .sources import listed
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def register(command: Command) -> None:
     update.add_argument(
         "--clear-empty", action="store_true", help="empty cells take away what is there (default: they leave it)"
     )
+    add_wait(update)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -33,7 +34,9 @@ def _run(options: argparse.Namespace) -> int:
     from ..catalog.columns import columns_of
 
     columns = None if options.columns is None else columns_of(options.columns)
-    report = update_bundle(options.bundle, options.table, columns=columns, clear_empty=options.clear_empty)
+    report = update_bundle(
+        options.bundle, options.table, columns=columns, clear_empty=options.clear_empty, wait_s=options.wait
+    )
     if options.json:
         print_json(report.to_dict())
     else:

@@ -110,8 +110,14 @@ def encoder_names(source: EncoderNames) -> tuple[str | os.PathLike[str], ...]:
     names: tuple[str | os.PathLike[str], ...]
     if isinstance(source, str) and "," in source and not Path(source).exists():
         names = tuple(part.strip() for part in source.split(","))
+    elif isinstance(source, (str, os.PathLike)):
+        names = (source,)
     else:
-        names = (source,) if isinstance(source, (str, os.PathLike)) else tuple(source)
+        names = tuple(source) if isinstance(source, Sequence) else ()
+        if not isinstance(source, Sequence) or not all(isinstance(name, (str, os.PathLike)) for name in names):
+            raise EncoderError(
+                f"encoder is {source!r} ({type(source).__name__}); expected a name, a file, a card, or two of them"
+            )
     if not 1 <= len(names) <= 2 or "" in map(str, names):
         given = ", ".join(repr(str(name)) for name in names) or "none"
         raise EncoderError(f"encoders {given} arrived; expected one, or two with a comma between them")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import arguments
+from ..catalog.listing import Finding
 from ..catalog.photo_folder import photos_in
-from ..catalog.tables import read_rows
+from ..catalog.tables import read_table, wrong_lines
 from ..errors import CatalogError, ImageError
 from ..matching.matcher import Matcher
 from ..matching.results import MatchResult
@@ -38,18 +40,32 @@ def read_queries(path: str | os.PathLike[str], catalog: Catalog | None = None) -
     Of nested folders the SKU is the lowest one's name that `catalog` has, without one that of the folder that holds the photo.
     Raises CatalogError; ImageError for a folder without photos.
     """
+    return queries_and_findings(path, catalog)[0]
+
+
+def queries_and_findings(
+    path: str | os.PathLike[str], catalog: Catalog | None = None, columns: Mapping[str, str] | None = None
+) -> tuple[list[Query], list[Finding]]:
+    """As `read_queries`, and what was guessed about a CSV. `columns`: our name → the CSV's, where they are unusual."""
+    arguments.path_of("queries", path, "queries.csv")
+    arguments.columns(columns)
     csv_path = Path(path)
     if csv_path.is_dir():
-        return [_query_in(csv_path, Path(photo), catalog) for photo in photos_in(csv_path)]
+        if columns:
+            raise CatalogError(f"--columns arrived with the folder {path}; expected a CSV, whose columns it names")
+        return [_query_in(csv_path, Path(photo), catalog) for photo in photos_in(csv_path)], []
+    table = read_table(csv_path, ("image", "sku"), columns)
+    if table.bad:
+        raise CatalogError(wrong_lines(csv_path, table.bad))
     queries = []
-    for line, row in read_rows(csv_path, ("image", "sku")):
+    for line, row in table.rows:
         if not row["image"]:
             raise CatalogError(f"{csv_path} line {line} names no image; expected a path relative to the CSV")
         attributes = {key: value for key, value in row.items() if key not in ("image", "sku") and value}
         queries.append(Query(csv_path.parent / row["image"], row["image"], row["sku"], attributes))
     if not queries:
         raise CatalogError(f"{csv_path} has a header and no rows; expected at least one query")
-    return queries
+    return queries, [Finding("guessed", f"{csv_path.name}: {guess}") for guess in table.guessed]
 
 
 def _query_in(root: Path, photo: Path, catalog: Catalog | None) -> Query:
@@ -76,18 +92,20 @@ def evaluate(
     queries: str | os.PathLike[str] | Sequence[Query],
     *,
     by: Sequence[str] = (),
+    columns: Mapping[str, str] | None = None,
     workers: int = 0,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Match every query and compare. `by`: attributes of the catalogue by whose values the rates are given as well.
+    """Match every query and compare. `by`: attributes of the catalogue by whose values the rates are given as well; `columns`: our
+    name → the CSV's, of a CSV with unusual ones.
 
     Raises CatalogError if a query names a SKU that the shop doesn't have, or no product has an attribute of `by`.
     """
-    given = (
-        list(queries)
-        if isinstance(queries, Sequence) and not isinstance(queries, str)
-        else read_queries(queries, matcher.catalog)
-    )
+    findings: list[Finding] = []
+    if isinstance(queries, Sequence) and not isinstance(queries, str):
+        given = list(queries)
+    else:
+        given, findings = queries_and_findings(queries, matcher.catalog, columns)
     listed = [_as_catalogued(query, matcher.catalog) for query in given]
     by = (by,) if isinstance(by, str) else by
     _check_attributes(matcher, by)
@@ -102,7 +120,7 @@ def evaluate(
         else:
             answers.append((query, answer))
     result = _measured(answers, float(matcher.bundle.manifest.final_decision.target_false_accept_rate))
-    result.unreadable = unreadable
+    result.unreadable, result.findings = unreadable, findings
     result.by = {attribute: _rates_by(answers, _value_of(matcher, attribute)) for attribute in by}
     return result
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..catalog.listing import Finding
 from ..matching.results import MatchResult
 from ..metrics import ReliabilityBin
 
@@ -68,7 +69,8 @@ class Evaluation(Rates):
 
     The intervals are Wilson's at 95 %. `calibration_error` (15 bins, Guo et al. 2017) holds the confidence of each answer's
     best candidate against whether that is the product; for an unknown query it never is. `by`: attribute → rates by value,
-    of the known queries' products, and of unknown queries where the CSV has such a column. `second_encoder_rate`: the share of
+    of the known queries' products, and of unknown queries where the CSV has such a column; `findings`: what was guessed about the
+    CSV. `second_encoder_rate`: the share of
     queries at which both encoders of a bundle looked; None where it has one.
     """
 
@@ -85,6 +87,7 @@ class Evaluation(Rates):
     by: dict[str, list[GroupRates]] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list, repr=False)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
     second_encoder_rate: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -112,6 +115,7 @@ class Evaluation(Rates):
             "stages_ms": self.stages_ms,
             "looked_again": self.looked_again,
             "unreadable": [{"image": label, "message": problem} for label, problem in self.unreadable],
+            "findings": [finding.to_dict() for finding in self.findings],
             **({} if self.second_encoder_rate is None else {"second_encoder_rate": self.second_encoder_rate}),
         }
 

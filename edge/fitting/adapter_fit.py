@@ -47,9 +47,12 @@ def fit(pictures: Pictures, *, force: bool = False, views: int = 0, progress: Pr
     held = hold_out(pictures, by_photo, progress)
     plain = held[None, "max"]
     adapted = {choice: one for choice, one in held.items() if choice[0] is not None}
+    viewed = pictures.viewed
+    partly = not by_photo and viewed < products
+    some = viewed if partly else None
 
     def none(reason: str) -> Fit:
-        adaptation = Adaptation("none", "max", reason, dimension, None, photos, views, _recall(plain))
+        adaptation = Adaptation("none", "max", reason, dimension, None, photos, views, _recall(plain), viewed=some)
         return Fit(None, adaptation, plain.known, plain.unknown, by_photo)
 
     if products < 3:
@@ -71,7 +74,16 @@ def fit(pictures: Pictures, *, force: bool = False, views: int = 0, progress: Pr
     assert choice[0] is not None
     adapter = adapter_of(pictures, choice[0]).as_stored()
     adaptation = Adaptation(
-        "lda", choice[1], compared, adapter.dimension, choice[0], photos, views, _recall(plain), _recall(chosen)
+        "lda",
+        choice[1],
+        compared,
+        adapter.dimension,
+        choice[0],
+        photos,
+        views,
+        _recall(plain),
+        _recall(chosen),
+        some,
     )
     return Fit(adapter, adaptation, chosen.known, chosen.unknown, by_photo)
 

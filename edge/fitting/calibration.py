@@ -59,14 +59,16 @@ class Samples:
     def of_scores(
         cls, scores: NDArray[np.float32], labels: NDArray[Any], counts: NDArray[np.intp], truth: NDArray[Any]
     ) -> Samples:
-        """From (Q, P) scores of products `labels` (P,) with `counts` references each, and the (Q,) true products."""
+        """From (Q, P) scores of products `labels` (P,) with `counts` references each, or (Q, P) of both where each query has
+        products of its own, and the (Q,) true products."""
         rows = np.arange(len(scores))
         best = scores.argmax(axis=1) if len(scores) else np.empty(0, np.intp)
         top = scores[rows, best].astype(float)
         others = scores.astype(float)
         others[rows, best] = -np.inf
         second = others.max(axis=1) if scores.shape[1] > 1 else np.zeros(len(scores))
-        return cls(top, top - second, counts[best].astype(float), labels[best] == truth)
+        of_best = np.broadcast_to(labels, scores.shape)[rows, best]
+        return cls(top, top - second, np.broadcast_to(counts, scores.shape)[rows, best].astype(float), of_best == truth)
 
     def take(self, rows: NDArray[np.bool_]) -> Samples:
         """The chosen samples."""
@@ -252,14 +254,14 @@ def tuned(decision: Decision, false_accept_rate: float) -> Decision:
     up to what the table leaves out between its LEVELS. Raises BundleError where there is no table."""
     table = decision.confidences
     if table is None:
-        why = (
-            "the shop is too small to calibrate"
-            if decision.method == "default"
-            else "it was built before that was kept"
-        )
+        if decision.method == "default":
+            raise BundleError(
+                f"the shop is too small to tell how many unknown queries would pass: fewer than {MIN_SAMPLES} of its photos can be "
+                f"held out; with more products and photos, build it again with --false-accept {false_accept_rate:g}"
+            )
         raise BundleError(
-            f"the bundle doesn't say how sure it is of unknown queries ({why}); build it again with --false-accept "
-            f"{false_accept_rate:g}"
+            "the bundle doesn't say how sure it is of unknown queries (it was built before that was kept); build it again with "
+            f"--false-accept {false_accept_rate:g}"
         )
     rank = _rank(table.unknown_count, false_accept_rate, table.stretch)
     level = (rank - 1) / max(1, table.unknown_count - 1)

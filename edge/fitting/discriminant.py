@@ -17,8 +17,8 @@ from .pictures import MIN_PACKSHOTS, Pictures
 COMPONENTS = 768
 """Principal components kept: 384 find two points less on the grocery validation photos, all 1,024 no more."""
 
-_MEMBERS = 8_000_000
-"""Cells of a membership matrix, 32 MB."""
+_COLUMNS = 128
+"""Added at a time: of 24,000 pictures 12 MB."""
 
 
 def adapter_of(pictures: Pictures, shrinkage: float) -> Adapter:
@@ -66,15 +66,15 @@ def _class_mean_mean(pictures: Pictures) -> Floats:
 
 
 def weighted_sums(rows: Floats, place: NDArray[np.intp], weights: NDArray[np.float32]) -> Floats:
-    """(P, D): weighted sums of the rows at each place, as matrix products: ten times as fast as np.add.at."""
-    count = int(place.max(initial=-1)) + 1
-    sums = np.zeros((count, rows.shape[1]), np.float32)
-    step = max(1, _MEMBERS // max(1, count))
-    for start in range(0, len(rows), step):
-        part = slice(start, start + step)
-        members = np.zeros((count, len(rows[part])), np.float32)
-        members[place[part], np.arange(members.shape[1])] = weights[part]
-        sums += members @ rows[part]
+    """(P, D): weighted sums of the rows at each place, of which each has some. Sorted and added run by run, some columns at a time:
+    a product with a matrix of memberships grows with products times rows, and takes a second a round at 5,000 products."""
+    order = np.argsort(place, kind="stable")
+    starts = np.flatnonzero(np.diff(place[order], prepend=-1))
+    own = weights[order, np.newaxis]
+    sums = np.empty((len(starts), rows.shape[1]), np.float32)
+    for start in range(0, rows.shape[1], _COLUMNS):
+        part = slice(start, start + _COLUMNS)
+        sums[:, part] = np.add.reduceat(rows[order, part] * own, starts, axis=0)
     return sums
 
 

@@ -7,7 +7,7 @@ held out at a time; with four groups the recall is that of a second visit (bench
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -27,6 +27,8 @@ VIEW_SHRINKAGE = 0.6
 differ rather than how photos do (81 catalogue pictures, MobileNetV2, val: 30 % with 0.01, 37 % with this, 36.5 % without)."""
 GROUPS = 4
 ROUNDS = 6
+_QUERIES = 256
+"""Scored at a time."""
 
 Choice = tuple[float | None, Scoring]
 """Shrinkage (None: the embedding as it is), and how products are scored."""
@@ -57,9 +59,11 @@ def hold_out(pictures: Pictures, by_photo: bool, progress: Progress | None = Non
     space = reduced(pictures)
     shrinkages = SHRINKAGES if by_photo else (VIEW_SHRINKAGE,)
     collected: dict[Choice, list[tuple[Samples, Samples]]] = {}
+    # A mean of picture and views beside bare pictures would be found more easily than these.
+    with_means = by_photo or pictures.viewed == len(np.unique(pictures.products))
     turns = stage(progress, "fit", "round")(rounds(pictures, space, by_photo), _parts(pictures))
     for gallery, queried, unknown in turns:
-        for choice, samples in _round(pictures, space, gallery, queried, unknown, shrinkages).items():
+        for choice, samples in _round(pictures, space, gallery, queried, unknown, shrinkages, with_means).items():
             collected.setdefault(choice, []).append(samples)
     empty = Samples.empty()
     held: dict[Choice, Held] = {(None, "max"): Held(empty, empty)}
@@ -160,29 +164,40 @@ def _round(
     queried: NDArray[np.bool_],
     unknown: NDArray[np.bool_],
     shrinkages: tuple[float, ...],
+    with_means: bool,
 ) -> dict[Choice, tuple[Samples, Samples]]:
-    """(known, unknown) samples of one round under every choice."""
+    """(known, unknown) samples of one round under every choice; `with_means`: also scored by prototypes."""
     kept = pictures.take(gallery)
     photos = ~kept.is_view
     truth, is_unknown = pictures.products[queried], unknown[queried]
     found: dict[Choice, tuple[Samples, Samples]] = {}
 
-    def add(choice: Choice, labels: NDArray[np.int64], scores: Floats) -> None:
-        samples = Samples.of_scores(scores, labels, pictures.references_of(labels), truth)
+    def add(choice: Choice, queries: Floats, score: Callable[[Floats], tuple[NDArray[np.int64], Floats]]) -> None:
+        """Some queries at a time: of 5,000 products their scores would take 70 MB."""
+        parts = []
+        for start in range(0, len(queries), _QUERIES):
+            part = slice(start, start + _QUERIES)
+            labels, scores = score(queries[part])
+            parts.append(Samples.of_scores(scores, labels, pictures.references_of(labels), truth[part]))
+        samples = Samples.joined(parts)
         found[choice] = samples.take(~is_unknown), samples.take(is_unknown)
 
-    labels, scores = best_of(pictures.vectors[queried], kept.vectors[photos], kept.products[photos])
-    add((None, "max"), labels, scores)
-    if len(labels) < 2:
+    own = kept.products[photos]
+    plain = kept.vectors[photos]
+    add((None, "max"), pictures.vectors[queried], lambda some: best_of(some, plain, own))
+    if len(np.unique(own)) < 2:
         return found
     weights = kept.weights()
     for shrinkage, matrix in zip(
         shrinkages, discriminants(space[gallery], kept.products, weights, shrinkages), strict=True
     ):
         rows, queries = unit(space[gallery] @ matrix), unit(space[queried] @ matrix)
-        add((shrinkage, "max"), *best_of(queries, rows[photos], kept.products[photos]))
+        of_photos = rows[photos]
+        add((shrinkage, "max"), queries, lambda some, rows=of_photos: best_of(some, rows, own))  # type: ignore[misc]
+        if not with_means:
+            continue
         labels, means = means_of(rows, kept.products, weights)
-        add((shrinkage, "prototype"), labels, queries @ means.T)
+        add((shrinkage, "prototype"), queries, lambda some, labels=labels, means=means: (labels, some @ means.T))  # type: ignore[misc]
     return found
 
 
@@ -192,4 +207,6 @@ def best_of(
     """(P,) products and (Q, P) the best cosine of each query with a product's rows."""
     order = np.argsort(products, kind="stable")
     labels, starts = np.unique(products[order], return_index=True)
+    if len(labels) == len(rows):
+        return labels, queries @ rows[order].T
     return labels, np.maximum.reduceat(queries @ rows[order].T, starts, axis=1)

@@ -7,6 +7,7 @@ chosen by them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,18 +42,19 @@ SHARES = tuple(share / 20 for share in range(20))
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """The cells of `Pictures`, row by row: `vectors` (N, C, n) int8, `lengths` (N, C) float16, and of the photos among them the
-    references `ids` (N,) uint32; views bear their photo's."""
+    """The cells of `Pictures`: of the photos among them the references `ids` (N,) uint32, views bear their photo's; `of` gives the
+    `vectors` (n, C, numbers) int8 and `lengths` (n, C) float16 of pictures by their places (n,): a copy of them all is half of
+    what a fit of 5,000 products takes."""
 
     ids: NDArray[np.uint32]
-    vectors: NDArray[np.int8]
-    lengths: NDArray[np.float16]
+    of: Callable[[NDArray[np.intp]], tuple[NDArray[np.int8], NDArray[np.float16]]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Round:
-    """Held-out queries: (Q, P) scores of the products `labels` (P,) with `counts` photos each, their squashed logits (Q, P), the
-    true products (Q,), and which of them the gallery lacks."""
+    """Held-out queries: (Q, K) scores of the K best products of each, `labels` (Q, K) with `counts` photos each, their squashed
+    logits (Q, K), the true products (Q,), and which of them the gallery lacks. K is DEPTH and two more: of the products that aren't
+    looked at, which all have one logit, only the best can be first or second."""
 
     labels: NDArray[np.int64]
     counts: NDArray[np.intp]
@@ -132,16 +134,25 @@ def _hold_out(
         some = _some(queried, unknown)
         _, scores = scores_under(pictures, space, choice, gallery, some)
         visible = photos[gallery[photos]]
-        kept = Cells.of(
-            described.ids[visible], pictures.vectors[visible], described.vectors[visible], described.lengths[visible]
-        )
-        rows = []
-        for query, row in zip(np.flatnonzero(some), scores, strict=True):
-            cells = restored(described.vectors[query], described.lengths[query])
-            rows.append(_squashed_row(head, kept, labels, row, pictures.vectors[query], cells))
-        local = np.stack(rows)
+        kept = Cells.of(described.ids[visible], pictures.vectors[visible], *described.of(visible))
+        rows, bests = [], []
+        queries = np.flatnonzero(some)
+        for query, row, *cells in zip(queries, scores, *described.of(queries), strict=True):
+            bests.append(np.argsort(-row)[: DEPTH + 2])
+            own = labels[bests[-1]]
+            rows.append(_squashed_row(head, kept, own, row[bests[-1]], pictures.vectors[query], restored(*cells)))
         counts = pictures.references_of(labels)
-        found.append(_Round(labels, counts, scores, local, pictures.products[some], unknown[some]))
+        best = np.stack(bests)
+        found.append(
+            _Round(
+                labels[best],
+                counts[best],
+                np.take_along_axis(scores, best, axis=1),
+                np.stack(rows),
+                pictures.products[some],
+                unknown[some],
+            )
+        )
     return found
 
 

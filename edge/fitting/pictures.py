@@ -60,6 +60,11 @@ class Pictures:
         found: NDArray[np.intp] = counts[np.searchsorted(products, labels)]
         return found
 
+    @property
+    def viewed(self) -> int:
+        """How many products have views."""
+        return len(np.unique(self.products[self.is_view]))
+
     def weights(self) -> NDArray[np.float32]:
         """(N,): photos and views count 1; a packshot as much as its views together, which are made up and it isn't."""
         numbers, counts = np.unique(self.photos[self.is_view], return_counts=True)

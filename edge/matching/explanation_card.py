@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from PIL.ExifTags import Base
+from PIL.PngImagePlugin import PngInfo
 
 from ..errors import ImageError
+from ..files import MADE_BY
 from ..imaging import typefaces
 from .results import shortfall
 
@@ -23,7 +26,7 @@ Colour: TypeAlias = tuple[int, int, int]
 _MARGIN, _GAP, _PANEL = 48, 28, 420
 _WIDTH: Final = 2 * _MARGIN + 3 * _PANEL + 2 * _GAP
 _TOP, _BOTTOM = 148, 152
-_PAPER, _INK, _SOFT, _LINE, _EMPTY = (255, 255, 255), (29, 36, 48), (102, 112, 133), (228, 231, 236), (242, 244, 247)
+PAPER, _INK, SOFT, _LINE, EMPTY = (255, 255, 255), (29, 36, 48), (102, 112, 133), (228, 231, 236), (242, 244, 247)
 _GOOD, _OPEN = (6, 118, 71), (181, 71, 8)
 _RAMP: Final = np.array(
     [(38, 12, 81), (120, 28, 109), (207, 68, 70), (247, 130, 18), (252, 230, 90)], np.float32
@@ -48,7 +51,7 @@ def draw(
     for `heated`; `mended`: what the look-again pass made of the photo, if that is it; `reference`: a catalogued photo.
     """
     height = _TOP + _PANEL + _BOTTOM
-    card = Image.new("RGB", (_WIDTH, height), _PAPER)
+    card = Image.new("RGB", (_WIDTH, height), PAPER)
     pen = ImageDraw.Draw(card)
     _headline(pen, result)
     lefts = [_MARGIN + place * (_PANEL + _GAP) for place in range(3)]
@@ -74,8 +77,8 @@ def _headline(pen: ImageDraw.ImageDraw, result: MatchResult) -> None:
     if best is not None and not matched:
         sure += f": nearest is {_titled(best)}, {shortfall(result.confidence, result.threshold)}"
     pen.rounded_rectangle((_MARGIN, 40, _MARGIN + 8, 108), 4, fill=_GOOD if matched else _OPEN)
-    _line(pen, (_MARGIN + 26, 34), title, 38, _INK, _WIDTH - 2 * _MARGIN - 26)
-    _line(pen, (_MARGIN + 26, 82), sure, 23, _GOOD if matched else _OPEN, _WIDTH - 2 * _MARGIN - 26)
+    write_line(pen, (_MARGIN + 26, 34), title, 38, _INK, _WIDTH - 2 * _MARGIN - 26)
+    write_line(pen, (_MARGIN + 26, 82), sure, 23, _GOOD if matched else _OPEN, _WIDTH - 2 * _MARGIN - 26)
 
 
 def _titled(candidate: Candidate) -> str:
@@ -85,23 +88,23 @@ def _titled(candidate: Candidate) -> str:
 def _panel(card: Image.Image, left: int, picture: Image.Image, caption: str) -> None:
     """A picture fitted into its square, on a quiet ground, and what it is below."""
     pen = ImageDraw.Draw(card)
-    pen.rectangle((left, _TOP, left + _PANEL - 1, _TOP + _PANEL - 1), fill=_EMPTY)
+    pen.rectangle((left, _TOP, left + _PANEL - 1, _TOP + _PANEL - 1), fill=EMPTY)
     ratio = _PANEL / max(picture.size)
     size = (max(1, round(picture.width * ratio)), max(1, round(picture.height * ratio)))
     resized = picture.resize(size, Image.Resampling.LANCZOS)
     card.paste(resized, (left + (_PANEL - size[0]) // 2, _TOP + (_PANEL - size[1]) // 2))
-    _line(pen, (left, _TOP + _PANEL + 12), caption, 20, _SOFT, _PANEL, keep_end=True)
+    write_line(pen, (left, _TOP + _PANEL + 12), caption, 20, SOFT, _PANEL, keep_end=True)
 
 
 def _no_reference(card: Image.Image, left: int, best: Candidate | None) -> None:
     pen = ImageDraw.Draw(card)
-    pen.rectangle((left, _TOP, left + _PANEL - 1, _TOP + _PANEL - 1), fill=_EMPTY, outline=_LINE)
+    pen.rectangle((left, _TOP, left + _PANEL - 1, _TOP + _PANEL - 1), fill=EMPTY, outline=_LINE)
     middle = (left + _PANEL / 2, _TOP + _PANEL / 2)
     name = best.sku if best is not None else "no product"
     typefaces.write(pen, (middle[0], middle[1] - 16), _cut(name, 30, _PANEL - 40), 30, _INK, "mm")
     hint = "bundles hold no pictures: --photos FOLDER shows it"
-    typefaces.write(pen, (middle[0], middle[1] + 24), hint, 17, _SOFT, "mm")
-    _line(pen, (left, _TOP + _PANEL + 12), "the reference", 20, _SOFT, _PANEL)
+    typefaces.write(pen, (middle[0], middle[1] + 24), hint, 17, SOFT, "mm")
+    write_line(pen, (left, _TOP + _PANEL + 12), "the reference", 20, SOFT, _PANEL)
 
 
 def heated(
@@ -142,8 +145,8 @@ def ramp(
 def _scale(card: Image.Image, left: int, top: int, peak: float) -> None:
     """The colours' legend: by how much the score drops when that part is covered."""
     pen = ImageDraw.Draw(card)
-    typefaces.write(pen, (left, top), "covered, the score", 17, _SOFT, "lt")
-    typefaces.write(pen, (left + _PANEL, top), f"drops by {max(peak, 0.0):.2f}", 17, _SOFT, "rt")
+    typefaces.write(pen, (left, top), "covered, the score", 17, SOFT, "lt")
+    typefaces.write(pen, (left + _PANEL, top), f"drops by {max(peak, 0.0):.2f}", 17, SOFT, "rt")
     start, end = left + 152, left + _PANEL - 118
     strip = ramp(np.linspace(0, 1, end - start, dtype=np.float32))[np.newaxis].repeat(12, axis=0)
     card.paste(Image.fromarray(strip.astype(np.uint8)), (start, top + 1))
@@ -160,10 +163,10 @@ def _rivals(pen: ImageDraw.ImageDraw, candidates: Sequence[Candidate], y: int) -
     else:
         parts.append("no runner-up")
     pen.line((_MARGIN, y - 26, _WIDTH - _MARGIN, y - 26), _LINE)
-    _line(pen, (_MARGIN, y - 12), "    ·    ".join(parts), 20, _INK, _WIDTH - 2 * _MARGIN)
+    write_line(pen, (_MARGIN, y - 12), "    ·    ".join(parts), 20, _INK, _WIDTH - 2 * _MARGIN)
 
 
-def _line(
+def write_line(
     pen: ImageDraw.ImageDraw,
     place: tuple[int, int],
     text: str,
@@ -195,8 +198,15 @@ def check_ending(path: Path) -> str:
 
 
 def encoded(picture: Image.Image, path: Path) -> bytes:
-    """The picture in the format of the path's ending. Raises ImageError."""
+    """The picture in the format of the path's ending, marked as ours: see `files.check_output`. Raises ImageError."""
     suffix = check_ending(path)
     buffer = io.BytesIO()
-    picture.save(buffer, _FORMATS[suffix], **({"quality": 90} if suffix != ".png" else {"optimize": True}))
+    if suffix == ".png":
+        text = PngInfo()
+        text.add_text("Software", MADE_BY.decode())
+        picture.save(buffer, "PNG", optimize=True, pnginfo=text)
+    else:
+        exif = Image.Exif()
+        exif[Base.Software] = MADE_BY.decode()
+        picture.save(buffer, _FORMATS[suffix], quality=90, exif=exif)
     return buffer.getvalue()

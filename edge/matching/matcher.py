@@ -28,6 +28,7 @@ from .snapshot import Snapshot, load_snapshot
 
 if TYPE_CHECKING:
     from .explanation import Explanation
+    from .photos import ProductPhoto
     from .refusal import Refusal
     from .similar import Neighbour
     from .tracking import Tracker
@@ -176,7 +177,8 @@ class Matcher:
 
         `where` keeps only products with these attributes, {"category": "tea"}; of several values, {"category": ["tea",
         "coffee"]}, either. `labels`: attributes that the nearest products (that pass `where`) vote on, also for products the
-        catalogue doesn't have. Raises ImageError if the photo can't be read, CatalogError for an attribute that no product has.
+        catalogue doesn't have. Raises ImageError if the photo can't be read, CatalogError for an attribute that no product
+        has, or of which no product has one of the values.
         """
         arguments.check_question(top_k=top_k, where=where, labels=labels)
         return match(
@@ -332,7 +334,7 @@ class Matcher:
     def similar(self, sku: str, *, top_k: int = 5, where: Where | None = None) -> tuple[Neighbour, ...]:
         """The other products most like this one, best first: see `similar.similar`. `where` as for `match`.
 
-        Raises CatalogError if the shop doesn't have the SKU, or no product an attribute of `where`.
+        Raises CatalogError if the shop doesn't have the SKU, and like `match`.
         """
         from .similar import similar
 
@@ -352,6 +354,15 @@ class Matcher:
         arguments.text("words", words, "green tea")
         arguments.count("limit", limit)
         return find(self._fresh().catalog, words, limit)
+
+    def photos(self, sku: str) -> tuple[ProductPhoto, ...]:
+        """A product's catalogued photos by number, with how alike each is to the others: see `remove_photos_from_bundle`. Raises
+        CatalogError if the shop doesn't have the SKU."""
+        from .photos import photos_of
+
+        arguments.text("sku", sku, "4006381333931")
+        snapshot = self._fresh()
+        return photos_of(snapshot.gallery.index, snapshot.catalog, sku)
 
     def nearest_photos(self, image: ImageSource, sku: str) -> tuple[Reference, ...]:
         """A product's catalogued photos, the ones most like this image first. Raises ImageError, CatalogError."""

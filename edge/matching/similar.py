@@ -47,7 +47,7 @@ def similar(
     """
     if top_k < 1:
         raise CatalogError(f"top_k is {top_k}; expected at least 1")
-    own = _product_id(catalog, sku)
+    own = product_id_of(catalog, sku)
     ids = index.ids
     products = product_of(ids)
     mine = np.flatnonzero(products == own)
@@ -64,7 +64,8 @@ def similar(
     return tuple(Neighbour(catalog.product(product), score) for product, score in best)
 
 
-def _product_id(catalog: Catalog, sku: str) -> int:
+def product_id_of(catalog: Catalog, sku: str) -> int:
+    """The id of a SKU. Raises CatalogError if the catalogue doesn't have it."""
     product_id = catalog.product_id(sku)
     if product_id is None:
         raise CatalogError(f"the shop has no product {sku!r}; shelfmatch info --products lists them")
@@ -75,7 +76,7 @@ def nearest_photos(
     index: VectorIndex, catalog: Catalog, vector: NDArray[np.float32], sku: str
 ) -> tuple[Reference, ...]:
     """A product's photos, those nearest to an embedding (D,) first. Raises CatalogError if the shop doesn't have it."""
-    product_id = _product_id(catalog, sku)
+    product_id = product_id_of(catalog, sku)
     references = {reference.id: reference for reference in catalog.references(product_id)}
     ids = index.ids
     rows = np.flatnonzero(product_of(ids) == product_id)

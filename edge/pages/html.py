@@ -56,7 +56,8 @@ svg text { font: 13px system-ui, sans-serif; fill: var(--ink); }
 def page(title: str, body: Iterable[str]) -> bytes:
     """One HTML document."""
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="generator" content="shelfmatch">'
+        f"<title>{escape(title)}</title>"
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>'
         f"<body><main>{''.join(body)}</main></body></html>\n"
     ).encode(errors="backslashreplace")  # names of files that aren't UTF-8

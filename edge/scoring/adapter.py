@@ -96,7 +96,8 @@ class Adaptation:
 
     `method`: "lda", or "none" (the embedding as it is). `scoring`: a product is as good as its best reference ("max"), or as
     the mean of its references ("prototype"). The recalls are those of photos that were held out, without and with the
-    adapter; None where there was nothing to measure on. `views`: synthetic views a photo that stood in for more photos.
+    adapter; None where there was nothing to measure on. `views`: synthetic views a photo that stood in for more photos;
+    `viewed`: of so many photos, None of all.
     """
 
     method: Literal["lda", "none"]
@@ -108,17 +109,22 @@ class Adaptation:
     views: int = 0
     recall_without: float | None = None
     recall_with: float | None = None
+    viewed: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in the manifest."""
-        return asdict(self)
+        record = asdict(self)
+        if self.viewed is None:
+            del record["viewed"]
+        return record
 
     def sentence(self) -> str:
         """For people: what was chosen, and why."""
         if self.method == "none":
             return f"none ({self.reason})"
         scored = "by their best photo" if self.scoring == "max" else "by the mean of their photos"
-        views = f" and {self.views} views of each" if self.views else ""
+        whose = "each" if self.viewed is None else f"{self.viewed:,} of them"
+        views = f" and {self.views} views of {whose}" if self.views else ""
         fitted = f"fitted on {self.photos:,} photos{views}"
         return f"{self.dimension} dimensions, products scored {scored}, {fitted}; {self.reason}"
 

@@ -9,7 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shelfmatch.edge import Matcher, ShelfmatchError, add_to_bundle, build_bundle, remove_from_bundle
+from shelfmatch.edge import (
+    Bundle,
+    Matcher,
+    ShelfmatchError,
+    add_to_bundle,
+    build_bundle,
+    read_source,
+    refit_bundle,
+    remove_from_bundle,
+    remove_photos_from_bundle,
+    tune_bundle,
+    update_bundle,
+)
 from tests.conftest import tile_photo
 
 PHOTO = np.asarray(tile_photo(3, 9))
@@ -63,3 +75,32 @@ def test_of_opening_building_and_changing(tile_bundle: Path, tile_folder: Path, 
         with pytest.raises(ShelfmatchError) as raised:
             attempt()
         assert message in str(raised.value)
+
+
+BUILDING: dict[str, Callable[[Path, Path], Any]] = {
+    "source is 3 (int); expected a path, like 'photos'": lambda bundle, photos: build_bundle(3, bundle),
+    "None (NoneType) arrived; expected the path of a bundle": lambda bundle, photos: build_bundle(photos, None),
+    "encoder is 5 (int); expected a name, a file": lambda bundle, photos: build_bundle(photos, bundle, encoder=5),
+    "encoder is [3] (list)": lambda bundle, photos: build_bundle(photos, bundle, encoder=[3]),
+    "source is None": lambda bundle, photos: add_to_bundle(bundle, None),
+    "3 (int) arrived; expected the path": lambda bundle, photos: add_to_bundle(3, photos),
+    "wait_s is '5' (str); expected seconds": lambda bundle, photos: add_to_bundle(bundle, photos, wait_s="5"),
+    "b'x' (bytes) arrived": lambda bundle, photos: refit_bundle(b"x"),
+    "4 (int) arrived": lambda bundle, photos: tune_bundle(4, 0.1),
+    "5 (int) arrived": lambda bundle, photos: Bundle.open(5),
+    "table is 3 (int); expected a path, like 'prices.csv'": lambda bundle, photos: update_bundle(bundle, 3),
+    "columns is 'a=b' (str)": lambda bundle, photos: update_bundle(bundle, photos, columns="a=b"),
+    "photos is '1' (str); expected a list": lambda bundle, photos: remove_photos_from_bundle(bundle, "sku-000", "1"),
+    "photos has 1.5 (float)": lambda bundle, photos: remove_photos_from_bundle(bundle, "sku-000", [1.5]),
+    "photos is [] (list)": lambda bundle, photos: remove_photos_from_bundle(bundle, "sku-000", []),
+    "source is 7 (int)": lambda bundle, photos: read_source(7),
+}
+
+
+@pytest.mark.parametrize("message", BUILDING)
+def test_of_what_builds_and_changes(tile_bundle: Path, tile_folder: Path, message: str) -> None:
+    before = {path.name: path.read_bytes() for path in tile_bundle.iterdir()}
+    with pytest.raises(ShelfmatchError) as raised:
+        BUILDING[message](tile_bundle, tile_folder)
+    assert message in str(raised.value) and "\n" not in str(raised.value)
+    assert {path.name: path.read_bytes() for path in tile_bundle.iterdir()} == before

@@ -107,8 +107,10 @@ def test_an_output_is_no_input_however_it_is_spelt(spelling: str, tmp_path: Path
 
 def test_an_output_replaces_files_of_its_kind_and_no_others(tmp_path: Path) -> None:
     contents = {
-        "page": b"\n<!DOCTYPE html><html>",
-        "picture": b"\xff\xd8\xff\xe0",
+        "page": b"\n<!DOCTYPE html><html> shelfmatch",
+        "somebody's page": b"\n<!DOCTYPE html><html>",
+        "picture": b"\xff\xd8\xff\xe0" + bytes(9000) + b"shelfmatch",
+        "somebody's picture": b"\xff\xd8\xff\xe0" + bytes(9000),
         "measurement": b'{"format": "shelfmatch-bench"}',
         "settings": b"version = 1\n",
         "foreign": b"image,sku\n",

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shelfmatch.edge import Bundle, Matcher
+from shelfmatch.edge import Bundle, Matcher, build_bundle
+from shelfmatch.edge.build.keep import Kept
 from shelfmatch.edge.catalog.catalog import Catalog
 from tests.conftest import tile_photo, write_tiles
 from tests.support import tiers
@@ -32,6 +33,11 @@ def skus_of(bundle: Path) -> frozenset[str]:
         return frozenset(product.sku for _, product in catalog.products())
     finally:
         catalog.close()
+
+
+def matcher_ids(bundle: Path) -> list[int]:
+    with Matcher.open(bundle, sessions=1) as matcher:
+        return [int(one) for one in matcher.index.ids]
 
 
 def limited(kind: int, size: int) -> Callable[[], None]:
@@ -64,18 +70,36 @@ def commands(bundle: Path, sources: dict[str, Path], now: frozenset[str], random
     """A change, or a question, that makes sense now."""
     extra = sorted(set(sources) - now)
     held = sorted(now & set(sources))
-    kind = random.integers(5)
+    kind = random.integers(9)
     if kind == 0 and held:
         return ["remove", str(bundle), str(random.choice(held))]
     if kind <= 2 and extra:
-        return ["add", str(bundle), str(sources[str(random.choice(extra))]), "--workers", "1"]
+        refit = ["--refit"] if random.random() < 0.5 else []
+        return ["add", str(bundle), str(sources[str(random.choice(extra))]), "--workers", "1", *refit]
     if kind == 3:
         return ["tune", str(bundle), "--false-accept", f"{random.uniform(0.01, 0.3):.3f}"]
+    if kind == 4:
+        return ["add", str(bundle), "--refit"]
+    if kind == 5:
+        table = bundle.parent / "prices.csv"
+        table.write_text(f"sku,price\nsku-003,{random.uniform(1, 9):.2f}\n")
+        return ["update", str(bundle), str(table)]
+    if kind == 6:
+        return [
+            "remove",
+            str(bundle),
+            "sku-005",
+            "--photo",
+            str(random.integers(6)),
+        ]  # most often there is none any more
+    if kind == 7:
+        report = ["--explain", str(bundle.parent / "why.png")] if random.random() < 0.5 else []
+        return ["match", str(bundle), str(bundle.parent / "query.png"), "--where", "sku=sku-003", *report]
     return ["match", str(bundle), str(bundle.parent / "query.png")]
 
 
 def allowed_after(arguments: list[str], sources: dict[str, Path], now: frozenset[str]) -> set[frozenset[str]]:
-    if arguments[0] == "remove":
+    if arguments[0] == "remove" and "--photo" not in arguments:
         return {now, now - {arguments[2]}}
     if arguments[0] == "add":
         return {now, now | {sku for sku, folder in sources.items() if str(folder) == arguments[2]}}
@@ -100,11 +124,15 @@ def ask_in_a_fork(matcher: Matcher, query: np.ndarray) -> None:  # type: ignore[
 
 
 @pytest.mark.parametrize("seed", range(tiers.count(1, soak=3)))
-def test_trouble_at_random_moments(tile_bundle: Path, tmp_path: Path, seed: int) -> None:
+def test_trouble_at_random_moments(tmp_path: Path, tiny_tflite: Path, seed: int) -> None:
     random = np.random.default_rng(seed)
+    tile_bundle = tmp_path / "shop.bundle"
+    photos = write_tiles(tmp_path / "shop", range(12), photos=6)
+    build_bundle(photos, tile_bundle, encoder=tiny_tflite, resizer="pillow", adapt="on", keep_embeddings=True)
     sources = {f"sku-{n:03d}": write_tiles(tmp_path / f"more-{n}", range(n, n + 1)) for n in range(20, 26)}
     tile_photo(3, 99).save(tile_bundle.parent / "query.png")
     query = np.asarray(tile_photo(3, 9))
+    own = (tile_bundle.parent / "query.png").read_bytes()
     now = skus_of(tile_bundle)
     ends: dict[str, int] = {}
     with Matcher.open(tile_bundle, sessions=2) as matcher:
@@ -132,6 +160,9 @@ def test_trouble_at_random_moments(tile_bundle: Path, tmp_path: Path, seed: int)
             if process.returncode == 0:
                 assert found == max(allowed_after(arguments, sources, now) - {now}, default=now, key=len), shown
             now = found
+            kept = Kept.load(Bundle.open(tile_bundle).file("embeddings"))
+            assert sorted(kept.ids.tolist()) == sorted(matcher_ids(tile_bundle)), f"{shown}: kept what it hasn't"
+            assert (tile_bundle.parent / "query.png").read_bytes() == own, shown
             assert matcher.match(query).candidates[0].sku == "sku-003"
             assert len(matcher.catalog.products()) == len(now)
             ask_in_a_fork(matcher, query)

@@ -147,3 +147,17 @@ def test_new_prices_without_photos(hour: FirstHour) -> None:
     hour.refused("update", "shop.bundle", "prices.csv", remedy="shelfmatch info --products lists those it has")
     hour.write("prices.csv", "sku,new_sku\nA,MILK-1\n")
     hour.refused("update", "shop.bundle", "prices.csv", remedy="expected one that no product has")
+
+
+def test_an_evaluation_says_what_it_guessed(hour: FirstHour) -> None:
+    hour.photos("a.png", "b.png")
+    hour.write("shop.csv", "image,sku\na.png,A\nb.png,B\n")
+    hour.build("shop.csv")
+    hour.write("queries.csv", "Bild;Artikel;Käse\na.png;A;ü\n", "cp1252")
+    said = [finding["message"] for finding in hour.done("eval", "shop.bundle", "queries.csv")["findings"]]
+    assert any("'Bild' is taken for image" in one for one in said) and any("Windows-1252" in one for one in said), said
+    code, out, _ = hour.run("eval", "shop.bundle", "queries.csv")
+    assert code == 0 and "note: queries.csv: 'Bild' is taken for image" in out
+    hour.write("queries.csv", "where,what\na.png,A\n")
+    hour.refused("eval", "shop.bundle", "queries.csv", remedy="say which is which: --columns image=…")
+    assert hour.done("eval", "shop.bundle", "queries.csv", "--columns", "image=where,sku=what")["findings"] == []

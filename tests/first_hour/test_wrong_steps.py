@@ -33,7 +33,10 @@ def test_a_report_over_the_source(output: str, shop: FirstHour) -> None:
 
 def test_a_report_over_a_photo_or_another_table(shop: FirstHour) -> None:
     shop.build_refused(
-        "shop.csv", "--report", "photos/a.png", remedy="is no HTML page is there already; name another file"
+        "shop.csv",
+        "--report",
+        "photos/a.png",
+        remedy="is no HTML page that shelfmatch wrote is there already; name another file",
     )
     shop.build_refused("shop.csv", "--report", "queries.csv", remedy="name another file to write, or remove this one")
     shop.build_refused("shop.csv", "--report", "shop.bundle/manifest.json", remedy="name another file")
@@ -46,8 +49,36 @@ def test_an_explanation_over_the_query(shop: FirstHour) -> None:
     Path("again.png").symlink_to("query.png")
     shop.refused("match", "shop.bundle", "query.png", "--explain", "again.png", remedy="it is also an input")
     Path("notes.png").write_text("not a picture")
-    shop.refused("match", "shop.bundle", "query.png", "--explain", "notes.png", remedy="is no picture is there already")
-    assert shop.nearest("query.png", "--explain", "why.png") and Path("why.png").stat().st_size
+    shop.refused(
+        "match",
+        "shop.bundle",
+        "query.png",
+        "--explain",
+        "notes.png",
+        remedy="is no picture that shelfmatch wrote is there already",
+    )
+    for name in ("why.png", "why.jpg", "why.webp"):
+        assert shop.nearest("query.png", "--explain", name) and Path(name).stat().st_size
+        assert shop.nearest("query.png", "--explain", name)  # its own picture is replaced
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp"])
+def test_an_explanation_over_somebodys_photo(ending: str, shop: FirstHour) -> None:
+    tile_photo(1, 7).save(f"holiday.{ending}")
+    here = ["match", "shop.bundle", "query.png", "--explain"]
+    shop.refused(*here, f"holiday.{ending}", remedy="is no picture that shelfmatch wrote is there already")
+    shop.refused(*here, "photos/a.png", "--photos", "photos", remedy="name another file to write")
+    shop.refused(
+        "photos", "shop.bundle", "A", "--photos", "photos", "--show", f"holiday.{ending}", remedy="name another"
+    )
+
+
+def test_a_report_over_somebodys_page(shop: FirstHour) -> None:
+    shop.write("index.html", "<!doctype html><title>Our shop</title>")
+    shop.build_refused(
+        "shop.csv", "--report", "index.html", remedy="is no HTML page that shelfmatch wrote is there already"
+    )
+    shop.refused("eval", "shop.bundle", "queries.csv", "--report", "index.html", remedy="name another file to write")
 
 
 def test_an_evaluation_over_its_queries(shop: FirstHour) -> None:
@@ -61,7 +92,7 @@ def test_a_measurement_over_other_files(shop: FirstHour) -> None:
     shop.refused("bench", "shop.bundle", "-o", "plan", remedy="is no result of shelfmatch bench is there already")
     shop.write("plan.html", "my notes")
     Path("plan.json").unlink()
-    shop.refused("bench", "shop.bundle", "-o", "plan", remedy="is no HTML page is there already")
+    shop.refused("bench", "shop.bundle", "-o", "plan", remedy="is no HTML page that shelfmatch wrote is there already")
 
 
 def test_a_bundle_over_the_photos(shop: FirstHour) -> None:

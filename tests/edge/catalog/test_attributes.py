@@ -107,6 +107,15 @@ def random_filter(random: np.random.Generator) -> dict[str, str | list[str]]:
     return where or {"sku": [f"P{n:02d}" for n in random.integers(0, 65, 9)]}
 
 
+def is_misspelt(matcher: Matcher, where: Where) -> bool:
+    """Whether no product has any of the values of one of the attributes."""
+    columns = [{"sku": one.sku, "name": one.name, **one.attributes} for _, one in matcher.catalog.products()]
+    return any(
+        not any(column.get(key) in ([v] if isinstance(v, str) else list(v)) for column in columns)
+        for key, v in where.items()
+    )
+
+
 def by_force(matcher: Matcher, vector: Any, where: Where, count: int) -> list[tuple[str, float]]:
     """(SKU, score) from all products and all vectors, one after the other."""
     scores: dict[int, float] = {}
@@ -127,7 +136,7 @@ def test_a_thousand_random_filters_find_what_brute_force_finds(
 ) -> None:
     random = np.random.default_rng([2024, len(kind)])
     made_up_shop(tmp_path / "s.bundle", tiny_encoder, kind, random)
-    asked = found = short = 0
+    asked = found = short = misspelt = 0
     for gone in (["P03", "P10", "P59"], [], ["P00", "P20", "P21", "P22"]):  # some removed before, some in between
         if gone:
             remove_from_bundle(tmp_path / "s.bundle", gone)
@@ -136,12 +145,17 @@ def test_a_thousand_random_filters_find_what_brute_force_finds(
             for _ in range(CASES // 3 + 1):
                 image = tile_photo(int(random.integers(0, 10**6)), 0, side=32)
                 where, count = random_filter(random), int(random.integers(1, 9))
+                if is_misspelt(matcher, where):
+                    with pytest.raises(CatalogError, match="no product has"):
+                        matcher.match(image, top_k=count, where=where)
+                    misspelt += 1
+                    continue
                 result = matcher.match(image, top_k=count, where=where)
                 expected = by_force(matcher, matcher.encoder.embed(image)[0], where, count)
                 assert [candidate.sku for candidate in result.candidates] == [sku for sku, _ in expected], where
                 assert np.allclose([c.score for c in result.candidates], [score for _, score in expected], atol=1e-5)
                 asked, found, short = asked + 1, found + len(expected), short + (len(expected) < count)
-    assert asked >= CASES and found > 2 * CASES and 50 < short < CASES / 2
+    assert asked + misspelt >= CASES and found > 2 * CASES and 50 < short < CASES / 2 and misspelt
 
 
 def test_filters_follow_additions_replacements_and_removals(tile_bundle: Path, tmp_path: Path) -> None:
@@ -162,7 +176,9 @@ def test_filters_follow_additions_replacements_and_removals(tile_bundle: Path, t
         assert of_kind("x") == {"sku-050"} and of_kind("x", "y") == {"sku-050", "sku-051"}
         (tmp_path / "more.csv").write_text((tmp_path / "more.csv").read_text().replace(",x", ",y"))
         add_to_bundle(tile_bundle, tmp_path / "more.csv", replace=True)
-        assert of_kind("x") == set() and of_kind("y") == {"sku-050", "sku-051"}
+        with pytest.raises(CatalogError, match=r"no product has kind 'x'; there are y$"):
+            of_kind("x")
+        assert of_kind("y") == {"sku-050", "sku-051"}
         remove_from_bundle(tile_bundle, ["sku-050"])
         assert of_kind("y") == {"sku-051"}
 

@@ -293,7 +293,7 @@ def shop_of(confused: bool) -> tuple[Pictures, Described]:
     kept = np.rint(unit(own) * 127).astype(np.int8)
     no = np.zeros(120, bool)
     pictures = Pictures(vectors, products.astype(np.int64), np.arange(120), no, no)
-    return pictures, Described(ids, kept, np.ones((120, 16), np.float16))
+    return pictures, Described(ids, lambda places: (kept[places], np.ones((len(places), 16), np.float16)))
 
 
 FIRST = Decision("held-out", -10.0, 20.0, 0.0, 0.0, 0.5, 0.05, 100, 100)
@@ -315,7 +315,7 @@ def test_it_is_left_out_where_it_doesn_t_help() -> None:
         forced, _ = fit_local(*shop, likeness_head(b"", sign), PLAIN, FIRST, force=True)
         assert forced is not None
     pictures, cells = shop_of(confused=True)
-    few = Described(cells.ids[:9], cells.vectors[:9], cells.lengths[:9])
+    few = Described(cells.ids[:9], cells.of)
     local, why = fit_local(pictures.take(np.arange(9)), few, likeness_head(b""), PLAIN, FIRST, force=True)
     assert local is None and "too few" in why
 
@@ -323,10 +323,9 @@ def test_it_is_left_out_where_it_doesn_t_help() -> None:
 def test_a_logit_is_that_of_the_best_reference() -> None:
     _, cells = shop_of(confused=True)
     pictures = shop_of(confused=True)[0]
-    kept = Cells.of(cells.ids, pictures.vectors, cells.vectors, cells.lengths)
-    found = logits_of(
-        likeness_head(b""), kept, pictures.vectors[0], restored(cells.vectors[0], cells.lengths[0]), [1, 2, 3]
-    )
+    vectors, lengths = cells.of(np.arange(len(cells.ids)))
+    kept = Cells.of(cells.ids, pictures.vectors, vectors, lengths)
+    found = logits_of(likeness_head(b""), kept, pictures.vectors[0], restored(vectors[0], lengths[0]), [1, 2, 3])
     assert max(found, key=found.__getitem__) == 1 and set(found) == {1, 2, 3}
 
 

@@ -220,6 +220,28 @@ def test_where_keeps_only_what_passes(tmp_path: Path, tile_folder: Path, tiny_tf
             matcher.match(tile_photo(1, 9), where={"colour": "red"})
 
 
+def test_a_value_that_no_product_has_is_an_error_in_python_too(tmp_path: Path, tiny_tflite: Path) -> None:
+    """A misspelt value made every photo unknown, without a word."""
+    photos = write_tiles(tmp_path / "photos", range(4), photos=2)
+    rows = [f"{p},{p.parent.name},tea" for p in sorted(photos.rglob("*.png"))]
+    (tmp_path / "shop.csv").write_text("\n".join(["image,sku,category", *rows]))
+    build_bundle(tmp_path / "shop.csv", tmp_path / "s.bundle", encoder=tiny_tflite, resizer="pillow")
+    where = {"category": "Tea"}
+    with Matcher.open(tmp_path / "s.bundle") as matcher:
+        for call in (
+            lambda: matcher.match(tile_photo(1, 9), where=where),
+            lambda: matcher.explain(tile_photo(1, 9), where=where),
+            lambda: matcher.similar("sku-001", where=where),
+            lambda: list(matcher.match_many([tile_photo(1, 9)], where=where)),
+            lambda: matcher.track(where=where).add(tile_photo(1, 9)),
+        ):
+            with pytest.raises(CatalogError, match="no product has category 'Tea'; there are tea"):
+                call()
+        assert matcher.match(tile_photo(1, 9), where={"category": "tea"}).candidates
+        some = matcher.match(tile_photo(1, 9), where={"sku": ["sku-001", "sold-out"]})  # a list from elsewhere
+        assert [one.sku for one in some.candidates] == ["sku-001"]
+
+
 def test_a_closed_matcher_says_so(tile_bundle: Path) -> None:
     matcher = Matcher.open(tile_bundle)
     matcher.close()
