@@ -79,6 +79,13 @@ class Snapshot:
         """Which of a branch's references a filter lets pass, (N,) in the order of its index; None without a filter."""
         return self.catalog.passing(self.branches[branch].gallery.index.ids, where) if where else None
 
+    @property
+    def reads_barcodes(self) -> bool:
+        """Whether a bar code can settle what a look leaves open: the reader is installed and the catalogue has article numbers."""
+        from ..imaging.barcodes import reader
+
+        return reader() is not None and bool(self.catalog.by_gtin())
+
     def accepts(self, candidates: tuple[Candidate, ...]) -> bool:
         """Whether the best candidate is sure enough to be the answer."""
         return bool(candidates) and candidates[0].confidence >= self.decision.threshold
