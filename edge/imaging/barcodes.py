@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from .image import Pixels
 
@@ -16,6 +19,9 @@ as a QR code (GS1 General Specifications, section 5)."""
 MOST_PIXELS = 4_000_000
 """A larger photo is halved first: the code of a product that fills a twelfth of it still has two pixels a bar, and four times the
 pixels are four times the wait."""
+_SLANT = 45
+"""Degrees by which a photo without a code is turned for a second try: the reader looks along rows and columns, and a code that is
+twice as wide as high is crossed by one of them up to 25 degrees off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +54,13 @@ def read_codes(pixels: Pixels) -> tuple[Code, ...]:
         step *= 2
     grey = _grey(pixels, step)
     formats = [getattr(zxing.BarcodeFormat, name) for name in FORMATS]
-    found = zxing.read_barcodes(grey, formats=formats, text_mode=zxing.TextMode.Plain)
-    return tuple(Code(one.text, str(one.format), _box(one.position, step)) for one in found)
+    for angle in (0, _SLANT):
+        seen = grey if not angle else np.asarray(Image.fromarray(grey).rotate(angle, Image.Resampling.BILINEAR, expand=True))
+        found = zxing.read_barcodes(seen, formats=formats, text_mode=zxing.TextMode.Plain)
+        if found:
+            turned = _turned_back(angle, seen.shape, grey.shape)
+            return tuple(Code(one.text, str(one.format), _box(turned(_corners(one.position)), step)) for one in found)
+    return ()
 
 
 def _grey(pixels: Pixels, step: int) -> Any:
@@ -61,7 +72,20 @@ def _grey(pixels: Pixels, step: int) -> Any:
     return np.ascontiguousarray(green, dtype=np.uint8)
 
 
-def _box(position: Any, step: int) -> tuple[int, int, int, int]:
+def _corners(position: Any) -> Any:
+    """(4, 2) x and y."""
     corners = (position.top_left, position.top_right, position.bottom_right, position.bottom_left)
-    xs, ys = [step * int(one.x) for one in corners], [step * int(one.y) for one in corners]
-    return min(xs), min(ys), max(xs), max(ys)
+    return np.array([(one.x, one.y) for one in corners], float)
+
+
+def _turned_back(angle: int, seen: tuple[int, ...], grey: tuple[int, ...]) -> Callable[[Any], Any]:
+    """What takes (N, 2) points of a picture that was turned about its middle back to where they were."""
+    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    back = np.array([[cosine, sine], [-sine, cosine]])
+    middles = [np.array([(shape[1] - 1) / 2, (shape[0] - 1) / 2]) for shape in (seen, grey)]
+    return lambda points: (points - middles[0]) @ back + middles[1]
+
+
+def _box(points: Any, step: int) -> tuple[int, int, int, int]:
+    low, high = points.min(axis=0), points.max(axis=0)
+    return (max(0, round(step * low[0])), max(0, round(step * low[1])), round(step * high[0]), round(step * high[1]))

@@ -52,7 +52,7 @@ def match(
     voted = dict.fromkeys(labels) if blank else snapshot.labels(vector, labels, allowed)
     watch.lap("search")
     again = barcode = None
-    candidates = snapshot.candidates(ranked, snapshot.first)
+    candidates = before = snapshot.candidates(ranked, snapshot.first)
     watch.lap("decide")
     opinion, candidates = _second_opinion(
         snapshot, image, limits, embedding, vector, allowed, candidates, count, where
@@ -85,6 +85,7 @@ def match(
         second_encoder=None if snapshot.cascade is None else opinion == "second_encoder",
         threshold=snapshot.decision.threshold,
         barcode=barcode,
+        before_local=before[0].sku if opinion == "local" else None,
     )
 
 

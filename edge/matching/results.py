@@ -46,6 +46,7 @@ class MatchResult:
     `threshold`: the confidence from which on the best candidate is the answer, 0 to 1.
     `labels`: attribute → its likely value, for those that were asked for; None where no product that may vote has one.
     `barcode`: the article number on the photo, where it has settled what the look left open ("barcode" in `decided_by` then).
+    `before_local`: the SKU of the best candidate before local matching; None where that wasn't asked.
     `look_again`: how a rejected photo was mended and ranked again; None where the first pass was enough."""
 
     image: str
@@ -60,11 +61,12 @@ class MatchResult:
     second_encoder: bool | None = None
     threshold: float = 0.0
     barcode: Barcode | None = None
+    before_local: str | None = None
 
     @property
-    def decided_by(self) -> Literal["look", "barcode"]:
+    def decided_by(self) -> Literal["image", "barcode"]:
         """What the answer rests on."""
-        return "look" if self.barcode is None else "barcode"
+        return "image" if self.barcode is None else "barcode"
 
     def to_dict(self) -> dict[str, Any]:
         """The document of `match --json`; labels only where they were asked for, "look_again" only after that pass."""
@@ -84,6 +86,8 @@ class MatchResult:
             }
         if self.second_encoder is not None:
             record["second_encoder"] = self.second_encoder
+        if self.before_local is not None:
+            record["before_local"] = self.before_local
         if self.barcode is not None:
             record["barcode"] = self.barcode.to_dict()
         if self.look_again is not None:
