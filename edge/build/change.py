@@ -28,6 +28,7 @@ from . import commit
 from .draft import BranchDraft, Draft, extend, recalibrated, remove
 from .enroll import Enrolled, Entries, enroll
 from .localize import head_of, load_local
+from .priors import prior_of
 from .report import BuildReport, report_of
 
 logger = logging.getLogger(__name__)
@@ -158,7 +159,7 @@ def commit_change(
     manifest = writer.opened().manifest
     decision = manifest.decision
     if recalibrate and manifest.cascade is None:
-        decision = recalibrated(branches[0], decision)
+        decision = recalibrated(branches[0], decision, prior_of(manifest.encoder))
     cards = tuple(record.encoder for record in manifest.branches)
     draft = Draft(cards, branches, manifest.resizer, decision, manifest.cascade, manifest.fit)
     return commit.commit(writer, editor, draft)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..catalog.attributes import Where
 from ..encoders.encoder import Embedding, Vector
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, source_name
+from ..scoring.evidence import Evidence
 from ..scoring.fusion import Allowed
 from .results import Candidate, MatchResult
 from .snapshot import Snapshot
@@ -48,11 +49,11 @@ def match(
     allowed = snapshot.allowed(where)
     vector = first.gallery.adapted(embedding.vector)
     blank, count = shows_nothing(embedding), max(2, top_k)
-    ranked = [] if blank else first.gallery.rank(vector, count, allowed)
+    found = NOTHING if blank else first.gallery.evidence(vector, count, allowed)
     voted = dict.fromkeys(labels) if blank else snapshot.labels(vector, labels, allowed)
     watch.lap("search")
     again = barcode = None
-    candidates = before = snapshot.candidates(ranked, snapshot.first)
+    candidates = before = snapshot.candidates(found, snapshot.first)
     watch.lap("decide")
     opinion, candidates = _second_opinion(
         snapshot, image, limits, embedding, vector, allowed, candidates, count, where
@@ -87,6 +88,9 @@ def match(
         barcode=barcode,
         before_local=before[0].sku if opinion == "local" else None,
     )
+
+
+NOTHING = Evidence.of_search([])
 
 
 class _Stopwatch:
