@@ -170,6 +170,11 @@ class Matcher:
         return self._current().gallery
 
     @property
+    def snapshot(self) -> Snapshot:
+        """The generation that the next answer uses, as the functions beside this class take it."""
+        return self._current()
+
+    @property
     def has_local(self) -> bool:
         """Whether photos are compared with candidates part by part."""
         return self._current().local is not None
