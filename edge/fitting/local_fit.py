@@ -37,6 +37,8 @@ MOST_A_ROUND = 80
 USUAL_GAIN, GAIN_SPREAD = 0.015, 0.03
 """What recall@1 and AUROC together win in a shop, and how shops differ (136 of the shops that `models/prior.py` fits the prior on). A
 shop's own held-out photos move it, the more of them the more; local matching is left out where less than nothing is to be expected."""
+LEAST_GAIN = 0.004
+"""Where photos leave less to win, what is usual doesn't count."""
 VIEW_DOUBT = 0.03
 """How far what views win is from what photos do."""
 LOST = 0.005
@@ -238,7 +240,10 @@ def _expected_gain(alone: Weighed, together: Weighed, by_photo: bool) -> float:
     spread = sum(max(0.02, rate * (1 - rate)) for rate in (alone.recall, alone.separation)) / fewest
     certain = 1 / (spread + (0.0 if by_photo else VIEW_DOUBT**2))
     usual = 1 / GAIN_SPREAD**2
-    return (usual * USUAL_GAIN + certain * measured) / (usual + certain)
+    expected = (usual * USUAL_GAIN + certain * measured) / (usual + certain)
+    if by_photo and 2 - alone.recall - alone.separation < LEAST_GAIN:
+        return min(expected, measured - LEAST_GAIN)
+    return expected
 
 
 def _best(weighed: Sequence[Weighed]) -> Weighed:

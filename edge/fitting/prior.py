@@ -167,7 +167,8 @@ class Judge:
         )
 
     def settle(self, draft: Decision, known: Floats, right: NDArray[np.bool_], unknown: Floats) -> Decision:
-        """The draft with its threshold, from the confidences of known queries, which of them are right, and of unknown ones."""
+        """The draft with its threshold, from the confidences of known queries, which of them are right, and of unknown ones. Its rate of
+        false accepts is what is expected there, that of right ones was measured on the known queries."""
         curve = self._curve(unknown)
         rate = draft.target_false_accept_rate
         threshold = min(1.0, math.nextafter(curve(rate), 2.0))
@@ -175,7 +176,7 @@ class Judge:
         return replace(
             draft,
             threshold=threshold,
-            false_accept_rate=float((unknown >= threshold).mean()) if len(unknown) else None,
+            false_accept_rate=1 - float(np.interp(threshold, table, LEVELS)),
             correct_accept_rate=float(((known >= threshold) & right).mean()) if len(known) else None,
             reliability=reliability_of(known, right),
             confidences=Confidences(

@@ -61,7 +61,8 @@ class Decision:
     has. `method` says what it was fitted on: groups of like photos held out ("held-out"), single ones ("leave-one-out"),
     synthetic views where products have one photo each, or nothing: what other shops taught ("prior"), in bundles of earlier versions
     a formula for all ("default"). `known` and `unknown` count
-    the samples; the two rates were measured on them, and `reliability` (mean confidence, share right, queries) on the known.
+    the samples; of the two rates `correct_accept_rate` was measured on them, `false_accept_rate` is what is to be expected of unknown
+    queries (in bundles of earlier versions measured, too), and `reliability` (mean confidence, share right, queries) on the known.
     `confidences`: for another threshold; None in bundles that were built before they were kept, and for a "default".
 
     After local matching two more terms are added, `local_weight` * local + `local_lead_weight` * (local - the best other product's
