@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from ..catalog.ids import product_of
 from ..encoders.encoder import Embedding
-from ..fitting.logistic import fit_platt
 from ..matching.local_pass import local_rank
 from ..matching.snapshot import Branch, Snapshot
 from ..scoring.adapter import Adapter
@@ -35,6 +34,8 @@ FOLDS = 5
 FEWEST = 8
 """With fewer photos neither a mean nor a median says anything."""
 _DEPTH = 20
+_FURTHEST = 6.0
+"""Log odds that confidences move at most: where all are right or none is, no end is found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +163,13 @@ def _confidence_offset(sure: Floats, right: NDArray[np.bool_]) -> tuple[float, s
     trust = len(sure) / (len(sure) + STRENGTH)
 
     def fitted(rows: NDArray[np.bool_]) -> float:
-        count = int(rows.sum())
-        intercept, slope, _ = fit_platt(logits[rows], right[rows].astype(float), np.full(count, 1 / count))
-        middle = float(np.median(logits[rows]))
-        return trust * (intercept + (slope - 1) * middle)
+        """What makes the mean probability the share that is right, by halving; as far as the number is to be trusted."""
+        low, high = -_FURTHEST, _FURTHEST
+        for _ in range(40):
+            middle = (low + high) / 2
+            too_high = float(_chances(logits[rows] + middle).mean()) > float(right[rows].mean())
+            low, high = (low, middle) if too_high else (middle, high)
+        return trust * (low + high) / 2
 
     gains = np.zeros(len(sure))
     for fold in range(FOLDS):
