@@ -1,7 +1,8 @@
 """Fit a prior of match or unknown on shops, and write NAME.prior.
 
-    python models/prior.py SHOPS.pkl --name shelfmatch-cnn --out models/shelfmatch-cnn.tflite.prior models/shelfmatch-cnn.onnx.prior
-    python models/prior.py A.pkl B.pkl … --name generic --out edge/fitting/generic.prior
+    python models/prior.py SHOPS.pkl --name shelfmatch-cnn --encoder shelfmatch-cnn \\
+        --out models/shelfmatch-cnn.tflite.prior models/shelfmatch-cnn.onnx.prior
+    python models/prior.py SHOPS.pkl --name generic --encoder shelfmatch-cnn --out edge/fitting/generic.prior
 
 SHOPS.pkl: what `prior_shops.py` drew; several files are one set of shops. Three fits, in each of which every shop weighs alike:
 the weights of the features (logistic regression, UNKNOWN_FOR_RANKING of the queries unknown), for each rate of false accepts the
@@ -23,19 +24,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from shelfmatch.edge import Encoder
+from shelfmatch.edge.build.priors import likeness
 from shelfmatch.edge.fitting.calibration import UNKNOWN_SHARE, Samples
 from shelfmatch.edge.fitting.logistic import fit_logistic
 from shelfmatch.edge.fitting.prior import Prior, Stage, Weights, chance_row, threshold_rows
 from shelfmatch.edge.metrics import auroc
-from shelfmatch.edge.scoring.adapter import MAX_DIMENSION
 from shelfmatch.models.prior_shops import Drawn
 
 Floats = NDArray[np.float64]
 Name = Literal["search", "local"]
 
 UNKNOWN_FOR_RANKING: Final = 0.4
-"""With so few as a probability needs (UNKNOWN_SHARE) the weights would tell right answers from wrong ones, and hardly unknown queries
-from both: of shops never fitted to, 66 % of the right answers are accepted at 5 % false accepts with .4, 63 with .15."""
+"""With so few as a probability needs (UNKNOWN_SHARE) the weights would tell right answers from wrong ones, and hardly unknown
+queries from both: of shops never fitted to, 66 % of the right answers are accepted at 5 % false accepts with .4, 63 with .15."""
 RATES: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)
 _RIDGE: Final = 0.02
 _SMOOTH: Final = 0.15
@@ -43,17 +45,28 @@ _SMOOTH: Final = 0.15
 
 
 class Table:
-    """Samples of many shops in one: features (N, 8) in the order of `Weights` after the intercept, whether right (N,), unknown (N,), and
-    each row's shop."""
+    """Samples of many shops in one: features (N, 8) in the order of `Weights` after the intercept, whether right (N,), unknown
+    (N,), and each row's shop."""
 
-    def __init__(self, shops: Sequence[Drawn], stage: Name, which: Literal["real", "held"], spread: tuple[float, ...]) -> None:
+    def __init__(
+        self, shops: Sequence[Drawn], stage: Name, which: Literal["real", "held"], spread: tuple[float, ...]
+    ) -> None:
         parts = []
         for number, shop in enumerate(shops):
             for is_unknown, samples in enumerate(getattr(shop, which)[stage]):
                 if len(samples):
                     features = features_of(shop, samples, spread)
-                    parts.append((features, samples.right, np.full(len(samples), bool(is_unknown)), np.full(len(samples), number)))
-        self.features, self.right, self.unknown, self.shop = (np.concatenate(column) for column in zip(*parts, strict=True))
+                    parts.append(
+                        (
+                            features,
+                            samples.right,
+                            np.full(len(samples), bool(is_unknown)),
+                            np.full(len(samples), number),
+                        )
+                    )
+        self.features, self.right, self.unknown, self.shop = (
+            np.concatenate(column) for column in zip(*parts, strict=True)
+        )
 
     def weights(self, unknown: float) -> Floats:
         """(N,): each shop alike, this share of it unknown queries; adding up to 1."""
@@ -91,8 +104,8 @@ _NOTHING = Stage(Weights(0, 0, 0, 0, 0, 0, 0), (), (), (), ())
 
 
 def fit_spread(shops: Sequence[Drawn]) -> tuple[float, ...]:
-    """`Prior.spread`: how cosines after an adapter shrink with the dimension and grow with the shrinkage, by the likelihood of the first
-    search's formula. Units are any; as the encoder embeds them, it is 1."""
+    """`Prior.spread`: how cosines after an adapter shrink with the dimension and grow with the shrinkage, by the likelihood of
+    the first search's formula. Units are any; as the encoder embeds them, it is 1."""
 
     def loss(slopes: Floats) -> float:
         table = Table(shops, "search", "real", (1.0, 0.0, *slopes.tolist()))
@@ -167,7 +180,12 @@ def _chance(shops: Sequence[Drawn], name: Name, stage: Stage, spread: tuple[floa
     """Slope, intercept and coefficients of the probability."""
     table = Table(shops, name, "real", spread)
     columns = [
-        np.column_stack([logits_of(stage, shop, samples, spread), np.tile(chance_row(shop.facts, shop.held[name][0].right), (len(samples), 1))])
+        np.column_stack(
+            [
+                logits_of(stage, shop, samples, spread),
+                np.tile(chance_row(shop.facts, shop.held[name][0].right), (len(samples), 1)),
+            ]
+        )
         for shop in shops
         for samples in shop.real[name]
         if len(samples)
@@ -180,12 +198,13 @@ def _short(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def fit_prior(name: str, shops: Sequence[Drawn]) -> Prior:
-    """The whole of it."""
+def fit_prior(name: str, shops: Sequence[Drawn], background: tuple[float, ...] = (0.0, 1.0)) -> Prior:
+    """The whole of it; `background` as `Prior` has it."""
     spread = tuple(map(_short, fit_spread(shops)))
     local = [shop for shop in shops if "local" in shop.real]
     stages = {"search": _rounded(fit_stage(shops, "search", spread))}
-    return Prior(name, len(shops), spread, stages["search"], _rounded(fit_stage(local, "local", spread)) if local else None)
+    last = _rounded(fit_stage(local, "local", spread)) if local else None
+    return Prior(name, len(shops), spread, stages["search"], last, background)
 
 
 def _rounded(stage: Stage) -> Stage:
@@ -194,8 +213,8 @@ def _rounded(stage: Stage) -> Stage:
 
 
 def report(prior: Prior, shops: Sequence[Drawn], rate: float) -> list[tuple[str, ...]]:
-    """By stage and kind of shop: how many, mean and highest rate of false accepts, right answers accepted, the best possible, AUROC, and
-    the calibration error with UNKNOWN_SHARE unknown."""
+    """By stage and kind of shop: how many, mean and highest rate of false accepts, right answers accepted, the best possible,
+    AUROC, and the calibration error with UNKNOWN_SHARE unknown."""
     rows: list[tuple[str, ...]] = []
     for stage in ("search", "local"):
         found: dict[str, list[tuple[float, ...]]] = defaultdict(list)
@@ -209,7 +228,8 @@ def report(prior: Prior, shops: Sequence[Drawn], rate: float) -> list[tuple[str,
         for key in sorted(found):
             table = np.array(found[key])
             mean = table.mean(axis=0)
-            rows.append((stage, key, f"{len(table)}", f"{mean[0]:.1%}", f"{table[:, 0].max():.0%}", f"{mean[1]:.1%}", f"{mean[2]:.1%}",
+            rows.append((stage, key, f"{len(table)}", f"{mean[0]:.1%}", f"{table[:, 0].max():.0%}",
+                         f"{mean[1]:.1%}", f"{mean[2]:.1%}",
                          f"{mean[1] / max(mean[2], 1e-9):.2f}", f"{mean[3]:.3f}"))  # fmt: skip
     return rows
 
@@ -236,6 +256,7 @@ def main() -> None:
     parser.add_argument("shops", type=Path, nargs="+")
     parser.add_argument("--name", required=True)
     parser.add_argument("--out", type=Path, nargs="+", required=True)
+    parser.add_argument("--encoder", help="whose shops they are, to read cosines of others by")
     parser.add_argument("--rates", type=float, nargs="*", default=(0.01, 0.05, 0.1), help="to report")
     options = parser.parse_args()
     shops: list[Drawn] = [shop for file in options.shops for shop in pickle.loads(file.read_bytes())]
@@ -248,7 +269,8 @@ def main() -> None:
         for fold, (prior, left_out) in enumerate(folds):
             for row in report(prior, left_out, rate) if fold == 0 else []:
                 print("  ", *row)
-    prior = fit_prior(options.name, shops)
+    background = tuple(map(_short, likeness(Encoder.load(options.encoder)))) if options.encoder else (0.0, 1.0)
+    prior = fit_prior(options.name, shops, background)
     for path in options.out:
         path.write_bytes(prior.to_bytes())
     print(prior.spread, prior.search.weights, None if prior.local is None else prior.local.weights, sep="\n")

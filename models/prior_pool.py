@@ -64,9 +64,7 @@ def rendered() -> Iterator[Shown]:
             yield Shown("rendered", product.sku, 0, render_plain(product, 320))
             for view in range(RENDERED_VIEWS):
                 difficulty = float(random.uniform(0.3, 1.0))
-                yield Shown(
-                    "rendered", product.sku, 1 + view, render_view(product, view + 1, (400, 300), difficulty)
-                )
+                yield Shown("rendered", product.sku, 1 + view, render_view(product, view + 1, (400, 300), difficulty))
 
 
 def printed(stock: Path, grounds: NDArray[np.uint8]) -> Iterator[Shown]:

@@ -2,7 +2,8 @@
 
     python models/prior_shops.py POOL.npz ENCODER SHOPS.pkl --count 600 --seed 1
 
-POOL.npz is what `prior_pool.py` embedded with ENCODER. A shop takes some products of one kind, one to ten pictures each; its queries
+POOL.npz is what `prior_pool.py` embedded with ENCODER. A shop takes some products of one kind, one to ten pictures each; its
+queries
 are other pictures of them, and of the products it doesn't have. The adapter is chosen, photos are held out and compared part by
 part by the code of a build; only how many queries are looked at is less.
 """
@@ -122,7 +123,9 @@ class Pool:
         space = reduced(pictures)
         held = [
             self._asked(pictures, described, space, choice, gallery, _some(random, queried, out), out)
-            for gallery, queried, out in (rounds(pictures, space, by_photo) if len(catalogue) > 1 and count + views > 1 else ())
+            for gallery, queried, out in (
+                rounds(pictures, space, by_photo) if len(catalogue) > 1 and count + views > 1 else ()
+            )
             if len(np.unique(pictures.products[gallery & ~pictures.is_view])) > 1
         ]
         asked = np.concatenate([_few(random, known), _few(random, unknown)])
@@ -130,7 +133,9 @@ class Pool:
         truth = np.array([names.get(name, -1) for name in self.arrays["products"][asked]])
         joined, cells = self._beside(pictures, described, asked, truth)
         queried = np.arange(len(joined)) >= len(pictures)
-        real = self._asked(joined, cells, _space_of(pictures, joined), choice, ~queried, queried, queried & (joined.products < 0))
+        real = self._asked(
+            joined, cells, _space_of(pictures, joined), choice, ~queried, queried, queried & (joined.products < 0)
+        )
         return Drawn(kind, facts, _samples(held, self.head), _samples([real], self.head))
 
     def _beside(
@@ -145,11 +150,19 @@ class Pool:
             *(
                 np.concatenate([getattr(pictures, name), more])
                 for name, more in zip(
-                    ("vectors", "products", "photos", "is_view", "is_packshot"), (vectors, truth, places, made, ~made), strict=True
+                    ("vectors", "products", "photos", "is_view", "is_packshot"),
+                    (vectors, truth, places, made, ~made),
+                    strict=True,
                 )
             )
         )
-        joined = replace(joined, references={-1: 0, **{int(p): int(pictures.references_of(np.array([p]))[0]) for p in np.unique(pictures.products)}})
+        joined = replace(
+            joined,
+            references={
+                -1: 0,
+                **{int(p): int(pictures.references_of(np.array([p]))[0]) for p in np.unique(pictures.products)},
+            },
+        )
         if described is None or self.head is None:
             return joined, None
         more = undescribed(np.ascontiguousarray(self.arrays["cells"][rows, 0]), self.head.card.cell_numbers)
@@ -158,7 +171,14 @@ class Pool:
         return joined, Described(ids, *cells)
 
     def _asked(
-        self, pictures: Pictures, described: Described | None, space: Any, choice: Choice, gallery: Mask, queried: Mask, out: Mask
+        self,
+        pictures: Pictures,
+        described: Described | None,
+        space: Any,
+        choice: Choice,
+        gallery: Mask,
+        queried: Mask,
+        out: Mask,
     ) -> Round:
         """Queries against a gallery, by the search and part by part."""
         if described is not None and self.head is not None:
@@ -216,7 +236,13 @@ def main() -> None:
         kind = str(random.choice(list(KINDS), p=list(KINDS.values())))
         products = round(float(np.exp(random.uniform(np.log(FEWEST), np.log(MOST)))))
         photos = int(random.choice(PHOTOS[kind]))
-        found = pool.shop(random, kind, min(products, 4) if kind == "phone" else products, photos, bool(random.random() > WITHOUT_ADAPTER))
+        found = pool.shop(
+            random,
+            kind,
+            min(products, 4) if kind == "phone" else products,
+            photos,
+            bool(random.random() > WITHOUT_ADAPTER),
+        )
         if found is not None:
             shops.append(found)
             if len(shops) % 50 == 0:

@@ -26,12 +26,12 @@ from ..encoders.encoder import Encoder
 from ..encoders.registry import EncoderNames, find_encoders
 from ..encoders.runtimes import choose_runtime, probe
 from ..errors import BundleError, CatalogError, RuntimeUnavailable, VectorError
+from ..fitting.prior import Prior
 from ..imaging.views import views_per_photo
 from ..index._codes import Dtype
 from ..index._vectors import checked_vectors
 from ..index.kinds import choose_kind
 from ..index.vector_index import VectorIndex
-from ..fitting.prior import Prior, find_prior
 from ..progress import Progress
 from ..scoring.adapter import Floats
 from ..scoring.decision import Decision
@@ -39,7 +39,7 @@ from . import commit
 from .draft import Adapt, BranchDraft, Draft, calibrated, compose, compose_each, decided_by_vectors, not_adapted
 from .enroll import Enrolled, Entries, enroll
 from .localize import heads_for, localized
-from .priors import prior_of
+from .priors import prior_for
 from .pruning import Pruned
 from .report import BuildReport, report_of
 
@@ -117,7 +117,13 @@ def build_bundle(
                 raise CatalogError(_nothing_usable(source, inputs.catalogue, embedded.entries))
             fitted = _fit(embedded, inputs, settings, progress)
             cascade, decision = calibrated(
-                fitted.branches, embedded.every, settings.false_accept, inputs.catalogue, inputs.encoders[0], inputs.prior, progress
+                fitted.branches,
+                embedded.every,
+                settings.false_accept,
+                inputs.catalogue,
+                inputs.encoders[0],
+                inputs.prior,
+                progress,
             )
             why = _localize(fitted, embedded, inputs, settings, decision)
             editor.prune_references(fitted.pruned_ids)
@@ -139,7 +145,8 @@ def build_bundle(
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """What was read: the catalogue's source, the encoders, ready to run, and the first one's `prior`; `views`: synthetic ones to make of each photo."""
+    """What was read: the catalogue's source, the encoders, ready to run, and the first one's `prior`; `views`: synthetic ones to
+    make of each photo."""
 
     catalogue: CatalogSource
     encoders: list[Encoder]
@@ -188,7 +195,7 @@ def _read(source: str | os.PathLike[str] | CatalogSource, settings: BuildSetting
     no_views = settings.adapt == "off" and (alone or photos >= 2 * products)
     views = 0 if no_views else views_per_photo(photos, products)
     logger.info("%s: %d photos of %d products, %d views of each", source, photos, products, views)
-    return _Inputs(catalogue, encoders, find_prior(chosen[0][1]), views, index, workers)
+    return _Inputs(catalogue, encoders, prior_for(encoders[0], chosen[0][1]), views, index, workers)
 
 
 def _embed(
@@ -283,7 +290,7 @@ def write_bundle(
                 np.array(reference_ids, np.uint32), checked_vectors(vectors, vectors.shape[1])
             )
             branch, _, _ = compose(enrolled, adapt=adapt, index=index, dtype=dtype)
-            decision = decided_by_vectors(branch, false_accept, prior_of(encoder.card))
+            decision = decided_by_vectors(branch, false_accept, prior_for(encoder))
             fitted_to = FitRecord(editor.count(), len(branch.index))
             draft = Draft((encoder.card,), [branch], encoder.resizer, decision, fitted_to=fitted_to)
             committed = commit.commit(writer, editor, draft)

@@ -20,6 +20,7 @@ from ..catalog.listing import CatalogSource
 from ..catalog.source import read_source
 from ..encoders.encoder import Encoder
 from ..errors import CatalogError
+from ..fitting.prior import Prior
 from ..imaging.views import views_per_photo
 from ..index.vector_index import VectorIndex
 from ..progress import Progress
@@ -28,7 +29,7 @@ from . import commit
 from .draft import BranchDraft, Draft, extend, recalibrated, remove
 from .enroll import Enrolled, Entries, enroll
 from .localize import head_of, load_local
-from .priors import prior_of
+from .priors import prior_for
 from .report import BuildReport, report_of
 
 logger = logging.getLogger(__name__)
@@ -159,10 +160,15 @@ def commit_change(
     manifest = writer.opened().manifest
     decision = manifest.decision
     if recalibrate and manifest.cascade is None:
-        decision = recalibrated(branches[0], decision, prior_of(manifest.encoder))
+        decision = recalibrated(branches[0], decision, lambda: _prior_of(writer.opened()))
     cards = tuple(record.encoder for record in manifest.branches)
     draft = Draft(cards, branches, manifest.resizer, decision, manifest.cascade, manifest.fit)
     return commit.commit(writer, editor, draft)
+
+
+def _prior_of(bundle: Bundle) -> Prior:
+    manifest = bundle.manifest
+    return prior_for(Encoder(manifest.encoder, bundle.read(role_of("encoder", 0)), resizer=manifest.resizer))
 
 
 def _bundled_encoders(bundle: Bundle, workers: int) -> list[Encoder]:

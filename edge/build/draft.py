@@ -5,7 +5,7 @@ In memory only: `build` makes drafts out of photos, `change` changes them, `comm
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -200,8 +200,8 @@ def remove(draft: BranchDraft, ids: NDArray[np.uint32]) -> None:
 
 
 def decide(draft: BranchDraft, false_accept: float, prior: Prior) -> Decision | None:
-    """From the queries that the fit held out, however few; None where there was no fit. Held out from a part of the products, they miss
-    the nearest unknown products of the whole, by which the threshold is set then."""
+    """From the queries that the fit held out, however few; None where there was no fit. Held out from a part of the products,
+    they miss the nearest unknown products of the whole, by which the threshold is set then."""
     fitted = draft.fit
     if fitted is None or draft.facts is None:
         return None
@@ -273,7 +273,7 @@ def _synthetic_samples(
     return samples(rows[True]), samples(rows[False])
 
 
-def recalibrated(draft: BranchDraft, before: Decision, prior: Prior) -> Decision:
+def recalibrated(draft: BranchDraft, before: Decision, prior: Callable[[], Prior]) -> Decision:
     """Fit again after a change where the embedding is plain; what was fitted on held-out photos, or where photos are too few,
     stays: the fit's own photos would be found too well by it."""
     if draft.adapter is not None or before.method == "held-out":
@@ -281,4 +281,4 @@ def recalibrated(draft: BranchDraft, before: Decision, prior: Prior) -> Decision
     known, unknown = leave_one_out(draft.index)
     if len(known) < MIN_SAMPLES or len(unknown) < MIN_SAMPLES:
         return before
-    return _decided(draft, before.target_false_accept_rate, prior, known, unknown, "leave-one-out")
+    return _decided(draft, before.target_false_accept_rate, prior(), known, unknown, "leave-one-out")

@@ -19,8 +19,8 @@ def register(command: Command) -> None:
     calibrate.add_argument(
         "photos",
         metavar="PHOTOS",
-        help="a folder of photos, unlabelled; or labelled: a CSV with the header image,sku, or a folder of folders named by SKU, or "
-        "unknown",
+        help="a folder of photos, unlabelled; or labelled: a CSV with the header image,sku, or a folder of folders named by SKU, "
+        "or unknown",
     )
     add_workers(calibrate)
     add_wait(calibrate)
@@ -52,6 +52,9 @@ def _lines(bundle: str, report: CalibrateReport) -> list[str]:
     photos = f"{report.photos:,} photos{labelled}"
     before, after = report.before.threshold, report.after.threshold
     if not report.changed:
-        return [f"{bundle} stays as it is: {photos} show nothing to change", *(f"  {reason}" for reason in report.reasons)]
+        return [
+            f"{bundle} stays as it is: {photos} show nothing to change",
+            *(f"  {reason}" for reason in report.reasons),
+        ]
     moved = f", threshold {before:.3f} → {after:.3f}" if report.rescaled else ""
     return [f"calibrated {bundle} with {photos}{moved}", *(f"  {reason}" for reason in report.reasons)]

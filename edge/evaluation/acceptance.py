@@ -43,7 +43,9 @@ def risk_coverage(confidences: Sequence[float], right: Sequence[bool]) -> list[R
     ]
 
 
-def best_possible(known: NDArray[np.float64], right: NDArray[np.bool_], unknown: NDArray[np.float64], accepted: int) -> float:
+def best_possible(
+    known: NDArray[np.float64], right: NDArray[np.bool_], unknown: NDArray[np.float64], accepted: int
+) -> float:
     """The largest share of known queries (confidences `known`, `right` where the best candidate is the product) that any threshold
     accepts rightly while it accepts at most so many of the unknown ones."""
     above = np.sort(unknown)[::-1]

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class CalibrateReport:
-    """What came of it: how many photos were used, and how many of them were labelled; (label, reason) of those that can't be read or
-    show nothing; whether queries are centred anew (`recentred`) and the decision is another one (`rescaled`), with the reasons;
+    """What came of it: how many photos were used, and how many of them were labelled; (label, reason) of those that can't be read
+    or show nothing; whether queries are centred anew (`recentred`) and the decision is another one (`rescaled`), with the reasons;
     the decisions `before` and `after`, and the bundle's `generation` now."""
 
     photos: int
@@ -71,11 +71,13 @@ def calibrate_bundle(
     """Fit a bundle's decision to photos of the shop's own camera: where queries lie in the adapter's space, and how sure an answer
     must be for the rate of false accepts that the bundle was built for.
 
-    `photos`: a folder of photos, or their paths, unlabelled: twenty of what is sold say a good deal. Or labelled, as for `evaluate`: a
+    `photos`: a folder of photos, or their paths, unlabelled: twenty of what is sold say a good deal. Or labelled, as for
+    `evaluate`: a
     CSV with the header image,sku (an empty sku: not in the catalogue), or a folder of folders named by SKU, or "unknown"; then
-    confidences are fitted, too. What can't be shown to help on photos that had no part in it changes nothing, and the report says so.
-    `wait_s`: seconds to wait for another writer. Raises BundleError for a bundle with two encoders or built before decisions could be
-    tuned, CatalogError for labels that the bundle doesn't have or fewer than FEWEST photos that can be used, BundleLocked.
+    confidences are fitted, too. What can't be shown to help on photos that had no part in it changes nothing, and the report says
+    so.
+    `wait_s`: seconds to wait for another writer. Raises BundleError for a bundle with two encoders or built before decisions
+    could be tuned, CatalogError for labels that the bundle doesn't have or fewer than FEWEST photos that can be used, BundleLocked.
     """
     arguments.count("workers", workers, 0)
     with BundleWriter(bundle, existing=True, wait_s=wait_s) as writer:
@@ -131,8 +133,8 @@ def _listed(
         product = matcher.catalog.product_id(query.sku) if query.sku else None
         if query.sku and product is None:
             raise CatalogError(
-                f"photo {query.label} has the SKU {query.sku!r}, which the bundle doesn't; leave the SKU empty for products that are "
-                "not in the catalogue"
+                f"photo {query.label} has the SKU {query.sku!r}, which the bundle doesn't; leave the SKU empty for products that "
+                "are not in the catalogue"
             )
         found.append((query.path, query.label, product))
     return found

@@ -1,7 +1,8 @@
 """What photos of the shop's own camera change in a bundle: where it looks from, and how sure it must be.
 
 Catalogue pictures don't know the camera. Photos of it, labelled or not, tell two things. Their mean says where queries lie in the
-embedding, and the adapter centres them there. And each, held against all products but its own (unlabelled: but the one found first),
+embedding, and the adapter centres them there. And each, held against all products but its own (unlabelled: but the one found
+first),
 is an unknown query of this very camera: what those come to sets the threshold, instead of what the catalogue's pictures let expect.
 
 Both are tried on photos that had no part in them. What they can't show to help changes nothing.
@@ -40,7 +41,8 @@ _FURTHEST = 6.0
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A photo of the camera; `product`: the one that it shows, 0 or more, None for one that the catalogue doesn't have; -1: not told."""
+    """A photo of the camera; `product`: the one that it shows, 0 or more, None for one that the catalogue doesn't have; -1: not
+    told."""
 
     embedding: Embedding
     product: int | None = -1
@@ -75,7 +77,9 @@ def recentred(snapshot: Snapshot, photos: Sequence[Seen]) -> tuple[Adapter | Non
     for fold in range(FOLDS):
         rest = np.arange(len(photos)) % FOLDS != fold
         tried = with_adapter(snapshot, _centred(adapter, vectors[rest]))
-        gains += [_lead(tried, photo) - _lead(snapshot, photo) for photo, used in zip(photos, rest, strict=True) if not used]
+        gains += [
+            _lead(tried, photo) - _lead(snapshot, photo) for photo, used in zip(photos, rest, strict=True) if not used
+        ]
     gain, error = float(np.mean(gains)), float(np.std(gains, ddof=1)) / math.sqrt(len(gains))
     told = f"the lead of the product over all others: {gain:+.2f} ± {error:.2f} log odds on photos that weren't in the mean"
     if gain < CERTAIN * error or gain <= 0:
@@ -104,7 +108,9 @@ def rescaled(snapshot: Snapshot, photos: Sequence[Seen]) -> tuple[Decision, str]
     answers = [_answer(snapshot, photo.embedding, None) for photo in photos]
     foreign = np.array(
         [
-            sure if photo.product is None else _answer(snapshot, photo.embedding, found if photo.product == -1 else photo.product)[0]
+            sure
+            if photo.product is None
+            else _answer(snapshot, photo.embedding, found if photo.product == -1 else photo.product)[0]
             for photo, (sure, found) in zip(photos, answers, strict=True)
         ]
     )
@@ -120,9 +126,15 @@ def rescaled(snapshot: Snapshot, photos: Sequence[Seen]) -> tuple[Decision, str]
         told += f"; the threshold goes from {before.threshold:.3f} to {moved.threshold:.3f}"
     else:
         told += ": no more than chance, the threshold stays"
-    labelled = [(sure, found == photo.product) for photo, (sure, found) in zip(photos, answers, strict=True) if photo.product != -1]
+    labelled = [
+        (sure, found == photo.product)
+        for photo, (sure, found) in zip(photos, answers, strict=True)
+        if photo.product != -1
+    ]
     if len(labelled) >= FEWEST:
-        offset, why = _confidence_offset(np.array([sure for sure, _ in labelled]), np.array([right for _, right in labelled]))
+        offset, why = _confidence_offset(
+            np.array([sure for sure, _ in labelled]), np.array([right for _, right in labelled])
+        )
         moved, told = _offset(moved, offset), f"{told}; {why}"
     return moved, told
 
@@ -178,7 +190,10 @@ def _confidence_offset(sure: Floats, right: NDArray[np.bool_]) -> tuple[float, s
         gains[held] = _loss(logits[held], right[held]) - _loss(logits[held] + offset, right[held])
     gain, error = float(gains.mean()), float(gains.std(ddof=1)) / math.sqrt(len(gains))
     if gain <= 0 or gain < CERTAIN * error:
-        return 0.0, f"confidences stay as they are (log loss {gain:+.3f} ± {error:.3f} on photos that weren't fitted to)"
+        return (
+            0.0,
+            f"confidences stay as they are (log loss {gain:+.3f} ± {error:.3f} on photos that weren't fitted to)",
+        )
     offset = fitted(np.ones(len(sure), bool))
     return offset, f"confidences move by {offset:+.2f} log odds (log loss better by {gain:.3f} ± {error:.3f})"
 

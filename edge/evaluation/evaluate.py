@@ -132,8 +132,8 @@ def _check_attributes(matcher: Matcher, by: Sequence[str]) -> None:
 
 
 _STAGES = ("decode", "preprocess", "encode", "search", "decide", "second_encoder", "local", "barcode", "look_again")
-"""The medians of the last four are over the photos that went through the second encoder, local matching, the reading of bar codes, a
-look-again pass."""
+"""The medians of the last four are over the photos that went through the second encoder, local matching, the reading of bar
+codes, a look-again pass."""
 
 
 def _measured(answers: list[Answer], target: float) -> Evaluation:

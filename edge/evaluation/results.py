@@ -65,8 +65,8 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class LocalEffect:
-    """What local matching did: the share of queries that it was asked for (`asked`), and of the known ones how many it `mended` (wrong
-    at first place without it, right with it) and how many it `spoiled`."""
+    """What local matching did: the share of queries that it was asked for (`asked`), and of the known ones how many it `mended`
+    (wrong at first place without it, right with it) and how many it `spoiled`."""
 
     asked: float
     mended: int
@@ -80,9 +80,9 @@ class Evaluation(Rates):
     The intervals are Wilson's at 95 %. `calibration_error` (15 bins, Guo et al. 2017) holds the confidence of each answer's
     best candidate against whether that is the product; for an unknown query it never is. `by`: attribute → rates by value,
     of the known queries' products, and of unknown queries where the CSV has such a column. `second_encoder_rate`: the share of
-    queries at which both encoders of a bundle looked; None where it has one. `efficiency`: right answers accepted over the most that
-    any threshold on the same confidences accepts with as many false accepts; None without queries of both kinds. `local`: None where
-    the bundle has no local matching. `barcodes`: how many answers rest on a bar code.
+    queries at which both encoders of a bundle looked; None where it has one. `efficiency`: right answers accepted over the most
+    that any threshold on the same confidences accepts with as many false accepts; None without queries of both kinds. `local`: None
+    where the bundle has no local matching. `barcodes`: how many answers rest on a bar code.
     """
 
     queries: int
@@ -157,7 +157,8 @@ class Evaluation(Rates):
                 [
                     (
                         "local matching asked",
-                        f"{percent(self.local.asked)}; {self.local.mended:,} known queries put right, {self.local.spoiled:,} put wrong",
+                        f"{percent(self.local.asked)}; {self.local.mended:,} known queries put right, "
+                        f"{self.local.spoiled:,} put wrong",
                     )
                 ]
                 if self.local is not None

@@ -277,7 +277,9 @@ def tuned(decision: Decision, false_accept_rate: float) -> Decision:
         threshold=threshold,
         target_false_accept_rate=false_accept_rate,
         false_accept_rate=1 - float(np.interp(threshold, table.unknown, LEVELS)),
-        correct_accept_rate=table.right_share * accepted if table.right or decision.correct_accept_rate is not None else None,
+        correct_accept_rate=table.right_share * accepted
+        if table.right or decision.correct_accept_rate is not None
+        else None,
     )
 
 

@@ -35,8 +35,9 @@ VIEW_WEIGHT = 0.2
 MOST_A_ROUND = 80
 """Known queries of each round, and unknown ones: at most 960 in all, some seconds."""
 USUAL_GAIN, GAIN_SPREAD = 0.015, 0.03
-"""What recall@1 and AUROC together win in a shop, and how shops differ (136 of the shops that `models/prior.py` fits the prior on). A
-shop's own held-out photos move it, the more of them the more; local matching is left out where less than nothing is to be expected."""
+"""What recall@1 and AUROC together win in a shop, and how shops differ (136 of the shops that `models/prior.py` fits the prior
+on). A shop's own held-out photos move it, the more of them the more; local matching is left out where less than nothing is to be
+expected."""
 LEAST_GAIN = 0.004
 """Where photos leave less to win, what is usual doesn't count."""
 VIEW_DOUBT = 0.03
@@ -116,7 +117,11 @@ def fit_local(
     rate, facts = first.target_false_accept_rate, facts_of(pictures, adaptation)
     alone = Weighed(0.0, _joined(held, 0.0), lambda found: first)
     weighed = [
-        Weighed(weight, _joined(held, weight), lambda found: prior.judge("local", facts, found.known).draft(rate, method, 1, 1))
+        Weighed(
+            weight,
+            _joined(held, weight),
+            lambda found: prior.judge("local", facts, found.known).draft(rate, method, 1, 1),
+        )
         for weight in (WEIGHTS if by_photo else (VIEW_WEIGHT,))
     ]
     together = _best(weighed)
@@ -150,7 +155,15 @@ def fit_local(
             break
     shares = [float((confidences < sure_from).mean()) if len(confidences) else 1.0 for confidences in before]
     local = Local(
-        decision, together.weight, sure_from, alone.recall, recall, alone.separation, together.separation, shares[0], shares[1]
+        decision,
+        together.weight,
+        sure_from,
+        alone.recall,
+        recall,
+        alone.separation,
+        together.separation,
+        shares[0],
+        shares[1],
     )
     return local, compared
 

@@ -1,12 +1,12 @@
 """What a thousand other shops taught about match or unknown, and how much of it a shop's own photos change.
 
-Beside an encoder's file may lie NAME.prior, a few kilobytes of JSON; encoders of others take `generic.prior`. `models/prior.py` fits
-them on rendered, printed and real shops of 2 to 300 products. Every shop's decision comes from here, on one path:
+Beside an encoder's file may lie NAME.prior, a few kilobytes of JSON; encoders of others take `generic.prior`. `models/prior.py`
+fits them on rendered, printed and real shops of 2 to 300 products. Every shop's decision comes from here, on one path:
 
-- The weights of the features (score, lead over the next product, references, products, and after local matching what that says) are the
-  prior's: a shop's own photos are too few, and too alike, to say more of them.
-- What unknown queries come to, and so the threshold for each rate of false accepts, is the prior's guess moved towards the shop's own
-  left-out products, the more the more of them there are (empirical Bayes: the weight of n queries is n / (n + STRENGTH)).
+- The weights of the features (score, lead over the next product, references, products, and after local matching what that says)
+  are the prior's: a shop's own photos are too few, and too alike, to say more of them.
+- What unknown queries come to, and so the threshold for each rate of false accepts, is the prior's guess moved towards the shop's
+  own left-out products, the more the more of them there are (empirical Bayes: the weight of n queries is n / (n + STRENGTH)).
 - What probability a sum of features stands for depends on what was held out, photos or views, and on how many of them were found.
 """
 
@@ -69,7 +69,8 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Of the first search alone, or of local matching after it: `weights`; `thresholds` (R, 10), the coefficients of `_threshold_row`
+    """Of the first search alone, or of local matching after it: `weights`; `thresholds` (R, 10), the coefficients of
+    `_threshold_row`
     for each of `rates` of false accepts, ascending, with `centers` (R, 2); `chance` (6,): slope, intercept and coefficients of
     `_chance_row`, with UNKNOWN_SHARE of the queries unknown."""
 
@@ -82,14 +83,25 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """`name`: the encoder's, "generic" for others'; `shops`: how many it was fitted on. `spread` (4,): of cosines of unlike goods, as
-    the encoder embeds them, and after an adapter the logarithm's intercept and slopes (log of the dimension, shrinkage)."""
+    """`name`: the encoder's, "generic" for others'; `shops`: how many it was fitted on. `spread` (4,): of cosines of unlike
+    goods, as the encoder embeds them, and after an adapter the logarithm's intercept and slopes (log of the dimension, shrinkage).
+    `background`: mean and standard deviation of
+    the cosines of the pictures of `build.priors.likeness`; `cosines`: by what a plain cosine is multiplied, and what is added, to
+    read it as one of that encoder."""
 
     name: str
     shops: int
     spread: tuple[float, ...]
     search: Stage
     local: Stage | None = None
+    background: tuple[float, ...] = (0.0, 1.0)
+    cosines: tuple[float, ...] = (1.0, 0.0)
+
+    def moved(self, mean: float, deviation: float) -> Prior:
+        """For another encoder, whose cosines of the pictures of `build.priors.likeness` have this mean and standard deviation:
+        they are read as if they were those of the encoder that this was fitted for."""
+        scale = self.background[1] / max(deviation, 1e-3)
+        return replace(self, cosines=(scale, self.background[0] - scale * mean))
 
     def spread_of(self, facts: Facts) -> float:
         """By how much cosines of unlike goods differ: of products in few dimensions more than in many."""
@@ -102,11 +114,13 @@ class Prior:
         """What decides in a shop; `known`: held-out queries of its products, any number of them."""
         chosen = self.search if stage == "search" or self.local is None else self.local
         weights, spread, plain = chosen.weights, self.spread_of(facts), float(facts.shrinkage is None)
+        scale, shift = self.cosines if plain else (1.0, 0.0)
+        score = (weights.score + weights.plain_score * plain) / spread
         intercept = weights.intercept + weights.products * math.log2(facts.products) + weights.plain * plain
         line = (
-            intercept,
-            (weights.score + weights.plain_score * plain) / spread,
-            weights.lead / spread,
+            intercept + score * shift,
+            score * scale,
+            weights.lead / spread * scale,
             weights.references,
             weights.local,
             weights.local_lead,
@@ -117,7 +131,9 @@ class Prior:
 
     def to_bytes(self) -> bytes:
         """The file."""
-        return (json.dumps(asdict(self), indent=1) + "\n").encode()
+        record = asdict(self)
+        del record["cosines"]
+        return (json.dumps(record, indent=1) + "\n").encode()
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> Prior:
@@ -125,12 +141,14 @@ class Prior:
         try:
             record: Any = json.loads(data)
             stages = {key: None if record[key] is None else _stage(record[key], where) for key in ("search", "local")}
-            values = {**record, **stages, "spread": tuple(map(float, record["spread"]))}
-            made = read_record(cls, values, where, EncoderError)
-            if len(made.spread) != 4 or made.spread[0] <= 0:
-                raise ValueError(f"spread {made.spread}")
+            pairs = {key: tuple(map(float, record[key])) for key in ("spread", "background")}
+            made = read_record(cls, {**record, **stages, **pairs}, where, EncoderError)
+            if len(made.spread) != 4 or made.spread[0] <= 0 or len(made.background) != 2:
+                raise ValueError(f"spread {made.spread}, background {made.background}")
         except (KeyError, TypeError, ValueError) as error:
-            raise EncoderError(f"{where} is no prior that this version reads ({error}); install shelfmatch again") from error
+            raise EncoderError(
+                f"{where} is no prior that this version reads ({error}); install shelfmatch again"
+            ) from error
         return made
 
 
@@ -153,22 +171,24 @@ class Judge:
 
     def draft(self, rate: float, method: Method, known: int, unknown: int) -> Decision:
         """The formula, its threshold yet to be set; from so many held-out queries."""
-        scaled = [self.slope * weight for weight in self.line]
+        intercept, score, lead, references, local, local_lead = (self.slope * weight for weight in self.line)
         return Decision(
             method if known and unknown else "prior",
-            self.offset + scaled[0],
-            *scaled[1:4],
+            self.offset + intercept,
+            score,
+            lead,
+            references,
             0.5,
             rate,
             known,
             unknown,
-            local_weight=scaled[4] if self.of_parts else None,
-            local_lead_weight=scaled[5] if self.of_parts else 0.0,
+            local_weight=local if self.of_parts else None,
+            local_lead_weight=local_lead if self.of_parts else 0.0,
         )
 
     def settle(self, draft: Decision, known: Floats, right: NDArray[np.bool_], unknown: Floats) -> Decision:
-        """The draft with its threshold, from the confidences of known queries, which of them are right, and of unknown ones. Its rate of
-        false accepts is what is expected there, that of right ones was measured on the known queries."""
+        """The draft with its threshold, from the confidences of known queries, which of them are right, and of unknown ones. Its
+        rate of false accepts is what is expected there, that of right ones was measured on the known queries."""
         curve = self._curve(unknown)
         rate = draft.target_false_accept_rate
         threshold = min(1.0, math.nextafter(curve(rate), 2.0))
@@ -214,8 +234,8 @@ def threshold_rows(facts: Facts, logits: Floats, rates: tuple[float, ...], cente
 
 
 def _threshold_row(facts: Facts, logits: Floats, rate: float, center: Any) -> Floats:
-    """1, the shop's own quantile and mean against what shops have, whether photos were held out, products, whether nothing was, and what
-    packshots and views make of it."""
+    """1, the shop's own quantile and mean against what shops have, whether photos were held out, products, whether nothing was,
+    and what packshots and views make of it."""
     many = math.log2(facts.products) / 4 - 1
     if not len(logits):
         return np.array([1, 0, 0, 0, many, 1, 0, 0, 0, 0], float)
@@ -223,7 +243,18 @@ def _threshold_row(facts: Facts, logits: Floats, rate: float, center: Any) -> Fl
     own, mean = float(np.quantile(logits, 1 - rate)) - center[0], float(logits.mean()) - center[1]
     photo, shots = float(facts.by_photo) - 0.5, (0.0 if facts.by_photo else facts.packshots)
     return np.array(
-        [1, trust * own, trust * mean, photo, many, 0, trust * photo * own, shots, trust * shots * own, trust * max(own, 0)]
+        [
+            1,
+            trust * own,
+            trust * mean,
+            photo,
+            many,
+            0,
+            trust * photo * own,
+            shots,
+            trust * shots * own,
+            trust * max(own, 0),
+        ]
     )
 
 
@@ -268,19 +299,19 @@ def prior_file(model: Path) -> Path:
     return model.with_name(model.name + SUFFIX)
 
 
-def find_prior(model: Path) -> Prior:
-    """The prior beside an encoder file, else the generic one. Raises EncoderError where it can't be read."""
+def own_prior(model: Path) -> Prior | None:
+    """The prior beside an encoder file, None where there is none. Raises EncoderError where it can't be read."""
     path = prior_file(model)
     try:
         return Prior.from_bytes(path.read_bytes(), str(path))
     except FileNotFoundError:
-        return generic_prior()
+        return None
     except OSError as error:
         raise EncoderError(f"{path} can't be read: {error}") from error
 
 
 @functools.cache
 def generic_prior() -> Prior:
-    """For encoders without one of their own: fitted on the shops of four encoders together."""
+    """For encoders without one of their own, once it is `moved` to them: what shelfmatch-cnn's shops taught."""
     data = resources.files(__package__).joinpath("generic" + SUFFIX).read_bytes()
     return Prior.from_bytes(data, "generic" + SUFFIX)

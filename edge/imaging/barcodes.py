@@ -13,7 +13,17 @@ from PIL import Image
 
 from .image import Pixels
 
-FORMATS = ("EANUPC", "DataBarOmni", "DataBarLtd", "DataBarExp", "DataBarExpStk", "ITF14", "Code128", "QRCode", "DataMatrix")
+FORMATS = (
+    "EANUPC",
+    "DataBarOmni",
+    "DataBarLtd",
+    "DataBarExp",
+    "DataBarExpStk",
+    "ITF14",
+    "Code128",
+    "QRCode",
+    "DataMatrix",
+)
 """What an article number is printed in: EAN-13 and -8, UPC-A and -E, DataBar, ITF-14; GS1-128, GS1 DataMatrix and GS1 Digital Link
 as a QR code (GS1 General Specifications, section 5)."""
 MOST_PIXELS = 4_000_000
@@ -55,7 +65,11 @@ def read_codes(pixels: Pixels) -> tuple[Code, ...]:
     grey = _grey(pixels, step)
     formats = [getattr(zxing.BarcodeFormat, name) for name in FORMATS]
     for angle in (0, _SLANT):
-        seen = grey if not angle else np.asarray(Image.fromarray(grey).rotate(angle, Image.Resampling.BILINEAR, expand=True))
+        seen = (
+            grey
+            if not angle
+            else np.asarray(Image.fromarray(grey).rotate(angle, Image.Resampling.BILINEAR, expand=True))
+        )
         found = zxing.read_barcodes(seen, formats=formats, text_mode=zxing.TextMode.Plain)
         if found:
             turned = _turned_back(angle, seen.shape, grey.shape)

@@ -30,8 +30,8 @@ CERTAIN = 0.999
 
 @dataclass(frozen=True, slots=True)
 class Barcode:
-    """`number`: the article number on the photo as it was read; `format`: "EAN-13"; `known`: whether the catalogue has it; `box`: left,
-    top, right, bottom in pixels of the upright photo."""
+    """`number`: the article number on the photo as it was read; `format`: "EAN-13"; `known`: whether the catalogue has it; `box`:
+    left, top, right, bottom in pixels of the upright photo."""
 
     number: str
     format: str
@@ -44,7 +44,12 @@ class Barcode:
 
 
 def barcode_pass(
-    snapshot: Snapshot, image: ImageSource, limits: Limits, vector: Vector, candidates: tuple[Candidate, ...], allowed: Allowed
+    snapshot: Snapshot,
+    image: ImageSource,
+    limits: Limits,
+    vector: Vector,
+    candidates: tuple[Candidate, ...],
+    allowed: Allowed,
 ) -> tuple[Barcode, tuple[Candidate, ...]] | None:
     """What a photo's bar code says, with the candidates after it (its product first, or none of them believed); None where it has
     none or they disagree. Raises ImageError."""

@@ -24,9 +24,11 @@ class LocalMatching:
     cells: Cells
 
 
-def local_rank(snapshot: Snapshot, embedding: Vector, tap: NDArray[Any] | None, count: int, allowed: Allowed) -> Evidence:
-    """What speaks for the `count` best products by fused scores, for a photo's plain embedding and its tap of the same run; by the first search's
-    scores alone in a bundle without local matching."""
+def local_rank(
+    snapshot: Snapshot, embedding: Vector, tap: NDArray[Any] | None, count: int, allowed: Allowed
+) -> Evidence:
+    """What speaks for the `count` best products by fused scores, for a photo's plain embedding and its tap of the same run; by
+    the first search's scores alone in a bundle without local matching."""
     gallery, local, head = snapshot.gallery, snapshot.local, snapshot.encoder.local
     found = gallery.evidence(gallery.adapted(embedding), max(DEPTH, count), allowed)
     if local is None or head is None or tap is None:

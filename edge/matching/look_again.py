@@ -179,7 +179,9 @@ def rank_variants(
                 seen.append(variant)
     if not found:
         return LookAgain("", (), quality, problem_of(quality)), None
-    lead = sum(one.ranked[0][1] - one.ranked[-1][1] for one in found) / len(found) or 1.0  # one product alone leads nobody
+    lead = (
+        sum(one.ranked[0][1] - one.ranked[-1][1] for one in found) / len(found) or 1.0
+    )  # one product alone leads nobody
     heads = [one.ranked[0][1] / lead + variant.ahead for one, variant in zip(found, seen, strict=True)]
     weights = [math.exp((head - max(heads)) / SOFTNESS) for head in heads]
     names = [variant.name for variant in seen]

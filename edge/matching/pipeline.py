@@ -55,9 +55,7 @@ def match(
     again = barcode = None
     candidates = before = snapshot.candidates(found, snapshot.first)
     watch.lap("decide")
-    opinion, candidates = _second_opinion(
-        snapshot, image, limits, embedding, vector, allowed, candidates, count, where
-    )
+    opinion, candidates = _second_opinion(snapshot, image, limits, embedding, vector, allowed, candidates, count, where)
     if opinion:
         watch.lap(opinion)
     if blank:
@@ -134,7 +132,8 @@ def _by_barcode(
     allowed: Allowed,
     watch: _Stopwatch,
 ) -> tuple[Barcode | None, tuple[Candidate, ...]]:
-    """What the photo's bar code says, where one can be read and the catalogue has article numbers; else the candidates as they are."""
+    """What the photo's bar code says, where one can be read and the catalogue has article numbers; else the candidates as they
+    are."""
     if not snapshot.reads_barcodes:
         return None, candidates
     from .barcode_pass import barcode_pass

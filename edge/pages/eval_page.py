@@ -107,8 +107,8 @@ def _figures(evaluation: Evaluation, matcher: Matcher) -> list[str]:
                     [(point.coverage, point.risk, point.threshold) for point in evaluation.risk_coverage],
                     manifest.final_decision.threshold,
                 ),
-                note="To the right more of the photos get an answer; the curve says what share of these answers would be wrong: another "
-                "product, or one that isn't in the catalogue. The dot is the bundle's own threshold.",
+                note="To the right more of the photos get an answer; the curve says what share of these answers would be wrong: "
+                "another product, or one that isn't in the catalogue. The dot is the bundle's own threshold.",
             )
         )
     for attribute, groups in evaluation.by.items():

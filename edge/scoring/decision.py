@@ -59,15 +59,16 @@ class Decision:
 
     `score` is the product's cosine, `margin` its lead over the best other product, `references` how many photos the product
     has. `method` says what it was fitted on: groups of like photos held out ("held-out"), single ones ("leave-one-out"),
-    synthetic views where products have one photo each, or nothing: what other shops taught ("prior"), in bundles of earlier versions
-    a formula for all ("default"). `known` and `unknown` count
-    the samples; of the two rates `correct_accept_rate` was measured on them, `false_accept_rate` is what is to be expected of unknown
+    synthetic views where products have one photo each, or nothing: what other shops taught ("prior"), in bundles of earlier
+    versions a formula for all ("default"). `known` and `unknown` count
+    the samples; of the two rates `correct_accept_rate` was measured on them, `false_accept_rate` is what is to be expected of
+    unknown
     queries (in bundles of earlier versions measured, too), and `reliability` (mean confidence, share right, queries) on the known.
     `confidences`: for another threshold; None in bundles that were built before they were kept, and for a "default".
 
     After local matching two more terms are added, `local_weight` * local + `local_lead_weight` * (local - the best other product's
-    local), where local is the squashed logit; score and margin stay those of the first search. `local_weight` None: the formula is on
-    the fused scores, as bundles were built before.
+    local), where local is the squashed logit; score and margin stay those of the first search. `local_weight` None: the formula
+    is on the fused scores, as bundles were built before.
     """
 
     method: Method

@@ -12,10 +12,10 @@ import pytest
 
 pytest.importorskip("scipy", reason="scipy is not installed: pip install 'shelfmatch[test]'")
 pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'shelfmatch[train]'")
-from shelfmatch.edge.fitting.calibration import Samples, confidences_of  # noqa: E402
-from shelfmatch.edge.fitting.prior import Facts, Prior  # noqa: E402
-from shelfmatch.models.prior import RATES, fit_prior  # noqa: E402
-from shelfmatch.models.prior_shops import KINDS, Drawn  # noqa: E402
+from shelfmatch.edge.fitting.calibration import Samples, confidences_of
+from shelfmatch.edge.fitting.prior import Facts, Prior
+from shelfmatch.models.prior import RATES, fit_prior
+from shelfmatch.models.prior_shops import KINDS, Drawn
 
 pytestmark = pytest.mark.xdist_group("export")
 
@@ -71,7 +71,17 @@ def test_shops_that_had_no_part_in_the_fit_get_what_they_asked_for(shops: list[D
 def test_the_command_writes_what_it_fits(shops: list[Drawn], tmp_path: Path) -> None:
     (tmp_path / "shops.pkl").write_bytes(pickle.dumps(shops[:40]))
     script = Path(__file__).resolve().parents[2] / "models" / "prior.py"
-    command = [sys.executable, script, tmp_path / "shops.pkl", "--name", "some", "--out", tmp_path / "a.prior", "--rates", "0.05"]
+    command = [
+        sys.executable,
+        script,
+        tmp_path / "shops.pkl",
+        "--name",
+        "some",
+        "--out",
+        tmp_path / "a.prior",
+        "--rates",
+        "0.05",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert "search all" in " ".join(done.stdout.split()) and "asked for 5%" in done.stdout
     assert Prior.from_bytes((tmp_path / "a.prior").read_bytes(), "x") == fit_prior("some", shops[:40])

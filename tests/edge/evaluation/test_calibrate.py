@@ -143,7 +143,9 @@ def test_bundles_that_cannot_be_calibrated_say_so(shop: Path, bundle: Path) -> N
 def test_the_command(shop: Path, bundle: Path, tmp_path: Path, capfd: Any) -> None:
     assert main(["calibrate", str(bundle), str(shop / "photos"), "--json"]) == 0
     record = json.loads(capfd.readouterr().out)
-    assert {"bundle", "photos", "labelled", "recentred", "rescaled", "reasons", "before", "after", "left_out"} <= set(record)
+    assert {"bundle", "photos", "labelled", "recentred", "rescaled", "reasons", "before", "after", "left_out"} <= set(
+        record
+    )
     mixed = tmp_path / "mixed"
     shutil.copytree(shop / "photos", mixed)
     (mixed / "broken.jpg").write_bytes(b"\xff\xd8\xff no photo")

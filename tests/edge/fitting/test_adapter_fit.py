@@ -19,8 +19,8 @@ from shelfmatch.edge.fitting.adapter_fit import fit, prototypes
 from shelfmatch.edge.fitting.calibration import confidences_of, leave_one_out, left_out_products
 from shelfmatch.edge.fitting.discriminant import discriminants, reduced
 from shelfmatch.edge.fitting.held_out import GROUPS, _clusters, rounds
-from shelfmatch.edge.fitting.prior import generic_prior
 from shelfmatch.edge.fitting.pictures import FEWEST_PHOTOS, Pictures, has_second_photos
+from shelfmatch.edge.fitting.prior import generic_prior
 from shelfmatch.edge.index.vector_index import VectorIndex
 from shelfmatch.edge.scoring.adapter import MAX_DIMENSION, Adaptation, Adapter, Floats
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shelfmatch.edge import EncoderError
-from shelfmatch.edge.build.priors import prior_of
+from shelfmatch.edge import Encoder, EncoderError
+from shelfmatch.edge.build.priors import likeness, prior_for
 from shelfmatch.edge.encoders.registry import find_encoders
 from shelfmatch.edge.fitting.calibration import Samples, confidences_of, tuned
-from shelfmatch.edge.fitting.prior import Facts, Prior, find_prior, generic_prior, prior_file
+from shelfmatch.edge.fitting.prior import Facts, Prior, generic_prior, own_prior, prior_file
 
 FACTS = Facts(products=40, by_photo=True, packshots=0.0, shrinkage=0.3)
 
@@ -21,7 +21,12 @@ def samples(scores: list[float], right: bool, lead: float = 0.3, local: float = 
     count = len(scores)
     values = np.array(scores, float)
     return Samples(
-        values, np.full(count, lead), np.ones(count), np.full(count, right), np.full(count, local), np.full(count, local - 0.2)
+        values,
+        np.full(count, lead),
+        np.ones(count),
+        np.full(count, right),
+        np.full(count, local),
+        np.full(count, local - 0.2),
     )
 
 
@@ -100,17 +105,29 @@ def test_a_damaged_file_is_refused(tmp_path: Path, harm: str) -> None:
         record["more"] = 1
     file = prior_file(tmp_path / "some.tflite")
     file.write_text("{" if harm == "not JSON" else json.dumps(record))
-    with pytest.raises(EncoderError, match="some.tflite.prior"):
-        find_prior(tmp_path / "some.tflite")
+    with pytest.raises(EncoderError, match=r"some\.tflite\.prior"):
+        own_prior(tmp_path / "some.tflite")
 
 
-@pytest.mark.parametrize("name", ["shelfmatch-cnn", "shelfmatch-vit", "shelfmatch-nano"])
-def test_each_embedded_encoder_has_its_own(name: str) -> None:
-    ((card, model),) = find_encoders(name, None, "auto")
-    prior = find_prior(model)
-    assert prior.name == name and prior.shops >= 100 and prior_of(card) == prior
-    assert (prior.local is not None) == (name == "shelfmatch-cnn")
+def test_the_default_encoder_has_its_own() -> None:
+    for runtime in ("litert", "onnx"):
+        ((card, model),) = find_encoders("shelfmatch-cnn", None, runtime)
+        prior = own_prior(model)
+        assert prior is not None and prior.name == "shelfmatch-cnn" and prior.shops >= 300 and prior.local is not None
+        assert prior_for(Encoder(card, model.read_bytes())) == prior
 
 
-def test_other_encoders_take_the_generic_one(tmp_path: Path) -> None:
-    assert find_prior(tmp_path / "theirs.onnx") == generic_prior() and generic_prior().name == "generic"
+def test_others_read_their_cosines_as_its_own(tmp_path: Path, tiny_tflite: Path) -> None:
+    """An encoder for which all goods are alike: a cosine of .8 says there what .5 says elsewhere."""
+    assert own_prior(tmp_path / "theirs.onnx") is None
+    generic = generic_prior()
+    mean, deviation = generic.background
+    moved = generic.moved(0.7, deviation / 2)
+    facts, none = Facts(20, False, 0.0, None), Samples.empty()
+    ours, theirs = (one.judge("search", facts, none).draft(0.05, "prior", 0, 0) for one in (generic, moved))
+    assert theirs.confidence(0.7, 0.0) == pytest.approx(ours.confidence(mean, 0.0))
+    assert theirs.confidence(0.7 + 0.1, 0.1) == pytest.approx(ours.confidence(mean + 0.2, 0.2))
+    adapted = Facts(20, False, 0.0, 0.3)  # an adapter has centred them
+    assert moved.judge("search", adapted, none).line == generic.judge("search", adapted, none).line
+    encoder = Encoder.load(tiny_tflite)
+    assert prior_for(encoder) == generic.moved(*likeness(encoder)) and 0 < likeness(encoder)[1] < 1

@@ -117,7 +117,9 @@ def test_a_sure_look_reads_no_code(matcher: Matcher, monkeypatch: pytest.MonkeyP
     """Its own catalogue photo, with a foreign code in the corner: the product is what the photo shows."""
     read: list[int] = []
     real: Callable[..., Any] = barcodes.read_codes
-    monkeypatch.setattr("shelfmatch.edge.matching.barcode_pass.read_codes", lambda pixels: read.append(1) or real(pixels))
+    monkeypatch.setattr(
+        "shelfmatch.edge.matching.barcode_pass.read_codes", lambda pixels: read.append(1) or real(pixels)
+    )
     sure = matcher.match(tile_photo(2, 1))
     assert sure.sku == "tile-2" and sure.confidence >= 0.99 and not read
     matcher.match(photo())
@@ -138,7 +140,9 @@ def test_a_slanting_code_lies_where_it_is_said_to_lie() -> None:
     (read,) = barcodes.read_codes(np.asarray(photo(code("4006381333931", scale=3), turned=45.0)))
     whole = code("4006381333931", scale=3).rotate(45.0, expand=True)
     middle = 60 + whole.width / 2, 60 + whole.height / 2
-    assert abs((read.box[0] + read.box[2]) / 2 - middle[0]) < 25 and abs((read.box[1] + read.box[3]) / 2 - middle[1]) < 25
+    assert (
+        abs((read.box[0] + read.box[2]) / 2 - middle[0]) < 25 and abs((read.box[1] + read.box[3]) / 2 - middle[1]) < 25
+    )
 
 
 def test_without_the_reader_looks_decide(matcher: Matcher, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -317,7 +317,9 @@ def test_it_is_left_out_where_it_doesn_t_help() -> None:
         assert forced is not None
     pictures, cells = shop_of(confused=True)
     few = Described(cells.ids[:9], cells.vectors[:9], cells.lengths[:9])
-    local, why = fit_local(pictures.take(np.arange(9)), few, likeness_head(b""), PLAIN, FIRST, generic_prior(), force=True)
+    local, why = fit_local(
+        pictures.take(np.arange(9)), few, likeness_head(b""), PLAIN, FIRST, generic_prior(), force=True
+    )
     assert local is not None and "too few to tell" in why and local.sure_from > 1
 
 
