@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .doctor.diagnosis import Diagnosis, examine
     from .encoders.card import EncoderCard
     from .encoders.encoder import Encoder
+    from .evaluation.calibrate import CalibrateReport, calibrate_bundle
     from .evaluation.evaluate import evaluate
     from .evaluation.results import Evaluation, Query
     from .index.vector_index import VectorIndex
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "BuildReport": "build.report",
     "Bundle": "bundle.bundle",
+    "CalibrateReport": "evaluation.calibrate",
     "Candidate": "matching.results",
     "CatalogSource": "catalog.listing",
     "Diagnosis": "doctor.diagnosis",
@@ -78,6 +80,7 @@ _LAZY = {
     "VectorIndex": "index.vector_index",
     "add_to_bundle": "build.change",
     "build_bundle": "build.build",
+    "calibrate_bundle": "evaluation.calibrate",
     "evaluate": "evaluation.evaluate",
     "examine": "doctor.diagnosis",
     "read_source": "catalog.source",
@@ -96,6 +99,7 @@ __all__ = [
     "BundleError",
     "BundleLocked",
     "BundleVersion",
+    "CalibrateReport",
     "Candidate",
     "CardRequired",
     "CatalogError",
@@ -128,6 +132,7 @@ __all__ = [
     "__version__",
     "add_to_bundle",
     "build_bundle",
+    "calibrate_bundle",
     "evaluate",
     "examine",
     "read_source",

@@ -26,6 +26,7 @@ from ..encoders.encoder import Encoder
 from ..encoders.registry import EncoderNames, find_encoders
 from ..encoders.runtimes import choose_runtime, probe
 from ..errors import BundleError, CatalogError, RuntimeUnavailable, VectorError
+from ..fitting.prior import Prior
 from ..imaging.views import view_plan
 from ..index._codes import Dtype
 from ..index._vectors import checked_vectors
@@ -39,6 +40,7 @@ from .draft import Adapt, BranchDraft, Draft, calibrated, compose, compose_each,
 from .enroll import Enrolled, Entries, enroll
 from .keep import Kept
 from .localize import heads_for, localized
+from .priors import prior_for
 from .pruning import Pruned
 from .report import BuildReport, report_of
 
@@ -130,7 +132,13 @@ def build_bundle(
                 raise CatalogError(_nothing_usable(source, inputs.catalogue, embedded.entries))
             fitted = _fit(embedded, inputs, settings, progress)
             cascade, decision = calibrated(
-                fitted.branches, embedded.every, settings.false_accept, inputs.catalogue, inputs.encoders[0], progress
+                fitted.branches,
+                embedded.every,
+                settings.false_accept,
+                inputs.catalogue,
+                inputs.encoders[0],
+                inputs.prior,
+                progress,
             )
             why = _localize(fitted, embedded, inputs, settings, decision)
             editor.prune_references(fitted.pruned_ids)
@@ -152,11 +160,12 @@ def build_bundle(
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """What was read: the catalogue's source, and the encoders, ready to run; `views`: synthetic ones to make of each
-    `every`-th photo."""
+    """What was read: the catalogue's source, the encoders, ready to run, and the first one's `prior`; `views`: synthetic ones to
+    make of each `every`-th photo."""
 
     catalogue: CatalogSource
     encoders: list[Encoder]
+    prior: Prior
     views: int
     every: int
     index: str
@@ -202,7 +211,7 @@ def _read(source: str | os.PathLike[str] | CatalogSource, settings: BuildSetting
     no_views = settings.adapt == "off" and (alone or photos >= 2 * products)
     views, every = (0, 1) if no_views else view_plan(photos, products)
     logger.info("%s: %d photos of %d products, %d views of each %d.", source, photos, products, views, every)
-    return _Inputs(catalogue, encoders, views, every, index, workers)
+    return _Inputs(catalogue, encoders, prior_for(encoders[0], chosen[0][1]), views, every, index, workers)
 
 
 def _embed(
@@ -256,7 +265,7 @@ def _localize(
         return ""
     branch = fitted.branches[0]
     branch.local, why = localized(
-        embedded.every[0], fitted.keep, head, branch.adaptation, decision, force=settings.local == "on"
+        embedded.every[0], fitted.keep, head, branch.adaptation, decision, inputs.prior, force=settings.local == "on"
     )
     return why
 
@@ -302,7 +311,7 @@ def write_bundle(
                 np.array(reference_ids, np.uint32), checked_vectors(vectors, vectors.shape[1])
             )
             branch, _, _ = compose(enrolled, adapt=adapt, index=index, dtype=dtype)
-            decision = decided_by_vectors(branch, false_accept)
+            decision = decided_by_vectors(branch, false_accept, prior_for(encoder))
             fitted_to = FitRecord(editor.count(), len(branch.index))
             draft = Draft((encoder.card,), [branch], encoder.resizer, decision, fitted_to=fitted_to)
             committed = commit.commit(writer, editor, draft)

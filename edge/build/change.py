@@ -22,6 +22,7 @@ from ..catalog.product import Reference
 from ..catalog.source import read_source
 from ..encoders.encoder import Encoder
 from ..errors import CatalogError
+from ..fitting.prior import Prior
 from ..imaging.views import views_per_photo
 from ..index.vector_index import VectorIndex
 from ..progress import Progress
@@ -32,6 +33,7 @@ from .draft import BranchDraft, Draft, extend, recalibrated, remove
 from .enroll import Enrolled, Entries, enroll
 from .keep import load_kept
 from .localize import head_of, load_local
+from .priors import prior_for
 from .refit import check_keeps_embeddings, refitted
 from .report import BuildReport, report_of
 
@@ -251,14 +253,19 @@ def commit_change(
     manifest = writer.opened().manifest
     decision, cascade, fit, why = manifest.decision, manifest.cascade, manifest.fit, ""
     if refit:
-        branches, cascade, decision, why = refitted(branches, manifest, progress)
+        branches, cascade, decision, why = refitted(branches, manifest, _prior_of(writer.opened()), progress)
         editor.forget_pruned()
         fit = FitRecord(editor.count(), len(branches[0].index))
     elif recalibrate and cascade is None:
-        decision = recalibrated(branches[0], decision)
+        decision = recalibrated(branches[0], decision, lambda: _prior_of(writer.opened()))
     cards = tuple(record.encoder for record in manifest.branches)
     draft = Draft(cards, branches, manifest.resizer, decision, cascade, fit)
     return commit.commit(writer, editor, draft), why
+
+
+def _prior_of(bundle: Bundle) -> Prior:
+    manifest = bundle.manifest
+    return prior_for(Encoder(manifest.encoder, bundle.read(role_of("encoder", 0)), resizer=manifest.resizer))
 
 
 def _views_for(branches: Sequence[BranchDraft], catalogue: CatalogSource) -> int:

@@ -5,7 +5,7 @@ In memory only: `build` makes drafts out of photos, `change` changes them, `comm
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,17 +19,10 @@ from ..encoders.card import EncoderCard
 from ..encoders.encoder import Encoder
 from ..errors import ImageError, VectorError
 from ..fitting.adapter_fit import Fit, fit, prototypes
-from ..fitting.calibration import (
-    HELD_OUT_STRETCH,
-    MIN_SAMPLES,
-    Samples,
-    calibrate,
-    confidences_of,
-    leave_one_out,
-    left_out_products,
-    settle,
-)
+from ..fitting.calibration import MIN_SAMPLES, Samples, leave_one_out, left_out_products
 from ..fitting.discriminant import unit
+from ..fitting.local_fit import facts_of
+from ..fitting.prior import Facts, Prior
 from ..imaging.decode import decode
 from ..imaging.resize import Resizer
 from ..imaging.resize import fit as fit_to_card
@@ -56,7 +49,7 @@ _SYNTHETIC_PRODUCTS = 300
 class BranchDraft:
     """What a bundle holds of one encoder besides its file; `fit` with the held-out queries, where one was made just now, and
     whether it has seen all products (`whole`); `local`: its local matching, None without; `kept`: the photos' embeddings, where
-    they are kept."""
+    they are kept; `facts`: what the prior asks of the shop, None where nothing was held out."""
 
     index: VectorIndex
     adaptation: Adaptation
@@ -66,6 +59,7 @@ class BranchDraft:
     whole: bool = True
     local: LocalDraft | None = None
     kept: Kept | None = None
+    facts: Facts | None = None
 
     @property
     def gallery(self) -> Gallery:
@@ -105,11 +99,12 @@ def compose(
     """Fit the shop's adapter, prune, and index what is left: the draft, which (N,) references were kept, and what pruning
     cost. `keep`: the references to keep, where another encoder has chosen them."""
     dimension = enrolled.vectors.shape[1]
-    fitted, whole = None, True
+    fitted, whole, facts = None, True, None
     if adapt != "off" and len(enrolled.ids):
         pictures = enrolled.pictures(references=enrolled.references(max_references, keep))
         whole = pictures.whole
         fitted = fit(pictures, force=adapt == "on", views=enrolled.views.shape[1], progress=progress)
+        facts = facts_of(pictures, fitted.adaptation)
     adapter = None if fitted is None else fitted.adapter
     adaptation = not_adapted(dimension, len(enrolled.ids)) if fitted is None else fitted.adaptation
     rows = enrolled.adapted(adapter)
@@ -124,7 +119,7 @@ def compose(
     if adapter is not None and adaptation.scoring == "prototype":
         products, vectors = prototypes(adapter, enrolled.pictures(most=len(enrolled.ids)))
         means = VectorIndex.build(vectors, (products << PHOTO_BITS).astype(np.uint32), kind="exact", dtype=dtype)
-    return BranchDraft(built, adaptation, adapter, means, fitted, whole), keep, pruned
+    return BranchDraft(built, adaptation, adapter, means, fitted, whole, facts=facts), keep, pruned
 
 
 def compose_each(
@@ -149,14 +144,15 @@ def calibrated(
     false_accept: float,
     catalogue: CatalogSource,
     encoder: Encoder,
+    prior: Prior,
     progress: Progress | None = None,
 ) -> tuple[Cascade | None, Decision]:
     """When the branches after the first run (None where there is one), and the decision of match or unknown.
 
-    `every`: the photos' embeddings by each encoder, where they were kept; `encoder`: the first one.
+    `every`: the photos' embeddings by each encoder, where they were kept; `encoder`: the first one, and its `prior`.
     """
     if len(branches) == 1:
-        return None, decided_alone(branches[0], false_accept, catalogue, encoder, progress)
+        return None, decided_alone(branches[0], false_accept, catalogue, encoder, prior, progress)
     return decide_pair(every, branches, false_accept, progress)
 
 
@@ -224,19 +220,15 @@ def _means_of(draft: BranchDraft, products: NDArray[np.uint32]) -> Floats:
     return unit(np.stack(rows))
 
 
-def decide(draft: BranchDraft, false_accept: float) -> Decision | None:
-    """From the queries that the fit held out: the honest ones, where there are enough. Held out from a part of the products, they
-    miss the nearest unknown products of the whole, by which the threshold is set then."""
+def decide(draft: BranchDraft, false_accept: float, prior: Prior) -> Decision | None:
+    """From the queries that the fit held out, however few; None where there was no fit. Held out from a part of the products,
+    they miss the nearest unknown products of the whole, by which the threshold is set then."""
     fitted = draft.fit
-    if fitted is None or len(fitted.known) < MIN_SAMPLES or len(fitted.unknown) < MIN_SAMPLES:
+    if fitted is None or draft.facts is None:
         return None
     method: Method = "held-out" if fitted.by_photo else "synthetic-views"
-    decision = calibrate(fitted.known, fitted.unknown, false_accept, method, stretch=HELD_OUT_STRETCH)
-    if draft.whole:
-        return decision
-    known = confidences_of(decision, fitted.known)
-    unknown = confidences_of(decision, left_out_products([draft.gallery]))
-    return settle(decision, known, fitted.known.right, unknown)
+    unknown = fitted.unknown if draft.whole else left_out_products([draft.gallery])
+    return prior.judge("search", draft.facts, fitted.known).decision(false_accept, method, fitted.known, unknown)
 
 
 def decided_alone(
@@ -244,21 +236,33 @@ def decided_alone(
     false_accept: float,
     catalogue: CatalogSource,
     encoder: Encoder,
+    prior: Prior,
     progress: Progress | None = None,
 ) -> Decision:
     """A bundle's with one encoder: from held-out queries, else from photos left out one by one, else from views made for it."""
-    decided = decide(draft, false_accept)
+    decided = decide(draft, false_accept, prior)
     if decided is not None:
         return decided
     known, unknown = leave_one_out(draft.index)
-    if len(known) >= MIN_SAMPLES or draft.adapter is not None:
-        return calibrate(known, unknown, false_accept, "leave-one-out")
-    return calibrate(*_synthetic_samples(draft.index, catalogue, encoder, progress), false_accept, "synthetic-views")
+    if len(known) >= MIN_SAMPLES:
+        return _decided(draft, false_accept, prior, known, unknown, "leave-one-out")
+    made = _synthetic_samples(draft.index, catalogue, encoder, progress)
+    return _decided(draft, false_accept, prior, *made, "synthetic-views")
 
 
-def decided_by_vectors(draft: BranchDraft, false_accept: float) -> Decision:
+def decided_by_vectors(draft: BranchDraft, false_accept: float, prior: Prior) -> Decision:
     """Where there are embeddings and no photos: from held-out queries, else from those left out one by one."""
-    return decide(draft, false_accept) or calibrate(*leave_one_out(draft.index), false_accept, "leave-one-out")
+    decided = decide(draft, false_accept, prior)
+    return decided or _decided(draft, false_accept, prior, *leave_one_out(draft.index), "leave-one-out")
+
+
+def _decided(
+    draft: BranchDraft, false_accept: float, prior: Prior, known: Samples, unknown: Samples, method: Method
+) -> Decision:
+    """By the prior, where no adapter was fitted."""
+    products = max(1, len(np.unique(product_of(draft.index.ids))))
+    facts = Facts(products, method == "leave-one-out", 0.0, None)
+    return prior.judge("search", facts, known).decision(false_accept, method, known, unknown)
 
 
 def _synthetic_samples(
@@ -290,7 +294,7 @@ def _synthetic_samples(
     return samples(rows[True]), samples(rows[False])
 
 
-def recalibrated(draft: BranchDraft, before: Decision) -> Decision:
+def recalibrated(draft: BranchDraft, before: Decision, prior: Callable[[], Prior]) -> Decision:
     """Fit again after a change where the embedding is plain; what was fitted on held-out photos, or where photos are too few,
     stays: the fit's own photos would be found too well by it."""
     if draft.adapter is not None or before.method == "held-out":
@@ -298,4 +302,4 @@ def recalibrated(draft: BranchDraft, before: Decision) -> Decision:
     known, unknown = leave_one_out(draft.index)
     if len(known) < MIN_SAMPLES or len(unknown) < MIN_SAMPLES:
         return before
-    return calibrate(known, unknown, before.target_false_accept_rate, "leave-one-out")
+    return _decided(draft, before.target_false_accept_rate, prior(), known, unknown, "leave-one-out")

@@ -16,6 +16,7 @@ from ..encoders.card import EncoderCard
 from ..encoders.local import LocalHead, find_local, local_file
 from ..errors import EncoderError
 from ..fitting.local_fit import Described, fit_local
+from ..fitting.prior import Prior
 from ..scoring.adapter import Adaptation
 from ..scoring.decision import Decision
 from ..scoring.local import Cells, Local, undescribed
@@ -72,11 +73,12 @@ def localized(
     head: LocalHead,
     adaptation: Adaptation,
     decision: Decision,
+    prior: Prior,
     *,
     force: bool = False,
 ) -> tuple[LocalDraft | None, str]:
     """Local matching fitted to a shop, None where it doesn't help; and why. `keep` (N,): the references that stay; `decision`:
-    the shop's on the first search alone."""
+    the shop's on the first search alone; `prior`: the encoder's."""
     pictures = enrolled.pictures(references=counted(enrolled.ids[keep]))
     if enrolled.cells is None:
         return None, "the photos' cells weren't kept"
@@ -87,7 +89,7 @@ def localized(
         return undescribed(enrolled.cells_of(pictures, places), head.card.cell_numbers)
 
     described = Described(enrolled.ids[pictures.photos], cells_of)
-    record, why = fit_local(pictures, described, head, adaptation, decision, force=force)
+    record, why = fit_local(pictures, described, head, adaptation, decision, prior, force=force)
     return None if record is None else LocalDraft(record, head, _cells_of(enrolled, head, keep)), why
 
 

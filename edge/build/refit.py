@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..bundle.manifest import Manifest
 from ..errors import BundleError
-from ..fitting.calibration import MIN_SAMPLES, calibrate, leave_one_out
+from ..fitting.prior import Prior
 from ..scoring.cascade import Cascade
 from ..scoring.decision import Decision
-from .draft import BranchDraft, compose_each, decide, decide_pair
+from .draft import BranchDraft, compose_each, decide_pair, decided_by_vectors
 from .localize import localized
 
 if TYPE_CHECKING:
@@ -30,10 +29,10 @@ def check_keeps_embeddings(manifest: Manifest, bundle: Path) -> None:
 
 
 def refitted(
-    branches: list[BranchDraft], manifest: Manifest, progress: Progress | None = None
+    branches: list[BranchDraft], manifest: Manifest, prior: Prior, progress: Progress | None = None
 ) -> tuple[list[BranchDraft], Cascade | None, Decision, str]:
     """The branches as a build of the same photos would have fitted them, when the second one runs, the decision, and why there is
-    local matching or not. `manifest`: of the bundle, whose settings stay."""
+    local matching or not. `manifest`: of the bundle, whose settings stay; `prior`: of its first encoder."""
     kept = [branch.kept for branch in branches if branch.kept is not None]
     every = [one.enrolled() for one in kept]
     rate = manifest.final_decision.target_false_accept_rate
@@ -45,25 +44,14 @@ def refitted(
         cascade, decision = decide_pair(every, made, rate, progress)
         return made, cascade, decision, ""
     first = made[0]
-    decision = _decided(first, manifest.decision, rate)
+    decision = decided_by_vectors(first, rate, prior)
     head, why = kept[0].local_head, ""
     before = branches[0].local
     if head is not None and (kept[0].has_all_cells or every[0].has_second_photos):
-        first.local, why = localized(every[0], keep, head, first.adaptation, decision)
+        first.local, why = localized(every[0], keep, head, first.adaptation, decision, prior)
     elif before is not None:
         first.local, why = before, "views' cells weren't kept; it stays as it was fitted"
     return made, None, decision, why
-
-
-def _decided(draft: BranchDraft, before: Decision, rate: float) -> Decision:
-    """From held-out photos or views, else from photos left out one by one; as before where these are too few."""
-    decided = decide(draft, rate)
-    if decided is not None:
-        return decided
-    known, unknown = leave_one_out(draft.index)
-    if min(len(known), len(unknown)) < MIN_SAMPLES:
-        return replace(before, target_false_accept_rate=rate)
-    return calibrate(known, unknown, rate, "leave-one-out")
 
 
 def _adapt_of(manifest: Manifest) -> Adapt:

@@ -36,6 +36,7 @@ class Catalog:
         self._lock = threading.Lock()
         self._products: dict[int, Product] = {}
         self._passing: dict[Conditions, NDArray[np.uint32]] = {}
+        self._by_gtin: dict[str, tuple[int, ...]] | None = None
         check_sqlite_path(path)
         self._is_forked = False
         try:
@@ -119,6 +120,21 @@ class Catalog:
             if rows:
                 return int(rows[0][0])
         return None
+
+    def by_gtin(self) -> dict[str, tuple[int, ...]]:
+        """Article number → ids of the products that have it, in `gtin.canonical`'s spelling; read once, don't change it."""
+        if self._by_gtin is None:
+            from . import gtin  # only what reads bar codes needs it
+            from .columns import plain
+
+            found: dict[str, tuple[int, ...]] = {}
+            keys = [key for (key,) in self._query("SELECT DISTINCT key FROM attribute") if plain(key) in gtin.COLUMNS]
+            for key in keys:
+                for value, product in self._query("SELECT value, product FROM attribute WHERE key = ?", (key,)):
+                    for number in gtin.canonical(value):
+                        found[number] = tuple(dict.fromkeys((*found.get(number, ()), product)))
+            self._by_gtin = found
+        return self._by_gtin
 
     def references(self, product_id: int) -> list[Reference]:
         """A product's photos by number."""

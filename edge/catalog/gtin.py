@@ -13,6 +13,8 @@ codebarres codeàbarres codebarre gencod gencode codigodebarras códigodebarras 
 COLUMNS = frozenset(_COLUMN_WORDS.split())
 """Columns that hold such numbers, as `columns.plain` writes them."""
 
+_DIGITAL_LINK = re.compile(r"https?://[^\s]*?/01/(\d{8,14})(?:[/?#]|$)")
+_ELEMENT = re.compile(r"\(?01\)?(\d{14})")
 _SHORTENED = re.compile(r"\d([.,]\d+)?[eE]\+?\d+")
 
 
@@ -72,3 +74,48 @@ def check(text: str) -> CheckedGtin:
         "a digit is wrong, since the last one, the check digit, doesn't fit",
         digits[:-1] + check_digit(digits[:-1]),
     )
+
+
+def canonical(text: str) -> tuple[str, ...]:
+    """The one spelling of an article number, 14 digits, to compare by; none for what is no such number, and two for eight digits
+    that may be an EAN-8 or a UPC-E.
+
+    GTIN-8, -12, -13 and -14 with leading zeros or without, UPC-E, a GS1 element string ("(01)…", "01…") and a GS1 Digital Link
+    ("https://…/01/…") that has one are the same number.
+    """
+    for pattern in (_DIGITAL_LINK, _ELEMENT):
+        inside = pattern.match(text)
+        if inside is not None:
+            text = inside[1]
+            break
+    digits = check(text).value
+    wide = upc_e_as_upc_a(digits)
+    return tuple(one.zfill(14) for one in (wide, digits) if one and is_gtin(one))
+
+
+def upc_e_as_upc_a(digits: str) -> str:
+    """The 12 digits that a UPC-E's 8 are short for, "" where they are none (GS1 General Specifications, section 5.2.2.4.2)."""
+    if not (digits.isascii() and digits.isdecimal() and len(digits) == 8 and digits[0] in "01"):
+        return ""
+    system, body, last = digits[0], digits[1:7], digits[6]
+    if last in "012":
+        number = f"{body[:2]}{last}0000{body[2:5]}"
+    elif last == "3":
+        number = f"{body[:3]}00000{body[3:5]}"
+    elif last == "4":
+        number = f"{body[:4]}00000{body[4]}"
+    else:
+        number = f"{body[:5]}0000{last}"
+    wide = system + number + digits[7]
+    return wide if is_gtin(wide) else ""
+
+
+def is_of_one_shop(number: str) -> bool:
+    """Whether a canonical number is one that each shop may give anew (GS1 prefixes 02, 04 and 20 to 29): a scale's label, with
+    weight or price in the number, or a shop's own goods."""
+    return number[:1] == "0" and (number[1:3] in ("02", "04") or number[1] == "2")
+
+
+def item_of(number: str) -> str:
+    """Of such a number the part that names the goods: prefix and five digits; what follows may be weight or price."""
+    return number[1:8]

@@ -14,7 +14,22 @@ from .._version import __version__
 from ..errors import ShelfmatchError
 from ..memory_short import is_short, limit_mb, out_of_memory, watched
 from ..terminal import DONE, INTERRUPTED, WRONG_INPUT, complain, ready_streams
-from . import bench, catalogue, demo, doctor, encoders, evaluate, export, info, match, photos, search, tune, update
+from . import (
+    bench,
+    calibrate,
+    catalogue,
+    demo,
+    doctor,
+    encoders,
+    evaluate,
+    export,
+    info,
+    match,
+    photos,
+    search,
+    tune,
+    update,
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -118,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
         photos,
         update,
         tune,
+        calibrate,
         match,
         evaluate,
         search,

@@ -33,6 +33,9 @@ def describe_decision(decision: dict[str, Any]) -> str:
     target = f"{100 * decision['target_false_accept_rate']:.3g}% false accepts"
     if decision["method"] == "default":
         return f"threshold: a default, since the shop is too small to calibrate (target {target})"
+    measured = decision["correct_accept_rate"]
+    if decision["method"] == "prior" or measured is None:
+        return f"threshold {decision['threshold']:.3f} for {target}, as other shops taught: this one has too little to hold out"
     how = {
         "held-out": "holding out groups of like photos",
         "leave-one-out": "leaving photos out",
@@ -40,7 +43,7 @@ def describe_decision(decision: dict[str, Any]) -> str:
     }[decision["method"]]
     return (
         f"threshold {decision['threshold']:.3f} for {target}, from {how}: "
-        f"{decision['correct_accept_rate']:.0%} of {'the views' if decision['method'] == 'synthetic-views' else 'those photos'} "
+        f"{measured:.0%} of {'the views' if decision['method'] == 'synthetic-views' else 'those photos'} "
         "accepted and right"
     )
 

@@ -39,13 +39,25 @@ def print_decision(decision: TrackDecision, frames: str, *, json: bool, top_k: i
 def _print_match(answer: MatchResult, top_k: int | None) -> None:
     blank = answer.look_again is not None and answer.look_again.problem is not None
     empty = "" if blank else "the shop has no such products"
-    sentence = _sentence(answer.candidates, answer.sku, answer.confidence, answer.threshold, empty)
+    sentence = _barcode_sentence(answer) or _sentence(
+        answer.candidates, answer.sku, answer.confidence, answer.threshold, empty
+    )
     print(
         f"{shown(answer.image)}: {sentence}, {answer.latency_ms['total']:.0f} ms{_look_again_note(answer)}", flush=True
     )
     for attribute, label in answer.labels.items():
         print(f"  {attribute}: " + ("unknown" if label is None else f"{label.value}, {label.confidence:.0%} sure"))
     _print_candidates(answer.candidates[: top_k or 0])
+
+
+def _barcode_sentence(answer: MatchResult) -> str:
+    """The answer that the bar code gave, "" where it gave none."""
+    if answer.barcode is None:
+        return ""
+    code = f"{answer.barcode.format} {answer.barcode.number}"
+    if answer.sku is None:
+        return f"unknown (bar code {code}, which the catalogue doesn't have)"
+    return f"{titled(answer.sku, answer.candidates[0].name)}, by its bar code {code}"
 
 
 def _sentence(

@@ -46,6 +46,11 @@ class Embedding:
     spread: float
     tap: NDArray[Any] | None = None
 
+    @property
+    def latency_ms(self) -> dict[str, float]:
+        """Stage → ms, as answers tell it."""
+        return {"decode": self.decode_ms, "preprocess": self.preprocess_ms, "encode": self.encode_ms}
+
 
 class Encoder:
     """Turns photos into unit vectors. Safe to share between threads: each call borrows an interpreter of the pool.

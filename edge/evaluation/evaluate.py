@@ -20,7 +20,8 @@ from ..errors import CatalogError, ImageError
 from ..matching.matcher import Matcher
 from ..matching.results import MatchResult
 from ..metrics import auroc, error_of, reliability, wilson
-from .results import Answer, Confusion, Evaluation, GroupRates, Query, Rates
+from .acceptance import efficiency, risk_coverage
+from .results import Answer, Confusion, Evaluation, GroupRates, LocalEffect, Query, Rates
 
 if TYPE_CHECKING:
     from ..catalog.catalog import Catalog
@@ -121,6 +122,8 @@ def evaluate(
             answers.append((query, answer))
     result = _measured(answers, float(matcher.bundle.manifest.final_decision.target_false_accept_rate))
     result.unreadable, result.findings = unreadable, findings
+    if matcher.has_local:
+        result.local = _local_effect(answers)
     result.by = {attribute: _rates_by(answers, _value_of(matcher, attribute)) for attribute in by}
     return result
 
@@ -146,16 +149,16 @@ def _check_attributes(matcher: Matcher, by: Sequence[str]) -> None:
         raise CatalogError(f"no product has the attribute {unknown[0]!r}; the catalogue has {', '.join(known)}")
 
 
-_STAGES = ("decode", "preprocess", "encode", "search", "decide", "second_encoder", "local", "look_again")
-"""The medians of the last three are over the photos that went through the second encoder, local matching, a look-again pass."""
+_STAGES = ("decode", "preprocess", "encode", "search", "decide", "second_encoder", "local", "barcode", "look_again")
+"""The medians of the last four are over the photos that went through the second encoder, local matching, the reading of bar
+codes, a look-again pass."""
 
 
 def _measured(answers: list[Answer], target: float) -> Evaluation:
     rates = _rates(answers)
-    table = reliability(
-        [answer.confidence for _, answer in answers],
-        [bool(query.sku) and _first(answer) == query.sku for query, answer in answers],
-    )
+    confidences = [answer.confidence for _, answer in answers]
+    right = [bool(query.sku) and _first(answer) == query.sku for query, answer in answers]
+    table = reliability(confidences, right)
     totals = [answer.latency_ms["total"] for _, answer in answers]
     stages = {
         stage: [answer.latency_ms[stage] for _, answer in answers if stage in answer.latency_ms] for stage in _STAGES
@@ -176,6 +179,32 @@ def _measured(answers: list[Answer], target: float) -> Evaluation:
         second_encoder_rate=_mean(
             np.array([answer.second_encoder for _, answer in answers if answer.second_encoder is not None])
         ),
+        efficiency=_efficiency(answers),
+        risk_coverage=risk_coverage(confidences, right),
+        barcodes=sum(answer.decided_by == "barcode" for _, answer in answers),
+    )
+
+
+def _efficiency(answers: Sequence[Answer]) -> float | None:
+    known = [(query.sku, answer) for query, answer in answers if query.sku]
+    unknown = [answer for query, answer in answers if not query.sku]
+    return efficiency(
+        [answer.confidence for _, answer in known],
+        [_first(answer) == sku for sku, answer in known],
+        [answer.sku is not None for _, answer in known],
+        [answer.confidence for answer in unknown],
+        sum(answer.sku is not None for answer in unknown),
+    )
+
+
+def _local_effect(answers: Sequence[Answer]) -> LocalEffect:
+    """What became of the queries that local matching was asked for."""
+    asked = [(query.sku, answer) for query, answer in answers if answer.before_local is not None]
+    known = [(sku, answer) for sku, answer in asked if sku]
+    return LocalEffect(
+        len(asked) / max(1, len(answers)),
+        sum(answer.before_local != sku and _first(answer) == sku for sku, answer in known),
+        sum(answer.before_local == sku and _first(answer) != sku for sku, answer in known),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from ..catalog.listing import Finding
 from ..matching.results import MatchResult
 from ..metrics import ReliabilityBin
+from .acceptance import RiskPoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,16 @@ class Confusion:
         return self.taken_for_other + self.other_taken_for
 
 
+@dataclass(frozen=True, slots=True)
+class LocalEffect:
+    """What local matching did: the share of queries that it was asked for (`asked`), and of the known ones how many it `mended`
+    (wrong at first place without it, right with it) and how many it `spoiled`."""
+
+    asked: float
+    mended: int
+    spoiled: int
+
+
 @dataclass(slots=True, kw_only=True)
 class Evaluation(Rates):
     """What `evaluate` measured; latencies in ms.
@@ -70,8 +81,10 @@ class Evaluation(Rates):
     The intervals are Wilson's at 95 %. `calibration_error` (15 bins, Guo et al. 2017) holds the confidence of each answer's
     best candidate against whether that is the product; for an unknown query it never is. `by`: attribute → rates by value,
     of the known queries' products, and of unknown queries where the CSV has such a column; `findings`: what was guessed about the
-    CSV. `second_encoder_rate`: the share of
-    queries at which both encoders of a bundle looked; None where it has one.
+    CSV. `second_encoder_rate`: the share of queries at which both encoders of a bundle looked; None where it has one.
+    `efficiency`: right answers accepted over the most that any threshold on the same confidences accepts with as many false
+    accepts; None without queries of both kinds. `local`: None where the bundle has no local matching. `barcodes`: how many
+    answers rest on a bar code.
     """
 
     queries: int
@@ -89,9 +102,14 @@ class Evaluation(Rates):
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     second_encoder_rate: float | None = None
+    efficiency: float | None = None
+    risk_coverage: list[RiskPoint] = field(default_factory=list)
+    local: LocalEffect | None = None
+    barcodes: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """The document of `eval --json`; "second_encoder_rate" only of bundles with two encoders."""
+        """The document of `eval --json`; "local" only of bundles with local matching,
+        "second_encoder_rate" of those with two encoders."""
         return {
             "queries": self.queries,
             "recall_at_1": self.recall_at_1,
@@ -107,7 +125,9 @@ class Evaluation(Rates):
                 "correct_accept_interval": self.correct_accept_interval,
                 "wrong_accept_rate": self.wrong_accept_rate,
                 "target_false_accept_rate": self.target_false_accept_rate,
+                "efficiency": self.efficiency,
             },
+            "risk_coverage": [point.to_dict() for point in self.risk_coverage],
             "calibration": {"error": self.calibration_error, "bins": [row.to_dict() for row in self.reliability]},
             "confusions": [{**asdict(pair), "count": pair.count} for pair in self.confusions],
             "by": {attribute: [asdict(group) for group in groups] for attribute, groups in self.by.items()},
@@ -116,6 +136,8 @@ class Evaluation(Rates):
             "looked_again": self.looked_again,
             "unreadable": [{"image": label, "message": problem} for label, problem in self.unreadable],
             "findings": [finding.to_dict() for finding in self.findings],
+            "barcodes": self.barcodes,
+            **({} if self.local is None else {"local": asdict(self.local)}),
             **({} if self.second_encoder_rate is None else {"second_encoder_rate": self.second_encoder_rate}),
         }
 
@@ -132,8 +154,21 @@ class Evaluation(Rates):
                 f"{percent(self.false_accept_rate)}{_interval(self.false_accept_interval)}, "
                 f"target {100 * self.target_false_accept_rate:.3g}%",
             ),
+            ("right accepts, of the best possible", percent(self.efficiency)),
             ("known against unknown, AUROC", _decimal(self.auroc)),
             ("calibration error of confidence", _decimal(self.calibration_error)),
+            *(
+                [
+                    (
+                        "local matching asked",
+                        f"{percent(self.local.asked)}; {self.local.mended:,} known queries put right, "
+                        f"{self.local.spoiled:,} put wrong",
+                    )
+                ]
+                if self.local is not None
+                else []
+            ),
+            *([("answers by bar code", f"{self.barcodes:,}")] if self.barcodes else []),
             *(
                 [("second encoder asked", percent(self.second_encoder_rate))]
                 if self.second_encoder_rate is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -45,12 +45,20 @@ _DEFAULT_SLOPE = 40.0
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Scores and margins of top candidates, how many references they have, and whether the candidate was the right product."""
+    """Scores and margins of top candidates, how many references they have, and whether the candidate was the right product; after
+    local matching also its squashed logits and their lead over other products, zeros before."""
 
     scores: Floats
     margins: Floats
     references: Floats
     right: NDArray[np.bool_]
+    local: Floats = field(default_factory=lambda: np.empty(0))
+    local_leads: Floats = field(default_factory=lambda: np.empty(0))
+
+    def __post_init__(self) -> None:
+        for name in ("local", "local_leads"):
+            if not len(getattr(self, name)):
+                object.__setattr__(self, name, np.zeros(len(self.scores)))
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -72,13 +80,12 @@ class Samples:
 
     def take(self, rows: NDArray[np.bool_]) -> Samples:
         """The chosen samples."""
-        return Samples(self.scores[rows], self.margins[rows], self.references[rows], self.right[rows])
+        return Samples(*(getattr(self, name)[rows] for name in self.__slots__))
 
     @staticmethod
     def joined(parts: Sequence[Samples]) -> Samples:
         """All parts' samples."""
-        columns = ("scores", "margins", "references", "right")
-        return Samples(*(np.concatenate([getattr(part, column) for part in parts]) for column in columns))
+        return Samples(*(np.concatenate([getattr(part, name) for part in parts]) for name in Samples.__slots__))
 
     @classmethod
     def empty(cls) -> Samples:
@@ -230,9 +237,9 @@ def settle(draft: Decision, known: Floats, right: NDArray[np.bool_], unknown: Fl
         threshold=threshold,
         false_accept_rate=float((confidences >= threshold).mean()),
         correct_accept_rate=float(((known >= threshold) & right).mean()),
-        reliability=_reliability(known, right),
+        reliability=reliability_of(known, right),
         confidences=Confidences(
-            _quantiles(unknown), len(unknown), _quantiles(known[right]), float(right.mean()), stretch
+            quantiles_of(unknown), len(unknown), quantiles_of(known[right]), float(right.mean()), stretch
         ),
     )
 
@@ -244,7 +251,7 @@ def _rank(unknown: int, false_accept_rate: float, stretch: float) -> int:
     return min(unknown, math.ceil((unknown + 1) * (1 - rate)))
 
 
-def _quantiles(confidences: Floats) -> tuple[float, ...]:
+def quantiles_of(confidences: Floats) -> tuple[float, ...]:
     """At LEVELS, seven digits of each; none of none."""
     return tuple(float(f"{value:.7g}") for value in np.quantile(confidences, LEVELS)) if len(confidences) else ()
 
@@ -272,7 +279,9 @@ def tuned(decision: Decision, false_accept_rate: float) -> Decision:
         threshold=threshold,
         target_false_accept_rate=false_accept_rate,
         false_accept_rate=1 - float(np.interp(threshold, table.unknown, LEVELS)),
-        correct_accept_rate=table.right_share * accepted,
+        correct_accept_rate=table.right_share * accepted
+        if table.right or decision.correct_accept_rate is not None
+        else None,
     )
 
 
@@ -297,11 +306,12 @@ def _features(samples: Samples) -> Floats:
 
 def confidences_of(decision: Decision, samples: Samples) -> Floats:
     """(N,): what a decision makes of samples."""
-    rows = zip(samples.scores.tolist(), samples.margins.tolist(), samples.references.tolist(), strict=True)
-    return np.array([decision.confidence(score, margin, int(count)) for score, margin, count in rows])
+    columns = (samples.scores, samples.margins, samples.references.astype(int), samples.local, samples.local_leads)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return np.array([decision.confidence(*row) for row in rows], float)
 
 
-def _reliability(confidences: Floats, right: NDArray[np.bool_]) -> tuple[tuple[float, float, int], ...]:
+def reliability_of(confidences: Floats, right: NDArray[np.bool_]) -> tuple[tuple[float, float, int], ...]:
     """(mean confidence, share right, queries) in each tenth of the confidence that has any: the reliability curve."""
     tenths = np.minimum((confidences * 10).astype(int), 9)
     return tuple(

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from ..encoders.encoder import Vector
-from ..scoring.fusion import Allowed, Ranked
-from ..scoring.local import DEPTH, Cells, Local, fused, logits_of
+from ..scoring.evidence import Evidence
+from ..scoring.fusion import Allowed
+from ..scoring.local import DEPTH, Cells, Local, fused, logits_of, squashed
 
 if TYPE_CHECKING:
     from .snapshot import Snapshot
@@ -23,13 +24,16 @@ class LocalMatching:
     cells: Cells
 
 
-def local_rank(snapshot: Snapshot, embedding: Vector, tap: NDArray[Any] | None, count: int, allowed: Allowed) -> Ranked:
-    """The `count` best products by fused scores, for a photo's plain embedding and its tap of the same run; by the first search's
-    scores alone in a bundle without local matching."""
+def local_rank(
+    snapshot: Snapshot, embedding: Vector, tap: NDArray[Any] | None, count: int, allowed: Allowed
+) -> Evidence:
+    """What speaks for the `count` best products by fused scores, for a photo's plain embedding and its tap of the same run; by
+    the first search's scores alone in a bundle without local matching."""
     gallery, local, head = snapshot.gallery, snapshot.local, snapshot.encoder.local
-    ranked = gallery.rank(gallery.adapted(embedding), max(DEPTH, count), allowed)
+    found = gallery.evidence(gallery.adapted(embedding), max(DEPTH, count), allowed)
     if local is None or head is None or tap is None:
-        return ranked[:count]
-    products = [product for product, _ in ranked[:DEPTH]]
+        return found.cut(count)
+    products = [product for product, _ in found.ranked[:DEPTH]]
     logits = logits_of(head, local.cells, embedding, head.cells(tap), products)
-    return fused(ranked, logits, local.record.weight)[:count]
+    ranked = fused(found.ranked, logits, local.record.weight)[:count]
+    return Evidence(ranked, found.plain, {product: float(squashed(one)) for product, one in logits.items()})

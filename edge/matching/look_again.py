@@ -21,7 +21,7 @@ from ..imaging import enhance
 from ..imaging.image import Decoded, Pixels, upright
 from ..imaging.quality import Problem, Quality, detail_box, luma, measure, noise_of
 from ..imaging.resize import Resizer, fit, inside
-from ..scoring.fusion import Ranked, mean_scores
+from ..scoring.evidence import Evidence, mean_evidence
 
 if TYPE_CHECKING:
     from ..encoders.card import EncoderCard
@@ -162,29 +162,31 @@ def _working_size(decoded: Decoded, card: EncoderCard) -> Pixels:
 
 
 def rank_variants(
-    decoded: Decoded, card: EncoderCard, resizer: Resizer, rank: Callable[[Pixels], Ranked]
-) -> tuple[LookAgain, Ranked]:
-    """Rank a rejected photo's variants: how it went, and (product id, mean score), best first.
+    decoded: Decoded, card: EncoderCard, resizer: Resizer, rank: Callable[[Pixels], Evidence]
+) -> tuple[LookAgain, Evidence | None]:
+    """Rank a rejected photo's variants: how it went, and what they say together, None where that is nothing.
 
     `rank` gives the best `fusion.DEPTH` products of a picture of the encoder's size.
     """
     quality, variants = variants_of(decoded, card, resizer)
-    found: list[Ranked] = []
+    found: list[Evidence] = []
     seen: list[Variant] = []
     for variant in variants:
         with contextlib.suppress(VectorError):  # an all-black variant says nothing; the others go on
-            ranked = rank(variant.pixels)
-            if ranked:
-                found.append(ranked)
+            evidence = rank(variant.pixels)
+            if evidence.ranked:
+                found.append(evidence)
                 seen.append(variant)
     if not found:
-        return LookAgain("", (), quality, problem_of(quality)), []
-    lead = sum(ranked[0][1] - ranked[-1][1] for ranked in found) / len(found) or 1.0  # one product alone leads nobody
-    heads = [ranked[0][1] / lead + variant.ahead for ranked, variant in zip(found, seen, strict=True)]
+        return LookAgain("", (), quality, problem_of(quality)), None
+    lead = (
+        sum(one.ranked[0][1] - one.ranked[-1][1] for one in found) / len(found) or 1.0
+    )  # one product alone leads nobody
+    heads = [one.ranked[0][1] / lead + variant.ahead for one, variant in zip(found, seen, strict=True)]
     weights = [math.exp((head - max(heads)) / SOFTNESS) for head in heads]
     names = [variant.name for variant in seen]
     answered = names[weights.index(max(weights))]
-    return LookAgain(answered, tuple(names), quality, problem_of(quality)), mean_scores(found, weights)
+    return LookAgain(answered, tuple(names), quality, problem_of(quality)), mean_evidence(found, weights)
 
 
 def less_sure(confidence: float) -> float:

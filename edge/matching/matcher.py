@@ -170,6 +170,16 @@ class Matcher:
         """References, prototypes and the adapter."""
         return self._current().gallery
 
+    @property
+    def snapshot(self) -> Snapshot:
+        """The generation that the next answer uses, as the functions beside this class take it."""
+        return self._current()
+
+    @property
+    def has_local(self) -> bool:
+        """Whether photos are compared with candidates part by part."""
+        return self._current().local is not None
+
     def match(
         self, image: ImageSource, *, top_k: int = 5, where: Where | None = None, labels: Sequence[str] = ()
     ) -> MatchResult:

@@ -16,7 +16,8 @@ from ..errors import VectorError
 from ..imaging.decode import decode
 from ..imaging.image import Decoded, ImageSource, Limits, Pixels
 from ..imaging.resize import fit
-from ..scoring.fusion import DEPTH, Allowed, Ranked, fused_rank
+from ..scoring.evidence import Evidence
+from ..scoring.fusion import DEPTH, Allowed, fused_rank
 from .results import Candidate
 from .snapshot import Snapshot
 
@@ -46,7 +47,8 @@ def all_branches_pass(
         ]
     except VectorError:
         return candidates
-    return snapshot.candidates(rank(snapshot, [vector, *others], count, allowed_each(snapshot, where)))
+    found = rank(snapshot, [vector, *others], count, allowed_each(snapshot, where))
+    return snapshot.candidates(found)
 
 
 def look_again_pass(
@@ -64,7 +66,7 @@ def look_again_pass(
     encoder = snapshot.encoder
     allowed = allowed_each(snapshot, where)
 
-    def rank_pixels(pixels: Pixels) -> Ranked:
+    def rank_pixels(pixels: Pixels) -> Evidence:
         if snapshot.local is not None:
             return local_rank(snapshot, *encoder.embed_with_tap(pixels), max(DEPTH, count), allowed[0])
         vectors = [
@@ -73,11 +75,11 @@ def look_again_pass(
         ]
         return rank(snapshot, vectors, max(DEPTH, count), allowed)
 
-    again, ranked = rank_variants(decode(image, encoder.card, limits), encoder.card, encoder.resizer, rank_pixels)
-    if ranked:
+    again, evidence = rank_variants(decode(image, encoder.card, limits), encoder.card, encoder.resizer, rank_pixels)
+    if evidence is not None:
         candidates = tuple(
             replace(candidate, confidence=less_sure(candidate.confidence))
-            for candidate in snapshot.candidates(ranked[:count])
+            for candidate in snapshot.candidates(evidence.cut(count))
         )
     if snapshot.accepts(candidates):
         return replace(again, problem=None), candidates
@@ -91,18 +93,18 @@ BGR_HINT = "a product is recognized with red and blue exchanged; expected RGB, O
 
 
 def _is_sure_of_swapped(
-    snapshot: Snapshot, image: Pixels, limits: Limits, count: int, rank_pixels: Callable[[Pixels], Ranked]
+    snapshot: Snapshot, image: Pixels, limits: Limits, count: int, rank_pixels: Callable[[Pixels], Evidence]
 ) -> bool:
     """Whether a rejected array is accepted with its channels in the other order, as surely as the look-again pass must be."""
     encoder = snapshot.encoder
     pixels = fit(decode(image, encoder.card, limits), encoder.card, encoder.resizer)
     try:
-        ranked = rank_pixels(np.ascontiguousarray(pixels[:, :, ::-1]))
+        evidence = rank_pixels(np.ascontiguousarray(pixels[:, :, ::-1]))
     except VectorError:
         return False
     from .look_again import less_sure
 
-    found = snapshot.candidates(ranked[:count])
+    found = snapshot.candidates(evidence.cut(count))
     return bool(found) and less_sure(found[0].confidence) >= snapshot.decision.threshold
 
 
@@ -133,8 +135,8 @@ def allowed_each(snapshot: Snapshot, where: Where | None) -> list[Allowed]:
     return [snapshot.allowed(where, number) for number in range(len(snapshot.branches))]
 
 
-def rank(snapshot: Snapshot, vectors: Sequence[Vector], count: int, allowed: Sequence[Allowed]) -> Ranked:
-    """The `count` best products for a photo's vector in each branch's gallery."""
+def rank(snapshot: Snapshot, vectors: Sequence[Vector], count: int, allowed: Sequence[Allowed]) -> Evidence:
+    """What speaks for the `count` best products, for a photo's vector in each branch's gallery."""
     if snapshot.cascade is None:
-        return snapshot.gallery.rank(vectors[0], count, allowed[0])
-    return fused_rank(snapshot.galleries, vectors, snapshot.cascade.weights, count, allowed)
+        return snapshot.gallery.evidence(vectors[0], count, allowed[0])
+    return Evidence.of_search(fused_rank(snapshot.galleries, vectors, snapshot.cascade.weights, count, allowed))

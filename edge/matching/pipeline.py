@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from ..catalog.attributes import Where
 from ..encoders.encoder import Embedding, Vector
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, source_name
+from ..scoring.evidence import Evidence
 from ..scoring.fusion import Allowed
 from .results import Candidate, MatchResult
 from .snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from .barcode_pass import Barcode
     from .labels import Label
 
 FLAT = 2.0
@@ -41,33 +43,33 @@ def match(
 
     The other branches, or local matching, run where the first search is not sure. Raises ImageError, CatalogError.
     """
-    start, first = time.perf_counter(), snapshot.branches[0]
+    first, watch = snapshot.branches[0], _Stopwatch()
     embedding = first.encoder.embed_timed(image, limits)
-    before_search = time.perf_counter()
+    watch.skip()
     allowed = snapshot.allowed(where)
     vector = first.gallery.adapted(embedding.vector)
-    blank = shows_nothing(embedding)
-    ranked = [] if blank else first.gallery.rank(vector, max(2, top_k), allowed)
+    blank, count = shows_nothing(embedding), max(2, top_k)
+    found = NOTHING if blank else first.gallery.evidence(vector, count, allowed)
     voted = dict.fromkeys(labels) if blank else snapshot.labels(vector, labels, allowed)
-    after_search = time.perf_counter()
-    again = None
-    candidates = snapshot.candidates(ranked, snapshot.first)
-    after_decide = end = time.perf_counter()
-    opinion, candidates = _second_opinion(
-        snapshot, image, limits, embedding, vector, allowed, candidates, max(2, top_k), where
-    )
+    watch.lap("search")
+    again = barcode = None
+    candidates = before = snapshot.candidates(found, snapshot.first)
+    watch.lap("decide")
+    opinion, candidates = _second_opinion(snapshot, image, limits, embedding, vector, allowed, candidates, count, where)
     if opinion:
-        end = time.perf_counter()
-    after_opinion = end
+        watch.lap(opinion)
     if blank:
         from .passes import blank_pass
 
         again = blank_pass(snapshot, image, limits)
-    elif look_again and not snapshot.accepts(candidates):
+        watch.lap("look_again")
+    elif not is_sure(snapshot, candidates):
+        barcode, candidates = _by_barcode(snapshot, image, limits, vector, candidates, allowed, watch)
+    if look_again and not blank and barcode is None and not snapshot.accepts(candidates):
         from .passes import look_again_pass  # only rejected photos pay for it
 
-        again, candidates = look_again_pass(snapshot, image, limits, candidates, max(2, top_k), where)
-        end = time.perf_counter()
+        again, candidates = look_again_pass(snapshot, image, limits, candidates, count, where)
+        watch.lap("look_again")
     accepted = snapshot.accepts(candidates)
     return MatchResult(
         image=source_name(image),
@@ -75,22 +77,70 @@ def match(
         sku=candidates[0].sku if accepted else None,
         confidence=candidates[0].confidence if candidates else 0.0,
         candidates=candidates[:top_k],
-        latency_ms={
-            "decode": embedding.decode_ms,
-            "preprocess": embedding.preprocess_ms,
-            "encode": embedding.encode_ms,
-            "search": (after_search - before_search) * 1e3,
-            "decide": (after_decide - after_search) * 1e3,
-            **({opinion: (after_opinion - after_decide) * 1e3} if opinion else {}),
-            **({"look_again": (end - after_opinion) * 1e3} if again is not None else {}),
-            "total": (end - start) * 1e3,
-        },
+        latency_ms={**embedding.latency_ms, **watch.laps_ms, "total": watch.total_ms},
         generation=snapshot.bundle.manifest.generation,
         labels=_beside(candidates[0], voted) if accepted else voted,
         look_again=again,
         second_encoder=None if snapshot.cascade is None else opinion == "second_encoder",
         threshold=snapshot.decision.threshold,
+        barcode=barcode,
+        before_local=before[0].sku if opinion == "local" else None,
     )
+
+
+NOTHING = Evidence.of_search([])
+
+
+class _Stopwatch:
+    """Times of stages in ms, one after the other."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter()
+        self.laps_ms: dict[str, float] = {}
+
+    def skip(self) -> None:
+        """What went before is told elsewhere."""
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """The time since the last lap was this stage's."""
+        before, self._last = self._last, time.perf_counter()
+        self.laps_ms[stage] = (self._last - before) * 1e3
+
+    @property
+    def total_ms(self) -> float:
+        """To the end of the last lap."""
+        return (self._last - self._start) * 1e3
+
+
+SURE = 0.99
+"""A look that is accepted with this confidence is wrong once in a hundred times: reading bar codes would cost every photo more than
+it mends."""
+
+
+def is_sure(snapshot: Snapshot, candidates: tuple[Candidate, ...]) -> bool:
+    """Whether the look is so sure of its answer that no bar code is read."""
+    return snapshot.accepts(candidates) and candidates[0].confidence >= SURE
+
+
+def _by_barcode(
+    snapshot: Snapshot,
+    image: ImageSource,
+    limits: Limits,
+    vector: Vector,
+    candidates: tuple[Candidate, ...],
+    allowed: Allowed,
+    watch: _Stopwatch,
+) -> tuple[Barcode | None, tuple[Candidate, ...]]:
+    """What the photo's bar code says, where one can be read and the catalogue has article numbers; else the candidates as they
+    are."""
+    if not snapshot.reads_barcodes:
+        return None, candidates
+    from .barcode_pass import barcode_pass
+
+    settled = barcode_pass(snapshot, image, limits, vector, candidates, allowed)
+    watch.lap("barcode")
+    return settled or (None, candidates)
 
 
 def _second_opinion(

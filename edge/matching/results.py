@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..catalog.product import ScoredProduct
 
 if TYPE_CHECKING:
+    from .barcode_pass import Barcode
     from .labels import Label
     from .look_again import LookAgain
 
@@ -44,6 +45,8 @@ class MatchResult:
     `second_encoder`: whether the photo went through both encoders, in a bundle with two; None in one with one.
     `threshold`: the confidence from which on the best candidate is the answer, 0 to 1.
     `labels`: attribute → its likely value, for those that were asked for; None where no product that may vote has one.
+    `barcode`: the article number on the photo, where it has settled what the look left open ("barcode" in `decided_by` then).
+    `before_local`: the SKU of the best candidate before local matching; None where that wasn't asked.
     `look_again`: how a rejected photo was mended and ranked again; None where the first pass was enough."""
 
     image: str
@@ -57,6 +60,13 @@ class MatchResult:
     look_again: LookAgain | None = None
     second_encoder: bool | None = None
     threshold: float = 0.0
+    barcode: Barcode | None = None
+    before_local: str | None = None
+
+    @property
+    def decided_by(self) -> Literal["image", "barcode"]:
+        """What the answer rests on."""
+        return "image" if self.barcode is None else "barcode"
 
     def to_dict(self) -> dict[str, Any]:
         """The document of `match --json`; labels only where they were asked for, "look_again" only after that pass."""
@@ -66,6 +76,7 @@ class MatchResult:
             "sku": self.sku,
             "confidence": round(self.confidence, 6),
             "threshold": round(self.threshold, 6),
+            "decided_by": self.decided_by,
             "candidates": [candidate.to_dict() for candidate in self.candidates],
             "latency_ms": {stage: round(value, 3) for stage, value in self.latency_ms.items()},
         }
@@ -75,6 +86,10 @@ class MatchResult:
             }
         if self.second_encoder is not None:
             record["second_encoder"] = self.second_encoder
+        if self.before_local is not None:
+            record["before_local"] = self.before_local
+        if self.barcode is not None:
+            record["barcode"] = self.barcode.to_dict()
         if self.look_again is not None:
             record["look_again"] = self.look_again.to_dict()
         return record

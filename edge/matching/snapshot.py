@@ -19,7 +19,8 @@ from ..errors import BundleError
 from ..index.vector_index import VectorIndex
 from ..scoring.adapter import Adapter
 from ..scoring.cascade import Cascade
-from ..scoring.decision import Decision, margin_of
+from ..scoring.decision import Decision
+from ..scoring.evidence import Evidence
 from ..scoring.gallery import Gallery
 from ..scoring.local import Cells
 from .results import Candidate
@@ -79,20 +80,25 @@ class Snapshot:
         """Which of a branch's references a filter lets pass, (N,) in the order of its index; None without a filter."""
         return self.catalog.passing(self.branches[branch].gallery.index.ids, where) if where else None
 
+    @property
+    def reads_barcodes(self) -> bool:
+        """Whether a bar code can settle what a look leaves open: the reader is installed and the catalogue has article numbers."""
+        from ..imaging.barcodes import reader
+
+        return reader() is not None and bool(self.catalog.by_gtin())
+
     def accepts(self, candidates: tuple[Candidate, ...]) -> bool:
         """Whether the best candidate is sure enough to be the answer."""
         return bool(candidates) and candidates[0].confidence >= self.decision.threshold
 
-    def candidates(self, ranked: list[tuple[int, float]], decision: Decision | None = None) -> tuple[Candidate, ...]:
-        """What (product id, score), best first, comes to by a decision; by default the bundle's own."""
-        decision = decision or self.decision
-        candidates = []
-        for place, (product_id, score) in enumerate(ranked):
-            rival = ranked[1 if place == 0 else 0][1] if len(ranked) > 1 else None
-            references = self.gallery.references(product_id)
-            confidence = decision.confidence(score, margin_of(score, rival), references)
-            candidates.append(Candidate(self.catalog.product(product_id), score, confidence))
-        return tuple(candidates)
+    def candidates(self, evidence: Evidence, decision: Decision | None = None) -> tuple[Candidate, ...]:
+        """What the evidence comes to by a decision, best first; by default the bundle's own."""
+        references = [self.gallery.references(product) for product, _ in evidence.ranked]
+        confidences = (decision or self.decision).confidences_of(evidence, references)
+        return tuple(
+            Candidate(self.catalog.product(product), score, confidence)
+            for (product, score), confidence in zip(evidence.ranked, confidences, strict=True)
+        )
 
     def labels(
         self, vector: Vector, attributes: Sequence[str], allowed: NDArray[np.bool_] | None

@@ -28,7 +28,8 @@ from ..catalog.attributes import Where
 from ..catalog.ids import product_of
 from ..errors import ImageError, VectorError
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, source_name
-from ..scoring.fusion import DEPTH, Ranked, mean_scores
+from ..scoring.evidence import Evidence, mean_evidence
+from ..scoring.fusion import DEPTH
 from .local_pass import local_rank
 from .passes import allowed_each, rank
 from .pipeline import shows_nothing
@@ -63,11 +64,11 @@ _CHANGE_STEP = 6.0
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What one frame says: its vector in the index's space (D,) and (product id, score) of the best products, best first,
-    by which snapshot of the bundle."""
+    """What one frame says: its vector in the index's space (D,) and what it says of the best products, by which snapshot of the
+    bundle."""
 
     vector: Vector
-    ranked: Ranked
+    evidence: Evidence
     snapshot: Snapshot
 
 
@@ -128,7 +129,7 @@ class Tracker:
     def __init__(
         self,
         observe: Callable[[ImageSource], Frame],
-        judge: Callable[[Snapshot, Ranked], Verdict],
+        judge: Callable[[Snapshot, Evidence], Verdict],
         sameness: Callable[[Snapshot], Sameness],
         *,
         top_k: int = 5,
@@ -208,7 +209,8 @@ class Tracker:
         if not count:
             return TrackDecision("unknown", None, 0.0, (), 0, False, changed, self._unreadable, problem)
         verdict = self._judge(
-            self._frames[0].snapshot, mean_scores([frame.ranked for frame in self._frames])[: max(2, self._top_k)]
+            self._frames[0].snapshot,
+            mean_evidence([frame.evidence for frame in self._frames]).cut(max(2, self._top_k)),
         )
         candidates = tuple(
             _with_evidence(candidate, worth(count, self._correlation())) for candidate in verdict.candidates
@@ -256,16 +258,16 @@ def track(
         vectors = [
             branch.gallery.adapted(one.vector) for branch, one in zip(snapshot.branches, embeddings, strict=True)
         ]
-        ranked = rank(snapshot, vectors, max(DEPTH, top_k), allowed_each(snapshot, where))
-        return Frame(vectors[0], ranked, snapshot)
+        found = rank(snapshot, vectors, max(DEPTH, top_k), allowed_each(snapshot, where))
+        return Frame(vectors[0], found, snapshot)
 
     return Tracker(observe, judge, sameness, top_k=top_k)
 
 
-def judge(snapshot: Snapshot, ranked: Ranked) -> Verdict:
+def judge(snapshot: Snapshot, evidence: Evidence) -> Verdict:
     """What scores come to by a snapshot's decision, as if they were one photo's."""
     decision = snapshot.decision
-    return Verdict(snapshot.candidates(ranked), decision.threshold, decision.target_false_accept_rate)
+    return Verdict(snapshot.candidates(evidence), decision.threshold, decision.target_false_accept_rate)
 
 
 def sameness(snapshot: Snapshot) -> Sameness:

@@ -47,7 +47,7 @@ def write_build_page(path: Path, report: BuildReport, bundle: str) -> None:
         rows = [
             ("fitted on", f"{decision.known:,} known and {decision.unknown:,} unknown queries, {decision.method}"),
             ("threshold", f"confidence {decision.threshold:.3f}"),
-            ("unknown queries, accepted", f"{decision.false_accept_rate:.1%}"),
+            ("unknown queries, accepted (expected)", f"{decision.false_accept_rate:.1%}"),
             (f"{_queries_of(decision.method)}, accepted and right", f"{decision.correct_accept_rate:.1%}"),
             ("photos of your products by others, named right", _forecast_words(report)),
         ]

@@ -98,6 +98,38 @@ def reliability_plot(rows: Sequence[ReliabilityBin]) -> str:
     )
 
 
+def risk_curve(points: Sequence[tuple[float, float, float]], threshold: float) -> str:
+    """A risk-coverage curve from (coverage, risk, threshold) points, the surest first, with a dot where `threshold` lies."""
+    wide, high, left = 600, 240, 88
+    top = next(tick for tick in (0.05, 0.1, 0.2, 0.5, 1.0) if tick >= max(risk for _, risk, _ in points))
+
+    def place(coverage: float, risk: float) -> str:
+        return f"{left + wide * coverage:.1f},{high * (1 - risk / top):.1f}"
+
+    parts = [f'<rect x="{left}" y="0" width="{wide}" height="{high}" fill="#f9fafb" stroke="#e4e7ec"/>']
+    for tick in (0, 25, 50, 75, 100):
+        risk = 100 * top * tick / 100
+        parts.append(
+            f'<text x="{left - 8}" y="{high * (1 - tick / 100) + 5:.0f}" text-anchor="end">{risk:.3g} %</text>'
+            f'<text x="{left + wide * tick / 100:.0f}" y="{high + 18}" text-anchor="middle">{tick} %</text>'
+        )
+    line = " ".join(place(coverage, risk) for coverage, risk, _ in points)
+    parts.append(f'<polyline points="{line}" fill="none" stroke="#528bff" stroke-width="2.5"/>')
+    accepted = [point for point in points if point[2] >= threshold]
+    if accepted:
+        coverage, risk, _ = accepted[-1]
+        x, y = place(coverage, risk).split(",")
+        parts.append(
+            f'<circle cx="{x}" cy="{y}" r="6" fill="#1d2430"><title>{coverage:.1%} of the photos get an answer, {risk:.1%} of the '
+            "answers are wrong</title></circle>"
+        )
+    return (
+        f'<svg viewBox="0 -18 800 {high + 62}" width="100%" role="img">{"".join(parts)}'
+        f'<text x="{left + wide / 2:.0f}" y="{high + 38}" text-anchor="middle">photos that get an answer</text>'
+        f'<text x="14" y="{high / 2:.0f}" text-anchor="middle" transform="rotate(-90 14 {high / 2:.0f})">wrong</text></svg>'
+    )
+
+
 def _log_odds(value: float) -> float:
     bounded = min(1 - 1e-9, max(1e-9, value))
     return math.log(bounded / (1 - bounded))

@@ -77,6 +77,7 @@ def _figures(evaluation: Evaluation, matcher: Matcher) -> list[str]:
                 f"unknown, accepted all the same (target {100 * evaluation.target_false_accept_rate:.3g}%)": percent(
                     evaluation.false_accept_rate
                 ),
+                "right accepts, of the best possible": percent(evaluation.efficiency),
                 "calibration error": "–" if error is None else f"{error:.3f}",
                 "photo → product, median": f"{evaluation.latency_ms['p50']:.1f} ms",
             }
@@ -98,6 +99,18 @@ def _figures(evaluation: Evaluation, matcher: Matcher) -> list[str]:
             "A dot under the dashed line is too sure, one above it too modest.",
         ),
     ]
+    if evaluation.risk_coverage:
+        body.append(
+            html.section(
+                "What more or fewer answers would cost",
+                charts.risk_curve(
+                    [(point.coverage, point.risk, point.threshold) for point in evaluation.risk_coverage],
+                    manifest.final_decision.threshold,
+                ),
+                note="To the right more of the photos get an answer; the curve says what share of these answers would be wrong: "
+                "another product, or one that isn't in the catalogue. The dot is the bundle's own threshold.",
+            )
+        )
     for attribute, groups in evaluation.by.items():
         header, *rows = group_rows(groups)
         body.append(html.section(f"By {attribute}", html.grid(header, rows)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from ..catalog.ids import product_of
 from ..errors import BundleError
 from ..records import read_record
+from .evidence import Evidence
 
-Method = Literal["held-out", "leave-one-out", "synthetic-views", "default"]
+Method = Literal["held-out", "leave-one-out", "synthetic-views", "prior", "default"]
 _UNREAD = "the manifest's decision is not one this version reads"
 
 
@@ -57,9 +59,16 @@ class Decision:
 
     `score` is the product's cosine, `margin` its lead over the best other product, `references` how many photos the product
     has. `method` says what it was fitted on: groups of like photos held out ("held-out"), single ones ("leave-one-out"),
-    synthetic views where products have one photo each, or nothing ("default", a shop too small). `known` and `unknown` count
-    the samples; the two rates were measured on them, and `reliability` (mean confidence, share right, queries) on the known.
+    synthetic views where products have one photo each, or nothing: what other shops taught ("prior"), in bundles of earlier
+    versions a formula for all ("default"). `known` and `unknown` count
+    the samples; of the two rates `correct_accept_rate` was measured on them, `false_accept_rate` is what is to be expected of
+    unknown
+    queries (in bundles of earlier versions measured, too), and `reliability` (mean confidence, share right, queries) on the known.
     `confidences`: for another threshold; None in bundles that were built before they were kept, and for a "default".
+
+    After local matching two more terms are added, `local_weight` * local + `local_lead_weight` * (local - the best other product's
+    local), where local is the squashed logit; score and margin stay those of the first search. `local_weight` None: the formula
+    is on the fused scores, as bundles were built before.
     """
 
     method: Method
@@ -75,17 +84,47 @@ class Decision:
     correct_accept_rate: float | None = None
     reliability: tuple[tuple[float, float, int], ...] = ()
     confidences: Confidences | None = None
+    local_weight: float | None = None
+    local_lead_weight: float = 0.0
 
-    def confidence(self, score: float, margin: float, references: int = 1) -> float:
+    def confidence(
+        self, score: float, margin: float, references: int = 1, local: float = 0.0, local_lead: float = 0.0
+    ) -> float:
         """The probability, 0 to 1, that a candidate of this score and margin, with so many references, is the product."""
         logit = self.intercept + self.score_weight * score + self.margin_weight * margin
         logit += self.references_weight * math.log2(max(1, references))
+        logit += (self.local_weight or 0.0) * local + self.local_lead_weight * local_lead
         return 1.0 / (1.0 + math.exp(-max(-50.0, min(50.0, logit))))
+
+    def confidences_of(self, evidence: Evidence, references: Sequence[int]) -> list[float]:
+        """The confidence of each product of a ranking, which have so many `references` each."""
+        if self.local_weight is not None:
+            return self._of_parts(evidence, references)
+        ranked, found = evidence.ranked, []
+        for place, ((_, score), count) in enumerate(zip(ranked, references, strict=True)):
+            rival = ranked[1 if place == 0 else 0][1] if len(ranked) > 1 else None
+            found.append(self.confidence(score, margin_of(score, rival), count))
+        return found
+
+    def _of_parts(self, evidence: Evidence, references: Sequence[int]) -> list[float]:
+        """`confidences_of` after local matching. A product that wasn't looked at counts with the least of those that were."""
+        least = min(evidence.local.values(), default=0.0)
+        local = {product: evidence.local.get(product, least) for product in evidence.plain}
+        found = []
+        for (product, score), count in zip(evidence.ranked, references, strict=True):
+            plain = evidence.plain.get(product, score)
+            other = max((one for key, one in evidence.plain.items() if key != product), default=None)
+            own = local.get(product, least)
+            rival = max((one for key, one in local.items() if key != product), default=0.0)
+            found.append(self.confidence(plain, margin_of(plain, other), count, own, own - rival))
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in the manifest, which has `confidences` elsewhere: earlier versions know no such field here."""
         record = asdict(self)
         del record["confidences"]
+        if self.local_weight is None:  # nor these
+            del record["local_weight"], record["local_lead_weight"]
         return record
 
     @classmethod

@@ -9,6 +9,7 @@ from ..catalog.ids import PHOTO_BITS, product_of
 from ..index.vector_index import VectorIndex
 from .adapter import Adapter, Floats
 from .decision import best_products
+from .evidence import Evidence
 
 
 class Gallery:
@@ -42,6 +43,10 @@ class Gallery:
             passing = np.isin(product_of(self.prototypes.ids), product_of(self.index.ids[allowed]))
         found, cosines = self.prototypes.search(vector, count, allowed=passing)
         return list(zip(product_of(found[0]).tolist(), cosines[0].tolist(), strict=True))
+
+    def evidence(self, vector: Floats, count: int, allowed: NDArray[np.bool_] | None = None) -> Evidence:
+        """What an adapted (d,) vector says of the `count` best products; `allowed` as for `rank`."""
+        return Evidence.of_search(self.rank(vector, count, allowed))
 
     def references(self, product_id: int) -> int:
         """How many references a product has."""

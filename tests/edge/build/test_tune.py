@@ -56,8 +56,8 @@ def test_bundles_without_the_table_say_to_build_again(tile_bundle: Path, tmp_pat
         tune_bundle(tile_bundle, 0.02)
     small = tmp_path / "small.bundle"
     build_bundle(write_tiles(tmp_path / "small", range(3)), small, encoder=tiny_tflite, resizer="pillow", adapt="off")
-    with pytest.raises(BundleError, match=r"too small to tell .* with more products and photos, build it again"):
-        tune_bundle(small, 0.02)
+    report = tune_bundle(small, 0.02)  # a shop of three: what other shops taught has a threshold for each rate
+    assert report.after.threshold > report.before.threshold
     with pytest.raises(CatalogError, match="false_accept is 2"):
         tune_bundle(small, 2)
 

@@ -53,3 +53,32 @@ def test_what_is_wrong_is_said_and_the_cell_stays(text: str, words: str) -> None
 
 def test_what_would_be_right_is_said() -> None:
     assert gtin.check("4006381333932").right == "4006381333931" and gtin.check("40063").right == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("4006381333931", ("04006381333931",)),
+        ("04006381333931", ("04006381333931",)),
+        ("036000291452", ("00036000291452",)),
+        ("96385074", ("00000096385074",)),
+        ("04252614", ("00042100005264",)),  # UPC-E alone: as an EAN-8 its check digit would be wrong
+        ("(01)04006381333931(10)AB", ("04006381333931",)),
+        ("010400638133393110AB", ("04006381333931",)),
+        ("https://example.com/some/01/4006381333931?x=1", ("04006381333931",)),
+        ("https://example.com/01/", ()),
+        ("4006381333932", ()),
+        ("abc", ()),
+    ],
+)
+def test_one_spelling_to_compare_by(text: str, numbers: tuple[str, ...]) -> None:
+    assert gtin.canonical(text) == numbers
+
+
+def test_eight_digits_may_be_two_numbers() -> None:
+    assert gtin.canonical("01234565") == ("00012345000065", "00000001234565")
+
+
+def test_numbers_of_one_shop() -> None:
+    assert gtin.is_of_one_shop("02912345012341") and gtin.is_of_one_shop("00212345678909")
+    assert not gtin.is_of_one_shop("04006381333931") and not gtin.is_of_one_shop("12912345012341")

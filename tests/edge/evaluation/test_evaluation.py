@@ -239,8 +239,9 @@ def test_the_document_is_the_contracts(tile_bundle: Path, queries: Path, capsys:
     assert {"queries", "recall_at_1", "recall_at_5", "mrr", "open_set", "latency_ms"} <= set(record)
     contract = {"known", "unknown", "auroc", "false_accept_rate", "correct_accept_rate", "target_false_accept_rate"}
     assert set(record["open_set"]) == contract | {
-        "false_accept_interval", "correct_accept_interval", "wrong_accept_rate",
+        "false_accept_interval", "correct_accept_interval", "wrong_accept_rate", "efficiency",
     }  # fmt: skip
+    assert record["risk_coverage"][-1]["coverage"] == 1.0 and 0 <= record["open_set"]["efficiency"] <= 1
     assert set(record) - contract >= {"calibration", "confusions", "by"} and record["by"] == {}
     assert set(record["calibration"]) == {"error", "bins"} and len(record["calibration"]["bins"]) == 15
     assert set(record["latency_ms"]) == {"p50", "p90", "p99"}

@@ -24,6 +24,7 @@ from shelfmatch.edge.bundle.manifest import Manifest
 from shelfmatch.edge.cli.app import main
 from shelfmatch.edge.fitting.local_fit import Described, fit_local
 from shelfmatch.edge.fitting.pictures import Pictures
+from shelfmatch.edge.fitting.prior import generic_prior
 from shelfmatch.edge.matching.pipeline import match
 from shelfmatch.edge.scoring.adapter import Adaptation
 from shelfmatch.edge.scoring.decision import Decision
@@ -301,7 +302,7 @@ PLAIN = Adaptation("none", "max", "switched off", 24)
 
 
 def test_it_is_fitted_where_cells_say_more_than_embeddings() -> None:
-    local, why = fit_local(*shop_of(confused=True), likeness_head(b""), PLAIN, FIRST)
+    local, why = fit_local(*shop_of(confused=True), likeness_head(b""), PLAIN, FIRST, generic_prior())
     assert local is not None, why
     assert local.recall_with > local.recall_without + 0.1 and local.auroc_with > local.auroc_without
     assert local.decision.method == "held-out" and local.decision.known > 100
@@ -309,15 +310,17 @@ def test_it_is_fitted_where_cells_say_more_than_embeddings() -> None:
 
 
 def test_it_is_left_out_where_it_doesn_t_help() -> None:
-    for shop, sign in ((shop_of(confused=False), 1.0), (shop_of(confused=True), -1.0)):
-        local, why = fit_local(*shop, likeness_head(b"", sign), PLAIN, FIRST)
+    for shop, sign in ((shop_of(confused=False), 1.0), (shop_of(confused=False), -1.0)):
+        local, why = fit_local(*shop, likeness_head(b"", sign), PLAIN, FIRST, generic_prior())
         assert local is None and why.startswith("it wouldn't help; held-out photos: recall@1")
-        forced, _ = fit_local(*shop, likeness_head(b"", sign), PLAIN, FIRST, force=True)
+        forced, _ = fit_local(*shop, likeness_head(b"", sign), PLAIN, FIRST, generic_prior(), force=True)
         assert forced is not None
     pictures, cells = shop_of(confused=True)
     few = Described(cells.ids[:9], cells.of)
-    local, why = fit_local(pictures.take(np.arange(9)), few, likeness_head(b""), PLAIN, FIRST, force=True)
-    assert local is None and "too few" in why
+    local, why = fit_local(
+        pictures.take(np.arange(9)), few, likeness_head(b""), PLAIN, FIRST, generic_prior(), force=True
+    )
+    assert local is not None and "too few to tell" in why and local.sure_from > 1
 
 
 def test_a_logit_is_that_of_the_best_reference() -> None:

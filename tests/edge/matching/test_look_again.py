@@ -14,6 +14,7 @@ from shelfmatch.edge.errors import VectorError
 from shelfmatch.edge.imaging.image import Decoded, Pixels
 from shelfmatch.edge.imaging.quality import measure
 from shelfmatch.edge.matching.look_again import AS_IT_CAME, less_sure, problem_of, rank_variants, variants_of
+from shelfmatch.edge.scoring.evidence import Evidence
 from shelfmatch.edge.scoring.fusion import Ranked, mean_scores
 from shelfmatch.edge.synthetic.products import make_product, render_view
 from shelfmatch.export import cut
@@ -113,9 +114,11 @@ def test_one_lucky_look_of_many_does_not_make_a_score() -> None:
     answers = iter(
         [[(7, 0.70), (1, 0.1)], [(3, 0.72), (1, 0.1)], [(4, 0.70), (1, 0.1)], [(5, 0.71), (1, 0.1)], [(6, 0.7)]]
     )
-    look, ranked = rank_variants(Decoded(plain_photo()), plain_card(48, 48), "pillow", lambda _: next(answers))
+    look, found = rank_variants(
+        Decoded(plain_photo()), plain_card(48, 48), "pillow", lambda _: Evidence.of_search(next(answers))
+    )
     assert look.tried == (AS_IT_CAME, "rotated 90", "rotated 180", "rotated 270", "closer")
-    assert ranked[0][1] < 0.6
+    assert found is not None and found.ranked[0][1] < 0.6
 
 
 def test_a_second_look_must_be_surer() -> None:
@@ -126,15 +129,15 @@ def test_a_second_look_must_be_surer() -> None:
 def test_variants_that_say_nothing_are_left_out() -> None:
     calls = []
 
-    def rank(pixels: Pixels) -> Ranked:
+    def rank(pixels: Pixels) -> Evidence:
         calls.append(pixels)
         if len(calls) == 1:
             raise VectorError("norm 0")
-        return [(1, 0.5)]
+        return Evidence.of_search([(1, 0.5)])
 
-    look, ranked = rank_variants(Decoded(plain_photo()), plain_card(48, 48), "pillow", rank)
+    look, found = rank_variants(Decoded(plain_photo()), plain_card(48, 48), "pillow", rank)
     assert AS_IT_CAME not in look.tried and len(look.tried) == 4
-    assert ranked == [(1, pytest.approx(0.5))]
+    assert found is not None and found.ranked == [(1, pytest.approx(0.5))]
 
 
 @pytest.mark.parametrize(

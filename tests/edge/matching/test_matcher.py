@@ -254,4 +254,4 @@ def test_a_shop_of_one_product(tmp_path: Path, tiny_tflite: Path) -> None:
     with Matcher.open(tmp_path / "one.bundle") as matcher:
         result = matcher.match(tile_photo(0, 9))
         assert [candidate.sku for candidate in result.candidates] == ["sku-000"]
-        assert matcher.bundle.manifest.decision.method == "default"
+        assert matcher.bundle.manifest.decision.method == "prior"

@@ -22,6 +22,7 @@ from shelfmatch.edge.matching.tracking import (
     log_odds,
     worth,
 )
+from shelfmatch.edge.scoring.evidence import Evidence
 from shelfmatch.edge.synthetic.products import make_shop, render_plain, render_view
 from tests.conftest import tile_photo
 
@@ -69,7 +70,7 @@ def test_the_more_alike_frames_are_the_less_they_count(tile_bundle: Path, alike:
     with Matcher.open(tile_bundle) as matcher:
         version = matcher._current()
         tracker = Tracker(
-            lambda source: Frame(vectors[bytes(source)], [(0, 0.5), (1, 0.2)], version),  # type: ignore[arg-type]
+            lambda source: Frame(vectors[bytes(source)], Evidence.of_search([(0, 0.5), (1, 0.2)]), version),  # type: ignore[arg-type]
             judge,
             lambda _: Sameness(0.6, 0.0, 10.0),
         )
@@ -136,7 +137,7 @@ def test_a_camera_that_looks_all_day_remembers_the_last_frames(tile_bundle: Path
     with Matcher.open(tile_bundle) as matcher:
         version = matcher._current()
         tracker = Tracker(
-            lambda source: Frame(vector, [(0, float(bytes(source))), (1, 0.1)], version),  # type: ignore[arg-type]
+            lambda source: Frame(vector, Evidence.of_search([(0, float(bytes(source))), (1, 0.1)]), version),  # type: ignore[arg-type]
             judge,
             lambda _: Sameness(1.0, 0.0, 0.3),
         )

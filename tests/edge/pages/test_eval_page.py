@@ -88,7 +88,7 @@ def test_shows_what_went_wrong_beside_what_it_should_have_been(case: Path, capfd
     assert len(cells(page, "Not in the catalogue, accepted all the same")) == min(MOST_CELLS, len(accepted))
     assert len(cells(page, "In the catalogue, and rejected")) == min(MOST_CELLS, len(rejected))
     assert all(len(pictures(cell)) == 2 for cell in cells(page, "Not in the catalogue"))
-    assert "<b>Tea" not in page and page.count("<svg") == 2 and "kind 1" in page
+    assert "<b>Tea" not in page and page.count("<svg") == 3 and "kind 1" in page
     assert "http" not in page and str(case) not in page, "self-contained, and silent about this machine"
 
 

@@ -1,0 +1,181 @@
+"""A bundle calibrated with photos of the shop's own camera, in place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import arguments
+from ..bundle.manifest import BranchRecord, role_of
+from ..bundle.writer import BundleWriter
+from ..catalog.photo_folder import photos_in
+from ..errors import BundleError, CatalogError, ImageError, VectorError
+from ..matching.matcher import Matcher
+from ..matching.pipeline import shows_nothing
+from ..scoring.decision import Decision
+from ..threads import in_order
+from .camera import FEWEST, Calibrated, Seen, calibrate
+from .evaluate import read_queries
+
+if TYPE_CHECKING:
+    from ..progress import Progress
+
+
+@dataclass(slots=True)
+class CalibrateReport:
+    """What came of it: how many photos were used, and how many of them were labelled; (label, reason) of those that can't be read
+    or show nothing; whether queries are centred anew (`recentred`) and the decision is another one (`rescaled`), with the reasons;
+    the decisions `before` and `after`, and the bundle's `generation` now."""
+
+    photos: int
+    labelled: int
+    recentred: bool
+    rescaled: bool
+    reasons: tuple[str, ...]
+    before: Decision
+    after: Decision
+    generation: int
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the bundle is another one now."""
+        return self.recentred or self.rescaled
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of `calibrate --json`."""
+        return {
+            "generation": self.generation,
+            "photos": self.photos,
+            "labelled": self.labelled,
+            "left_out": [{"image": label, "message": reason} for label, reason in self.left_out],
+            "recentred": self.recentred,
+            "rescaled": self.rescaled,
+            "reasons": list(self.reasons),
+            "before": self.before.to_dict(),
+            "after": self.after.to_dict(),
+        }
+
+
+def calibrate_bundle(
+    bundle: str | os.PathLike[str],
+    photos: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    workers: int = 0,
+    wait_s: float = 0.0,
+    progress: Progress | None = None,
+) -> CalibrateReport:
+    """Fit a bundle's decision to photos of the shop's own camera: where queries lie in the adapter's space, and how sure an answer
+    must be for the rate of false accepts that the bundle was built for.
+
+    `photos`: a folder of photos, or their paths, unlabelled: twenty of what is sold say a good deal. Or labelled, as for
+    `evaluate`: a
+    CSV with the header image,sku (an empty sku: not in the catalogue), or a folder of folders named by SKU, or "unknown"; then
+    confidences are fitted, too. What can't be shown to help on photos that had no part in it changes nothing, and the report says
+    so.
+    `wait_s`: seconds to wait for another writer. Raises BundleError for a bundle with two encoders or built before decisions
+    could be tuned, CatalogError for labels that the bundle doesn't have or fewer than FEWEST photos that can be used, BundleLocked.
+    """
+    arguments.count("workers", workers, 0)
+    with BundleWriter(bundle, existing=True, wait_s=wait_s) as writer:
+        with Matcher.open(bundle, follow=False) as matcher:
+            snapshot = matcher.snapshot
+            manifest = snapshot.bundle.manifest
+            _check(bundle, manifest.branches, snapshot.decision)
+            listed = _listed(photos, matcher)
+            seen, left_out = _embedded(listed, matcher, workers, progress)
+            if len(seen) < FEWEST:
+                first = f"; the first left out: {': '.join(left_out[0])}" if left_out else ""
+                raise CatalogError(f"{len(seen)} photos that can be used arrived; expected at least {FEWEST}{first}")
+            found = calibrate(snapshot, seen)
+        generation = manifest.generation
+        if found.adapter is not None or found.moved_threshold:
+            writer.drop_work()
+            generation = _committed(writer, found)
+    return CalibrateReport(
+        len(seen),
+        sum(photo.product != -1 for photo in seen),
+        found.adapter is not None,
+        found.moved_threshold,
+        (f"centre: {found.centre}", f"decision: {found.threshold}"),
+        snapshot.decision,
+        found.decision,
+        generation,
+        left_out,
+    )
+
+
+def _check(bundle: str | os.PathLike[str], branches: Sequence[BranchRecord], decision: Decision) -> None:
+    if len(branches) > 1:
+        raise BundleError(f"{bundle} has two encoders; expected one, only such bundles are calibrated with photos")
+    if decision.confidences is None:
+        raise BundleError(
+            f"{bundle} doesn't say how sure it is of unknown queries, it was built before that was kept; build it again"
+        )
+
+
+def _listed(
+    photos: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], matcher: Matcher
+) -> list[tuple[Path, str, int | None]]:
+    """(path, label, product or -1 where it isn't told) of each photo."""
+    if not isinstance(photos, (str, os.PathLike)):
+        return [(Path(path), os.fspath(path), -1) for path in photos]
+    path = Path(photos)
+    if path.is_dir():
+        inside = [Path(photo) for photo in photos_in(path)]
+        if any(photo.parent == path for photo in inside):
+            return [(photo, photo.relative_to(path).as_posix(), -1) for photo in inside]
+    found: list[tuple[Path, str, int | None]] = []
+    for query in read_queries(path, matcher.catalog):
+        product = matcher.catalog.product_id(query.sku) if query.sku else None
+        if query.sku and product is None:
+            raise CatalogError(
+                f"photo {query.label} has the SKU {query.sku!r}, which the bundle doesn't; leave the SKU empty for products that "
+                "are not in the catalogue"
+            )
+        found.append((query.path, query.label, product))
+    return found
+
+
+def _embedded(
+    listed: Sequence[tuple[Path, str, int | None]], matcher: Matcher, workers: int, progress: Progress | None
+) -> tuple[list[Seen], list[tuple[str, str]]]:
+    """The photos that say something, and why others don't."""
+
+    def one(photo: tuple[Path, str, int | None]) -> Seen | str:
+        try:
+            embedding = matcher.encoder.embed_timed(photo[0])
+        except (ImageError, VectorError) as error:
+            return str(error)
+        return "shows nothing" if shows_nothing(embedding) else Seen(embedding, photo[2])
+
+    stream: Any = in_order(one, listed, workers=workers or os.cpu_count() or 1, ahead=16)
+    if progress is not None:
+        stream = progress(stream, len(listed))
+    seen: list[Seen] = []
+    left_out = []
+    for (_, label, _), found in zip(listed, stream, strict=True):
+        if isinstance(found, Seen):
+            seen.append(found)
+        else:
+            left_out.append((label, found))
+    return seen, left_out
+
+
+def _committed(writer: BundleWriter, found: Calibrated) -> int:
+    """The bundle's next generation, which has the adapter and the decision; its number."""
+    manifest = writer.opened().manifest
+    (branch,), decision = manifest.branches, manifest.decision
+    if branch.local is None:
+        decision = found.decision
+    else:
+        branch = replace(branch, local=replace(branch.local, decision=found.decision))
+    if found.adapter is not None:
+        writer.stage(role_of("adapter", 0)).write_bytes(found.adapter.to_bytes())
+    committed = writer.commit(
+        (branch,), products=manifest.products, decision=decision, resizer=manifest.resizer, fit=manifest.fit
+    )
+    return committed.manifest.generation

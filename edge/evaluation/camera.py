@@ -1,0 +1,243 @@
+"""What photos of the shop's own camera change in a bundle: where it looks from, and how sure it must be.
+
+Catalogue pictures don't know the camera. Photos of it, labelled or not, tell two things. Their mean says where queries lie in the
+embedding, and the adapter centres them there. And each, held against all products but its own (unlabelled: but the one found
+first),
+is an unknown query of this very camera: what those come to sets the threshold, instead of what the catalogue's pictures let expect.
+
+Both are tried on photos that had no part in them. What they can't show to help changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..catalog.ids import product_of
+from ..encoders.encoder import Embedding
+from ..matching.local_pass import local_rank
+from ..matching.snapshot import Branch, Snapshot
+from ..scoring.adapter import Adapter
+from ..scoring.decision import LEVELS, Confidences, Decision
+from ..scoring.gallery import Gallery
+
+Floats = NDArray[np.float64]
+
+STRENGTH = 30.0
+"""As `fitting.prior.STRENGTH`: so many photos say as much as what was known before."""
+CERTAIN = 2.0
+"""Standard errors that an effect must be worth to be believed: one in twenty is by chance."""
+FOLDS = 5
+FEWEST = 8
+"""With fewer photos neither a mean nor a median says anything."""
+_DEPTH = 20
+_FURTHEST = 6.0
+"""Log odds that confidences move at most: where all are right or none is, no end is found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A photo of the camera; `product`: the one that it shows, 0 or more, None for one that the catalogue doesn't have; -1: not
+    told."""
+
+    embedding: Embedding
+    product: int | None = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """What photos change: `adapter` (None: it stays), `decision`, and a sentence for each of both questions, why or why not."""
+
+    adapter: Adapter | None
+    decision: Decision
+    centre: str
+    threshold: str
+    moved_threshold: bool
+
+
+def calibrate(snapshot: Snapshot, photos: Sequence[Seen]) -> Calibrated:
+    """What so many photos, at least FEWEST, change in a bundle with one encoder whose decision can be tuned."""
+    adapter, centre = recentred(snapshot, photos)
+    moved = snapshot if adapter is None else with_adapter(snapshot, adapter)
+    decision, threshold = rescaled(moved, photos)
+    return Calibrated(adapter, decision, centre, threshold, decision != snapshot.decision)
+
+
+def recentred(snapshot: Snapshot, photos: Sequence[Seen]) -> tuple[Adapter | None, str]:
+    """The adapter with the camera's mean, None where it doesn't help photos that weren't in the mean; and why."""
+    adapter = snapshot.gallery.adapter
+    if adapter is None:
+        return None, "the embedding is compared as it is, without an adapter that could be centred"
+    vectors = np.stack([photo.embedding.vector for photo in photos])
+    gains = []
+    for fold in range(FOLDS):
+        rest = np.arange(len(photos)) % FOLDS != fold
+        tried = with_adapter(snapshot, _centred(adapter, vectors[rest]))
+        gains += [
+            _lead(tried, photo) - _lead(snapshot, photo) for photo, used in zip(photos, rest, strict=True) if not used
+        ]
+    gain, error = float(np.mean(gains)), float(np.std(gains, ddof=1)) / math.sqrt(len(gains))
+    told = f"the lead of the product over all others: {gain:+.2f} ± {error:.2f} log odds on photos that weren't in the mean"
+    if gain < CERTAIN * error or gain <= 0:
+        return None, f"it can't be shown to help ({told})"
+    return _centred(adapter, vectors), told
+
+
+def _centred(adapter: Adapter, vectors: NDArray[np.float32]) -> Adapter:
+    """Queries are centred on the mean of these, as far as their number is to be trusted."""
+    trust = np.float32(len(vectors) / (len(vectors) + STRENGTH))
+    return replace(adapter, mean=adapter.mean + trust * (vectors.mean(axis=0) - adapter.mean)).as_stored()
+
+
+def with_adapter(snapshot: Snapshot, adapter: Adapter) -> Snapshot:
+    """The snapshot as if queries went through another adapter; references stay where they are."""
+    gallery = snapshot.gallery
+    branch = Branch(snapshot.encoder, Gallery(gallery.index, adapter, gallery.prototypes))
+    return replace(snapshot, branches=(branch, *snapshot.branches[1:]))
+
+
+def rescaled(snapshot: Snapshot, photos: Sequence[Seen]) -> tuple[Decision, str]:
+    """The decision with the threshold, and where there are labels the confidence, that these photos ask for; and why or why not."""
+    before = snapshot.decision
+    table = before.confidences
+    assert table is not None
+    answers = [_answer(snapshot, photo.embedding, None) for photo in photos]
+    foreign = np.array(
+        [
+            sure
+            if photo.product is None
+            else _answer(snapshot, photo.embedding, found if photo.product == -1 else photo.product)[0]
+            for photo, (sure, found) in zip(photos, answers, strict=True)
+        ]
+    )
+    expected = float(_logits(np.array(table.unknown[LEVELS.index(0.5)])))
+    logits = _logits(foreign)
+    shift = float(np.median(logits)) - expected
+    # Of a median: sqrt(pi / 2) times that of a mean, whose spread is 1.4826 times the median deviation.
+    error = 1.2533 * 1.4826 * float(np.median(np.abs(logits - np.median(logits)))) / math.sqrt(len(logits))
+    told = f"unknown queries of this camera are {shift:+.2f} ± {error:.2f} log odds from what was expected"
+    moved = before
+    if abs(shift) >= CERTAIN * error:
+        moved = _shifted(before, table, len(logits) / (len(logits) + STRENGTH) * shift)
+        told += f"; the threshold goes from {before.threshold:.3f} to {moved.threshold:.3f}"
+    else:
+        told += ": no more than chance, the threshold stays"
+    labelled = [
+        (sure, found == photo.product)
+        for photo, (sure, found) in zip(photos, answers, strict=True)
+        if photo.product != -1
+    ]
+    if len(labelled) >= FEWEST:
+        offset, why = _confidence_offset(
+            np.array([sure for sure, _ in labelled]), np.array([right for _, right in labelled])
+        )
+        moved, told = _offset(moved, offset), f"{told}; {why}"
+    return moved, told
+
+
+def _shifted(decision: Decision, table: Confidences, shift: float) -> Decision:
+    """The decision whose unknown queries come to so much more, in log odds; the formula stays."""
+    unknown = tuple(float(f"{value:.7g}") for value in _chances(_logits(np.array(table.unknown)) + shift))
+    threshold = float(_chances(_logits(np.array(decision.threshold)) + shift))
+    accepted = (1 - float(np.interp(threshold, table.right, LEVELS))) * table.right_share if table.right else 0.0
+    return replace(
+        decision,
+        threshold=threshold,
+        correct_accept_rate=accepted,
+        confidences=replace(table, unknown=unknown),
+    )
+
+
+def _offset(decision: Decision, offset: float) -> Decision:
+    """The decision whose probabilities are so much higher, in log odds; it accepts the same photos."""
+    table = decision.confidences
+    assert table is not None
+
+    def moved(values: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(float(f"{value:.7g}") for value in _chances(_logits(np.array(values)) + offset)) if values else ()
+
+    return replace(
+        decision,
+        intercept=decision.intercept + offset,
+        threshold=float(_chances(_logits(np.array(decision.threshold)) + offset)),
+        confidences=replace(table, unknown=moved(table.unknown), right=moved(table.right)),
+        reliability=(),
+    )
+
+
+def _confidence_offset(sure: Floats, right: NDArray[np.bool_]) -> tuple[float, str]:
+    """By how much confidences are too low, in log odds; 0 where photos that had no part in it aren't told better by it."""
+    logits = _logits(sure)
+    trust = len(sure) / (len(sure) + STRENGTH)
+
+    def fitted(rows: NDArray[np.bool_]) -> float:
+        """What makes the mean probability the share that is right, by halving; as far as the number is to be trusted."""
+        low, high = -_FURTHEST, _FURTHEST
+        for _ in range(40):
+            middle = (low + high) / 2
+            too_high = float(_chances(logits[rows] + middle).mean()) > float(right[rows].mean())
+            low, high = (low, middle) if too_high else (middle, high)
+        return trust * (low + high) / 2
+
+    gains = np.zeros(len(sure))
+    for fold in range(FOLDS):
+        held = np.arange(len(sure)) % FOLDS == fold
+        offset = fitted(~held)
+        gains[held] = _loss(logits[held], right[held]) - _loss(logits[held] + offset, right[held])
+    gain, error = float(gains.mean()), float(gains.std(ddof=1)) / math.sqrt(len(gains))
+    if gain <= 0 or gain < CERTAIN * error:
+        return (
+            0.0,
+            f"confidences stay as they are (log loss {gain:+.3f} ± {error:.3f} on photos that weren't fitted to)",
+        )
+    offset = fitted(np.ones(len(sure), bool))
+    return offset, f"confidences move by {offset:+.2f} log odds (log loss better by {gain:.3f} ± {error:.3f})"
+
+
+def _lead(snapshot: Snapshot, photo: Seen) -> float:
+    """Log odds of the product, told or found, over those of the best other one."""
+    found = _candidates(snapshot, photo.embedding, None)
+    product = found[0][0] if photo.product in (-1, None) else photo.product
+    own = next((sure for other, sure in found if other == product), found[-1][1])
+    rest = _candidates(snapshot, photo.embedding, product)
+    return float(_logits(np.array(own)) - _logits(np.array(rest[0][1] if rest else 0.0)))
+
+
+def _answer(snapshot: Snapshot, embedding: Embedding, without: int | None) -> tuple[float, int]:
+    """Confidence and product of the best candidate, `without` a product."""
+    found = _candidates(snapshot, embedding, without)
+    return (found[0][1], found[0][0]) if found else (0.0, -1)
+
+
+def _candidates(snapshot: Snapshot, embedding: Embedding, without: int | None) -> list[tuple[int, float]]:
+    """(product, confidence), best first, as `pipeline.match` finds them in one pass; `without` a product."""
+    gallery = snapshot.gallery
+    allowed = None if without is None else product_of(gallery.index.ids) != without
+    found, decision = gallery.evidence(gallery.adapted(embedding.vector), _DEPTH, allowed), snapshot.first
+    if not found.ranked:
+        return []
+    sure = snapshot.candidates(found.cut(2), decision)[0].confidence
+    if snapshot.local is not None and not snapshot.local.record.is_sure(sure):
+        found, decision = local_rank(snapshot, embedding.vector, embedding.tap, _DEPTH, allowed), None
+    confidences = [one.confidence for one in snapshot.candidates(found, decision)]
+    return [(product, sure) for (product, _), sure in zip(found.ranked, confidences, strict=True)]
+
+
+def _logits(values: NDArray[np.float64]) -> Floats:
+    bounded = np.clip(values, 1e-12, 1 - 1e-12)
+    result: Floats = np.log(bounded / (1 - bounded))
+    return result
+
+
+def _chances(logits: Floats) -> Floats:
+    result: Floats = 1 / (1 + np.exp(-logits))
+    return result
+
+
+def _loss(logits: Floats, right: NDArray[np.bool_]) -> Floats:
+    result: Floats = np.logaddexp(0, np.where(right, -logits, logits))
+    return result

@@ -1,0 +1,155 @@
+"""calibrate: photos of the shop's own camera move threshold and centre where that can be shown to help, and change nothing else."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from shelfmatch.edge import (
+    Bundle,
+    BundleError,
+    BundleLocked,
+    CatalogError,
+    Matcher,
+    build_bundle,
+    calibrate_bundle,
+)
+from shelfmatch.edge.bundle.writer import BundleWriter
+from shelfmatch.edge.cli.app import main
+from shelfmatch.edge.evaluation.camera import _confidence_offset, _logits
+from shelfmatch.edge.synthetic.products import make_shop, render_plain, render_view
+from tests.support.bundles import contents
+
+SHOP = make_shop(24, 771)
+SOLD = 18
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of plain pictures, photos of a dark camera in `photos/`, and `labels.csv`."""
+    root = tmp_path_factory.mktemp("calibrate")
+    (root / "photos").mkdir()
+    catalogue, labels = [("image", "sku")], [("image", "sku")]
+    for number, product in enumerate(SHOP):
+        if number < SOLD:
+            render_plain(product, 200).save(root / f"{number}.png")
+            catalogue.append((f"{number}.png", product.sku))
+        dark = np.asarray(render_view(product, 3, (320, 240), 0.5), float) * 0.3
+        Image.fromarray(dark.astype(np.uint8)).save(root / "photos" / f"{number:02d}.png")
+        labels.append((f"photos/{number:02d}.png", product.sku if number < SOLD else ""))
+    for name, rows in (("shop.csv", catalogue), ("labels.csv", labels)):
+        with (root / name).open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+    build_bundle(root / "shop.csv", root / "shop.bundle")
+    return root
+
+
+@pytest.fixture
+def bundle(shop: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(shop / "shop.bundle", tmp_path / "shop.bundle"))
+
+
+def accepted(bundle: Path, shop: Path) -> tuple[int, int]:
+    """Right answers accepted, and false ones."""
+    with Matcher.open(bundle, look_again=False) as matcher:
+        answers = [matcher.match(shop / "photos" / f"{number:02d}.png").sku for number in range(len(SHOP))]
+    right = sum(answer == product.sku for answer, product in zip(answers, SHOP[:SOLD], strict=False))
+    return right, sum(answer is not None for answer in answers[SOLD:])
+
+
+def test_photos_of_the_camera_move_what_is_expected_of_unknown_queries(shop: Path, bundle: Path) -> None:
+    before, right = Bundle.open(bundle).manifest, accepted(bundle, shop)[0]
+    report = calibrate_bundle(bundle, shop / "photos")
+    after = Bundle.open(bundle).manifest
+    assert report.photos == 24 and report.labelled == 0 and report.left_out == []
+    assert report.changed and report.generation == after.generation == before.generation + 1
+    assert report.rescaled == (after.final_decision.threshold != before.final_decision.threshold)
+    assert after.final_decision == report.after and Bundle.open(bundle).verify() == []
+    assert after.final_decision.intercept == before.final_decision.intercept  # no labels: probabilities stay
+    assert "unknown queries of this camera are" in report.reasons[1] and "±" in report.reasons[0] + report.reasons[1]
+    # Dark photos are less alike to everything: the threshold was too high for them.
+    assert report.after.threshold < report.before.threshold and accepted(bundle, shop)[0] >= right
+
+
+def test_what_cannot_be_shown_changes_nothing(shop: Path, bundle: Path) -> None:
+    """Once it is calibrated, the same photos find nothing to change; byte for byte."""
+    while calibrate_bundle(bundle, shop / "photos").changed:
+        pass
+    files = contents(bundle)
+    report = calibrate_bundle(bundle, shop / "photos")
+    assert not report.changed and report.before == report.after and contents(bundle) == files
+    assert "no more than chance, the threshold stays" in report.reasons[1]
+
+
+def test_labels_are_held_against_the_answers(shop: Path, bundle: Path) -> None:
+    report = calibrate_bundle(bundle, shop / "labels.csv")
+    assert report.labelled == 24 and "confidences" in report.reasons[1]
+    folders = bundle.parent / "labelled"
+    for number, product in enumerate(SHOP[:SOLD]):
+        (folders / product.sku).mkdir(parents=True)
+        shutil.copy(shop / "photos" / f"{number:02d}.png", folders / product.sku)
+    assert calibrate_bundle(bundle, folders).labelled == SOLD
+
+
+def test_confidences_move_where_they_are_wrong_and_only_there() -> None:
+    random = np.random.default_rng(0)
+    true = random.uniform(0.3, 0.99, 300)
+    right = random.random(300) < true
+    assert _confidence_offset(true, right)[0] == 0.0 or abs(_confidence_offset(true, right)[0]) < 0.2
+    too_sure = 1 / (1 + np.exp(-(_logits(true) + 2)))
+    offset, why = _confidence_offset(too_sure, right)
+    assert -2.6 < offset < -1.2 and "log loss better" in why
+
+
+def test_tune_goes_on_from_there(shop: Path, bundle: Path) -> None:
+    from shelfmatch.edge import tune_bundle
+
+    after = calibrate_bundle(bundle, shop / "photos").after
+    assert tune_bundle(bundle, 0.2).after.threshold < after.threshold
+    assert tune_bundle(bundle, 0.05).after.threshold == pytest.approx(after.threshold, abs=0.003)
+
+
+def test_wrong_input_is_told_and_changes_nothing(shop: Path, bundle: Path, tmp_path: Path) -> None:
+    files = contents(bundle)
+    photos = sorted((shop / "photos").iterdir())
+    with pytest.raises(CatalogError, match=r"3 photos that can be used arrived; expected at least 8"):
+        calibrate_bundle(bundle, photos[:3])
+    (tmp_path / "labels.csv").write_text(f"image,sku\n{photos[0]},nothing-like-it\n")
+    with pytest.raises(CatalogError, match="the SKU 'nothing-like-it', which the bundle doesn't"):
+        calibrate_bundle(bundle, tmp_path / "labels.csv")
+    with BundleWriter(bundle, existing=True), pytest.raises(BundleLocked):
+        calibrate_bundle(bundle, photos)
+    assert contents(bundle) == files
+
+
+def test_bundles_that_cannot_be_calibrated_say_so(shop: Path, bundle: Path) -> None:
+    from tests.edge.build.test_tune import strip
+
+    manifest = Bundle.open(bundle).manifest
+    if manifest.branches[0].local is not None:
+        pytest.skip("the table is local matching's here")
+    strip(bundle, "confidences")
+    with pytest.raises(BundleError, match="built before that was kept; build it again"):
+        calibrate_bundle(bundle, shop / "photos")
+
+
+def test_the_command(shop: Path, bundle: Path, tmp_path: Path, capfd: Any) -> None:
+    assert main(["calibrate", str(bundle), str(shop / "photos"), "--json"]) == 0
+    record = json.loads(capfd.readouterr().out)
+    assert {"bundle", "photos", "labelled", "recentred", "rescaled", "reasons", "before", "after", "left_out"} <= set(
+        record
+    )
+    mixed = tmp_path / "mixed"
+    shutil.copytree(shop / "photos", mixed)
+    (mixed / "broken.jpg").write_bytes(b"\xff\xd8\xff no photo")
+    Image.new("RGB", (64, 64), "black").save(mixed / "black.png")
+    assert main(["calibrate", str(bundle), str(mixed)]) == 2
+    out, err = capfd.readouterr()
+    assert "24 photos" in out and "broken.jpg" in err and "black.png: shows nothing" in err

@@ -1,0 +1,87 @@
+"""The fit of the prior: on shops whose truth is known it keeps the promise, and the shipped files are what it writes."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("scipy", reason="scipy is not installed: pip install 'shelfmatch[test]'")
+pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'shelfmatch[train]'")
+from shelfmatch.edge.fitting.calibration import Samples, confidences_of
+from shelfmatch.edge.fitting.prior import Facts, Prior
+from shelfmatch.models.prior import RATES, fit_prior
+from shelfmatch.models.prior_shops import KINDS, Drawn
+
+pytestmark = pytest.mark.xdist_group("export")
+
+
+def drawn(random: np.random.Generator) -> Drawn:
+    """A shop of which right answers score and lead more than unknown queries, by how much being the shop's own secret."""
+    products = int(np.exp(random.uniform(np.log(2), np.log(300))))
+    harder, by_photo = float(random.normal(0, 0.06)), bool(random.random() < 0.5)
+    shrinkage = None if random.random() < 0.3 else float(random.choice([0.1, 0.3, 0.6]))
+    unit = 0.2 if shrinkage is None else 0.5 * max(2, products) ** -0.15
+
+    def queried(count: int, known: bool, ease: float) -> Samples:
+        level = (4.0 if known else 2.6 + 0.2 * np.log2(products)) + ease + (0 if known else harder * 5)
+        scores = unit * (level + random.standard_normal(count) * 0.6)
+        leads = unit * np.abs(random.normal(2.0 if known else 0.6, 0.6, count))
+        right = np.full(count, known) & (random.random(count) < 0.95)
+        local = np.clip(random.normal(0.8 if known else 0.4, 0.15, count), 0, 1)
+        return Samples(scores, leads, np.ones(count), right, local, local - 0.35)
+
+    seen = {"held": 0.5 * (not by_photo), "real": 0.0}
+    both = {
+        which: {stage: (queried(60, True, ease), queried(60, False, ease / 4)) for stage in ("search", "local")}
+        for which, ease in seen.items()
+    }
+    if products < 3:
+        both["held"] = {stage: (Samples.empty(), Samples.empty()) for stage in ("search", "local")}
+    facts = Facts(products, by_photo, float(not by_photo), shrinkage)
+    return Drawn(str(random.choice(list(KINDS))), facts, both["held"], both["real"])
+
+
+@pytest.fixture(scope="module")
+def shops() -> list[Drawn]:
+    random = np.random.default_rng(18)
+    return [drawn(random) for _ in range(160)]
+
+
+def test_shops_that_had_no_part_in_the_fit_get_what_they_asked_for(shops: list[Drawn]) -> None:
+    prior = fit_prior("some", shops[:100])
+    assert Prior.from_bytes(prior.to_bytes(), "x") == prior and prior.search.rates == RATES
+    for stage in ("search", "local"):
+        for rate in (0.05, 0.2):
+            found = []
+            for shop in shops[100:]:
+                judge = prior.judge(stage, shop.facts, shop.held[stage][0])  # type: ignore[arg-type]
+                decision = judge.decision(rate, "held-out", *shop.held[stage])
+                known, unknown = (confidences_of(decision, one) for one in shop.real[stage])
+                found.append([(one >= decision.threshold).mean() for one in (unknown, known)])
+            false, right = np.mean(found, axis=0)
+            assert abs(false - rate) < 0.03 + rate / 10, (stage, rate, false)
+            assert right > 0.3
+
+
+def test_the_command_writes_what_it_fits(shops: list[Drawn], tmp_path: Path) -> None:
+    (tmp_path / "shops.pkl").write_bytes(pickle.dumps(shops[:40]))
+    script = Path(__file__).resolve().parents[2] / "models" / "prior.py"
+    command = [
+        sys.executable,
+        script,
+        tmp_path / "shops.pkl",
+        "--name",
+        "some",
+        "--out",
+        tmp_path / "a.prior",
+        "--rates",
+        "0.05",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "search all" in " ".join(done.stdout.split()) and "asked for 5%" in done.stdout
+    assert Prior.from_bytes((tmp_path / "a.prior").read_bytes(), "x") == fit_prior("some", shops[:40])
