@@ -124,6 +124,7 @@ def garbling(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
         pytest.skip("no openssl to make a certificate with: apt-get install openssl")
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     named = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    named += ["-addext", "keyUsage=critical,digitalSignature,keyCertSign"]  # Python 3.13 wants it said
     made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-out", str(certificate), "-keyout", str(key)]
     subprocess.run([*made, *named], check=True, capture_output=True)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
