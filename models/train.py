@@ -25,16 +25,13 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from shelfmatch.edge.imaging.views import packshot_mask
 from shelfmatch.edge.synthetic.products import make_shop
@@ -42,10 +39,10 @@ from shelfmatch.models import pictures as data
 from shelfmatch.models import pretrained
 from shelfmatch.models.augment import Framing, as_photographed, framed, pasted
 from shelfmatch.models.losses import CosFace, apart, reduced, supervised_contrast
-from shelfmatch.models.networks import EMBEDDING_DIM, INPUT_SIDE, NETWORKS, from_onnx, normalized
+from shelfmatch.models.networks import EMBEDDING_DIM, NETWORKS, from_onnx, normalized
+from shelfmatch.models.pair import PAIR, Pair, embed, mixed_precision, precision, tensor_of
 
 SEED: Final = 2026
-PAIR: Final = ("shelfmatch-cnn", "shelfmatch-vit")
 LOSSES: Final = ("class", "contrast", "teacher", "imitation")
 """What the log tells of, in the order of `Training.losses`; there is no last one without a pair."""
 STEPS_AN_EPOCH: Final = 62
@@ -89,59 +86,6 @@ RECIPES_WITH_A_PAIR: Final = {
 }
 FROZEN_BLOCKS: Final = 3
 """Blocks after the stem that stay as they were trained on ImageNet, norms included: edges and colours."""
-
-
-def precision() -> str:
-    """What the network is computed in: bfloat16 where the processor has it. On AVX2 PyTorch emulates it, and a step takes eight
-    times as long as in float32."""
-    able = torch.cpu.get_capabilities()
-    return "bfloat16" if any(able.get(part) for part in ("avx512_f", "amx_bf16", "bf16")) else "float32"
-
-
-def mixed_precision() -> torch.autocast:
-    """A context of `precision`."""
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision() == "bfloat16")
-
-
-def _tensor(pixels: NDArray[Any]) -> Tensor:
-    """(N, H, W, C) to (N, C, H, W), in memory."""
-    return torch.from_numpy(np.ascontiguousarray(np.asarray(pixels).transpose(0, 3, 1, 2)))
-
-
-class Pair:
-    """Both encoders, looking at one picture: their unit embeddings side by side, turned and cut down to `EMBEDDING_DIM` numbers so
-    that cosines between pictures stay: the leading directions of `pictures` (N of (side, side, 3)), which aren't centred.
-
-    Two networks that err differently find more together: on val photos 80.1 % by cosine, where the CNN alone finds 75 and the
-    transformer 68. One that is taught to see as both do keeps a part of it (Hinton, Vinyals & Dean 2015, arXiv:1503.02531).
-    """
-
-    def __init__(self, folder: Path, pictures: Sequence[NDArray[np.uint8]]) -> None:
-        self.nets = {}
-        for name in PAIR:
-            net = from_onnx(name, folder / f"{name}-fp32.onnx").requires_grad_(False)
-            self.nets[name] = net.to(memory_format=torch.channels_last)
-        seen = torch.cat([torch.from_numpy(embed(net, pictures)) for net in self.nets.values()], dim=1)
-        _, directions = torch.linalg.eigh(seen.T @ seen)
-        self.directions = directions[:, -EMBEDDING_DIM:]
-        self.turns = {}
-        for name, own in zip(self.nets, seen.split(EMBEDDING_DIM, dim=1), strict=True):
-            ridge = 1e-3 * len(seen) / EMBEDDING_DIM * torch.eye(EMBEDDING_DIM)
-            self.turns[name] = torch.linalg.solve(own.T @ own + ridge, own.T @ seen @ self.directions)
-
-    def begin(self, net: Any, name: str, pictures: Tensor) -> None:
-        """Fill `net` with the weights of "shelfmatch-cnn" or "shelfmatch-vit", its embedding turned to where the pair's is nearest
-        (least squares); `pictures` as for `pretrained.go_on_with`."""
-        pretrained.go_on_with(net, self.nets[name], pictures)
-        with torch.no_grad():
-            net.embed.weight.copy_(self.turns[name].T @ net.embed.weight)
-            net.embed.bias.copy_(self.turns[name].T @ net.embed.bias)
-
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """Normalized pixels (N, 3, side, side) → (N, EMBEDDING_DIM)."""
-        with torch.no_grad(), mixed_precision():
-            seen = [functional.normalize(net(pixels).float(), dim=1) for net in self.nets.values()]
-        return torch.cat(seen, dim=1) @ self.directions
 
 
 class Training:
@@ -203,15 +147,15 @@ class Training:
         targets = reduced(features, self.recipe.teacher_dim).split([len(pixels) for pixels in parts.values()])
         self.photo_targets, self.iconic_targets = targets[:2]
         self.rendered_targets = targets[2].view(len(products), -1, self.recipe.teacher_dim)
-        self.photos, self.photo_labels = _tensor(photos.pixels), torch.from_numpy(photos.labels)
-        self.iconic, self.iconic_labels = _tensor(iconic.pixels), torch.from_numpy(iconic.labels)
+        self.photos, self.photo_labels = tensor_of(photos.pixels), torch.from_numpy(photos.labels)
+        self.iconic, self.iconic_labels = tensor_of(iconic.pixels), torch.from_numpy(iconic.labels)
         self.rendered = products
         # Print is not mirrored in shops; fruit may be.
         self.printed = torch.tensor(["Packages" in path.parts for path in data.read_iconic(grocery)[0]])
         masks = [packshot_mask(picture) for picture in iconic.pixels]
         self.cut_out = torch.tensor([mask is not None for mask in masks])
         whole = np.ones(iconic.pixels.shape[1:3], bool)
-        self.masks = _tensor(np.stack([whole if mask is None else mask for mask in masks])[..., None] * np.uint8(255))
+        self.masks = tensor_of(np.stack([whole if mask is None else mask for mask in masks])[..., None] * np.uint8(255))
         self.odds = 1 / torch.bincount(self.photo_labels, minlength=81)[self.photo_labels].float().sqrt()
         self.by_class = [torch.nonzero(self.photo_labels == label).flatten() for label in self.iconic_labels]
         seeds = np.array([product.seed // 8 for product in make_shop(len(products), data.TRAIN_SHOP)])
@@ -250,7 +194,7 @@ class Training:
 
     def _products(self, chosen: Tensor, view: Tensor | int) -> Tensor:
         """Rendered pictures (N, 3, side, side) uint8 of products; view 0 is the plain one."""
-        return _tensor(self.rendered[chosen.numpy(), view if isinstance(view, int) else view.numpy()])
+        return tensor_of(self.rendered[chosen.numpy(), view if isinstance(view, int) else view.numpy()])
 
     def batch(self) -> tuple[Tensor, Tensor, Tensor]:
         """Pictures (N, 3, side, side), 0 to 255; products (N,), those of the grocery dataset below 81; targets (N, T)."""
@@ -407,17 +351,6 @@ class Training:
             "rendered_r1": ((hard @ plain.T).argmax(axis=1) == np.arange(len(plain))).mean(),
         }
         return {key: round(100 * float(value), 1) for key, value in result.items()}
-
-
-def embed(net: Any, pixels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(N, D) unit embeddings of squares (N, side, side, 3) of any side, resized as `edge.image` resizes."""
-    rows = []
-    for start in range(0, len(pixels), 32):
-        squares = [data.to_square(np.ascontiguousarray(picture), INPUT_SIDE) for picture in pixels[start : start + 32]]
-        with torch.no_grad(), mixed_precision():
-            found = net(normalized(_tensor(np.stack(squares))).contiguous(memory_format=torch.channels_last))
-        rows.append(functional.normalize(found.float(), dim=1).numpy())
-    return np.concatenate(rows)
 
 
 def main() -> None:

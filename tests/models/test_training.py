@@ -193,11 +193,11 @@ def test_an_encoder_to_go_on_with(name: str) -> None:
 @pytest.mark.slow
 def test_a_pair_sees_as_both_do() -> None:
     """Its cosines are the mean of both encoders'; an encoder that begins with it points where it does."""
-    from shelfmatch.models import train
+    from shelfmatch.models.pair import Pair
 
     shop = make_shop(60, 7)
     squares = [pictures.to_square(render_plain(product, 160), 160) for product in shop]
-    pair = train.Pair(MODELS, squares)
+    pair = Pair(MODELS, squares)
     x = networks.normalized(
         torch.from_numpy(np.stack([pictures.to_square(s, networks.INPUT_SIDE) for s in squares]).transpose(0, 3, 1, 2))
     )
