@@ -32,6 +32,7 @@ from ..index._codes import Dtype
 from ..index._vectors import checked_vectors
 from ..index.kinds import choose_kind
 from ..index.vector_index import VectorIndex
+from ..machine.memory import give_back
 from ..progress import Progress
 from ..scoring.adapter import Floats
 from ..scoring.decision import Decision
@@ -130,7 +131,9 @@ def build_bundle(
             embedded = _embed(inputs, settings, editor, writer.work_folder(), progress)
             if not embedded.entries.references:
                 raise CatalogError(_nothing_usable(source, inputs.catalogue, embedded.entries))
+            give_back()  # each stage's pieces lie between what stays, and would add up
             fitted = _fit(embedded, inputs, settings, progress)
+            give_back()
             cascade, decision = calibrated(
                 fitted.branches,
                 embedded.every,

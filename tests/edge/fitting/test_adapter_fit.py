@@ -17,7 +17,7 @@ from shelfmatch.edge.build.pruning import prune
 from shelfmatch.edge.catalog.ids import PHOTO_BITS
 from shelfmatch.edge.fitting.adapter_fit import fit, prototypes
 from shelfmatch.edge.fitting.calibration import confidences_of, leave_one_out, left_out_products
-from shelfmatch.edge.fitting.discriminant import discriminants, reduced
+from shelfmatch.edge.fitting.discriminant import _axes_of, discriminants, reduced, weighted_sums
 from shelfmatch.edge.fitting.held_out import GROUPS, _clusters, rounds
 from shelfmatch.edge.fitting.pictures import FEWEST_PHOTOS, Pictures, has_second_photos
 from shelfmatch.edge.fitting.prior import generic_prior
@@ -321,3 +321,17 @@ def test_a_part_of_the_products_takes_its_threshold_from_the_whole(monkeypatch: 
     assert 0.03 < (strangers >= decision.threshold).mean() <= 0.05
     # The threshold of a third of the products would let more of the whole shop's strangers pass.
     assert (strangers >= of_part.threshold).mean() > (strangers >= decision.threshold).mean() + 0.02
+
+
+def test_sums_and_axes_of_many_products_are_those_of_the_textbook() -> None:
+    random = np.random.default_rng(0)
+    rows = random.standard_normal((2_000, 150)).astype(np.float32) * np.linspace(3, 0.1, 150, dtype=np.float32)
+    place = np.concatenate([np.arange(700), random.integers(0, 700, 1_300)])
+    weights = random.random(2_000).astype(np.float32)
+    expected = np.zeros((700, 150), np.float64)
+    np.add.at(expected, place, (rows * weights[:, np.newaxis]).astype(np.float64))
+    assert np.allclose(weighted_sums(rows, place, weights), expected, atol=1e-4)
+    strengths, axes = _axes_of(rows)
+    _, by_svd, their_axes = np.linalg.svd(rows.astype(np.float64), full_matrices=False)
+    assert np.allclose(strengths, by_svd, rtol=1e-4)
+    assert np.allclose(np.abs((axes * their_axes).sum(axis=1)), 1, atol=1e-3)
