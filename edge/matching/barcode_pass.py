@@ -99,6 +99,7 @@ def _best_of(
     if not ranked:
         return None
     product, score = ranked[0]
-    found = Candidate(snapshot.catalog.product(product), score, CERTAIN)
+    sure = max(CERTAIN, snapshot.decision.threshold)  # accepted, however few false accepts were asked for
+    found = Candidate(snapshot.catalog.product(product), score, sure)
     seen = next((one for one in candidates if one.sku == found.sku), None)
-    return found if seen is None else replace(seen, confidence=max(CERTAIN, seen.confidence))
+    return found if seen is None else replace(seen, confidence=max(sure, seen.confidence))
