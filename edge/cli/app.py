@@ -14,7 +14,7 @@ from .._version import __version__
 from ..errors import ShelfmatchError
 from ..memory_short import is_short, limit_mb, out_of_memory, watched
 from ..terminal import DONE, INTERRUPTED, WRONG_INPUT, complain, ready_streams
-from . import bench, catalogue, demo, doctor, encoders, evaluate, export, match, search, tune, update
+from . import bench, catalogue, demo, doctor, encoders, evaluate, export, match, search, serve, tune, update
 
 
 class _Parser(argparse.ArgumentParser):
@@ -111,6 +111,6 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help="print JSON instead of text for people")
         return sub
 
-    for group in (demo, catalogue, update, tune, match, evaluate, search, bench, doctor, encoders, export):
+    for group in (demo, catalogue, update, tune, match, evaluate, search, serve, bench, doctor, encoders, export):
         group.register(command)
     return parser
