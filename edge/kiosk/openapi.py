@@ -58,6 +58,7 @@ def openapi(operations: Sequence[Operation]) -> dict[str, Any]:
             "description": "Hold a product up to the camera, get the answer. Errors are problem documents (RFC 9457).",
         },
         "paths": paths,
+        "x-problems": {name: {"status": kind.status, "title": kind.title} for name, kind in KINDS.items()},
         "components": {
             "schemas": components,
             "securitySchemes": {"staff": {"type": "http", "scheme": "bearer", "description": "a staff code"}},

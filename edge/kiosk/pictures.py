@@ -92,6 +92,7 @@ class Pictures:
             return
         product_id = served.snapshot.catalog.product_id(sku)
         labels = [] if product_id is None else [one.photo for one in served.snapshot.catalog.references(product_id)[:3]]
+        labels += [one.removeprefix(f"{self._folder.name}/") for one in labels]  # of a CSV beside the folder
         names = [*labels, *(f"{sku}{suffix}" for suffix in (".jpg", ".png", ".webp", ".jpeg"))]
         for name in names:
             if "\0" in name or Path(name).suffix.lower() not in PHOTO_SUFFIXES:
