@@ -35,14 +35,15 @@ from .overlay import Taught
 @dataclass(frozen=True, slots=True)
 class Composed:
     """What became of the changes: SKUs of products that staff taught (`taught`), and of those whose photos this bundle's encoder
-    can't use (`waiting`): they are to be taught again."""
+    can't use (`waiting`): they are to be taught again; `pictured`: those of which a picture could be kept."""
 
     taught: frozenset[str]
     waiting: tuple[str, ...]
+    pictured: frozenset[str] = frozenset()
 
     def to_dict(self) -> dict[str, list[str]]:
         """As it lies beside the bundle that was made."""
-        return {"taught": sorted(self.taught), "waiting": list(self.waiting)}
+        return {"taught": sorted(self.taught), "waiting": list(self.waiting), "pictured": sorted(self.pictured)}
 
 
 _COMPOSED = "composed.json"
@@ -52,7 +53,7 @@ def read_composed(target: Path) -> Composed | None:
     """What `compose` said when it made this, None where it didn't make it, or not to the end."""
     try:
         record = json.loads((target / _COMPOSED).read_bytes())
-        return Composed(frozenset(record["taught"]), tuple(record["waiting"]))
+        return Composed(frozenset(record["taught"]), tuple(record["waiting"]), frozenset(record["pictured"]))
     except (OSError, ValueError, LookupError, TypeError):
         return None
 
@@ -145,7 +146,8 @@ def _apply(
             remove(branch, np.array(gone, np.uint32))
         if rows:
             extend(branch, _enrolled([(number, each[place]) for number, each in rows]), editor.pruned())
-    return Composed(frozenset(taught), tuple(waiting))
+    pictured = {one.sku for one in changes if any(photo.picture for photo in one.photos)}
+    return Composed(frozenset(taught), tuple(waiting), frozenset(pictured))
 
 
 def _enrolled(rows: Sequence[tuple[int, Embedded]]) -> Enrolled:

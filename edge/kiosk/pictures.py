@@ -45,7 +45,7 @@ class Pictures:
 
     def has(self, served: Served, sku: str) -> bool:
         """Whether there may be a picture: cheap, without looking."""
-        return self._folder is not None or sku in self._taught or sku in served.composed.taught
+        return self._folder is not None or sku in self._taught or sku in served.composed.pictured
 
     def remember(self, sku: str, picture: bytes) -> None:
         """Show this picture of a taught product, as long as this process runs."""

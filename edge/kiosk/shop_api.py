@@ -146,7 +146,7 @@ class ShopApi:
         served, sku = self._kiosk.shop.served, sku_of(request)
         overlay = self._kiosk.shop.overlay
         kept = None
-        if overlay is not None and sku in served.composed.taught:
+        if overlay is not None and sku in served.composed.pictured:
             kept = await self._kiosk.looked_up(overlay.picture, sku)
         found = await self._kiosk.looked_up(self._kiosk.pictures.of, served, sku, kept)
         if found is None:

@@ -132,7 +132,7 @@ def test_every_word_that_the_page_asks_for_is_there() -> None:
     asked = set(re.findall(r'data-t(?:-label|-placeholder)?="(\w+)"', html)) | set(
         re.findall(r'\bt\("([\w ]+)"', scripts)
     )
-    assert len(asked) > 50 and asked <= set(words)
+    assert len(asked) > 35 and asked <= set(words)
 
 
 def test_the_page_has_neither_inline_code_nor_markup_of_strings() -> None:
@@ -158,7 +158,8 @@ class TestInChromium:
         screen = Screen(browser, staffed, size)
         screen.state("match")
         assert screen.text("#found .name") == known["name"] and "€" in screen.text("#found .price")
-        screen.page.wait_for_function("document.querySelector('#found img')?.naturalWidth > 100")
+        screen.page.wait_for_timeout(1_000)
+        assert screen.page.evaluate("document.querySelector('#found img')?.naturalWidth > 100")
         assert known["name"] in screen.text("#live")
         for selector in ("#camera", "#found", "#open-search"):  # on the screen, whole
             box = screen.page.query_selector(selector).bounding_box()
@@ -249,7 +250,7 @@ class TestInChromium:
         page.wait_for_selector("#unknown", timeout=30_000)
         assert page.inner_text("#unknown h2") == "I don’t know this product"
         page.select_option("#language", "zh")
-        page.wait_for_function("document.querySelector('#unknown h2').textContent.includes('我不认识')")
+        page.get_by_role("heading", name="我不认识这件商品").wait_for()
         context.close()
         browser.close()
 
@@ -273,7 +274,7 @@ class TestInChromium:
 
         check("unknown")
         page.keyboard.press("/")
-        page.keyboard.type("a")
+        page.keyboard.type("o")
         page.wait_for_selector("#search-found button")
         check("search")
         page.keyboard.press("Escape")
@@ -314,7 +315,7 @@ class TestInChromium:
         screen.state("problem")
         assert "camera" in screen.text("#answer h2")
         screen.page.keyboard.press("/")
-        screen.page.keyboard.type("a")
+        screen.page.keyboard.type("o")
         screen.page.wait_for_selector("#search-found button")
         screen.close()
         browser.close()
