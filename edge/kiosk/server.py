@@ -193,12 +193,15 @@ def handed_over() -> list[socket.socket]:
 
 def listening(host: str, port: int) -> socket.socket:
     """A socket that listens. Raises KioskError."""
+    one = None
     try:
         info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         one = socket.socket(info[0], info[1])
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         one.bind(info[4])
     except OSError as error:
+        if one is not None:
+            one.close()
         raise KioskError(
             f"{host}:{port} can't be listened at: {error.strerror or error}; expected an address of this machine and a free port "
             "(server.host, server.port)"

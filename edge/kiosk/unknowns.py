@@ -50,6 +50,7 @@ class Unknowns:
         """Keep what is left of a photo when people are blurred; its name, None where nothing was kept."""
         self._last = time.monotonic()
         kept = self.finder.without_people(photo, limits)
+        self._last = time.monotonic()
         if kept is None:
             return None
         name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(4).hex()}.jpg"
