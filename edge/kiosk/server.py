@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 _FIRST_SOCKET: Final = 3
 """Of those that systemd hands over (sd_listen_fds(3))."""
 _STOP_S: Final = 5
+_SWITCH_S: Final = 0.001
+"""A photo's thread lets the event loop have its turn after so long (5 ms is Python's own): refusing must be quick under load."""
 _TURNED_AWAY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\nconnection: close\r\ncontent-type: application/problem+json\r\n"
     b"content-length: 131\r\n\r\n"
@@ -110,6 +112,7 @@ def run(kiosk: Kiosk) -> None:
         backlog=min(settings.connections * 2, 1024),
     )
     server = uvicorn.Server(config)
+    sys.setswitchinterval(_SWITCH_S)
     with contextlib.suppress(KeyboardInterrupt), _sigterm_as_stop():
         asyncio.run(_serve(kiosk, server, sockets))
 
@@ -196,7 +199,7 @@ def listening(host: str, port: int) -> socket.socket:
     one = None
     try:
         info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        one = socket.socket(info[0], info[1])
+        one = socket.socket(*info[:3])  # with its protocol: asyncio sets TCP_NODELAY on no other
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         one.bind(info[4])
     except OSError as error:

@@ -36,7 +36,7 @@ class Session:
 
     tracker: Tracker
     of: Snapshot
-    asked: tuple[object, ...]
+    question: tuple[object, ...]
     small: NDArray[np.float32] | None = None
     is_busy: bool = False
     used: float = 0.0
@@ -62,13 +62,13 @@ class Sessions:
             if not self._sessions[old].is_busy:
                 del self._sessions[old]
         session = self._sessions.get(name)
-        asked = (top_k, tuple(sorted((key, tuple(value)) for key, value in (where or {}).items())))
+        question = (top_k, tuple(sorted((key, tuple(value)) for key, value in (where or {}).items())))
         if session is not None and session.is_busy:
             raise Problem(
                 "frames", "the frame before is still in work; send the next one after its answer", {"Retry-After": "1"}
             )
-        if session is None or session.of is not snapshot or session.asked != asked:
-            session = Session(track(lambda: snapshot, top_k=top_k, where=where, limits=self._limits), snapshot, asked)
+        if session is None or session.of is not snapshot or session.question != question:
+            session = Session(track(lambda: snapshot, top_k=top_k, where=where, limits=self._limits), snapshot, question)
             self._sessions[name] = session
         session.is_busy, session.used = True, now
         self._sessions.move_to_end(name)
