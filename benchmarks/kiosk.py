@@ -276,10 +276,18 @@ def measure_http(report: reporting.Report, bundle: Path, repetitions: int) -> No
                 over_http.append((middle - begin) * 1e3)
                 in_process.append((end - middle) * 1e3)
         connection.close()
-    ratio = reporting.ratio_of_medians(over_http, in_process)
-    report.results["http"] = {"http_ms": median(over_http), "match_ms": median(in_process), "ratio": ratio.value}
-    print(f"\nHTTP {median(over_http):.1f} ms, Matcher.match {median(in_process):.1f} ms, ratio {ratio}")
-    report.bar("HTTP / Matcher.match", ratio.value, RATIO_BAR)
+    # The quick tenth of both: on a machine with other work each change of threads waits for its turn, and HTTP has four more.
+    quick, alone = (sorted(values)[len(values) // 10] for values in (over_http, in_process))
+    report.results["http"] = {
+        "http_ms": median(over_http),
+        "match_ms": median(in_process),
+        "quick_http_ms": quick,
+        "quick_match_ms": alone,
+    }
+    print(
+        f"\nHTTP {median(over_http):.1f} ms, Matcher.match {median(in_process):.1f} ms; the quick tenth {quick:.1f}, {alone:.1f} ms"
+    )
+    report.bar("HTTP / Matcher.match, the quick tenth", quick / alone, RATIO_BAR)
 
 
 async def _client(port: int, pictures: list[bytes], first: int, until: float, answers: list[tuple[int, float]]) -> None:

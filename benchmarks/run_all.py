@@ -32,6 +32,7 @@ RESULTS: Final = HERE / "results"
 README: Final = HERE.parent / "README.md"
 DOCS: Final = HERE.parent / "docs"
 PAGES: Final = DOCS / "benchmarks"
+KIOSK_PAGE: Final = DOCS / "explanation" / "kiosk.md"
 CARDS: Final = tuple(HERE.parent / "models" / f"{name}.md" for name in ("shelfmatch-cnn", "shelfmatch-vit"))
 PLOT: Final = DOCS / "pictures" / "encoders.svg"
 SAMPLES: Final = 20
@@ -240,6 +241,29 @@ def cold_start_table(found: Document) -> str:
     return reporting.markdown_table(("", "ms to the first answer", "MB at the peak"), rows)
 
 
+def kiosk_table(found: Document) -> str:
+    """The kiosk's start and memory, what HTTP costs, and load."""
+    start, http, load = (found["results"][part] for part in ("start", "http", "load"))
+    rows = [
+        ("start to ready", f"{start['cpu_ms']:.0f} ms of the processor"),
+        ("resident memory idle, at load", f"{start['idle_mb']:.0f} MB, {max(row['resident_mb'] for row in load.values()):.0f} MB"),
+        ("a photo over HTTP beside `Matcher.match`", f"{http['quick_http_ms'] / http['quick_match_ms']:.2f} ×"),
+        *((f"{clients} clients", f"{row['cpu_ms_a_photo']:.0f} ms of the processor a photo, {row['resident_mb']:.0f} MB, "
+           f"statuses {', '.join(map(str, row['statuses']))}") for clients, row in load.items()),
+    ]  # fmt: skip
+    return reporting.markdown_table((f"{found['settings']['products']:,} products", ""), rows)
+
+
+def kiosk_libraries_table(found: Document) -> str:
+    """The same small service in several web libraries."""
+    rows = [
+        (name, f"{row['start_cpu_ms']:.0f}", f"{row['resident_mb']:.0f}", f"{row['request_cpu_us']:.0f}")
+        for name, row in found["results"]["libraries"].items()
+    ]
+    header = ("library", "start, ms of the processor", "resident MB", "µs of the processor a request")
+    return reporting.markdown_table(header, rows)
+
+
 def encoders_in_full(_: Document) -> str:
     """Every file of every encoder, as benchmarks/encoders.py wrote it."""
     return _table_of(RESULTS / "encoders.md")
@@ -317,6 +341,7 @@ BENCHMARKS: Final = (
         "cascade_own", 5, ("--draws", "6", "--encoders", "shelfmatch-cnn", "shelfmatch-vit"), script="cascade.py"
     ),
     Benchmark("coldstart", 3),
+    Benchmark("kiosk", 7),
     Benchmark("cataloguing", 4),
     Benchmark("bench_honesty", 25),
     Benchmark("export_matrix", 60, ("--markdown", str(RESULTS / "export_matrix.md"))),
@@ -346,6 +371,8 @@ TABLES: Final = (
     Table("encoders in full", PAGES / "encoders.md", encoders_in_full, "encoders"),
     Table("latency", PAGES / "speed.md", latency_table),
     Table("coldstart", PAGES / "speed.md", cold_start_table),
+    Table("kiosk", KIOSK_PAGE, kiosk_table),
+    Table("kiosk_libraries", KIOSK_PAGE, kiosk_libraries_table, "kiosk"),
     Table("adaptation", PAGES / "adapter.md", adaptation_table),
     Table("lookagain", PAGES / "adapter.md", look_again_table),
     Table("frames", PAGES / "adapter.md", frames_table, "lookagain"),

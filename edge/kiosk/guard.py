@@ -81,7 +81,8 @@ class Guard:
         origin = headers.get(b"origin")
         if origin is not None and urllib.parse.urlsplit(origin).netloc.lower() != headers[b"host"].lower():
             raise Problem("origin", f"Origin {origin[:80]!r} arrived; expected this kiosk's own page, or no page")
-        if headers.get(b"sec-fetch-site") == "cross-site" and method != "GET":
+        is_visit = method == "GET" and headers.get(b"sec-fetch-mode") == "navigate"
+        if headers.get(b"sec-fetch-site") == "cross-site" and not is_visit:
             raise Problem("origin", "a page of another site asked; expected this kiosk's own page, or no page")
 
     def _claim(self, headers: dict[bytes, str]) -> int:

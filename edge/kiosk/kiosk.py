@@ -48,6 +48,8 @@ class Kiosk:
         folder = Path(name) if name and self.gate is not None else None
         if folder is None:
             self.gate = None
+        self.unknowns = self._unknowns()
+        self.camera = self._camera()
         matching = matcher_settings(threads=answers.threads, workers=workers, runtime=answers.runtime)
         self.shop = Shop(bundle, matching, folder)
         self.pool = Pool(workers, answers.queue)
@@ -56,8 +58,6 @@ class Kiosk:
         self.sessions = Sessions(self.limits)
         self.pictures = Pictures(Path(settings.pictures.folder) if settings.pictures.folder else None)
         self.metrics = Metrics()
-        self.unknowns = self._unknowns()
-        self.camera = self._camera()
         self.is_stopping = False
 
     def _unknowns(self) -> Unknowns | None:

@@ -29,6 +29,7 @@ class Pool:
         self.inside = 0
         self.service_s = 0.1
         """Mean time of a photo in a thread, for Retry-After."""
+        self.last_done = self._last_begun = time.monotonic()
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="shelfmatch-answer")
 
     @property
@@ -45,6 +46,8 @@ class Pool:
     async def run(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
         """Call a function in a thread. Raises Busy, and what the function raises; cancelled, it isn't begun any more."""
         self.check()
+        if not self.inside:
+            self._last_begun = time.monotonic()
         self.inside += 1
         future = self._threads.submit(self._timed, function, *arguments)
         # When the thread is done, not when the caller is: a caller that went away leaves its photo in work.
@@ -61,6 +64,11 @@ class Pool:
 
     def _leave(self) -> None:
         self.inside -= 1
+        self.last_done = time.monotonic()
+
+    def is_stuck(self, seconds: float) -> bool:
+        """Whether photos are in work and none came out for so long: a thread that never comes back is no service."""
+        return self.inside > 0 and time.monotonic() - max(self.last_done, self._last_begun) > seconds
 
     def close(self) -> None:
         """Begin nothing more."""

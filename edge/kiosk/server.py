@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 _FIRST_SOCKET: Final = 3
 """Of those that systemd hands over (sd_listen_fds(3))."""
 _STOP_S: Final = 5
+_STUCK_S: Final = 60.0
 _SWITCH_S: Final = 0.001
 """A photo's thread lets the event loop have its turn after so long (5 ms is Python's own): refusing must be quick under load."""
 _TURNED_AWAY: Final = (
@@ -133,7 +134,8 @@ async def _serve(kiosk: Kiosk, server: uvicorn.Server, sockets: list[socket.sock
     refresh = asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, refresh.set)
     serving = asyncio.create_task(server.serve(sockets=sockets))
-    beside = [asyncio.create_task(_follow(kiosk, refresh)), asyncio.create_task(_announce(kiosk, server, sockets))]
+    works = (_follow(kiosk, refresh), _announce(kiosk, server, sockets), _end_streams(kiosk, server))
+    beside = [asyncio.create_task(work) for work in works]
     try:
         await serving
     finally:
@@ -158,8 +160,16 @@ async def _follow(kiosk: Kiosk, refresh: asyncio.Event) -> None:
             await kiosk.changed(lambda: kiosk.shop.refresh(force=forced))  # noqa: B023  (it is awaited)
         except Exception:
             logger.exception("looking for a new bundle failed; the one in use stays")
+        kiosk.sessions.tidy(kiosk.shop.served.snapshot)
         if kiosk.unknowns is not None:
             await kiosk.looked_up(kiosk.unknowns.tidy)
+
+
+async def _end_streams(kiosk: Kiosk, server: uvicorn.Server) -> None:
+    """A stop waits for no stream of the camera, and /readyz says that it is coming."""
+    while not server.should_exit:
+        await asyncio.sleep(0.1)
+    kiosk.is_stopping = True
 
 
 async def _announce(kiosk: Kiosk, server: uvicorn.Server, sockets: list[socket.socket]) -> None:
@@ -174,7 +184,8 @@ async def _announce(kiosk: Kiosk, server: uvicorn.Server, sockets: list[socket.s
         return
     while True:
         await kiosk.looked_up(time.monotonic)
-        notify("WATCHDOG=1")
+        if not kiosk.pool.is_stuck(_STUCK_S):
+            notify("WATCHDOG=1")
         await asyncio.sleep(period / 3)
 
 

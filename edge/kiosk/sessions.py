@@ -58,9 +58,7 @@ class Sessions:
     def taken(self, name: str, snapshot: Snapshot, top_k: int, where: Where | None) -> Iterator[Session]:
         """A session for one frame. Raises Problem while another frame of it is in work: live frames are dropped, not queued."""
         now = self._clock()
-        for old in [one for one, session in self._sessions.items() if session.used < now - FORGOTTEN_AFTER_S]:
-            if not self._sessions[old].is_busy:
-                del self._sessions[old]
+        self.tidy(snapshot)
         session = self._sessions.get(name)
         question = (top_k, tuple(sorted((key, tuple(value)) for key, value in (where or {}).items())))
         if session is not None and session.is_busy:
@@ -68,7 +66,9 @@ class Sessions:
                 "frames", "the frame before is still in work; send the next one after its answer", {"Retry-After": "1"}
             )
         if session is None or session.of is not snapshot or session.question != question:
-            session = Session(track(lambda: snapshot, top_k=top_k, where=where, limits=self._limits), snapshot, question)
+            session = Session(
+                track(lambda: snapshot, top_k=top_k, where=where, limits=self._limits), snapshot, question
+            )
             self._sessions[name] = session
         session.is_busy, session.used = True, now
         self._sessions.move_to_end(name)
@@ -78,6 +78,13 @@ class Sessions:
             yield session
         finally:
             session.is_busy = False
+
+    def tidy(self, snapshot: Snapshot) -> None:
+        """Forget those that nobody goes on with, and those of another snapshot, which they would keep in memory."""
+        oldest = self._clock() - FORGOTTEN_AFTER_S
+        for name, session in list(self._sessions.items()):
+            if not session.is_busy and (session.used < oldest or session.of is not snapshot):
+                del self._sessions[name]
 
     def add(self, session: Session, frame: ImageSource) -> tuple[TrackDecision, bool]:
         """The decision with one more frame, and whether that shows what the last one did and wasn't looked at."""

@@ -58,6 +58,7 @@ def test_a_bomb_is_refused_and_others_are_answered(kiosk: KioskProcess) -> None:
         b"POST /v1/match HTTP/1.1\r\nhost: localhost\r\norigin: null\r\ncontent-length: 1\r\n\r\nx",
         b"POST /v1/match HTTP/1.1\r\nhost: localhost\r\norigin: http://localhost.evil.example\r\ncontent-length: 1\r\n\r\nx",
         b"POST /v1/match HTTP/1.1\r\nhost: localhost\r\nsec-fetch-site: cross-site\r\ncontent-length: 1\r\n\r\nx",
+        b"GET /v1/stream HTTP/1.1\r\nhost: localhost\r\nsec-fetch-site: cross-site\r\nsec-fetch-mode: no-cors\r\n\r\n",
         b"POST /v1/match HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\nx",
         b"POST /v1/match HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
         b"POST /v1/match HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nffffffffffff\r\n",
