@@ -37,6 +37,8 @@ from tables import (
     export_in_full,
     export_table,
     frames_table,
+    kiosk_libraries_table,
+    kiosk_table,
     latency_table,
     look_again_table,
     readme_table,
@@ -49,6 +51,7 @@ HERE: Final = Path(__file__).resolve().parent
 README: Final = HERE.parent / "README.md"
 DOCS: Final = HERE.parent / "docs"
 PAGES: Final = DOCS / "benchmarks"
+KIOSK_PAGE: Final = DOCS / "explanation" / "kiosk.md"
 CARDS: Final = tuple(HERE.parent / "models" / f"{name}.md" for name in ("shelfmatch-cnn", "shelfmatch-vit"))
 PLOT: Final = DOCS / "pictures" / "encoders.svg"
 SAMPLES: Final = 20
@@ -96,6 +99,7 @@ BENCHMARKS: Final = (
         "cascade_own", 5, ("--draws", "6", "--encoders", "shelfmatch-cnn", "shelfmatch-vit"), script="cascade.py"
     ),
     Benchmark("coldstart", 3),
+    Benchmark("kiosk", 7),
     Benchmark("cataloguing", 4),
     Benchmark("bench_honesty", 25),
     Benchmark("export_matrix", 60, ("--markdown", str(RESULTS / "export_matrix.md"))),
@@ -125,6 +129,8 @@ TABLES: Final = (
     Table("encoders in full", PAGES / "encoders.md", encoders_in_full, "encoders"),
     Table("latency", PAGES / "speed.md", latency_table),
     Table("coldstart", PAGES / "speed.md", cold_start_table),
+    Table("kiosk", KIOSK_PAGE, kiosk_table),
+    Table("kiosk_libraries", KIOSK_PAGE, kiosk_libraries_table, "kiosk"),
     Table("adaptation", PAGES / "adapter.md", adaptation_table),
     Table("lookagain", PAGES / "adapter.md", look_again_table),
     Table("frames", PAGES / "adapter.md", frames_table, "lookagain"),

@@ -213,6 +213,29 @@ def cold_start_table(found: Document) -> str:
     return reporting.markdown_table(("", "ms to the first answer", "MB at the peak"), rows)
 
 
+def kiosk_table(found: Document) -> str:
+    """The kiosk's start and memory, what HTTP costs, and load."""
+    start, http, load = (found["results"][part] for part in ("start", "http", "load"))
+    rows = [
+        ("start to ready", f"{start['cpu_ms']:.0f} ms of the processor"),
+        ("resident memory idle, at load", f"{start['idle_mb']:.0f} MB, {max(row['resident_mb'] for row in load.values()):.0f} MB"),
+        ("a photo over HTTP beside `Matcher.match`", f"{http['quick_http_ms'] / http['quick_match_ms']:.2f} ×"),
+        *((f"{clients} clients", f"{row['cpu_ms_a_photo']:.0f} ms of the processor a photo, {row['resident_mb']:.0f} MB, "
+           f"statuses {', '.join(map(str, row['statuses']))}") for clients, row in load.items()),
+    ]  # fmt: skip
+    return reporting.markdown_table((f"{found['settings']['products']:,} products", ""), rows)
+
+
+def kiosk_libraries_table(found: Document) -> str:
+    """The same small service in several web libraries."""
+    rows = [
+        (name, f"{row['start_cpu_ms']:.0f}", f"{row['resident_mb']:.0f}", f"{row['request_cpu_us']:.0f}")
+        for name, row in found["results"]["libraries"].items()
+    ]
+    header = ("library", "start, ms of the processor", "resident MB", "µs of the processor a request")
+    return reporting.markdown_table(header, rows)
+
+
 def encoders_in_full(_: Document) -> str:
     """Every file of every encoder, as benchmarks/encoders.py wrote it."""
     return _table_of(RESULTS / "encoders.md")

@@ -9,6 +9,7 @@ ShelfmatchError
 ├── OutOfMemory           memory ran out; a MemoryError, too
 ├── BenchError            a measurement can't be made, or a file isn't one's result
 ├── DeviceError           device.toml, this machine's settings, can't be used
+├── KioskError            a kiosk's settings, staff codes or folder can't be used
 ├── CatalogError          a catalogue source (folder, CSV) or a product that isn't there
 └── BundleError           not a bundle, or one that can't be used
     ├── BundleDamaged     bytes differ from those that were built
@@ -59,6 +60,10 @@ class BenchError(ShelfmatchError):
 
 class DeviceError(ShelfmatchError):
     """device.toml, the settings of this machine, can't be read or asks for what isn't here."""
+
+
+class KioskError(ShelfmatchError):
+    """A kiosk's settings, its staff codes or its folder can't be used."""
 
 
 class BundleError(ShelfmatchError):

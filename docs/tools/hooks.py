@@ -22,6 +22,7 @@ from shelfmatch.edge.cli.app import _parser
 OPTIONS: Final = re.compile(r"<!-- options: (\S+) -->")
 WAY: Final = re.compile(r"<!-- way: (\w+) -->")
 WAYS: Final = Path(__file__).with_name("ways.json")
+KIOSK_KEYS: Final = "<!-- keys of a kiosk -->"
 THE_REST: Final = "<!-- every other public name -->"
 
 
@@ -93,6 +94,16 @@ def with_the_rest(markdown: str) -> str:
     return markdown.replace(THE_REST, "\n\n".join(f"::: shelfmatch.edge.{name}" for name in missing))
 
 
+def with_kiosk_keys(markdown: str) -> str:
+    """A page with a table of the kiosk's settings in its place."""
+    if KIOSK_KEYS not in markdown:
+        return markdown
+    from shelfmatch.edge.kiosk.settings import keys
+
+    rows = [f"| `{key.name}` | `{key.default}` | {_cell(key.meaning)} |" for key in keys()]
+    return markdown.replace(KIOSK_KEYS, "\n".join(["| key | default | |", "| --- | --- | --- |", *rows]))
+
+
 def with_ways(markdown: str) -> str:
     """A page with a sentence about each way through the rooms in its place."""
     if not WAY.search(markdown):
@@ -112,7 +123,7 @@ def told(calls: list[list[str]]) -> str:
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """mkdocs calls this for every page."""
-    return with_the_rest(with_options(with_ways(markdown)))
+    return with_the_rest(with_options(with_kiosk_keys(with_ways(markdown))))
 
 
 def on_config(config: Any) -> Any:

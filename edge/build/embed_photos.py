@@ -21,7 +21,7 @@ from ..errors import CatalogError, ImageError, VectorError
 from ..forking import at_rest
 from ..imaging.decode import decode, read_photo
 from ..imaging.fingerprint import Look, look_of
-from ..imaging.image import source_name
+from ..imaging.image import DEFAULT_LIMITS, Limits, source_name
 from ..imaging.resize import fit
 from ..imaging.views import packshot_mask, views_of
 from ..scoring.local import described
@@ -172,7 +172,7 @@ def embed_photos(
             data = read_photo(photo.path)
             digest = hashlib.sha256(data).digest()
             kept = cache.get(digest, wanted)
-            embedded, look = (kept, None) if kept is not None else _embed(data, encoder, wanted)
+            embedded, look = (kept, None) if kept is not None else embed_photo(data, encoder, wanted)
         except (ImageError, VectorError) as error:
             # The message names the bytes or the path; the report names the photo.
             message = str(error).replace(source_name(data), photo.label)
@@ -185,9 +185,10 @@ def embed_photos(
         yield done
 
 
-def _embed(data: bytes, encoder: Encoder, views: int) -> tuple[Embedded, Look]:
+def embed_photo(data: bytes, encoder: Encoder, views: int, limits: Limits = DEFAULT_LIMITS) -> tuple[Embedded, Look]:
+    """One photo's bytes, with so many synthetic views, and what it looks like. Raises ImageError, VectorError."""
     card = encoder.card
-    pixels = fit(decode(data, card), card, encoder.resizer)
+    pixels = fit(decode(data, card, limits), card, encoder.resizer)
     vector, tap = encoder.embed_with_tap(pixels)
     mask = packshot_mask(pixels)
     rows = np.empty((views, card.dimension), np.float32)

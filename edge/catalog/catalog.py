@@ -113,6 +113,12 @@ class Catalog:
         rows = self._query("SELECT id, sku, name, attributes FROM product ORDER BY id")
         return [(row[0], product_from_row(*row[1:])) for row in rows]
 
+    def page(self, offset: int, limit: int) -> tuple[int, list[int]]:
+        """How many products there are, and the ids of `limit` of them after the first `offset`, by id."""
+        total = self._query("SELECT count(*) FROM product")[0][0]
+        rows = self._query("SELECT id FROM product ORDER BY id LIMIT ? OFFSET ?", (limit, offset))
+        return int(total), [int(row[0]) for row in rows]
+
     def product_id(self, sku: str) -> int | None:
         """The id of a SKU, None where the shop doesn't have it."""
         for spelt in spellings(sku):

@@ -27,6 +27,7 @@ from . import (
     match,
     photos,
     search,
+    serve,
     tune,
     update,
 )
@@ -137,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
         match,
         evaluate,
         search,
+        serve,
         bench,
         doctor,
         encoders,

@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..catalog.where_texts import where_of
 from ..errors import ImageError, VectorError
 from ..terminal import DONE, NO, WRONG_INPUT, complain, quiet_native
 from .match_lines import print_answer, print_decision
-from .options import Command, add_bundle, add_labels, add_where, add_workers, positive, where_of
+from .options import Command, add_bundle, add_labels, add_where, add_workers, positive
 
 if TYPE_CHECKING:
     from ..catalog.attributes import Where

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
-
-from ..errors import CatalogError
+from collections.abc import Callable
 
 Command = Callable[..., argparse.ArgumentParser]
 """Makes a command's parser: `command(name, run, summary, *, mixed=False)`; see `app`."""
@@ -107,7 +105,7 @@ def add_wait(parser: argparse.ArgumentParser) -> None:
 
 
 def add_where(parser: argparse.ArgumentParser) -> None:
-    """--where, for what looks for products; `where_of` reads it."""
+    """--where, for what looks for products; `catalog.where_texts` reads it."""
     parser.add_argument(
         "--where",
         action="append",
@@ -116,26 +114,6 @@ def add_where(parser: argparse.ArgumentParser) -> None:
         help="only such products; repeatable: several values of one key mean either, several keys mean all; also with numbers, in "
         "quotes: 'price<3', 'price>=2.5'",
     )
-
-
-def where_of(texts: Iterable[str]) -> dict[str, list[str]]:
-    """--where options as a filter. Raises CatalogError."""
-    import re
-
-    from ..catalog.numbers import comparison_in
-
-    where: dict[str, list[str]] = {}
-    for text in texts:
-        found = re.fullmatch(r"([^=<>]+)(<=|>=|<|>|=)(.*)", text, re.DOTALL)
-        if found is None:
-            raise CatalogError(f"--where {text!r} arrived; expected KEY=VALUE, like category=tea, or 'price<3'")
-        key, operator, value = found.groups()
-        if operator != "=":
-            value = operator + value.strip()
-            if comparison_in(value) is None:
-                raise CatalogError(f"--where {text!r} arrived; expected a number after {operator}, like 'price<3'")
-        where.setdefault(key.rstrip() if operator != "=" else key, []).append(value)
-    return where
 
 
 def add_labels(parser: argparse.ArgumentParser) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..catalog.where_texts import where_of
 from ..terminal import DONE, NO, print_json, titled
-from .options import Command, add_bundle, add_where, positive, where_of
+from .options import Command, add_bundle, add_where, positive
 
 if TYPE_CHECKING:
     from ..bundle.bundle import Bundle

@@ -9,7 +9,7 @@ import pytest
 
 from shelfmatch.edge import CatalogError, Matcher, build_bundle
 from shelfmatch.edge.catalog.numbers import Comparison, comparison_in, number_in
-from shelfmatch.edge.cli.options import where_of
+from shelfmatch.edge.catalog.where_texts import where_of
 from tests.conftest import tile_photo
 from tests.support.commands import document, exit_code_of, lines, tiny_options
 

@@ -1,0 +1,244 @@
+"""`shelfmatch kiosk install`: the files that make a device with a screen a kiosk, shown first and then written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ..errors import KioskError
+from ..files import write_atomic
+from ..terminal import DONE, WRONG_INPUT, complain, print_json
+from .settings import Settings, as_toml
+
+NAME: Final = "shelfmatch-kiosk"
+SETTINGS: Final = "/etc/shelfmatch/kiosk.toml"
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+_HOMES: Final = ("/home/", "/root/")
+
+SERVICE: Final = """\
+# Written by shelfmatch kiosk install. systemd-analyze security {name}.service
+[Unit]
+Description=shelfmatch kiosk: names what is held up to the camera
+Requires={name}.socket
+After={name}.socket
+StartLimitIntervalSec=300
+StartLimitBurst=20
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart={command}
+ExecReload=/bin/kill -HUP $MAINPID
+Restart=on-failure
+RestartSec=2
+WatchdogSec=30
+TimeoutStartSec=120
+TimeoutStopSec=15
+# A user that exists while this runs; its folder stays.
+DynamicUser=yes
+User={name}
+StateDirectory={name}
+StateDirectoryMode=0700
+UMask=0077
+{credential}Environment=MALLOC_ARENA_MAX=2 PYTHONDONTWRITEBYTECODE=1 SHELFMATCH_DEVICE={device}
+MemoryMax=75%
+TasksMax=128
+OOMScoreAdjust=-200
+# What it doesn't need, it doesn't get.
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+PrivateUsers=yes
+{network}{devices}ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+ProtectProc=invisible
+ProcSubset={proc}
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+RemoveIPC=yes
+LockPersonality=yes
+NoNewPrivileges=yes
+MemoryDenyWriteExecute=yes
+CapabilityBoundingSet=
+AmbientCapabilities=
+KeyringMode=private
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+SOCKET: Final = """\
+# Written by shelfmatch kiosk install. The first call starts the service; none is lost while it restarts.
+[Unit]
+Description=shelfmatch kiosk, its address
+
+[Socket]
+ListenStream={address}
+Backlog=128
+NoDelay=yes
+
+[Install]
+WantedBy=sockets.target
+"""
+
+SCREEN: Final = """\
+#!/bin/sh
+# Written by shelfmatch kiosk install: the page, full screen, again and again.
+while true; do
+    until curl --silent --fail --max-time 2 {url}readyz >/dev/null; do sleep 1; done
+    chromium --kiosk --noerrdialogs --disable-infobars --disable-session-crashed-bubble --no-first-run \\
+        --password-store=basic --check-for-update-interval=31536000 --ozone-platform=wayland --disable-translate \\
+        --overscroll-history-navigation=0 --disable-pinch --user-data-dir="$HOME/.config/{name}" {url}
+    sleep 2
+done
+"""
+
+DESKTOP: Final = """\
+[Desktop Entry]
+Type=Application
+Name=shelfmatch kiosk
+Exec=/usr/local/bin/{name}-screen
+X-GNOME-Autostart-enabled=true
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A file to write: where, what, and who may read it."""
+
+    path: str
+    text: str
+    mode: int = 0o644
+
+
+def planned(bundle: Path, settings: Settings, executable: str, screen_user: str) -> list[Planned]:
+    """The files of a kiosk that serves this bundle. Raises KioskError for what the service couldn't read."""
+    for what in (str(bundle), executable, settings.pictures.folder, settings.privacy.detector):
+        if what.startswith(_HOMES):
+            raise KioskError(
+                f"{what} lies in somebody's home, which the service can't see; expected a place like /srv/shelfmatch "
+                "or /opt/shelfmatch"
+            )
+    command = [executable, "serve", "--config", SETTINGS, str(bundle)]
+    url = f"http://127.0.0.1:{settings.server.port}/"
+    policy = {
+        "VideoCaptureAllowedUrls": [url],
+        "AudioCaptureAllowed": False,
+        "URLBlocklist": ["*"],
+        "URLAllowlist": [f"127.0.0.1:{settings.server.port}"],
+        "BrowserSignin": 0,
+        "MetricsReportingEnabled": False,
+        "TranslateEnabled": False,
+        "DefaultNotificationsSetting": 2,
+    }
+    home = f"/home/{screen_user}/.config/autostart" if screen_user != "root" else "/root/.config/autostart"
+    return [
+        Planned(SETTINGS, as_toml(_for_the_service(settings))),
+        Planned(f"/etc/systemd/system/{NAME}.service", service_unit(settings, " ".join(map(shlex.quote, command)))),
+        Planned(f"/etc/systemd/system/{NAME}.socket", SOCKET.format(address=_address(settings))),
+        Planned(f"/etc/chromium/policies/managed/{NAME}.json", json.dumps(policy, indent=2) + "\n"),
+        Planned(f"/usr/local/bin/{NAME}-screen", SCREEN.format(url=url, name=NAME), 0o755),
+        Planned(f"{home}/{NAME}.desktop", DESKTOP.format(name=NAME)),
+    ]
+
+
+def _for_the_service(settings: Settings) -> Settings:
+    """As the service reads them: staff codes come as a credential, and what it writes lies in its own folder."""
+    staff = dataclasses.replace(settings.staff, tokens="", folder="")
+    privacy = settings.privacy
+    if privacy.keep_unknowns:
+        privacy = dataclasses.replace(privacy, keep_unknowns=f"/var/lib/{NAME}/unknown")
+    return dataclasses.replace(settings, staff=staff, privacy=privacy)
+
+
+def _address(settings: Settings) -> str:
+    host = settings.server.host
+    return f"[{host}]:{settings.server.port}" if ":" in host else f"{host}:{settings.server.port}"
+
+
+def service_unit(settings: Settings, command: str) -> str:
+    """The unit: without a network of its own (systemd hands it its socket), without devices unless it has a camera."""
+    source = settings.camera.source
+    # An rtsp:// camera is a call to the network; otherwise there is none but the socket that systemd hands over.
+    network = "RestrictAddressFamilies=AF_UNIX\nPrivateNetwork=yes\n"
+    if "://" in source:
+        network = "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n"
+    elif settings.server.host in LOOPBACK:
+        network += "IPAddressDeny=any\nIPAddressAllow=localhost\n"
+    devices = "PrivateDevices=yes\n"
+    if source.isdecimal():
+        devices = "DevicePolicy=closed\nDeviceAllow=char-video4linux rw\nSupplementaryGroups=video\n"
+    tokens = settings.staff.tokens
+    return SERVICE.format(
+        name=NAME,
+        command=command,
+        credential=f"LoadCredential=staff-codes:{tokens}\n" if tokens else "",
+        network=network,
+        devices=devices,
+        proc="all",  # /proc/meminfo and /sys say how much memory is left and how hot it is
+        device="/etc/shelfmatch/device.toml" if Path("/etc/shelfmatch/device.toml").is_file() else "",
+    )
+
+
+def install(bundle: Path, settings: Settings, *, root: Path, screen_user: str, dry_run: bool, as_json: bool) -> int:
+    """Show what makes this device a kiosk, and unless `dry_run`, write it below `root` and start it; the exit code."""
+    bundle = bundle.absolute()
+    executable = shutil.which("shelfmatch", path=str(Path(sys.executable).parent)) or sys.argv[0]
+    files = planned(bundle, settings, executable, screen_user)
+    commands = [
+        ["systemctl", "daemon-reload"],
+        ["systemctl", "enable", "--now", f"{NAME}.socket", f"{NAME}.service"],
+    ]
+    if as_json:
+        listed = [{"path": one.path, "mode": f"{one.mode:04o}", "text": one.text} for one in files]
+        print_json({"files": listed, "commands": commands, "dry_run": dry_run})
+    else:
+        for one in files:
+            print(f"# {one.path} ({one.mode:04o})\n{one.text}")
+        print("\n".join(f"$ {shlex.join(command)}" for command in commands))
+    if dry_run:
+        return DONE
+    _write(files, root, screen_user)
+    if root != Path("/"):
+        return DONE
+    for command in commands:
+        if subprocess.run(command, check=False).returncode:
+            complain(f"{shlex.join(command)} failed; the files are written, run it again when that is mended")
+            return WRONG_INPUT
+    return DONE
+
+
+def _write(files: list[Planned], root: Path, screen_user: str) -> None:
+    """Write the files; those in the screen user's home belong to them. Raises KioskError."""
+    for one in files:
+        path = root / one.path.lstrip("/")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, one.text.encode())
+            path.chmod(one.mode)
+            if one.path.startswith("/home/") and root == Path("/"):
+                for owned in (path, path.parent):
+                    shutil.chown(owned, screen_user, screen_user)
+        except (OSError, LookupError) as error:
+            raise KioskError(
+                f"{path} can't be written: {getattr(error, 'strerror', None) or error}; run it with sudo, and with --screen-user "
+                f"naming who is logged in at the screen (it is {screen_user!r} now)"
+            ) from error
+    os.sync()

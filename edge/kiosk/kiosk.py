@@ -1,0 +1,133 @@
+"""One kiosk: its shop, its pool, and what its handlers share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.requests import Request
+
+from ..imaging.image import Limits
+from .metrics import Metrics
+from .pictures import Pictures
+from .pool import Pool
+from .problems import Problem
+from .sessions import Sessions
+from .settings import Settings
+from .shop import Served, Shop, matcher_settings
+from .staff import Gate, codes_file, read_codes
+
+if TYPE_CHECKING:
+    from .device_camera import DeviceCamera
+    from .unknowns import Unknowns
+
+logger = logging.getLogger(__name__)
+
+_MOST_WORKERS: Final = 4
+"""Where `answers.workers` is 0: each has an interpreter of its own in memory."""
+_LOOKUPS: Final = 2
+"""Threads for look-ups in the catalogue, which wait for a disk and not for a processor."""
+
+
+class Kiosk:
+    """Opens all parts of a kiosk. Raises ShelfmatchError where one of them can't be used."""
+
+    def __init__(self, bundle: Path, settings: Settings) -> None:
+        self.settings = settings
+        answers = settings.answers
+        workers = answers.workers or min(_MOST_WORKERS, os.cpu_count() or 1)
+        self.limits = Limits(size_bytes=settings.server.body_bytes, pixels=answers.pixels)
+        codes = codes_file(settings.staff.tokens)
+        self.gate = None if codes is None else Gate(read_codes(codes), settings.staff.attempts)
+        name = settings.staff.folder or os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+        folder = Path(name) if name and self.gate is not None else None
+        if folder is None:
+            self.gate = None
+        self.unknowns = self._unknowns()
+        self.camera = self._camera()
+        matching = matcher_settings(threads=answers.threads, workers=workers, runtime=answers.runtime)
+        self.shop = Shop(bundle, matching, folder)
+        self.pool = Pool(workers, answers.queue)
+        self.lookups = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="shelfmatch-look-up")
+        self.writer = ThreadPoolExecutor(1, thread_name_prefix="shelfmatch-change")
+        self.sessions = Sessions(self.limits)
+        self.pictures = Pictures(Path(settings.pictures.folder) if settings.pictures.folder else None)
+        self.metrics = Metrics()
+        self.is_stopping = False
+
+    def _unknowns(self) -> Unknowns | None:
+        privacy = self.settings.privacy
+        if not privacy.keep_unknowns:
+            return None
+        from .people import PeopleFinder
+        from .unknowns import Unknowns
+
+        finder = PeopleFinder(Path(privacy.detector))
+        return Unknowns(Path(privacy.keep_unknowns), finder, privacy.most_files, privacy.days)
+
+    def _camera(self) -> DeviceCamera | None:
+        camera = self.settings.camera
+        if not camera.source:
+            return None
+        from .device_camera import DeviceCamera
+
+        return DeviceCamera(camera.source, camera.frames_per_second)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.is_stopping = True
+        if self.camera is not None:
+            self.camera.close()
+        self.pool.close()
+        self.lookups.shutdown(wait=False, cancel_futures=True)
+        self.writer.shutdown(wait=True)
+        self.shop.close()
+
+    def picture_of(self, served: Served, sku: str) -> str | None:
+        """Where a product's picture is, as far as there may be one."""
+        if not self.pictures.has(served, sku):
+            return None
+        return f"/v1/products/{urllib.parse.quote(sku, safe='')}/picture"
+
+    async def looked_up(self, function: Any, *arguments: Any) -> Any:
+        """Call a function that reads the catalogue or a disk, off the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self.lookups, function, *arguments)
+
+    async def changed(self, function: Any, *arguments: Any) -> Any:
+        """Call a function that changes the shop; one after the other, and to its end even if the caller goes away."""
+        future = asyncio.get_running_loop().run_in_executor(self.writer, function, *arguments)
+        return await asyncio.shield(future)
+
+    async def is_staff(self, request: Request) -> bool:
+        """Whether a right staff code came along. Raises Problem after too many wrong ones."""
+        kind, _, code = request.headers.get("authorization", "").partition(" ")
+        if self.gate is None or kind.lower() != "bearer" or not code.strip():
+            return False
+        address = "" if request.client is None else request.client.host
+        pause = self.gate.pause_s(address)
+        if pause:
+            self.metrics.refused.labels("attempts").inc()
+            raise Problem("attempts", f"too many wrong codes came; wait {pause} s", {"Retry-After": str(pause)})
+        if self.gate.is_known(code):
+            return True
+        self.gate.note(address)
+        return bool(await self.looked_up(self.gate.check, code[:200], address))
+
+    async def require_staff(self, request: Request) -> None:
+        """Raise Problem for everybody else."""
+        if self.gate is None:
+            raise Problem(
+                "staff-off", "no staff codes are set up; set staff.tokens and staff.folder (shelfmatch kiosk code)"
+            )
+        if not await self.is_staff(request):
+            self.metrics.refused.labels("code").inc()
+            raise Problem(
+                "code",
+                "the staff code is missing, wrong or has expired; send Authorization: Bearer CODE",
+                {"WWW-Authenticate": "Bearer"},
+            )  # fmt: skip

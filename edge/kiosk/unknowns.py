@@ -1,0 +1,103 @@
+"""Crops of products that nobody knew, for the shop to enrol: few, for some days, nobody on them; off unless asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from ..errors import KioskError
+from ..files import write_atomic
+from ..imaging.image import Limits
+from .people import PeopleFinder
+
+logger = logging.getLogger(__name__)
+
+_NAME: Final = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}\.jpg")
+_PAUSE_S: Final = 3.0
+"""Between two crops: one hand with one product gives one or two, not a film."""
+
+
+class Unknowns:
+    """A folder of crops. Raises KioskError where it can't be written to."""
+
+    def __init__(self, folder: Path, finder: PeopleFinder, most_files: int, days: float) -> None:
+        self.folder = folder
+        self.finder = finder
+        self._most_files = most_files
+        self._days = days
+        self._lock = threading.Lock()
+        self._last = -_PAUSE_S
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.tidy()
+        except OSError as error:
+            raise KioskError(
+                f"{folder} can't be used: {error.strerror}; expected a folder for privacy.keep_unknowns"
+            ) from error
+
+    def is_due(self) -> bool:
+        """Whether the next unknown product may be kept already."""
+        return time.monotonic() - self._last >= _PAUSE_S
+
+    def keep(self, photo: bytes, limits: Limits) -> str | None:
+        """Keep what is left of a photo when people are blurred; its name, None where nothing was kept."""
+        self._last = time.monotonic()
+        kept = self.finder.without_people(photo, limits)
+        self._last = time.monotonic()
+        if kept is None:
+            return None
+        name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(4).hex()}.jpg"
+        with self._lock:
+            try:
+                write_atomic(self.folder / name, kept)
+            except OSError as error:
+                logger.warning("%s: a crop wasn't kept: %s", self.folder, error)
+                return None
+        self.tidy()
+        return name
+
+    def names(self) -> list[tuple[str, str]]:
+        """(name, time in UTC) of the crops, the newest first."""
+        found = sorted((path.name for path in self.folder.iterdir() if _NAME.fullmatch(path.name)), reverse=True)
+        return [(name, _taken(name).isoformat(timespec="seconds")) for name in found]
+
+    def read(self, name: str) -> bytes | None:
+        """A crop as JPEG, None where there is none of this name."""
+        if not _NAME.fullmatch(name):
+            return None
+        with contextlib.suppress(OSError):
+            return (self.folder / name).read_bytes()
+        return None
+
+    def delete_all(self) -> int:
+        """Delete all of them; how many there were."""
+        with self._lock:
+            return sum(self._delete(name) for name, _ in self.names())
+
+    def tidy(self) -> None:
+        """Delete what is too old or too much, and what a power cut left half-written."""
+        oldest = time.time() - self._days * 86_400
+        with self._lock:
+            for number, (name, _) in enumerate(self.names()):
+                if number >= self._most_files or _taken(name).timestamp() < oldest:
+                    self._delete(name)
+            for path in self.folder.glob(".*.tmp"):
+                path.unlink(missing_ok=True)
+
+    def _delete(self, name: str) -> int:
+        try:
+            (self.folder / name).unlink()
+        except OSError:
+            return 0
+        return 1
+
+
+def _taken(name: str) -> datetime:
+    return datetime.strptime(name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)

@@ -1,0 +1,345 @@
+"""The page in Debian's Chromium, with a camera that shows films of rendered products: what a shopper and what staff see."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shelfmatch.edge.build.build import build_bundle
+from shelfmatch.edge.kiosk.service_api import PAGE
+from shelfmatch.edge.synthetic.products import Product, make_shop, render_background, render_plain, render_view
+from tests.support.kiosk import KioskProcess
+
+from .conftest import Started
+
+CHROMIUM = shutil.which("chromium")
+SIZES = {"portrait": (1080, 1920), "wide": (1280, 800), "pi": (800, 480)}
+needs_browser = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium"),
+    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="pip install playwright"),
+    pytest.mark.xdist_group("kiosk-page"),
+]
+
+
+def film(product: Product | None, path: Path) -> Path:
+    """Frames of a product from several sides, or of a scene without one, as Chromium's fake camera takes them."""
+    pictures = (
+        [render_background(5)]
+        if product is None
+        else [render_view(product, view, (640, 480), 0.2) for view in range(200, 206)]
+    )
+    data = b""
+    for picture in pictures:
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=90)
+        data += file.getvalue() * 12
+    path.write_bytes(data)
+    return path
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of ten rendered products, and films: `known.mjpeg` of one of them, `unknown.mjpeg` of none, `empty.mjpeg`."""
+    folder = tmp_path_factory.mktemp("page")
+    products = make_shop(10, seed=6)
+    rows = ["image,sku,name,gtin,price,category"]
+    for product in products:
+        for view in range(4):
+            image = render_plain(product) if view == 0 else render_view(product, view, difficulty=0.3)
+            image.save(folder / f"{product.sku}-{view}.jpg", quality=90)
+            rows.append(
+                f"{product.sku}-{view}.jpg,{product.sku},{product.name},{product.gtin},{product.price},{product.category}"
+            )
+    (folder / "shop.csv").write_text("\n".join(rows))
+    build_bundle(folder / "shop.csv", folder / "shop.bundle", workers=2)
+    film(products[0], folder / "known.mjpeg")
+    film(make_shop(10, seed=7)[3], folder / "unknown.mjpeg")
+    film(None, folder / "empty.mjpeg")
+    (folder / "known.json").write_text(json.dumps({"sku": products[0].sku, "name": products[0].name}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def staffed(shop: Path, started: Started) -> KioskProcess:
+    return started(shop / "shop.bundle", "--pictures", str(shop), "--set", "page.currency=EUR", staff=True)
+
+
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as running:
+        yield running
+
+
+def launched(playwright: Any, film: Path) -> Any:
+    return playwright.chromium.launch(
+        executable_path=CHROMIUM,
+        args=["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
+              f"--use-file-for-fake-video-capture={film}"],
+    )  # fmt: skip
+
+
+class Screen:
+    """A page, with what its console complained about."""
+
+    def __init__(self, browser: Any, kiosk: KioskProcess, size: str = "wide", **more: Any) -> None:
+        width, height = SIZES[size]
+        self.context = browser.new_context(viewport={"width": width, "height": height}, **{"locale": "en-US", **more})
+        self.page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", lambda line: self.complaints.append(line.text) if line.type == "error" else None)
+        self.requests: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(f"http://127.0.0.1:{kiosk.port}/")
+
+    def state(self, *names: str, seconds: float = 30) -> None:
+        self.page.wait_for_selector(", ".join(f"[data-state={name}]" for name in names), timeout=seconds * 1000)
+
+    def text(self, selector: str) -> str:
+        return str(self.page.inner_text(selector))
+
+    def close(self) -> None:
+        assert not self.complaints
+        assert all(url.startswith(("http://127.0.0.1:", "blob:", "data:")) for url in self.requests)
+        self.context.close()
+
+
+def test_every_language_has_the_same_words() -> None:
+    files = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in PAGE.glob("*.json")}
+    assert set(files) == {"en", "de", "zh"}
+    for name, words in files.items():
+        assert set(words) == set(files["en"]), name
+        assert all(isinstance(text, str) and text for text in words.values())
+    assert sum(files["de"][key] == text for key, text in files["en"].items()) < 6
+
+
+def test_every_word_that_the_page_asks_for_is_there() -> None:
+    import re
+
+    words = json.loads((PAGE / "en.json").read_text(encoding="utf-8"))
+    html = (PAGE / "index.html").read_text(encoding="utf-8")
+    scripts = "\n".join(path.read_text(encoding="utf-8") for path in PAGE.glob("*.js"))
+    asked = set(re.findall(r'data-t(?:-label|-placeholder)?="(\w+)"', html)) | set(
+        re.findall(r'\bt\("([\w ]+)"', scripts)
+    )
+    assert len(asked) > 35 and asked <= set(words)
+
+
+def test_the_page_has_neither_inline_code_nor_markup_of_strings() -> None:
+    for path in PAGE.iterdir():
+        text = path.read_text(encoding="utf-8")
+        assert "innerHTML" not in text and "insertAdjacentHTML" not in text and "eval(" not in text, path.name
+        assert "http://" not in text.replace("http://www.w3.org", "") and "https://" not in text, path.name
+        if path.suffix == ".html":
+            assert " style=" not in text and "<style" not in text and " onclick=" not in text, path.name
+
+
+class TestInChromium:
+    """Needs a browser."""
+
+    pytestmark = needs_browser
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_a_product_before_the_camera_is_named(
+        self, playwright: Any, shop: Path, staffed: KioskProcess, size: str
+    ) -> None:
+        known = json.loads((shop / "known.json").read_text())
+        browser = launched(playwright, shop / "known.mjpeg")
+        screen = Screen(browser, staffed, size)
+        screen.state("match")
+        assert screen.text("#found .name") == known["name"] and "€" in screen.text("#found .price")
+        screen.page.wait_for_timeout(1_000)
+        assert screen.page.evaluate("document.querySelector('#found img')?.naturalWidth > 100")
+        assert known["name"] in screen.text("#live")
+        for selector in ("#camera", "#found", "#open-search"):  # on the screen, whole
+            box = screen.page.query_selector(selector).bounding_box()
+            width, height = SIZES[size]
+            assert box["x"] >= 0 and box["x"] + box["width"] <= width and box["y"] >= 0 and box["y"] < height, selector
+        assert screen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        screen.close()
+        browser.close()
+
+    def test_unknown_then_taught_then_known_also_after_a_kill(
+        self, playwright: Any, shop: Path, started: Started
+    ) -> None:
+        kiosk = started(shop / "shop.bundle", staff=True)
+        browser = launched(playwright, shop / "unknown.mjpeg")
+        screen = Screen(browser, kiosk)
+        screen.state("unknown")
+        assert screen.text("#unknown h2") == "I don’t know this product" and screen.text("#unknown .advice")
+        page = screen.page
+        page.click("#open-staff")
+        page.keyboard.type(kiosk.code)
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".menu")
+        page.keyboard.press("Enter")  # teach: the first entry has the focus
+        page.wait_for_selector(".finder video")
+        for number in range(3):
+            page.keyboard.press("Enter")
+            page.wait_for_selector(f".shot:nth-child({number + 1}) img")
+            page.wait_for_timeout(450)
+        page.keyboard.type("Plum Jam 340 g")
+        page.fill("#teach-price", "3.20")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#found")
+        assert screen.text("#found .name") == "Plum Jam 340 g"
+        page.click("#found .button")  # next product: the same film again, now known
+        screen.page.wait_for_selector("#found .name", timeout=30_000)
+        assert screen.text("#found .name") == "Plum Jam 340 g" and screen.text("#found .sure") != "Learnt just now"
+        kiosk.kill()
+        screen.context.close()
+        kiosk.start()
+        again = Screen(browser, kiosk)
+        again.state("match")
+        assert again.text("#found .name") == "Plum Jam 340 g"
+        again.close()
+        browser.close()
+
+    def test_by_keyboard_alone(self, playwright: Any, shop: Path, staffed: KioskProcess) -> None:
+        known = json.loads((shop / "known.json").read_text())
+        browser = launched(playwright, shop / "unknown.mjpeg")
+        screen = Screen(browser, staffed)
+        screen.state("unknown")
+        page = screen.page
+        page.keyboard.press("/")
+        page.keyboard.type(known["name"].split()[0][:4].lower())
+        page.wait_for_selector("#search-found button")
+        page.keyboard.press("Enter")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#found")
+        assert known["name"].split()[0] in screen.text("#found .name")
+        page.keyboard.press("Escape")
+        page.wait_for_selector("#found", state="detached")
+        seen = set()
+        for _ in range(12):
+            page.keyboard.press("Tab")
+            seen.add(page.evaluate("document.activeElement.id"))
+        assert {"open-search", "language", "open-staff"} <= seen
+        screen.close()
+        browser.close()
+
+    def test_three_languages_and_a_missing_word(self, playwright: Any, shop: Path, staffed: KioskProcess) -> None:
+        browser = launched(playwright, shop / "unknown.mjpeg")
+        for locale, said in (
+            ("de-DE", "Dieses Produkt kenne ich nicht"),
+            ("zh-CN", "我不认识这件商品"),
+            ("fr-FR", "I don’t know"),
+        ):
+            screen = Screen(browser, staffed, locale=locale)
+            screen.state("unknown")
+            assert said in screen.text("#unknown h2")
+            screen.close()
+        context = browser.new_context(locale="de-DE")
+        words = json.loads((PAGE / "de.json").read_text(encoding="utf-8"))
+        del words["unknown"]
+        context.route(
+            "**/page/de.json", lambda route: route.fulfill(body=json.dumps(words), content_type="application/json")
+        )
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{staffed.port}/")
+        page.wait_for_selector("#unknown", timeout=30_000)
+        assert page.inner_text("#unknown h2") == "I don’t know this product"
+        page.select_option("#language", "zh")
+        page.get_by_role("heading", name="我不认识这件商品").wait_for()
+        context.close()
+        browser.close()
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_axe_finds_nothing_serious(self, playwright: Any, shop: Path, staffed: KioskProcess, scheme: str) -> None:
+        found = importlib.util.find_spec("axe_playwright_python")
+        if found is None or not found.submodule_search_locations:
+            pytest.skip("no axe-core: pip install axe-playwright-python")
+        (script,) = Path(next(iter(found.submodule_search_locations))).rglob("axe.min.js")
+        browser = launched(playwright, shop / "unknown.mjpeg")
+        screen = Screen(browser, staffed, "pi", color_scheme=scheme)
+        screen.state("unknown")
+        page = screen.page
+
+        def check(what: str) -> None:
+            page.wait_for_timeout(600)  # colours of a panel that is arriving aren't its own
+            page.evaluate(script.read_text(encoding="utf-8"))
+            result = page.evaluate("axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']})")
+            serious = [one for one in result["violations"] if one["impact"] in ("serious", "critical")]
+            assert not serious, (what, [(one["id"], [node["html"] for node in one["nodes"]]) for one in serious])
+
+        check("unknown")
+        page.keyboard.press("/")
+        page.keyboard.type("o")
+        page.wait_for_selector("#search-found button")
+        check("search")
+        page.keyboard.press("Escape")
+        page.click("#open-staff")
+        check("code")
+        page.keyboard.type(staffed.code)
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".menu")
+        check("menu")
+        page.click(".menu button")
+        page.wait_for_selector(".finder video")
+        check("teach")
+        page.keyboard.press("Escape")
+        page.goto(f"http://127.0.0.1:{staffed.port}/v1/docs")
+        page.wait_for_selector("#problems dt")
+        check("docs")
+        screen.close()
+        browser.close()
+
+    def test_the_empty_scene_becomes_idle_and_asks_for_nothing(
+        self, playwright: Any, shop: Path, staffed: KioskProcess
+    ) -> None:
+        browser = launched(playwright, shop / "empty.mjpeg")
+        screen = Screen(browser, staffed)
+        screen.state("idle", seconds=60)
+        screen.page.wait_for_timeout(24_000)
+        screen.state("idle")
+        before = len([url for url in screen.requests if "/v1/match" in url])
+        screen.page.wait_for_timeout(3_000)
+        assert len([url for url in screen.requests if "/v1/match" in url]) == before
+        screen.close()
+        browser.close()
+
+    def test_without_a_camera_there_is_still_the_search(self, playwright: Any, shop: Path, started: Started) -> None:
+        kiosk = started(shop / "shop.bundle", "--set", "page.camera=off")
+        browser = launched(playwright, shop / "empty.mjpeg")
+        screen = Screen(browser, kiosk)
+        screen.state("problem")
+        assert "camera" in screen.text("#answer h2")
+        screen.page.keyboard.press("/")
+        screen.page.keyboard.type("o")
+        screen.page.wait_for_selector("#search-found button")
+        screen.close()
+        browser.close()
+
+    def test_the_devices_own_camera_is_streamed(self, playwright: Any, shop: Path, started: Started) -> None:
+        pytest.importorskip("cv2", reason="pip install opencv-python-headless")
+        known = json.loads((shop / "known.json").read_text())
+        import cv2
+        import numpy as np
+
+        product = make_shop(10, seed=6)[0]
+        video = shop / "known.avi"
+        writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*"MJPG"), 10, (640, 480))
+        for view in range(200, 206):
+            frame = np.asarray(render_view(product, view, (640, 480), 0.2).convert("RGB"))[:, :, ::-1]
+            for _ in range(10):
+                writer.write(np.ascontiguousarray(frame))
+        writer.release()
+        kiosk = started(shop / "shop.bundle", "--camera", str(video), "--set", "page.camera=device")
+        browser = launched(playwright, shop / "empty.mjpeg")
+        screen = Screen(browser, kiosk)
+        screen.state("match")
+        assert screen.text("#found .name") == known["name"]
+        assert screen.page.evaluate("document.getElementById('stream').naturalWidth") > 300
+        screen.context.close()
+        browser.close()
+        assert kiosk.stop() == 0
