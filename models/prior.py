@@ -70,7 +70,7 @@ class Table:
 
     def weights(self, unknown: float) -> Floats:
         """(N,): each shop alike, this share of it unknown queries; adding up to 1."""
-        counts = defaultdict(float)
+        counts: defaultdict[tuple[Any, bool], float] = defaultdict(float)
         for key in zip(self.shop.tolist(), self.unknown.tolist(), strict=True):
             counts[key] += 1
         shares = {False: 1 - unknown, True: unknown}
@@ -221,7 +221,7 @@ def report(prior: Prior, shops: Sequence[Drawn], rate: float) -> list[tuple[str,
         for shop in shops:
             if stage not in shop.real or min(map(len, shop.real[stage])) < 10:
                 continue
-            figures = _figures(prior, shop, stage, rate)  # type: ignore[arg-type]
+            figures = _figures(prior, shop, stage, rate)
             small = "up to 10 products" if shop.facts.products <= 10 else "more products"
             for key in (shop.kind, small, "all"):
                 found[key].append(figures)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shelfmatch.edge import Encoder
-from shelfmatch.edge.build.embed_photos import _embed as embedded_picture
+from shelfmatch.edge.build.embed_photos import embed_photo
 from shelfmatch.edge.encoders.local import find_local
 from shelfmatch.edge.encoders.registry import find_encoders
 from shelfmatch.edge.imaging.views import MOST_VIEWS, PHOTO_VIEWS
@@ -139,7 +139,7 @@ def embed(options: argparse.Namespace) -> None:
     ]
 
     def one(job: tuple[bytes, int]) -> Any:
-        return embedded_picture(job[0], encoder, job[1])[0]
+        return embed_photo(job[0], encoder, job[1])[0]
 
     count, dimension = len(jobs), card.dimension
     vectors = np.zeros((count, 1 + MOST_VIEWS, dimension), np.float16)
@@ -154,9 +154,11 @@ def embed(options: argparse.Namespace) -> None:
             cells[row, :made] = found.cells
         if row % 500 == 0:
             print(row, flush=True)
-    arrays = {"vectors": vectors, "is_packshot": shots, "spreads": spreads}
-    kept = {key: stored[key] for key in ("kinds", "products", "places")}
-    np.savez(options.out, **kept, **arrays, **({} if cells is None else {"cells": cells}))
+    arrays: dict[str, Any] = {"vectors": vectors, "is_packshot": shots, "spreads": spreads}
+    arrays |= {key: stored[key] for key in ("kinds", "products", "places")} | (
+        {} if cells is None else {"cells": cells}
+    )
+    np.savez(options.out, **arrays)
 
 
 def main() -> None:

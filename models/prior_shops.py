@@ -102,7 +102,9 @@ class Pool:
         cells = self.arrays["cells"][rows][:, : 1 + views]
         flat = np.concatenate([cells[:, 0], cells[:, 1:].reshape(len(rows) * views, cells.shape[2])])
         ids = (products.astype(np.uint32) << 12) | np.concatenate([np.arange(n) for n in counts]).astype(np.uint32)
-        return pictures, _described(ids[pictures.photos], *undescribed(flat, self.head.card.cell_numbers))
+        return pictures, _described(
+            ids[pictures.photos].astype(np.uint32), *undescribed(flat, self.head.card.cell_numbers)
+        )
 
     def shop(self, random: np.random.Generator, kind: str, products: int, photos: int, adapt: bool) -> Drawn | None:
         """A shop and its queries, None where there are too few of them."""
@@ -146,16 +148,12 @@ class Pool:
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         made = np.ones(len(rows), bool)
         places = np.full(len(rows), -1)
-        joined = Pictures(
-            *(
-                np.concatenate([getattr(pictures, name), more])
-                for name, more in zip(
-                    ("vectors", "products", "photos", "is_view", "is_packshot"),
-                    (vectors, truth, places, made, ~made),
-                    strict=True,
-                )
-            )
-        )
+        more = (vectors, truth, places, made, ~made)
+        names = ("vectors", "products", "photos", "is_view", "is_packshot")
+        columns: list[Any] = [
+            np.concatenate([getattr(pictures, name), added]) for name, added in zip(names, more, strict=True)
+        ]
+        joined = Pictures(*columns)
         joined = replace(
             joined,
             references={
@@ -165,10 +163,11 @@ class Pool:
         )
         if described is None or self.head is None:
             return joined, None
-        more = undescribed(np.ascontiguousarray(self.arrays["cells"][rows, 0]), self.head.card.cell_numbers)
+        theirs = undescribed(np.ascontiguousarray(self.arrays["cells"][rows, 0]), self.head.card.cell_numbers)
         ids = np.concatenate([described.ids, np.zeros(len(rows), np.uint32)])
         own = described.of(np.arange(len(pictures)))
-        return joined, _described(ids, *(np.concatenate(pair) for pair in zip(own, more, strict=True)))
+        both: list[Any] = [np.concatenate([mine, their]) for mine, their in zip(own, theirs, strict=True)]
+        return joined, _described(ids, *both)
 
     def _asked(
         self,
