@@ -22,7 +22,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "source of a photo": (source("query.png"), "query.png is one photo; expected the folder"),
     "source of unreadable photos": (
         source("unreadable"),
-        "none of the 1 photos in unreadable can be used; the first: sku/a.jpg: ",
+        "none of the 1 photos in unreadable can be used; the first: sku/a.jpg is damaged",
     ),
     "CSV without a header": (source("no-header.csv"), "expected it to include image,sku"),
     "CSV of other columns": (
