@@ -21,9 +21,9 @@ PHOTO_VIEWS, MOST_VIEWS = 3, 12
 """Views a photo where a product has many photos, and where it has one."""
 _TOTAL_VIEWS = 10_000
 """Embedding them takes as long as cataloguing so many photos more; larger shops have photos enough."""
-_ALONE_VIEWS, _FEWEST_VIEWS = 3_000, 4
-"""The same where products have one photo each. What a fit learns from views, how pictures of one product differ, is much the same
-for all products: where these are many, a part of them gets views, so many each that all groups of held-out ones have some."""
+_FEWEST_VIEWS, _PART_VIEWS = 4, 3_000
+"""Where products have one photo each and can't have so many views each: so many for a part of them, and so many in all. A fit holds
+views out in four groups; and what it learns from them, how pictures of one product differ, is much the same for all."""
 _BORDER, _PLAIN_SHARE, _NEAR = 0.02, 0.7, 20
 _FOREGROUND = (0.03, 0.95)
 
@@ -36,10 +36,10 @@ def views_per_photo(photos: int, products: int) -> int:
 
 def view_plan(photos: int, products: int) -> tuple[int, int]:
     """How many views a photo gets, and that each so-manieth photo does: (4, 3) is four views of every third one."""
-    if photos >= 2 * products:
-        return views_per_photo(photos, products), 1
-    count = min(MOST_VIEWS, max(_FEWEST_VIEWS, _ALONE_VIEWS // max(1, photos)))
-    return count, max(1, math.ceil(photos * count / _ALONE_VIEWS))
+    count = views_per_photo(photos, products)
+    if photos >= 2 * products or count >= _FEWEST_VIEWS:
+        return count, 1
+    return _FEWEST_VIEWS, math.ceil(photos * _FEWEST_VIEWS / _PART_VIEWS)
 
 
 def views_of(pixels: Pixels, mask: NDArray[np.bool_] | None, count: int) -> Iterator[Pixels]:
