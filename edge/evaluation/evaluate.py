@@ -181,10 +181,10 @@ def _efficiency(answers: Sequence[Answer]) -> float | None:
 
 def _local_effect(answers: Sequence[Answer]) -> LocalEffect:
     """What became of the queries that local matching was asked for."""
-    asked = [(query.sku, answer) for query, answer in answers if answer.before_local is not None]
-    known = [(sku, answer) for sku, answer in asked if sku]
+    compared = [(query.sku, answer) for query, answer in answers if answer.before_local is not None]
+    known = [(sku, answer) for sku, answer in compared if sku]
     return LocalEffect(
-        len(asked) / max(1, len(answers)),
+        len(compared) / max(1, len(answers)),
         sum(answer.before_local != sku and _first(answer) == sku for sku, answer in known),
         sum(answer.before_local == sku and _first(answer) != sku for sku, answer in known),
     )

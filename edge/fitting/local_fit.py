@@ -131,8 +131,8 @@ def fit_local(
     )
     if _expected_gain(alone, together, by_photo) <= 0 and not force:
         return None, f"it wouldn't help; {compared}"
-    told = min(len(alone.known), len(alone.unknown)) >= MIN_SAMPLES
-    if not told:
+    enough = min(len(alone.known), len(alone.unknown)) >= MIN_SAMPLES
+    if not enough:
         compared = f"held-out pictures are too few to tell ({len(alone.known)}; at least {MIN_SAMPLES}), and it helps in most shops"
     judge = prior.judge("local", facts, together.known)
     draft = judge.draft(rate, method, len(together.known), len(together.unknown))
@@ -147,7 +147,7 @@ def fit_local(
 
     always, best = mixed(2.0)
     decision, sure_from, recall = always, 2.0, best
-    for share in SHARES if told else ():
+    for share in SHARES if enough else ():
         tried = max(first.threshold, always.threshold, float(np.quantile(before[0], share)))
         settled, found = mixed(tried)
         if found >= best - LOST and (settled.correct_accept_rate or 0) >= (always.correct_accept_rate or 0) - LOST:
