@@ -71,7 +71,7 @@ def calibrate_bundle(
     """Fit a bundle's decision to photos of the shop's own camera: where queries lie in the adapter's space, and how sure an answer
     must be for the rate of false accepts that the bundle was built for.
 
-    `photos`: a folder of photos, or their paths, unlabelled: twenty of what stands in the shop say a good deal. Or labelled, as for
+    `photos`: a folder of photos, or their paths, unlabelled: twenty of its products say a good deal. Or labelled, as for
     `evaluate`: a
     CSV with the header image,sku (an empty sku: not in the catalogue), or a folder of folders named by SKU, or "unknown"; then
     confidences are fitted, too. What can't be shown to help on photos that had no part in it changes nothing, and the report says

@@ -81,10 +81,10 @@ def recentred(snapshot: Snapshot, photos: Sequence[Seen]) -> tuple[Adapter | Non
             _lead(tried, photo) - _lead(snapshot, photo) for photo, used in zip(photos, rest, strict=True) if not used
         ]
     gain, error = float(np.mean(gains)), float(np.std(gains, ddof=1)) / math.sqrt(len(gains))
-    gained = f"the lead of the product over all others: {gain:+.2f} ± {error:.2f} log odds on photos that weren't in the mean"
+    message = f"the lead of the product over all others: {gain:+.2f} ± {error:.2f} log odds on photos that weren't in the mean"
     if gain < CERTAIN * error or gain <= 0:
-        return None, f"it can't be shown to help ({gained})"
-    return _centred(adapter, vectors), gained
+        return None, f"it can't be shown to help ({message})"
+    return _centred(adapter, vectors), message
 
 
 def _centred(adapter: Adapter, vectors: NDArray[np.float32]) -> Adapter:
@@ -119,13 +119,13 @@ def rescaled(snapshot: Snapshot, photos: Sequence[Seen]) -> tuple[Decision, str]
     shift = float(np.median(logits)) - expected
     # Of a median: sqrt(pi / 2) times that of a mean, whose spread is 1.4826 times the median deviation.
     error = 1.2533 * 1.4826 * float(np.median(np.abs(logits - np.median(logits)))) / math.sqrt(len(logits))
-    why_moved = f"unknown queries of this camera are {shift:+.2f} ± {error:.2f} log odds from what was expected"
+    message = f"unknown queries of this camera are {shift:+.2f} ± {error:.2f} log odds from what was expected"
     moved = before
     if abs(shift) >= CERTAIN * error:
         moved = _shifted(before, table, len(logits) / (len(logits) + STRENGTH) * shift)
-        why_moved += f"; the threshold goes from {before.threshold:.3f} to {moved.threshold:.3f}"
+        message += f"; the threshold goes from {before.threshold:.3f} to {moved.threshold:.3f}"
     else:
-        why_moved += ": no more than chance, the threshold stays"
+        message += ": no more than chance, the threshold stays"
     labelled = [
         (sure, found == photo.product)
         for photo, (sure, found) in zip(photos, answers, strict=True)
@@ -135,8 +135,8 @@ def rescaled(snapshot: Snapshot, photos: Sequence[Seen]) -> tuple[Decision, str]
         offset, why = _confidence_offset(
             np.array([sure for sure, _ in labelled]), np.array([right for _, right in labelled])
         )
-        moved, why_moved = _offset(moved, offset), f"{why_moved}; {why}"
-    return moved, why_moved
+        moved, message = _offset(moved, offset), f"{message}; {why}"
+    return moved, message
 
 
 def _shifted(decision: Decision, table: Confidences, shift: float) -> Decision:

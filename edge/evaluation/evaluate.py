@@ -199,10 +199,10 @@ def _efficiency(answers: Sequence[Answer]) -> float | None:
 
 def _local_effect(answers: Sequence[Answer]) -> LocalEffect:
     """What became of the queries that local matching was asked for."""
-    queried = [(query.sku, answer) for query, answer in answers if answer.before_local is not None]
-    known = [(sku, answer) for sku, answer in queried if sku]
+    compared = [(query.sku, answer) for query, answer in answers if answer.before_local is not None]
+    known = [(sku, answer) for sku, answer in compared if sku]
     return LocalEffect(
-        len(queried) / max(1, len(answers)),
+        len(compared) / max(1, len(answers)),
         sum(answer.before_local != sku and _first(answer) == sku for sku, answer in known),
         sum(answer.before_local == sku and _first(answer) != sku for sku, answer in known),
     )
