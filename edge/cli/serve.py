@@ -34,6 +34,8 @@ def register(command: Command) -> None:
     serve = command("serve", _serve, "the kiosk: an HTTP API and a page that name what is held up to a camera")
     add_bundle(serve)
     _add_settings(serve)
+    options_alone = serve.format_help
+    serve.format_help = lambda: f"{options_alone()}\n{_keys_text()}"  # type: ignore[method-assign]
     serve.add_argument("--check", action="store_true", help="open everything, say what was found, and stop")
     kiosk = command("kiosk", _kiosk, "set a device up as a kiosk, and make staff codes")
     kiosk.add_argument("action", metavar="install|code", choices=("install", "code"), help="install: write the units, the "
@@ -47,6 +49,15 @@ def register(command: Command) -> None:
     )
     kiosk.add_argument("--name", metavar="NAME", default="staff", help="whose code it is (default: staff)")
     kiosk.add_argument("--days", metavar="N", type=number, help="the code expires after so many days")
+
+
+def _keys_text() -> str:
+    """Every key, for --help; not loaded for any other command."""
+    from ..kiosk.settings import keys
+
+    return "keys of the settings, with their defaults:\n" + "".join(
+        f"  {key.name} = {key.default}\n      {key.meaning}\n" for key in keys()
+    )
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:

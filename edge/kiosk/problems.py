@@ -42,7 +42,8 @@ KINDS: Final[dict[str, Kind]] = {
 """Last part of `type` → its kind; the page /v1/docs lists them."""
 
 
-_ENDING: Final = frozenset({"too-large", "too-slow", "busy", "host", "origin"})
+_ENDING: Final = frozenset({"too-large", "too-slow", "host", "origin"})
+"""A client that is only told to come again keeps its connection: to open another costs both more than the answer."""
 
 
 class ProblemDocument(msgspec.Struct):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from shelfmatch.edge.build.build import build_bundle
+from shelfmatch.edge.synthetic.products import Product, make_shop, render_background, render_plain, render_view
 from tests.conftest import tile_photo
 from tests.support.kiosk import KioskProcess, jpeg
 
@@ -34,6 +37,44 @@ def tile_shop(tmp_path_factory: pytest.TempPathFactory, tiny_tflite: Path) -> Pa
     build_bundle(
         folder / "shop.csv", folder / "shop.bundle", encoder=tiny_tflite, resizer="pillow", workers=1, adapt="off"
     )
+    return folder
+
+
+def film(product: Product | None, path: Path) -> Path:
+    """Frames of a product from several sides, or of a scene without one, as Chromium's fake camera takes them."""
+    pictures = (
+        [render_background(5)]
+        if product is None
+        else [render_view(product, view, (640, 480), 0.2) for view in range(200, 206)]
+    )
+    data = b""
+    for picture in pictures:
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=90)
+        data += file.getvalue() * 12
+    path.write_bytes(data)
+    return path
+
+
+@pytest.fixture(scope="session")
+def rendered_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of ten rendered products, and films: `known.mjpeg` of one of them, `unknown.mjpeg` of none, `empty.mjpeg`."""
+    folder = tmp_path_factory.mktemp("page")
+    products = make_shop(10, seed=6)
+    rows = ["image,sku,name,gtin,price,category"]
+    for product in products:
+        for view in range(4):
+            image = render_plain(product) if view == 0 else render_view(product, view, difficulty=0.3)
+            image.save(folder / f"{product.sku}-{view}.jpg", quality=90)
+            rows.append(
+                f"{product.sku}-{view}.jpg,{product.sku},{product.name},{product.gtin},{product.price},{product.category}"
+            )
+    (folder / "shop.csv").write_text("\n".join(rows))
+    build_bundle(folder / "shop.csv", folder / "shop.bundle", workers=2)
+    film(products[0], folder / "known.mjpeg")
+    film(make_shop(10, seed=7)[3], folder / "unknown.mjpeg")
+    film(None, folder / "empty.mjpeg")
+    (folder / "known.json").write_text(json.dumps({"sku": products[0].sku, "name": products[0].name}))
     return folder
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from shelfmatch.edge.cli import main
 from shelfmatch.edge.errors import KioskError
 from shelfmatch.edge.kiosk.settings import Settings, as_toml, keys, read_settings
 
@@ -73,3 +74,13 @@ def test_wrong_changes_are_named(change: str, said: str) -> None:
 def test_a_file_that_isnt_there() -> None:
     with pytest.raises(KioskError, match="can't be read"):
         read_settings(Path("nowhere/kiosk.toml"))
+
+
+def test_every_key_stands_in_the_help_and_in_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    for option in ("--help", "--keys"):
+        with pytest.raises(SystemExit) as ended:
+            main(["serve", option])
+        assert ended.value.code == 0
+        shown = capsys.readouterr().out
+        for key in keys():
+            assert (key.name if option == "--help" else f"\n{key.name.partition('.')[2]} = ") in shown, key.name
