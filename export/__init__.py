@@ -12,7 +12,8 @@ from .errors import ExportError, GateNotMet, MissingPackage, PhotosError, Source
 from .pipeline import ExportSettings, export_model
 from .preprocessing import Overrides, Preprocessing
 from .recipes import RECIPES
-from .sources import SOURCES, SourceOptions
+from .source_options import SourceOptions
+from .sources import SOURCES
 
 __all__ = [
     "RECIPES",

@@ -60,7 +60,8 @@ def _number(value: float) -> float | None:
 
 @dataclass(slots=True)
 class ExportReport:
-    """An export's outcome. `files` are the names in the destination; the report itself lies beside them."""
+    """An export's outcome. `files` are the names in the destination; the report itself lies beside them.
+    `notes`: what was assumed of the source, and what casts doubt on it."""
 
     model: str
     source: Mapping[str, Any]
@@ -70,6 +71,7 @@ class ExportReport:
     attempts: list[Attempt] = field(default_factory=list)
     layer_losses: dict[Format, Mapping[str, float]] = field(default_factory=dict)
     seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
 
     @property
     def kept(self) -> Sequence[Attempt]:
@@ -89,6 +91,7 @@ class ExportReport:
                 name: dict(sorted(losses.items(), key=lambda item: -item[1]))
                 for name, losses in self.layer_losses.items()
             },
+            "notes": list(self.notes),
             "versions": dict(self.versions),
             "seconds": round(self.seconds, 1),
         }
@@ -111,4 +114,5 @@ class ExportReport:
             for attempt in self.attempts
             if attempt.reason
         ]
+        lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
+from ..edge.errors import ShelfmatchError
 from ..edge.progress import Progress
 from ..edge.terminal import complain, print_json, progress_bar
 from .errors import GateNotMet
+from .onnx2tf import set_up
 from .pipeline import ExportSettings, export_model
 from .preprocessing import Overrides
-from .sources import SourceOptions
+from .source_options import SourceOptions
 
-_DONE, _NO = 0, 1
+_DONE, _NO, _WRONG = 0, 1, 2
 
 
 def _bar(description: str) -> Progress:
@@ -22,7 +25,13 @@ def _bar(description: str) -> Progress:
 def run(options: argparse.Namespace) -> int:
     """The exit code: 0 exported, 1 the gate is not met. Wrong input is raised as a ShelfmatchError."""
     overrides = Overrides(
-        options.size, options.mean, options.std, not options.normalized, options.resize, options.crop_fraction
+        options.size,
+        options.mean,
+        options.std,
+        not options.normalized,
+        options.resize,
+        options.crop_fraction,
+        options.color_order,
     )
     checkpoint = Path(options.checkpoint) if options.checkpoint is not None else None
     settings = ExportSettings(
@@ -49,4 +58,15 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(report.table())
         print(f"report: {Path(options.output_folder) / 'report.html'}")
+    return _DONE
+
+
+def set_up_onnx2tf() -> int:
+    """`shelfmatch export --setup-onnx2tf`: the exit code."""
+    try:
+        command = set_up(lambda line: print(line, file=sys.stderr, flush=True))
+    except ShelfmatchError as error:
+        complain(str(error))
+        return _WRONG
+    print(f"onnx2tf: {command}")
     return _DONE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from ..edge.encoders.class_scores import CLASS_COUNTS, ending_of
 from ..edge.encoders.registry import known_encoders
-from ..edge.errors import EncoderError, RuntimeUnavailable, ShelfmatchError
+from ..edge.encoders.session import TensorInfo
+from ..edge.errors import CardRequired, EncoderError, RuntimeUnavailable, ShelfmatchError
 from ..edge.files import write_atomic
+from .errors import SourceError
+from .tools import quiet
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,13 @@ def cut_if_inner(encoder: str | os.PathLike[str], output: str) -> Iterator[tuple
         yield path, output
         return
     with tempfile.TemporaryDirectory(prefix="shelfmatch-cut-") as folder:
-        yield cut(path, output, Path(folder) / path.name), None
+        try:
+            yield cut(path, output, Path(folder) / path.name), None
+        except CardRequired as error:  # beside a file that is gone when this ends, a card is of no use
+            raise CardRequired(
+                f"encoder {path.name} doesn't say how its photos are normalized, and a cut copy can't have a card; make files that "
+                f"say it: shelfmatch export {path} --output {output} --mean R,G,B --std R,G,B"
+            ) from error
 
 
 def inner_tensors(model: str | os.PathLike[str]) -> list[InnerTensor]:
@@ -64,6 +74,67 @@ def inner_tensors(model: str | os.PathLike[str]) -> list[InnerTensor]:
     path = Path(model)
     with _damage_as_encoder_error(path):
         return _vectors(_parse_tflite(path, path.read_bytes()).subgraphs[0])
+
+
+def cut_at_feature(
+    path: Path, data: bytes, output: str | None, outputs_of_file: Sequence[TensorInfo], folder: Path
+) -> tuple[bytes, tuple[str, ...]]:
+    """The network `data` of the file up to its embedding: the named tensor, the only output, or what a classifier reads; and what
+    is to be said of it. `folder`: for what is cut."""
+    outputs = {info.name: info for info in outputs_of_file}
+    if output is None and len(outputs) > 1:
+        named = ", ".join(f"{info.name} {list(info.shape)}" for info in outputs_of_file)
+        raise SourceError(
+            f"{path.name} has {len(outputs)} outputs ({named}); say which is the embedding, --output NAME"
+        )
+    if output is not None and output in outputs and len(outputs) == 1:
+        return data, ()
+    whole = folder / f"whole{path.suffix}"
+    whole.write_bytes(data)
+    wanted = output
+    notes: tuple[str, ...] = ()
+    if wanted is None:
+        (only,) = outputs_of_file
+        wanted, notes = _feature_of(path, whole, data, only)
+    if wanted is None:
+        return data, notes
+    with quiet(f"cutting {path.name}"):
+        return cut(whole, wanted, folder / path.name).read_bytes(), notes
+
+
+def _feature_of(path: Path, whole: Path, data: bytes, only: TensorInfo) -> tuple[str | None, tuple[str, ...]]:
+    """The tensor to cut the file at, None where its output is the embedding; and what is to be said of it."""
+    sizes = [n for n in only.shape if n > 1]
+    ending = ending_of(data, "onnx" if path.suffix == ".onnx" else "tflite", only.name)
+    why = ending.class_scores(sizes[0]) if len(sizes) == 1 else f"{list(only.shape)}, no vector"
+    if not why:
+        if ending.feature is None or ending.width <= sizes[0]:
+            return None, ()
+        return None, (
+            f"{only.name} of {path.name} is a linear layer's output, {sizes[0]} numbers of {ending.width}, and was taken for the "
+            f"embedding; if these are class scores, --output {ending.feature}",
+        )
+    found = ending.feature if len(sizes) == 1 else None
+    if found is None and path.suffix == ".tflite":
+        with quiet(f"reading {path.name}"):
+            found = _vector_before(whole, int(np.prod(sizes)), only)
+    if found is None:
+        tokens = (
+            " or --pool cls or avg where these are tokens," if len(only.shape) == 3 and path.suffix == ".onnx" else ""
+        )
+        raise SourceError(
+            f"{path.name} gives {[*only.shape]}, and no pooled feature was found before it; say which tensor is the "
+            f"embedding,{tokens} --output NAME"
+        )
+    return found, (
+        f"{only.name} of {path.name} was taken for class scores ({why}) and cut off; --output {only.name} keeps it",
+    )
+
+
+def _vector_before(whole: Path, classes: int, output: TensorInfo) -> str | None:
+    """The last inner vector of a .tflite classifier that is no score of its classes, by number."""
+    vectors = [t for t in inner_tensors(whole) if int(np.prod(t.shape)) not in {*CLASS_COUNTS, classes}]
+    return str(vectors[-1].index) if vectors and len(output.shape) <= 4 else None
 
 
 def _vectors(graph: Any) -> list[InnerTensor]:
@@ -134,11 +205,14 @@ def _cut_tflite(path: Path, data: bytes, output: str) -> bytes:
     graph.outputs = np.array([index], np.int32)
     used = {int(i) for op in graph.operators for i in (*op.inputs, *op.outputs)} | {int(i) for i in graph.inputs}
     kept_buffers = {graph.tensors[i].buffer for i in used if i >= 0} | {0}
+    # Signatures describe the old output; of the metadata, what is said of the input is still true.
+    model.signatureDefs = None
+    said = [entry for entry in model.metadata or () if entry.name == b"TFLITE_METADATA"]
+    model.metadata = said or None
+    kept_buffers |= {entry.buffer for entry in said}
     for number, buffer in enumerate(model.buffers):
         if number not in kept_buffers:
             buffer.data = None
-    # Signatures and metadata describe the old output.
-    model.signatureDefs, model.metadata = None, None
     builder = flatbuffers.Builder(len(data))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())

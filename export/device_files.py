@@ -49,6 +49,7 @@ def card_for(model: bytes, file: str, file_format: Format, source: SourceEncoder
             "dimension": int(np.prod([n for n in output.shape if n > 0])),
             "resize": preprocessing.resize,
             "crop_fraction": preprocessing.crop_fraction,
+            "color_order": preprocessing.color_order,
             "provenance": f"{source.provenance}; {recipe}, by shelfmatch export",
             "license": source.license,
         }

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from ..edge.encoders.card import Format
 from ..edge.imaging.image import Pixels
@@ -16,6 +17,8 @@ from .errors import ExportError
 from .preprocessing import Preprocessing
 
 Vectors = NDArray[np.float32]
+OwnProcessor = Callable[[Image.Image], NDArray[np.float32]]
+"""A model's own preprocessing: an RGB photo → (3, H, W) as its network takes it."""
 
 FORMATS: tuple[Format, ...] = ("onnx", "tflite")
 
@@ -47,6 +50,9 @@ class SourceEncoder:
     exported files are held against. `writers` has the formats it can be written in; `refused` says why not the others.
     `finished` is a device file that needs no conversion: a network that is quantized already. `takes_normalized`: what is
     written takes normalized floats, since a ready file can't be given its normalization; the card then has mean and std.
+    `notes`: what was assumed of it, or is to be doubted. `own_processor`: what its framework does to photos, to compare with; None
+    where that isn't known, or the user said otherwise. `faulty_operator`: of a photo, the operator that a format's converter
+    gets wrong, in words.
     """
 
     name: str
@@ -60,6 +66,9 @@ class SourceEncoder:
     provenance: str = ""
     license: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    own_processor: OwnProcessor | None = None
+    faulty_operator: Callable[[Format, Pixels], str] | None = None
 
     def writer(self, file_format: Format) -> Writer:
         """How this format is written. Raises ExportError that says why it can't be."""

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..edge.encoders.class_scores import why_class_scores
 from .encoders import SourceEncoder
 from .errors import SourceError
 from .preprocessing import Overrides, Preprocessing, Triple
@@ -45,7 +46,7 @@ def keras_file(path: Path, output: str | None, pool: str, overrides: Overrides) 
             ) from error
     found = _preprocessing_of(path, model)
     with quiet(f"cutting {path.name}"):
-        model = _encoder_of(keras, path, model, output, pool)
+        model, notes = _encoder_of(keras, path, model, output, pool)
     from .keras_modules import KerasNet
 
     return torch_encoder(
@@ -56,6 +57,7 @@ def keras_file(path: Path, output: str | None, pool: str, overrides: Overrides) 
         may_be_classes=output is not None,
         provenance=f"the Keras model {path.name}",
         details={"pool": pool, "output": output},
+        notes=notes,
     )
 
 
@@ -107,30 +109,46 @@ def _prepares_pixels(model: Any) -> bool:
     return False
 
 
-def _encoder_of(keras: Any, path: Path, model: Any, output: str | None, pool: str) -> Any:
-    """The model up to the layer that gives its embedding."""
+def _encoder_of(keras: Any, path: Path, model: Any, output: str | None, pool: str) -> tuple[Any, tuple[str, ...]]:
+    """The model up to the layer that gives its embedding, and what is to be said of it."""
     if pool not in ("auto", "avg"):
         raise SourceError(f"--pool {pool} arrived; Keras models keep their own pooling, or name a layer with --output")
     names = [layer.name for layer in model.layers]
     if output is not None:
         if output not in names:
             raise SourceError(f"{path.name} has no layer {output!r}; the last ones are {', '.join(names[-4:])}")
-        return keras.Model(model.inputs, model.get_layer(output).output)
+        return keras.Model(model.inputs, model.get_layer(output).output), ()
     if len(model.outputs) != 1:
         raise SourceError(
             f"{path.name} has {len(model.outputs)} outputs; say which layer's is the embedding, --output NAME"
         )
     last = model.layers[-1]
-    is_softmax = (
-        type(last).__name__ == "Softmax" or getattr(getattr(last, "activation", None), "__name__", "") == "softmax"
-    )
-    if not is_softmax:
-        return model
-    if type(last).__name__ != "Dense":  # a layer of its own: the classifier is the one before it
+    activation = getattr(getattr(last, "activation", None), "__name__", "")
+    is_softmax = type(last).__name__ == "Softmax" or activation == "softmax"
+    if is_softmax and type(last).__name__ != "Dense":  # a layer of its own: the classifier is the one before it
         last = model.layers[-2]
         if type(last).__name__ != "Dense":
             raise SourceError(
                 f"{path.name} ends in a softmax without a Dense layer before it; say which layer's output is the embedding, "
                 "--output NAME"
             )
-    return keras.Model(model.inputs, last.input)
+    if type(last).__name__ != "Dense" or len(last.input.shape) != 2:
+        return model, ()
+    linear = activation in ("linear", "sigmoid", "")
+    why = (
+        f"{last.units} numbers behind a softmax"
+        if is_softmax
+        else why_class_scores(last.units, linear=linear, name=last.name)
+    )
+    if why:
+        note = (
+            f"{last.name} of {path.name} was taken for class scores ({why}) and cut off; --output {last.name} keeps it"
+        )
+        return keras.Model(model.inputs, last.input), (note,)
+    before = [name for name in names if name != last.name]
+    if not linear or last.units >= last.input.shape[1] or not before:
+        return model, ()
+    return model, (
+        f"{last.name} of {path.name} is a linear layer, {last.units} numbers of {last.input.shape[1]}, taken for the embedding; "
+        f"if these are class scores, --output {before[-1]}",
+    )

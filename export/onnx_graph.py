@@ -73,6 +73,23 @@ def _strip(model: Any) -> None:
             del entry.metadata_props[:]
 
 
+def with_output_name(model: bytes, wanted: str) -> bytes:
+    """A graph whose only output is called so; a value inside of that name gets another one."""
+    graph_model = parse(model)
+    graph = graph_model.graph
+    (last,) = graph.output
+    if last.name == wanted:
+        return model
+    renamed = {wanted: f"{wanted}_inside", last.name: wanted}
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [renamed.get(name, name) for name in names]
+    for entry in (*graph.initializer, *graph.value_info, *graph.output):
+        entry.name = renamed.get(entry.name, entry.name)
+    data: bytes = graph_model.SerializeToString()
+    return data
+
+
 def with_uint8_input(model: bytes) -> bytes:
     """A float graph that takes its pixels as uint8.
 
@@ -149,16 +166,17 @@ def with_normalization(model: bytes, preprocessing: Preprocessing, layout: str) 
     graph_model = parse(model)
     graph = graph_model.graph
     entry = graph.input[0]
-    if preprocessing.mean is None or preprocessing.std is None:
+    mean, std = preprocessing.graph_normalization
+    if mean is None or std is None:
         return model
     inside = f"{entry.name}_normalized"
     for node in graph.node:
         for place, name in enumerate(node.input):
             if name == entry.name:
                 node.input[place] = inside
-    scale = 1 / np.array(preprocessing.std, np.float64)
+    scale = 1 / np.array(std, np.float64)
     # The quantizer calls a tensor's scale NAME_scale: these are named otherwise.
-    values = {"weight": scale, "bias": -np.array(preprocessing.mean) * scale}
+    values = {"weight": scale, "bias": -np.array(mean) * scale}
     for name, value in values.items():
         wide = (3, 1, 1, 1) if layout == "NCHW" and name == "weight" else (3,)
         tensor = onnx.numpy_helper.from_array(value.astype(np.float32).reshape(wide), f"normalize_{name}")
@@ -208,7 +226,12 @@ def with_projection(model: bytes, projection: Projection, dimension: int) -> byt
 
 def is_quantized(model: bytes) -> bool:
     """Whether a node of the graph works on quantized numbers."""
-    return any(part in node.op_type for node in parse(model).graph.node for part in ("Quantize", "Integer", "QLinear"))
+    return is_quantized_graph(parse(model).graph)
+
+
+def is_quantized_graph(graph: Any) -> bool:
+    """The same of a GraphProto."""
+    return any(part in node.op_type for node in graph.node for part in ("Quantize", "Integer", "QLinear"))
 
 
 def is_transformer(model: bytes) -> bool:

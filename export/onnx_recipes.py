@@ -105,7 +105,10 @@ class OnnxBench:
         model = onnx_graph.stripped(onnx_graph.with_exact_output(self._target.read_bytes()))
         self._target.unlink()
         if whole and not onnx_graph.is_quantized(model):
-            raise ExportError("the network has no layer that this recipe quantizes")
+            raise ExportError(
+                "the network has no layer that this recipe quantizes: int8-dynamic in ONNX is for matrix products, and this "
+                "network's weights are in convolutions; --recipe int8-static"
+            )
         return onnx_graph.with_uint8_input(model)
 
     def _nodes(self, layers: Collection[str]) -> list[str]:

@@ -36,6 +36,7 @@ class Photos:
     skus: tuple[str, ...]
     sha256: str
     unreadable: tuple[str, ...] = ()
+    paths: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.skus)
@@ -44,6 +45,10 @@ class Photos:
         """`count` photos, evenly spread; all where there are fewer."""
         chosen: Pixels = self.pixels[_evenly(len(self), count)]
         return chosen
+
+    def some_paths(self, count: int) -> list[Path]:
+        """The files of `count` photos, evenly spread."""
+        return [self.paths[i] for i in _evenly(len(self.paths), count)]
 
 
 def read_photos(source: str | Path, preprocessing: Preprocessing, progress: Progress) -> Photos:
@@ -107,7 +112,7 @@ def check_labels(photos: Photos, source: str | os.PathLike[str]) -> None:
 
 
 def _read(rows: Sequence[tuple[Path, str]], preprocessing: Preprocessing, progress: Progress) -> Photos:
-    pixels, skus, unreadable = [], [], []
+    pixels, skus, paths, unreadable = [], [], [], []
     digest = hashlib.sha256()
     for path, sku in progress(rows, len(rows)):
         try:
@@ -119,5 +124,8 @@ def _read(rows: Sequence[tuple[Path, str]], preprocessing: Preprocessing, progre
             continue
         digest.update(hashlib.sha256(data).digest())
         skus.append(sku)
+        paths.append(path)
     empty = np.empty((0, preprocessing.height, preprocessing.width, 3), np.uint8)
-    return Photos(np.stack(pixels) if pixels else empty, tuple(skus), digest.hexdigest(), tuple(unreadable))
+    return Photos(
+        np.stack(pixels) if pixels else empty, tuple(skus), digest.hexdigest(), tuple(unreadable), tuple(paths)
+    )

@@ -7,9 +7,8 @@ import difflib
 import itertools
 import os
 import re
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,21 +17,26 @@ import numpy as np
 
 from ..edge.encoders.card import Format
 from ..edge.encoders.encoder import Encoder
-from ..edge.files import sync_file, sync_folder
 from ..edge.progress import Progress
 from .attempts import Attempt, ExportReport
 from .device_files import card_bytes, card_for, encoder_for, json_bytes, latencies_ms
+from .doubts import doubts
 from .encoders import FORMATS, Projection, SourceEncoder, Vectors, fit_projection
-from .errors import ExportError, GateNotMet
+from .errors import ExportError, GateNotMet, MissingPackage
 from .gate import MIN_OVERLAP, Gate, NoDirection, Score, embed_all
 from .onnx_recipes import OnnxBench, calibration_input
 from .photos import CALIBRATION_PHOTOS, Photos, check_labels, read_gate_queries, read_photos
+from .processors import CHECKED_PHOTOS, check
 from .recipes import PROBE_PHOTOS, RECIPES, Bench, Candidate, automatic, check_recipes, layer_losses
 from .report import report_page
-from .sources import SourceOptions, open_source
+from .source_options import SourceOptions
+from .sources import open_source
+from .staging import publish, staging
 from .tflite_recipes import TfliteBench
-from .tools import versions
+from .tools import quiet, versions
 
+MIN_PARITY = 0.9999
+"""Of a float file to its source, for each photo: sound conversions gave .999999 and more, wrong ones up to .97."""
 _SLOWER = 1.1
 """Above this ratio to fp32 a file is called slower; below lies what two runs of the same file differ by."""
 
@@ -86,7 +90,7 @@ def export_model(
     settings.check()
     started = time.monotonic()
     target = Path(destination)
-    with _staging(target) as work:
+    with staging(target) as work:
         source = open_source(model, settings.source)
         if settings.name:
             source = replace(source, name=settings.name)
@@ -95,40 +99,8 @@ def export_model(
         report.seconds = time.monotonic() - started
         (work / "report.json").write_bytes(json_bytes(report.to_dict()))
         (work / "report.html").write_bytes(report_page(report))
-        _publish(work, target)
+        publish(work, target)
     return report
-
-
-@contextlib.contextmanager
-def _staging(target: Path) -> Iterator[Path]:
-    """A folder in the destination, or beside one that is yet to be made, on the same disk; it is gone in the end."""
-    if target.exists() and not target.is_dir():
-        raise ExportError(f"{target} is a file; expected a folder to write to, or a new name")
-    if target.is_symlink() and not target.exists():
-        raise ExportError(f"{target} is a link to nothing; expected a folder to write to, or a new name")
-    if not target.absolute().parent.is_dir():
-        raise ExportError(
-            f"{target.absolute().parent} does not exist; expected the folder in which {target.name} is made"
-        )
-    name = f".{target.absolute().name}.{os.urandom(4).hex()}.tmp"
-    work = (target if target.is_dir() else target.absolute().parent) / name
-    work.mkdir()
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _publish(work: Path, target: Path) -> None:
-    """Give the finished files their names: synced first, the report last."""
-    target.mkdir(exist_ok=True)
-    folders = [path.name for path in work.iterdir() if (target / path.name).is_dir()]
-    if folders:
-        raise ExportError(f"{target / folders[0]} is a folder; expected to write a file of that name, move it away")
-    for path in sorted(work.iterdir(), key=lambda path: (path.name.startswith("report."), path.name)):
-        sync_file(path)
-        path.replace(target / path.name)
-    sync_folder(target)
 
 
 class _Export:
@@ -137,7 +109,10 @@ class _Export:
     def __init__(self, source: SourceEncoder, settings: ExportSettings, work: Path, progress: Progresses) -> None:
         self.source, self.settings, self.work, self.progress = source, settings, work, progress
         self.photos, queries = self._read_photos()
-        reference = self._embed_source(self.photos)
+        if source.own_processor is not None:
+            with quiet("asking the model's own preprocessing"):
+                check(source.own_processor, source.preprocessing, self.photos.some_paths(CHECKED_PHOTOS))
+        self.reference = reference = self._embed_source(self.photos)
         self.gate = Gate(self.photos, queries, reference, None if queries is None else self._embed_source(queries))
         self.projection: Projection | None = None
         if settings.dimension is not None:
@@ -167,6 +142,15 @@ class _Export:
         )  # fmt: skip
         for file_format in dict.fromkeys(self.settings.to):
             report.attempts += self._format(file_format)
+        report.notes += self.source.notes
+        report.notes += doubts(
+            source.preprocessing,
+            photos.pixels,
+            photos.skus,
+            self.reference,
+            self.gate.reference.recall_at_1,
+            self.gate.count,
+        )
         for name in self.settings.keep_float:
             if name not in self.known_layers:
                 like = difflib.get_close_matches(name, self.known_layers, 3, 0.3) or self.known_layers[:3]
@@ -208,9 +192,11 @@ class _Export:
     def _bench(self, file_format: Format, data: bytes) -> Bench:
         pixels = self.photos.spread(CALIBRATION_PHOTOS)
         if file_format == "onnx":
-            return OnnxBench(data, lambda layout: calibration_input(pixels, layout))
+            ordered = self.source.preprocessing.ordered(pixels)
+            return OnnxBench(data, lambda layout: calibration_input(ordered, layout))
         normalized = self.source.takes_normalized
-        inputs = self.source.preprocessing.normalized(pixels) if normalized else calibration_input(pixels, "NHWC")
+        prepared = self.source.preprocessing
+        inputs = prepared.normalized(pixels) if normalized else calibration_input(prepared.ordered(pixels), "NHWC")
         return TfliteBench(data, inputs, takes_normalized=normalized)
 
     def _as_it_is(self, file_format: Format) -> Attempt:
@@ -266,6 +252,7 @@ class _Format:
     def __init__(self, export: _Export, file_format: Format, bench: Bench) -> None:
         self.export, self.format, self.bench = export, file_format, bench
         self.attempts: list[Attempt] = []
+        self.impossible: list[ExportError] = []
 
     def run(self) -> list[Attempt]:
         """Float first, as the reference; then what was asked for."""
@@ -274,13 +261,16 @@ class _Format:
         self.reference = reference
         reference.score, reference.verdict = self.export.gate.score(self.exact_encoder), "reference"
         self._check_conversion(reference.score)
+        self._check_parity(reference.score)
         for name in check_recipes(self.export.settings.recipes):
             if name == "auto":
                 # What was asked for by name and got here has passed: auto would find the same.
                 left = itertools.takewhile(lambda one: not self._is_kept(one), automatic(self.bench))
                 self._first_that_passes(tuple(left), keep=True)
-            elif not self._is_kept(name) and not self._try(name, keep=True):
-                self._refuse(name)
+            elif not self._is_kept(name):
+                self._by_name(name)
+        if self.impossible and not any(attempt.verdict == "kept" for attempt in self.attempts):
+            raise self.impossible[0]
         self._measure_layers()
         for attempt in self.attempts:
             attempt.file = attempt.file if attempt.verdict == "kept" else ""
@@ -288,6 +278,19 @@ class _Format:
             reference.file = ""
             self.attempts.insert(0, reference)
         return self.attempts
+
+    def _by_name(self, name: str) -> None:
+        """A recipe that was asked for: one that the gate refuses ends the export, one that can't be made is noted."""
+        try:
+            passed = self._try(name, keep=True)
+        except MissingPackage:
+            raise
+        except ExportError as error:
+            self.impossible.append(error)
+            self.attempts.append(Attempt(self.format, name, "failed", str(error)))
+            return
+        if not passed:
+            self._refuse(name)
 
     def _is_kept(self, name: str) -> bool:
         return any(attempt.recipe == name and attempt.verdict == "kept" for attempt in self.attempts)
@@ -304,6 +307,27 @@ class _Format:
         raise GateNotMet(
             f"{self.format}: the float file is not the source any more ({shortfall}; cosine {score.cosine_mean:.4f}); "
             "the converter is at fault, try another format"
+        )
+
+    def _check_parity(self, score: Score) -> None:
+        """A float file is the same network or is none: no gate allows for less."""
+        export, least = self.export, score.cosine_min
+        if export.projection is not None:
+            expected = export.projection.apply(export.reference)
+            expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+            least = float((embed_all(self.exact_encoder, export.photos.pixels) * expected).sum(axis=1).min())
+        if least >= MIN_PARITY:
+            return
+        find = export.source.faulty_operator
+        culprit = (
+            find(self.format, export.photos.pixels[int(np.nanargmin(score.cosines[: len(export.photos)]))])
+            if find
+            else ""
+        )
+        said = f"the converter computes {culprit} otherwise" if culprit else "the converter is at fault"
+        raise GateNotMet(
+            f"{self.format}: the float file is not the source any more (cosine {least:.4f} for one photo, at least {MIN_PARITY:g} "
+            f"is expected whatever --gate says): {said}; try another format"
         )
 
     def _first_that_passes(self, names: tuple[str, ...], *, keep: bool) -> str:

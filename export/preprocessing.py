@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
@@ -13,11 +14,11 @@ from ..edge.encoders.card import EncoderCard, border_of
 from ..edge.imaging.image import Pixels
 from .errors import ExportError, SourceError
 
-Resize = Literal["squash", "crop", "pad"]
+Resize = Literal["squash", "crop", "squash-crop", "pad"]
 Triple = tuple[float, float, float]
 Triple255 = tuple[int, int, int]
 
-_RESIZES = ("squash", "crop", "pad")
+_RESIZES = ("squash", "crop", "squash-crop", "pad")
 _TIMM_RESIZE: Mapping[str, Resize] = {"center": "crop", "squash": "squash", "border": "pad"}
 """timm's crop_mode (timm/data/transforms_factory.py, transforms_imagenet_eval)."""
 
@@ -25,7 +26,7 @@ _TIMM_RESIZE: Mapping[str, Resize] = {"center": "crop", "squash": "squash", "bor
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
     """How pixels become the network's input; also what the resize takes (`NetworkInput`). `mean` and `std` are in units of 0 to
-    255, RGB; None: the network does it."""
+    255, R, G, B; None: the network does it. `color_order`: in which order the network takes the colours."""
 
     width: int
     height: int
@@ -35,6 +36,7 @@ class Preprocessing:
     crop_fraction: float = 1.0
     read_from: str = ""
     padding: Triple255 | None = None
+    color_order: Literal["RGB", "BGR"] = "RGB"
 
     def __post_init__(self) -> None:
         if not (1 <= self.width <= 4096 and 1 <= self.height <= 4096):
@@ -57,12 +59,25 @@ class Preprocessing:
         return self.padding if self.padding is not None else border_of(self.mean)
 
     def normalized(self, pixels: Pixels) -> NDArray[np.float32]:
-        """(…, H, W, 3) uint8 as the float32 that the network takes."""
-        values: NDArray[np.float32] = pixels.astype(np.float32)
-        if self.mean is not None and self.std is not None:
-            values -= np.array(self.mean, np.float32)
-            values /= np.array(self.std, np.float32)
+        """(…, H, W, 3) uint8 RGB as the float32 that the network takes, its colours in the network's order."""
+        values: NDArray[np.float32] = self.ordered(pixels).astype(np.float32)
+        mean, std = self.graph_normalization
+        if mean is not None and std is not None:
+            values -= np.array(mean, np.float32)
+            values /= np.array(std, np.float32)
         return values
+
+    def ordered(self, pixels: Pixels) -> Pixels:
+        """(…, H, W, 3) RGB in the order that the network takes; a view."""
+        return pixels[..., ::-1] if self.color_order == "BGR" else pixels
+
+    @property
+    def graph_normalization(self) -> tuple[Triple | None, Triple | None]:
+        """Mean and std as a graph applies them, in the order that its colours have."""
+        if self.mean is None or self.std is None or self.color_order == "RGB":
+            return self.mean, self.std
+        (red, green, blue), (wide_red, wide_green, wide_blue) = self.mean, self.std
+        return (blue, green, red), (wide_blue, wide_green, wide_red)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -72,6 +87,7 @@ class Preprocessing:
             "std": "in the graph" if self.std is None else list(self.std),
             "resize": self.resize,
             "crop_fraction": self.crop_fraction,
+            "color_order": self.color_order,
             "read_from": self.read_from,
         }
 
@@ -86,6 +102,7 @@ class Overrides:
     normalize: bool = True
     resize: Resize | None = None
     crop_fraction: float | None = None
+    color_order: Literal["RGB", "BGR"] | None = None
 
     def apply(self, found: Preprocessing | None, what: str) -> Preprocessing:
         """The model's own preprocessing with the user's words on top.
@@ -108,6 +125,7 @@ class Overrides:
             std=None if not self.normalize else self.std or found.std,
             resize=self.resize or found.resize,
             crop_fraction=found.crop_fraction if self.crop_fraction is None else self.crop_fraction,
+            color_order=self.color_order or found.color_order,
         )
         return changed if changed == found else replace(changed, read_from=f"{found.read_from}, changed by the user")
 
@@ -126,9 +144,11 @@ def from_timm(config: Mapping[str, Any]) -> Preprocessing:
     if channels != 3:
         raise SourceError(f"a model of {channels} channels arrived; expected an encoder of RGB photos")
     resize = _TIMM_RESIZE.get(config.get("crop_mode", "center"), "crop")
+    side = min(height, width)
+    resized = max(side, math.floor(side / float(config.get("crop_pct") or 1.0)))  # to whole pixels, as timm does
     return Preprocessing(
         width, height, triple(config["mean"], 255), triple(config["std"], 255), resize,
-        float(config.get("crop_pct", 1.0)) if resize == "crop" else 1.0, "timm's pretrained_cfg",
+        side / resized if resize == "crop" else 1.0, "timm's pretrained_cfg",
     )  # fmt: skip
 
 
@@ -151,15 +171,11 @@ _WHOLE_FROM = 384
 
 
 def _from_image_processor(config: Mapping[str, Any]) -> Preprocessing:
-    if config.get("do_flip_channel_order"):
-        raise SourceError(
-            "preprocessor_config.json asks for BGR (do_flip_channel_order), device files get RGB; wrap the network in a "
-            "torch.nn.Module that flips the channels, and export that"
-        )
     size = _sides(config.get("size", 224))
     crop = _sides(config.get("crop_size", size)) if config.get("do_center_crop") else size
     height, width = crop
-    cropped = (
+    squashed = isinstance(config.get("size"), Mapping) and "height" in config["size"]
+    cropped = not squashed and (
         bool(config.get("do_center_crop")) or isinstance(config.get("size"), int) or "shortest_edge" in str(config)
     )
     mean, std = None, None
@@ -168,14 +184,16 @@ def _from_image_processor(config: Mapping[str, Any]) -> Preprocessing:
         mean, std = triple(config["image_mean"], factor), triple(config["image_std"], factor)
     elif config.get("do_rescale", True):
         mean, std = (0.0, 0.0, 0.0), triple([1 / float(config.get("rescale_factor", 1 / 255))])
-    fraction = min(1.0, height / size[0]) if cropped else 1.0
+    fraction = min(1.0, height / size[0])
     part = config.get("crop_pct")
     if part is not None and not config.get("do_center_crop"):
         cropped = height < _WHOLE_FROM
         fraction = float(part) if cropped else 1.0
+    how: Resize = "crop" if cropped else "squash" if fraction == 1 else "squash-crop"
     return Preprocessing(
-        width, height, mean, std, "crop" if cropped else "squash", fraction, "Hugging Face's preprocessor_config.json"
-    )
+        width, height, mean, std, how, fraction, "Hugging Face's preprocessor_config.json",
+        color_order="BGR" if config.get("do_flip_channel_order") else "RGB",
+    )  # fmt: skip
 
 
 def _sides(size: Any) -> tuple[int, int]:
@@ -191,8 +209,6 @@ def _sides(size: Any) -> tuple[int, int]:
 
 def from_card(card: EncoderCard) -> Preprocessing:
     """A card that lies beside a ready file."""
-    if card.color_order != "RGB":
-        raise SourceError(f"card of {card.file} has color_order {card.color_order}; expected RGB for an export")
     return Preprocessing(
         card.width,
         card.height,
@@ -202,4 +218,5 @@ def from_card(card: EncoderCard) -> Preprocessing:
         card.crop_fraction,
         f"the card of {card.file}",
         card.padding,
+        card.color_order,
     )

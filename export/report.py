@@ -171,6 +171,7 @@ def _facts(report: ExportReport) -> list[tuple[str, str]]:
         ("calibration", f"{report.calibration['photos']} photos of {report.calibration['products']} products, "
                         f"{report.calibration['used_for_ranges']} for the ranges; sha256 {report.calibration['sha256'][:16]}…"),
         ("packages", ", ".join(f"{name} {version}" for name, version in report.versions.items())),
+        *(("note", note) for note in report.notes),
         ("the same bytes again", "the same packages, photos and source give the same device files, byte for byte"),
     ]  # fmt: skip
     if report.calibration["unreadable"]:

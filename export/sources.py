@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..edge.encoders.class_scores import why_class_scores
+from .checkpoints import load_state
 from .encoders import SourceEncoder
 from .errors import ExportError, SourceError
 from .file_sources import onnx_file, tflite_file
 from .hub import fetching_from_hub
-from .preprocessing import Overrides, Preprocessing, from_image_processor, from_timm
-from .tools import need, need_timm, need_transformers, quiet, reason
-from .torch_encoder import load_state, torch_encoder
-
-POOLS = ("auto", "avg", "gem", "cls")
-
-
-@dataclass(frozen=True, slots=True)
-class SourceOptions:
-    """What the user says about a source: its weights, which tensor is the embedding, how photos are prepared."""
-
-    checkpoint: Path | None = None
-    pool: str = "auto"
-    output: str | None = None
-    preprocessing: Overrides = field(default_factory=Overrides)
+from .hugging_face import hugging_face
+from .preprocessing import Overrides, Preprocessing, from_timm
+from .processors import timm_processor
+from .source_options import POOLS, SourceOptions, refuse, with_checkpoint
+from .tools import need, need_timm, quiet, reason
+from .torch_encoder import torch_encoder
+from .torchscript_source import SUFFIXES, is_saved_model, saved_model, torchscript_file
+from .torchvision_source import torchvision_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +51,98 @@ def open_source(model: Any, options: SourceOptions) -> SourceEncoder:
     )
 
 
-def from_module(net: Any, options: SourceOptions, name: str = "") -> SourceEncoder:
-    """Any torch.nn.Module that takes (N, 3, H, W) photos; one made by timm brings its own preprocessing."""
+def from_module(net: Any, options: SourceOptions, name: str = "", said: Preprocessing | None = None) -> SourceEncoder:
+    """Any torch.nn.Module that takes (N, 3, H, W) photos; one made by timm brings its own preprocessing, or `said` is it."""
     torch = need("torch", "exporting a PyTorch network")
     name = name or type(net).__name__.lower()
     if not isinstance(net, torch.nn.Module):
         raise SourceError(f"{type(net).__name__} arrived; expected the name of a model, a file, or a torch.nn.Module")
     with quiet(f"copying the module {name}"):
         net = copy.deepcopy(net)  # the caller's stays as it is
+    config = getattr(net, "pretrained_cfg", None)
+    config = config if isinstance(config, Mapping) and "input_size" in config else None
+    found = said if config is None else from_timm(config)
+    preprocessing = options.preprocessing.apply(found, f"the module {name}")
+    notes: tuple[str, ...] = ()
+    if said is not None and options.output is None:  # its checkpoint may have another number of classes
+        notes = _cut_class_scores(net, preprocessing, name)
     if options.checkpoint is not None:
         load_state(net, options.checkpoint)
-    config = getattr(net, "pretrained_cfg", None)
-    found = from_timm(config) if isinstance(config, Mapping) and "input_size" in config else None
+    _take_size(net, found, preprocessing)
     net = _without_classifier(net, options)
+    if config is not None and options.output is None:
+        net = _reparameterized(net, preprocessing)
+    elif options.output is None and said is None:
+        notes = _cut_class_scores(net, preprocessing, name)
     return torch_encoder(
         net,
-        options.preprocessing.apply(found, f"the module {name}"),
+        preprocessing,
         name=name,
         may_be_classes=options.output is not None,
-        license=str(config.get("license") or "") if found and config else "",
+        license="" if config is None else str(config.get("license") or ""),
         provenance=f"the PyTorch module {type(net).__name__}",
         details={"pool": options.pool, "output": options.output},
+        notes=notes,
+        own_processor=timm_processor(config) if config is not None and options.preprocessing == Overrides() else None,
     )
+
+
+def _take_size(net: Any, found: Preprocessing | None, preprocessing: Preprocessing) -> None:
+    """Position embeddings and windows of another input size, as timm resizes them."""
+    size = (preprocessing.height, preprocessing.width)
+    if found is None or size == (found.height, found.width) or not hasattr(net, "set_input_size"):
+        return
+    with quiet(f"resizing position embeddings to {size[0]}x{size[1]}"):
+        net.set_input_size(img_size=size)
+
+
+def _reparameterized(net: Any, preprocessing: Preprocessing) -> Any:
+    """A network of timm whose branches are one convolution each, as it is meant to run; as it was where that would change it."""
+    import torch
+
+    if not any(
+        hasattr(module, name) for module in net.modules() for name in ("reparameterize", "fuse", "switch_to_deploy")
+    ):
+        return net
+    from timm.utils.model import reparameterize_model
+
+    photo = torch.rand(2, 3, preprocessing.height, preprocessing.width, generator=torch.Generator().manual_seed(0))
+    with quiet("joining the branches of a network"), torch.no_grad():
+        net.eval()
+        before = net(photo * 4 - 2)
+        joined = reparameterize_model(net).eval()
+        after = joined(photo * 4 - 2)
+        same = before.shape == after.shape and torch.nn.functional.cosine_similarity(before, after).min() > 0.99999
+    return joined if same else net
+
+
+def _cut_class_scores(net: Any, preprocessing: Preprocessing, name: str) -> tuple[str, ...]:
+    """Take off a last linear layer that gives class scores; what is to be said of it."""
+    import torch
+
+    from .torch_modules import last_linear
+
+    net.eval()
+    try:
+        found = last_linear(net, torch.zeros(1, 3, preprocessing.height, preprocessing.width))
+    except Exception:  # it takes something else than photos, and is told so
+        return ()
+    if found is None:
+        return ()
+    where, layer = found
+    why = why_class_scores(layer.out_features, linear=True, name=where)
+    if not why:
+        return (
+            (
+                f"{name} ends in the linear layer {where}, {layer.out_features} numbers of {layer.in_features}, taken for the "
+                "embedding; if these are class scores, replace it by torch.nn.Identity()",
+            )
+            if layer.out_features < layer.in_features
+            else ()
+        )
+    parent = net.get_submodule(where.rpartition(".")[0])
+    setattr(parent, where.rpartition(".")[2], torch.nn.Identity())
+    return (f"{where} of {name} was taken for class scores ({why}) and cut off; --output {where} keeps it",)
 
 
 def _without_classifier(net: Any, options: SourceOptions) -> Any:
@@ -123,130 +187,37 @@ def _timm(name: str, options: SourceOptions) -> SourceEncoder:
     made = from_module(net, options, name=architecture)
     config = net.pretrained_cfg
     origin = f"timm {config.get('hf_hub_id') or wanted}" if options.checkpoint is None else f"timm {architecture}"
-    return replace(made, provenance=_with_checkpoint(origin, options), license=str(config.get("license") or ""))
-
-
-def _with_checkpoint(origin: str, options: SourceOptions) -> str:
-    return origin if options.checkpoint is None else f"{origin}, weights of {options.checkpoint.name}"
-
-
-def _hugging_face(name: str, options: SourceOptions) -> SourceEncoder:
-    """`hf:FOLDER` or `hf:ID`: a vision model of transformers and its image processor's configuration."""
-    need("torch", "reading a Hugging Face model")
-    from .torch_modules import Transformer
-
-    wanted = name.removeprefix("hf:")
-    folder = Path(wanted)
-    with quiet("importing transformers"):
-        transformers = need_transformers()
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        raise SourceError(f"{folder} has no config.json; expected a folder that transformers' save_pretrained wrote")
-    unreachable = "" if folder.is_dir() else fetching_from_hub(wanted)
-    with quiet(f"reading {wanted}"):
-        try:
-            if options.checkpoint is None:
-                net = transformers.AutoModel.from_pretrained(wanted)
-            else:
-                net = transformers.AutoModel.from_config(transformers.AutoConfig.from_pretrained(wanted))
-        except Exception as error:
-            raise SourceError(
-                f"{wanted} can't be read as a Hugging Face model ({unreachable or reason(error)}); expected a folder of "
-                "save_pretrained, or an id that this machine can fetch"
-            ) from error
-        net = getattr(net, "vision_model", net).eval()  # of CLIP and its like, the half that sees
-    if options.checkpoint is not None:
-        load_state(net, options.checkpoint)
-    found = _processor_of(wanted)
-    preprocessing = options.preprocessing.apply(found, f"{wanted} (it has no preprocessor_config.json)")
-    _fix_positions(net, preprocessing)
-    if options.output is not None:
-        from .torch_modules import Inner
-
-        encoder: Any = Inner(net, options.output, options.pool)
-    else:
-        encoder = Transformer(net, options.pool)
-    return torch_encoder(
-        encoder,
-        preprocessing,
-        name=folder.resolve().name if folder.is_dir() else wanted.rpartition("/")[2],
-        may_be_classes=True,
-        provenance=_with_checkpoint(
-            f"Hugging Face {folder.resolve().name if folder.is_dir() else wanted} ({net.config.model_type})", options
-        ),
-        license=str(getattr(net.config, "license", "") or ""),
-        details={"pool": options.pool, "output": options.output},
-    )
-
-
-def _processor_of(wanted: str) -> Preprocessing | None:
-    """The image processor's configuration, read as JSON: transformers' own classes want torchvision."""
-    path: Path | None = Path(wanted) / "preprocessor_config.json"
-    if not Path(wanted).is_dir():
-        hub = need("huggingface_hub", "reading a Hugging Face model")
-        with quiet("fetching preprocessor_config.json"):
-            try:
-                path = Path(hub.hf_hub_download(wanted, "preprocessor_config.json"))
-            except Exception:  # a model without one; the user then says how photos are prepared
-                path = None
-    if path is None or not path.is_file():
-        return None
-    try:
-        config = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise SourceError(f"{path} is not JSON ({error}); expected an image processor's configuration") from error
-    if not isinstance(config, dict):
-        raise SourceError(f"{path} holds {type(config).__name__}; expected an image processor's configuration")
-    return from_image_processor(config)
-
-
-def _fix_positions(net: Any, preprocessing: Preprocessing) -> None:
-    """Resize position embeddings once, now: DINOv2's are of 518 pixels, and converters can't resize bicubically."""
-    embeddings: Any = getattr(net, "embeddings", None)
-    if not hasattr(embeddings, "interpolate_pos_encoding") or not hasattr(embeddings, "position_embeddings"):
-        return
-    import torch
-
-    size = getattr(embeddings, "patch_size", None) or net.config.patch_size
-    high, wide = size if isinstance(size, (tuple, list)) else (size, size)
-    tokens = 1 + (preprocessing.height // high) * (preprocessing.width // wide)
-    with torch.no_grad():
-        blank = torch.zeros(1, tokens, net.config.hidden_size)
-        fixed = embeddings.interpolate_pos_encoding(blank, preprocessing.height, preprocessing.width).detach()
-    embeddings.register_buffer("fixed_positions", fixed)
-    embeddings.interpolate_pos_encoding = lambda *arguments, **names: embeddings.fixed_positions
-
-
-def _refuse(name: str, options: SourceOptions, *unused: str) -> None:
-    """Raises SourceError for an option that would do nothing."""
-    for option in unused:
-        if getattr(options, option) != getattr(SourceOptions(), option):
-            raise SourceError(
-                f"--{option} arrived with {Path(name).name}, which brings its own; leave it out, or give timm:NAME, hf:FOLDER "
-                "or a torch.nn.Module"
-            )
+    return replace(made, provenance=with_checkpoint(origin, options), license=str(config.get("license") or ""))
 
 
 def _keras(name: str, options: SourceOptions) -> SourceEncoder:
     from .keras_source import keras_file
 
-    _refuse(name, options, "checkpoint")
+    refuse(Path(name).name, options, "checkpoint")
     return keras_file(Path(name), options.output, options.pool, options.preprocessing)
 
 
+def _torchvision(name: str, options: SourceOptions) -> SourceEncoder:
+    return torchvision_model(name, options, from_module)
+
+
 def _onnx(name: str, options: SourceOptions) -> SourceEncoder:
-    _refuse(name, options, "checkpoint", "pool")
-    return onnx_file(Path(name), options.output, options.preprocessing)
+    refuse(Path(name).name, options, "checkpoint")
+    return onnx_file(Path(name), options)
 
 
 def _tflite(name: str, options: SourceOptions) -> SourceEncoder:
-    _refuse(name, options, "checkpoint", "pool")
+    refuse(Path(name).name, options, "checkpoint", "pool")
     return tflite_file(Path(name), options.output, options.preprocessing)
 
 
 SOURCES: tuple[Source, ...] = (
     Source("timm:NAME", lambda name: name.startswith("timm:"), _timm),
-    Source("hf:FOLDER|ID", lambda name: name.startswith("hf:"), _hugging_face),
+    Source("hf:FOLDER|ID", lambda name: name.startswith("hf:"), hugging_face),
     Source("FILE.onnx", lambda name: name.endswith(".onnx"), _onnx),
     Source("FILE.tflite", lambda name: name.endswith(".tflite"), _tflite),
-    Source("FILE.keras", lambda name: name.endswith(".keras"), _keras),
+    Source("torchvision:NAME", lambda name: name.startswith("torchvision:"), _torchvision),
+    Source("FILE.keras|.h5", lambda name: name.endswith((".keras", ".h5", ".hdf5")), _keras),
+    Source("FILE.torchscript", lambda name: name.endswith(SUFFIXES), torchscript_file),
+    Source("a SavedModel", is_saved_model, saved_model),
 )

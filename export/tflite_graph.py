@@ -179,6 +179,30 @@ def with_float_input(model: bytes) -> bytes | None:
     return pack(parsed)
 
 
+def in_float32(model: bytes) -> bytes:
+    """A file whose weights have 16 bits, each widened by a DEQUANTIZE of its own → one with weights of 32."""
+    half = schema().TensorType.FLOAT16
+    parsed = parse(model)
+    graph = parsed.subgraphs[0]
+    kept = []
+    for operator in graph.operators:
+        source = graph.tensors[int(operator.inputs[0])] if len(operator.inputs) else None
+        data = None if source is None else parsed.buffers[source.buffer].data
+        if operator_name(parsed, operator) != "DEQUANTIZE" or source is None or source.type != half or data is None:
+            kept.append(operator)
+            continue
+        wide = np.asarray(data, np.uint8).view(np.float16).astype(np.float32)
+        buffer = schema().BufferT()
+        buffer.data = wide.view(np.uint8)
+        parsed.buffers.append(buffer)
+        graph.tensors[int(operator.outputs[0])].buffer = len(parsed.buffers) - 1
+        parsed.buffers[source.buffer].data = None
+    if len(kept) == len(graph.operators):
+        return model
+    graph.operators = kept
+    return pack(parsed)
+
+
 def without_normalization(model: bytes) -> bytes:
     """An int8 graph that begins by normalizing all colours alike → one whose pixels have the normalized scale.
 

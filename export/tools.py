@@ -35,6 +35,12 @@ def need_timm() -> Any:
     return need("timm", "reading a timm model")
 
 
+def need_torchvision() -> Any:
+    """torchvision, for its networks."""
+    _ready_torchvision()
+    return need("torchvision", "reading a torchvision model")
+
+
 def need_transformers() -> Any:
     """transformers, whose models import torchvision where it is installed."""
     _ready_torchvision()

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..edge.encoders.card import Format
+from ..edge.encoders.class_scores import CLASS_COUNTS
 from ..edge.imaging.image import Pixels
-from .encoders import Projection, SourceEncoder, Vectors
-from .errors import ExportError, SourceError
-from .onnx_graph import tidy
+from .encoders import OwnProcessor, Projection, SourceEncoder, Vectors
+from .errors import SourceError
+from .onnx_graph import tidy, with_output_name
 from .preprocessing import Preprocessing
 from .tflite_graph import renamed_tensors
 from .tools import need, quiet
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 _OPSET = 20
 """The first with one node for Gelu."""
 _BATCH = 8
-_CLASSES = {1000, 1001, 21841, 21843}
-"""ImageNet's class counts: an output of this size is class scores."""
 
 
 def torch_encoder(
@@ -37,6 +37,8 @@ def torch_encoder(
     provenance: str = "",
     license: str = "",
     details: Mapping[str, Any] | None = None,
+    notes: tuple[str, ...] = (),
+    own_processor: OwnProcessor | None = None,
 ) -> SourceEncoder:
     """A network that takes normalized photos, (N, 3, H, W) or with `nhwc_net` (N, H, W, 3), and gives vectors.
 
@@ -46,7 +48,7 @@ def torch_encoder(
     grey = np.full((1, preprocessing.height, preprocessing.width, 3), 128, np.uint8)
     with quiet(f"running {name} on a grey {preprocessing.width}x{preprocessing.height} photo"):
         dimension = int(_embed(net, preprocessing, nhwc_net, grey).shape[1])
-    if dimension in _CLASSES and not may_be_classes:
+    if dimension in CLASS_COUNTS and not may_be_classes:
         raise SourceError(
             f"{name} looks like a classifier ({dimension} outputs); say which module gives its pooled feature, with --output NAME"
         )
@@ -62,6 +64,9 @@ def torch_encoder(
         provenance=provenance,
         license=license,
         details=details or {},
+        notes=notes,
+        own_processor=own_processor,
+        faulty_operator=partial(_faulty_operator, net, preprocessing, nhwc_net),
     )
 
 
@@ -70,7 +75,7 @@ def _device(
 ) -> Device:
     from .torch_modules import Device
 
-    mean, std = preprocessing.mean, preprocessing.std
+    mean, std = preprocessing.graph_normalization
     device: Device = Device(net, mean, std, projection, nhwc_input=nhwc_input, nhwc_net=nhwc_net).eval()
     return device
 
@@ -83,9 +88,18 @@ def _embed(net: Any, preprocessing: Preprocessing, nhwc_net: bool, pixels: Pixel
     rows = []
     with torch.no_grad():
         for start in range(0, len(pixels), _BATCH):
-            batch = torch.from_numpy(pixels[start : start + _BATCH].astype(np.float32))
+            batch = torch.from_numpy(preprocessing.ordered(pixels[start : start + _BATCH]).astype(np.float32))
             rows.append(device(batch).numpy().astype(np.float32))
     return np.concatenate(rows)
+
+
+def _faulty_operator(
+    net: Any, preprocessing: Preprocessing, nhwc_net: bool, file_format: Format, pixels: Pixels
+) -> str:
+    from .blame import faulty_operator
+
+    device = _device(net, preprocessing, None, nhwc_input=True, nhwc_net=nhwc_net)
+    return faulty_operator(device, file_format, preprocessing.ordered(pixels))
 
 
 def _write_onnx(
@@ -100,7 +114,7 @@ def _write_onnx(
     def export(shapes: Any) -> bytes:
         program = torch.onnx.export(
             device, example if shapes else (example[0][:1],), dynamo=True, opset_version=_OPSET, dynamic_shapes=shapes,
-            input_names=["pixels"], output_names=["embedding"], verbose=False,
+            input_names=["pixels"], verbose=False,
         )  # fmt: skip
         model: bytes = program.model_proto.SerializeToString()
         return model
@@ -110,7 +124,8 @@ def _write_onnx(
             model = export(({0: torch.export.Dim("batch")},))
         except Exception:  # a network that fixes its batch somewhere
             model = export(None)
-    path.write_bytes(tidy(model))
+    # Named here: PyTorch's exporter recurses without end where the network has a value of that name (CLIP's patches).
+    path.write_bytes(tidy(with_output_name(model, "embedding")))
 
 
 def _write_tflite(
@@ -120,58 +135,9 @@ def _write_tflite(
     with quiet("importing litert-torch"):
         litert_torch = need("litert_torch", "writing TFLite from PyTorch")
     device = _device(net, preprocessing, projection, nhwc_input=True, nhwc_net=nhwc_net)
-    with quiet("litert-torch's conversion"):
+    from .torch_modules import nearest_by_index
+
+    with quiet("litert-torch's conversion"), nearest_by_index():
         edge_model = litert_torch.convert(device, (torch.zeros(1, preprocessing.height, preprocessing.width, 3),))
         edge_model.export(str(path))
     path.write_bytes(renamed_tensors(path.read_bytes()))
-
-
-def load_state(net: Any, checkpoint: Path) -> None:
-    """Load a .pth, .pt or .safetensors file into a network, without running anything it may hold.
-
-    Entries that the network doesn't have, as those of a classifier, are left out; all that it has must be there. Raises
-    SourceError.
-    """
-    state = _read_state(checkpoint)
-    own = net.state_dict()
-    # Of wrappers, and of the model that a Hugging Face classifier or a pair of encoders has inside.
-    inside = getattr(net, "base_model_prefix", "") or "model"
-    prefixes = ("", "module.", "model.", "backbone.", "encoder.", "vision_model.", f"{inside}.")
-    fitting = max(prefixes, key=lambda p: sum(key.startswith(p) and key[len(p) :] in own for key in state))
-    state = {key.removeprefix(fitting): value for key, value in state.items()}
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    wrong = [key for key in own if key in state and tuple(state[key].shape) != tuple(own[key].shape)]
-    if missing or wrong:
-        difference = f"it lacks {len(missing)} of {len(own)} tensors, for example {missing[0]}" if missing else ""
-        if wrong:
-            shapes = f"{list(state[wrong[0]].shape)} instead of {list(own[wrong[0]].shape)}"
-            difference = f"its {wrong[0]} has the shape {shapes}"
-        raise SourceError(f"checkpoint {checkpoint} is of another network: {difference}")
-    net.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
-
-
-def _read_state(checkpoint: Path) -> dict[str, Any]:
-    torch = need("torch", "reading a checkpoint")
-    if not checkpoint.is_file():
-        raise SourceError(f"checkpoint {checkpoint} does not exist; expected a .pth, .pt or .safetensors file")
-    try:
-        if checkpoint.suffix == ".safetensors":
-            state: Any = need("safetensors.torch", "reading a checkpoint").load_file(checkpoint)
-        else:
-            state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except ExportError:
-        raise
-    except Exception as error:
-        raise SourceError(
-            f"checkpoint {checkpoint} can't be read ({' '.join(str(error).split())[:120]}); "
-            "expected the tensors of a state_dict in a .pth, .pt or .safetensors file"
-        ) from error
-    for key in ("state_dict", "model_state_dict", "model", "state_dict_ema"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-            break
-    if not isinstance(state, dict) or not state or not all(torch.is_tensor(value) for value in state.values()):
-        raise SourceError(
-            f"checkpoint {checkpoint} holds {type(state).__name__}; expected the tensors of a state_dict, by name"
-        )
-    return state

@@ -5,6 +5,9 @@ Imports torch at once: only functions that have asked for it (`tools.need`) impo
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -66,11 +69,11 @@ class Pooled(nn.Module):  # type: ignore[misc,unused-ignore]  # torch is untyped
 
 
 class Inner(nn.Module):  # type: ignore[misc,unused-ignore]
-    """A network read at the output of one of its modules."""
+    """A network read at the output of one of its modules. `called_by`: what calls the network in its own way."""
 
-    def __init__(self, net: nn.Module, name: str, how: str) -> None:
+    def __init__(self, net: nn.Module, name: str, how: str, called_by: nn.Module | None = None) -> None:
         super().__init__()
-        self.net = net
+        self.net = net if called_by is None else called_by
         self.how = how
         self.prefix_tokens = prefix_tokens_of(net)
         modules = dict(net.named_modules())
@@ -101,15 +104,81 @@ class Transformer(nn.Module):  # type: ignore[misc,unused-ignore]
         self.net = net
         self.how = how
         self.prefix_tokens = prefix_tokens_of(net)
+        # Positions of another size than the trained one are resized only where asked for.
+        takes = inspect.signature(net.forward).parameters
+        self.settings = {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in takes else {}
         # A pooler with a dense layer (BERT's habit) is made for classification and often untrained: the token before it.
         self.has_dense_pooler = any(isinstance(part, nn.Linear) for part in _pooler(net).modules())
 
     def forward(self, x: Tensor) -> Tensor:
-        result = self.net(pixel_values=x)
+        result = self.net(pixel_values=x, **self.settings)
         feature = getattr(result, "pooler_output", None)
         if self.how == "auto" and feature is not None and not self.has_dense_pooler:
             return feature.flatten(1)
         return pooled(result.last_hidden_state, self.how, self.prefix_tokens)
+
+
+class Projected(nn.Module):  # type: ignore[misc,unused-ignore]
+    """The vision model of CLIP and its like with its projection, under their own names: `pooler_output` is `image_embeds`."""
+
+    def __init__(self, vision: nn.Module, projection: nn.Module, name: str, last: str, *, first_token: bool) -> None:
+        super().__init__()
+        self.add_module(name, vision)
+        self.add_module(last, projection)
+        self.names, self.first_token = (name, last), first_token
+        self.config = vision.config
+        self.embeddings = getattr(vision, "embeddings", None)
+
+    def forward(self, pixel_values: Tensor, interpolate_pos_encoding: bool = False) -> Any:
+        vision, projection = (getattr(self, name) for name in self.names)
+        result = vision(pixel_values=pixel_values, interpolate_pos_encoding=interpolate_pos_encoding)
+        feature = result.last_hidden_state[:, 0] if self.first_token else result.pooler_output
+        result.pooler_output = projection(feature)
+        return result
+
+
+@contextlib.contextmanager
+def nearest_by_index() -> Iterator[None]:
+    """`interpolate` of the nearest neighbour by the rows and columns that PyTorch takes, where the sides' ratio is no whole number:
+    litert-torch 0.10 takes others there (3 → 7 in GhostNetV3: cosine .966)."""
+    original = nn.functional.interpolate
+
+    def interpolate(
+        input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", **names: Any
+    ) -> Any:
+        if mode != "nearest" or input.ndim != 4 or size is None:
+            return original(input, size, scale_factor, mode, **names)
+        sides = (size, size) if isinstance(size, int) else tuple(size)
+        if all(int(new) % int(old) == 0 for new, old in zip(sides, input.shape[2:], strict=True)):
+            return original(input, size, scale_factor, mode, **names)
+        for axis, new in zip((2, 3), sides, strict=True):
+            places = [int(place * int(input.shape[axis]) / int(new)) for place in range(int(new))]
+            input = input.index_select(axis, torch.tensor(places))
+        return input
+
+    nn.functional.interpolate = interpolate
+    try:
+        yield
+    finally:
+        nn.functional.interpolate = original
+
+
+def last_linear(net: nn.Module, photo: Tensor) -> tuple[str, nn.Linear] | None:
+    """The linear layer whose result is the network's, by name; None where it ends otherwise."""
+    seen: list[tuple[str, nn.Linear, Any]] = []
+    hooks = [
+        module.register_forward_hook(lambda module, _, result, name=name: seen.append((name, module, result)))
+        for name, module in net.named_modules()
+        if isinstance(module, nn.Linear) and name
+    ]
+    try:
+        with torch.no_grad():
+            result = net(photo)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    last = next((one for one in reversed(seen) if one[2] is result), None)
+    return None if last is None or not isinstance(result, Tensor) or result.ndim != 2 else last[:2]
 
 
 def _pooler(net: nn.Module) -> nn.Module:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from typing import NoReturn
 
 from .options import Command, number, positive
 
@@ -13,7 +15,10 @@ def register(command: Command) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="timm:NAME, hf:FOLDER|ID, or a .onnx, .tflite or .keras file of a trained encoder",
+        help="timm:NAME, torchvision:NAME, hf:FOLDER|ID, or a .onnx, .tflite, .keras, .h5 or TorchScript file of a trained encoder",
+    )
+    parser.add_argument(
+        "--setup-onnx2tf", action=_SetUp, help="make the environment that turns .onnx into .tflite, and end"
     )
     parser.add_argument("-o", "--output-folder", required=True, metavar="DIR", help="where the files and the report go")
     parser.add_argument(
@@ -56,13 +61,26 @@ def register(command: Command) -> None:
     photos.add_argument("--mean", type=_triple, metavar="R,G,B", help="in units of 0 to 255")
     photos.add_argument("--std", type=_triple, metavar="R,G,B", help="in units of 0 to 255")
     photos.add_argument("--normalized", action="store_true", help="the network normalizes its pixels, 0 to 255, itself")
-    photos.add_argument("--resize", choices=("squash", "crop", "pad"))
+    photos.add_argument("--resize", choices=("squash", "crop", "squash-crop", "pad"))
+    photos.add_argument("--color-order", choices=("RGB", "BGR"), help="which colour the network takes first")
     photos.add_argument("--crop-fraction", type=number, metavar="F", help="how much of the centre is kept")
     parser.add_argument(
         "--no-layers",
         action="store_true",
         help="don't measure what each layer loses, which takes about a minute a format",
     )
+
+
+class _SetUp(argparse.Action):
+    """`--setup-onnx2tf`, which asks for nothing else, as --version does."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *unused: object) -> NoReturn:
+        from shelfmatch.export.command import set_up_onnx2tf  # only here: the device never needs it
+
+        parser.exit(set_up_onnx2tf())
 
 
 def _run(options: argparse.Namespace) -> int:

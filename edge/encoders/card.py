@@ -41,8 +41,9 @@ class EncoderCard:
     graph normalizes and takes the pixels as they are (uint8: 0 to 255; int8: minus 128; float: 0.0 to 255.0). A quantized
     input stores (pixel - mean) / std by its `input_quantization`. The embedding is the flattened output, dequantized.
 
-    `resize` "pad" keeps all of the photo on a border of `padding` (R, G, B); None: of `mean`, which the network takes for
-    nothing, or of a middle grey where the graph normalizes.
+    `resize` "squash-crop" changes the sides as "squash" does and keeps the middle `crop_fraction` of each, as networks want it
+    whose training squashed photos and then cut out their centre. "pad" keeps all of the photo on a border of `padding` (R, G,
+    B); None: of `mean`, which the network takes for nothing, or of a middle grey where the graph normalizes.
     """
 
     name: str
@@ -59,7 +60,7 @@ class EncoderCard:
     output_dtype: Literal["uint8", "int8", "float32"]
     dimension: int
     color_order: Literal["RGB", "BGR"] = "RGB"
-    resize: Literal["squash", "crop", "pad"] = "squash"
+    resize: Literal["squash", "crop", "squash-crop", "pad"] = "squash"
     crop_fraction: float = 1.0
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
@@ -75,7 +76,7 @@ class EncoderCard:
         _one_of("output_dtype", self.output_dtype, ("uint8", "int8", "float32"))
         _one_of("layout", self.layout, ("NHWC", "NCHW"))
         _one_of("color_order", self.color_order, ("RGB", "BGR"))
-        _one_of("resize", self.resize, ("squash", "crop", "pad"))
+        _one_of("resize", self.resize, ("squash", "crop", "squash-crop", "pad"))
         if PurePath(self.file).name != self.file or self.file in ("", ".."):
             _bad_card(f"file is {self.file!r}", "the name of a file beside the card")
         if self.size_bytes < 1:

@@ -11,11 +11,9 @@ import numpy as np
 
 from ..errors import CardRequired, EncoderError
 from .card import CARD_VERSION, EncoderCard, Quantization
+from .class_scores import ending_of
 from .runtimes import choose_runtime, open_session
 from .session import Session, TensorInfo
-
-_CLASSIFIER_SIZES = {1000, 1001, 21841, 21843}
-"""ImageNet's class counts, with and without a background class: an output of this size is class scores, not an embedding."""
 
 
 def inspect_encoder(path: Path, output: str | None = None) -> EncoderCard:
@@ -31,6 +29,8 @@ def inspect_encoder(path: Path, output: str | None = None) -> EncoderCard:
     session = open_session(choose_runtime("onnx" if file_format == "onnx" else "tflite"), model, threads=1)
     tensor, layout, (height, width) = _image_input(path, session)
     embedding, dimension = _embedding_output(path, session, output)
+    if output is None:
+        _refuse_class_scores(path, model, embedding, dimension)
     card: dict[str, Any] = {
         "name": path.stem,
         "file": path.name,
@@ -54,7 +54,7 @@ def inspect_encoder(path: Path, output: str | None = None) -> EncoderCard:
         card["output_quantization"] = {"scale": 1.0, "zero_point": 0}
         unsaid.append(f"output_quantization ({embedding.name} is {embedding.dtype} without scale and zero point)")
     if tensor.dtype == "float32":
-        normalization = _tflite_normalization(model) if file_format == "tflite" else None
+        normalization = tflite_normalization(model) if file_format == "tflite" else None
         card["mean"], card["std"] = normalization or ([127.5] * 3, [127.5] * 3)
         if normalization is None:
             unsaid.append(
@@ -108,17 +108,23 @@ def _embedding_output(path: Path, session: Session, wanted: str | None) -> tuple
             f"encoder {path.name}: output {described} is not one vector a photo; cut it at a pooled feature"
         )
     dimension = int(np.prod(sizes))
-    if wanted is None and dimension in _CLASSIFIER_SIZES:
-        raise EncoderError(
-            f"encoder {path.name} looks like a classifier ({described}); cut it at its pooled feature with --output NAME, "
-            f"or confirm with --output {output.name}"
-        )
     if output.dtype not in ("uint8", "int8", "float32"):
         raise EncoderError(f"encoder {path.name}: output {described}; expected uint8, int8 or float32")
     return output, dimension
 
 
-def _tflite_normalization(model: bytes) -> tuple[list[float], list[float]] | None:
+def _refuse_class_scores(path: Path, model: bytes, output: TensorInfo, dimension: int) -> None:
+    ending = ending_of(model, "onnx" if path.suffix == ".onnx" else "tflite", output.name)
+    why = ending.class_scores(dimension)
+    if why:
+        feature = ending.feature or "NAME"
+        raise EncoderError(
+            f"encoder {path.name} looks like a classifier ({output.name}: {why}); cut it at its pooled feature with "
+            f"--output {feature}, or confirm with --output {output.name}"
+        )
+
+
+def tflite_normalization(model: bytes) -> tuple[list[float], list[float]] | None:
     """Mean and std from TFLite metadata (https://ai.google.dev/edge/litert/models/metadata), None where there are none.
 
     Field numbers are those of metadata_schema.fbs: ModelMetadata.subgraph_metadata is 3, SubGraphMetadata.

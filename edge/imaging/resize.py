@@ -29,7 +29,8 @@ the network nothing, and a photo that is square to a few per cent pays nothing f
 class NetworkInput(Protocol):
     """The picture that a network takes: all that resizing needs of an encoder's card.
 
-    `width` and `height` in pixels; `resize`: "squash" to that size, "crop" the centre, or "pad", which keeps the sides' ratio
+    `width` and `height` in pixels; `resize`: "squash" to that size, "crop" the centre, "squash-crop" (the middle of both sides,
+    whatever their ratio), or "pad", which keeps the sides' ratio
     and all of the photo, on a flat border of `border_color` (R, G, B, 0 to 255); `crop_fraction`: how much of the centre is
     kept, above 0 and up to 1.
     """
@@ -39,7 +40,7 @@ class NetworkInput(Protocol):
     @property
     def height(self) -> int: ...
     @property
-    def resize(self) -> Literal["squash", "crop", "pad"]: ...
+    def resize(self) -> Literal["squash", "crop", "squash-crop", "pad"]: ...
     @property
     def crop_fraction(self) -> float: ...
     @property
@@ -68,12 +69,15 @@ def _stored_size(card: NetworkInput, orientation: int) -> tuple[int, int]:
 
 
 def _source_box(size: tuple[int, int], card: NetworkInput, orientation: int) -> tuple[float, float, float, float]:
-    """The part of the picture that becomes the input: all of it, or the centre for "crop"."""
-    if card.resize != "crop":
+    """The part of the picture that becomes the input: all of it, or the centre for "crop" and "squash-crop"."""
+    if card.resize in ("squash", "pad"):
         return (0.0, 0.0, float(size[0]), float(size[1]))
-    wide, high = _stored_size(card, orientation)
-    scale = min(size[0] / wide, size[1] / high) * card.crop_fraction
-    half_w, half_h = wide * scale / 2, high * scale / 2
+    if card.resize == "squash-crop":
+        half_w, half_h = size[0] * card.crop_fraction / 2, size[1] * card.crop_fraction / 2
+    else:
+        wide, high = _stored_size(card, orientation)
+        scale = min(size[0] / wide, size[1] / high) * card.crop_fraction
+        half_w, half_h = wide * scale / 2, high * scale / 2
     # Rounding can put an edge 1e-14 outside, which Pillow refuses.
     left, top = max(0.0, size[0] / 2 - half_w), max(0.0, size[1] / 2 - half_h)
     return (left, top, min(float(size[0]), size[0] / 2 + half_w), min(float(size[1]), size[1] / 2 + half_h))

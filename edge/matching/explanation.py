@@ -166,8 +166,9 @@ def _scores_by(branch: Branch, pictures: Sequence[Pixels], own: Allowed) -> list
 def seen_by(card: EncoderCard, size: tuple[int, int]) -> tuple[float, float, float, float]:
     """The part of a picture of (width, height) that the encoder's input covers: left, top, right, bottom as shares of the picture,
     beyond 0 and 1 where the input is padded."""
-    if card.resize == "squash":
-        return 0.0, 0.0, 1.0, 1.0
+    if card.resize in ("squash", "squash-crop"):
+        half = card.crop_fraction / 2 if card.resize == "squash-crop" else 0.5
+        return 0.5 - half, 0.5 - half, 0.5 + half, 0.5 + half
     ratios = (size[0] / card.width, size[1] / card.height)
     scale = max(ratios) if card.resize == "pad" else min(ratios) * card.crop_fraction
     across, down = card.width * scale / size[0] / 2, card.height * scale / size[1] / 2

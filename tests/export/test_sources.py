@@ -42,7 +42,7 @@ def grey_levels(side: int) -> np.ndarray[Any, Any]:
 def test_timms_configuration() -> None:
     config = {"input_size": (3, 192, 256), "mean": (0.5, 0.4, 0.3), "std": (0.1, 0.2, 0.4), "crop_pct": 0.9}
     found = from_timm({**config, "crop_mode": "center"})
-    assert (found.height, found.width, found.resize, found.crop_fraction) == (192, 256, "crop", 0.9)
+    assert (found.height, found.width, found.resize, found.crop_fraction) == (192, 256, "crop", 192 / 213)
     assert found.mean == pytest.approx((127.5, 102, 76.5)) and found.std == pytest.approx((25.5, 51, 102))
     squashed = from_timm({**config, "crop_mode": "squash"})
     assert (squashed.resize, squashed.crop_fraction) == ("squash", 1.0)

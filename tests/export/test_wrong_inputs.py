@@ -239,13 +239,14 @@ def test_a_missing_tool_is_named_with_its_extra(tool: str, prepared: Path, tmp_p
 
 
 def test_onnx_to_tflite_names_the_tool_it_needs(
-    prepared: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(prepared)
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.delenv("SHELFMATCH_ONNX2TF", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert main(command([*NET, "--to", "tflite"])) == 2
-    assert "onnx2tf/bin/pip install onnx2tf==2.6.7" in capfd.readouterr().err
+    assert "shelfmatch export --setup-onnx2tf" in capfd.readouterr().err
     monkeypatch.setenv("SHELFMATCH_ONNX2TF", "/bin/false")
     assert main(command([*NET, "--to", "tflite"])) == 2
     assert "onnx2tf failed" in capfd.readouterr().err
@@ -267,3 +268,40 @@ def test_a_card_beside_the_file_says_how(prepared: Path, tmp_path: Path) -> None
     (tmp_path / "net.onnx.json").write_text(json.dumps(record))
     found = open_source(str(path), SourceOptions()).preprocessing
     assert (found.mean, found.std, found.resize, found.crop_fraction) == ((1, 2, 3), (4, 5, 6), "crop", 0.9)
+
+
+def test_setting_up_onnx2tf_without_a_python_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if sys.version_info >= (3, 12):
+        pytest.skip("this Python would do")
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    with pytest.raises(SystemExit) as ended:
+        main(["export", "--setup-onnx2tf"])
+    out, err = capfd.readouterr()
+    assert (ended.value.code, out, err.count("\n")) == (2, "", 1) and "needs Python 3.12 or later" in err
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after_s", [2.0, 8.0, 14.0])
+def test_sigterm_leaves_nothing(after_s: float, prepared: Path, tmp_path: Path) -> None:
+    """Whatever step it comes in."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "temporary").mkdir()
+    arguments = ["net.onnx", "--mean", "123", "--std", "58", "-o", str(tmp_path / "work" / "out")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "shelfmatch.edge.cli", *command(arguments)], cwd=prepared, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env={"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path / "temporary"), "HOME": str(tmp_path)},
+    )  # fmt: skip
+    try:
+        process.wait(after_s)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+    process.communicate(timeout=60)
+    if process.returncode == 0:
+        pytest.skip("it was done before")
+    assert process.returncode == 143
+    assert list((tmp_path / "work").iterdir()) == [] and list((tmp_path / "temporary").iterdir()) == []

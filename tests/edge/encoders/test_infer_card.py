@@ -139,10 +139,10 @@ def test_metadata_with_flipped_bits_says_something_or_nothing(tmp_path: Path) ->
 
 
 def test_metadata_that_google_wrote(coral_models: Path) -> None:
-    from shelfmatch.edge.encoders.infer_card import _tflite_normalization
+    from shelfmatch.edge.encoders.infer_card import tflite_normalization
 
     model = (coral_models / "tf2_mobilenet_v2_1.0_224_ptq.tflite").read_bytes()
-    assert _tflite_normalization(model) == ([127.5] * 3, [127.5] * 3)
+    assert tflite_normalization(model) == ([127.5] * 3, [127.5] * 3)
 
 
 def test_an_output_of_two_is_chosen_by_name(tmp_path: Path) -> None:

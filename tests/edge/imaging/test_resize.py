@@ -121,6 +121,18 @@ def test_crop_takes_the_centre() -> None:
     assert (fit(decode(inner), plain_card(50, 50, resize="crop", crop_fraction=0.6)) == 0).any()
 
 
+@pytest.mark.parametrize("size", [(96, 96), (96, 64), (60, 110)])
+def test_squash_crop_is_the_middle_of_what_squash_shows(size: tuple[int, int]) -> None:
+    card = plain_card(resize="squash-crop", crop_fraction=0.5)
+    photo = scene(*size)
+    wide, high = size
+    middle = photo.crop((wide // 4, high // 4, wide - wide // 4, high - high // 4))
+    inner = slice(2, -2)  # the filter sees beyond the cut
+    found, squashed = fit(decode(photo), card).astype(int), fit(decode(middle), plain_card()).astype(int)
+    assert np.abs(found - squashed)[inner, inner].max() <= 1
+    assert np.abs(found - fit(decode(photo), plain_card()).astype(int)).mean() > 2
+
+
 def test_pad_keeps_the_shape_on_a_border_that_says_nothing() -> None:
     result = fit(decode(np.zeros((20, 80, 3), np.uint8)), plain_card(40, 40, resize="pad"))
     assert (result[15:25] == 0).all() and (result[:15] == 128).all() and (result[25:] == 128).all()

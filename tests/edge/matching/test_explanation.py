@@ -148,6 +148,8 @@ def test_explaining_matches_as_asked(tmp_path: Path, tile_folder: Path, tiny_tfl
 def test_the_part_that_the_encoder_sees() -> None:
     assert seen_by(plain_card(32, 32), (640, 480)) == (0, 0, 1, 1)
     assert seen_by(plain_card(32, 32, resize="crop"), (640, 480)) == pytest.approx((0.125, 0, 0.875, 1))
+    card = plain_card(32, 32, resize="squash-crop", crop_fraction=0.5)
+    assert seen_by(card, (640, 480)) == pytest.approx((0.25, 0.25, 0.75, 0.75))
     assert seen_by(plain_card(32, 32, resize="pad"), (640, 480)) == pytest.approx((0, -1 / 6, 1, 7 / 6))
 
 

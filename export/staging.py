@@ -1,0 +1,44 @@
+"""Files of an export appear all at once, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..edge.files import sync_file, sync_folder
+from .errors import ExportError
+
+
+@contextlib.contextmanager
+def staging(target: Path) -> Iterator[Path]:
+    """A folder in the destination, or beside one that is yet to be made, on the same disk; it is gone in the end."""
+    if target.exists() and not target.is_dir():
+        raise ExportError(f"{target} is a file; expected a folder to write to, or a new name")
+    if target.is_symlink() and not target.exists():
+        raise ExportError(f"{target} is a link to nothing; expected a folder to write to, or a new name")
+    if not target.absolute().parent.is_dir():
+        raise ExportError(
+            f"{target.absolute().parent} does not exist; expected the folder in which {target.name} is made"
+        )
+    name = f".{target.absolute().name}.{os.urandom(4).hex()}.tmp"
+    work = (target if target.is_dir() else target.absolute().parent) / name
+    work.mkdir()
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def publish(work: Path, target: Path) -> None:
+    """Give the finished files their names: synced first, the report last."""
+    target.mkdir(exist_ok=True)
+    folders = [path.name for path in work.iterdir() if (target / path.name).is_dir()]
+    if folders:
+        raise ExportError(f"{target / folders[0]} is a folder; expected to write a file of that name, move it away")
+    for path in sorted(work.iterdir(), key=lambda path: (path.name.startswith("report."), path.name)):
+        sync_file(path)
+        path.replace(target / path.name)
+    sync_folder(target)

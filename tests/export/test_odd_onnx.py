@@ -1,0 +1,163 @@
+"""ONNX files as other tools leave them: read rightly, or refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="pip install 'shelfmatch[export]'")
+
+from shelfmatch.edge import EncoderError
+from shelfmatch.edge.encoders.infer_card import inspect_encoder
+from shelfmatch.export import ExportSettings, Overrides, SourceOptions, export_model
+from shelfmatch.export.errors import ExportError, SourceError
+from shelfmatch.export.sources import open_source
+from tests.conftest import tile_photo, write_tiles
+from tests.support.odd_onnx import SIDE, WIDTH, computed, convolution, save
+
+pytestmark = pytest.mark.xdist_group("export")
+
+MEAN, STD = (120.0, 110.0, 100.0), (60.0, 58.0, 56.0)
+SAID = SourceOptions(preprocessing=Overrides(mean=MEAN, std=STD))
+PIXELS = np.stack([np.asarray(tile_photo(number, 2, side=SIDE)) for number in range(3)])
+PHOTOS = ((PIXELS - np.float32(MEAN)) / np.float32(STD)).astype(np.float32).transpose(0, 3, 1, 2)
+
+
+def one_by_one(model: Any) -> np.ndarray[Any, Any]:
+    return np.concatenate([computed(model, photo[np.newaxis]) for photo in PHOTOS])
+
+
+@pytest.fixture(scope="module")
+def expected() -> np.ndarray[Any, Any]:
+    return one_by_one(convolution())
+
+
+def test_batch_normalization_in_training_mode_is_set_to_inference(tmp_path: Path, expected: Any) -> None:
+    """It took the photo's own mean: cosine .29 to the network."""
+    source = open_source(save(convolution(training=True), tmp_path / "net.onnx"), SAID)
+    assert source.embed(PIXELS) == pytest.approx(expected, abs=1e-4)
+    assert any("training mode" in note for note in source.notes)
+
+
+@pytest.mark.parametrize("opset", [9, 11, 13])
+def test_an_old_opset(opset: int, tmp_path: Path, expected: Any) -> None:
+    source = open_source(save(convolution(opset=opset), tmp_path / "net.onnx"), SAID)
+    assert source.embed(PIXELS) == pytest.approx(expected, abs=1e-4)
+    settings = ExportSettings(
+        write_tiles(tmp_path / "photos", range(8)), to=("onnx",), gate_points=100, layers=False, source=SAID
+    )
+    report = export_model(str(tmp_path / "net.onnx"), tmp_path / "out", settings)
+    assert report.kept[0].recipe == "int8-static"  # which asks for opset 13
+
+
+def test_weights_in_a_second_file(tmp_path: Path, expected: Any) -> None:
+    path = save(
+        convolution(), tmp_path / "net.onnx", save_as_external_data=True, location="net.weights", size_threshold=0
+    )
+    assert open_source(path, SAID).embed(PIXELS) == pytest.approx(expected, abs=1e-4)
+    (tmp_path / "net.weights").unlink()
+    with pytest.raises(SourceError, match=r"keeps its weights in net\.weights, which can't be read"):
+        open_source(path, SAID)
+
+
+def test_half_precision_inside_and_at_the_input(tmp_path: Path, expected: Any) -> None:
+    source = open_source(save(convolution(half=True), tmp_path / "net.onnx"), SAID)
+    assert source.embed(PIXELS) == pytest.approx(expected, abs=2e-2)
+
+
+def test_free_sides_take_the_size_that_is_said(tmp_path: Path, expected: Any) -> None:
+    path = save(convolution(batch="n", sides=("h", "w")), tmp_path / "net.onnx")
+    with pytest.raises(SourceError, match="say it, --size 224"):
+        open_source(path, SAID)
+    said = SourceOptions(preprocessing=Overrides(size=(SIDE, SIDE), mean=MEAN, std=STD))
+    assert open_source(path, said).embed(PIXELS) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_fixed_batch_of_eight(tmp_path: Path, expected: Any) -> None:
+    source = open_source(save(convolution(batch=8), tmp_path / "net.onnx"), SAID)
+    assert source.embed(PIXELS) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("pool", ["cls", "avg"])
+def test_tokens_are_pooled_where_it_is_said_how(pool: str, tmp_path: Path) -> None:
+    model = convolution(tokens=True)
+    path = save(model, tmp_path / "net.onnx")
+    with pytest.raises(ExportError, match="--pool cls"):
+        open_source(path, SAID)
+    tokens = one_by_one(model)
+    wanted = tokens[:, 0] if pool == "cls" else tokens.mean(axis=1)
+    source = open_source(path, SourceOptions(pool=pool, preprocessing=SAID.preprocessing))
+    assert source.embed(PIXELS) == pytest.approx(wanted, abs=1e-4)
+
+
+@pytest.mark.parametrize("classes", [6, 81, 965])
+def test_class_scores_without_a_softmax_are_cut_and_said(classes: int, tmp_path: Path, expected: Any) -> None:
+    """`build` refuses by the same rule, and names the tensor that `--output` wants."""
+    path = tmp_path / "net.onnx"
+    save(convolution(classes=classes), path)
+    source = open_source(str(path), SAID)
+    assert source.embed(PIXELS) == pytest.approx(expected, abs=1e-4)
+    assert any(f"taken for class scores (a last linear layer with {classes} outputs" in note for note in source.notes)
+    with pytest.raises(EncoderError, match=r"looks like a classifier .*--output vector, or confirm with --output last"):
+        inspect_encoder(path)
+    kept = open_source(str(path), SourceOptions(output="last", preprocessing=SAID.preprocessing))
+    assert kept.dimension == classes
+
+
+def test_a_linear_layer_of_an_embeddings_size_stays_and_is_said(tmp_path: Path) -> None:
+    source = open_source(save(convolution(classes=16), tmp_path / "net.onnx"), SAID)
+    assert source.dimension == 16
+    assert any("16 numbers of 24, and was taken for the embedding" in note for note in source.notes)
+
+
+def test_what_was_assumed_of_a_bare_file_is_said(tmp_path: Path) -> None:
+    path = save(convolution(), tmp_path / "net.onnx")
+    assert any("squash was assumed" in note for note in open_source(path, SAID).notes)
+    said = SourceOptions(preprocessing=Overrides(mean=MEAN, std=STD, resize="crop"))
+    assert not any("assumed" in note for note in open_source(path, said).notes)
+
+
+def test_mean_and_std_of_another_unit_are_doubted(tmp_path: Path) -> None:
+    small = SourceOptions(preprocessing=Overrides(mean=(0.5,) * 3, std=(0.5,) * 3))
+    settings = ExportSettings(
+        write_tiles(tmp_path / "photos", range(8)), to=("onnx",), recipes=("fp32",), layers=False, source=small
+    )
+    report = export_model(save(convolution(), tmp_path / "net.onnx"), tmp_path / "out", settings)
+    assert any("look like units of 0 to 1" in note for note in report.notes)
+    assert "units of 0 to 1" in (tmp_path / "out" / "report.html").read_text()
+    assert any(line.startswith("note: ") for line in report.table().splitlines())
+
+
+def test_colours_in_the_other_order(tmp_path: Path) -> None:
+    said = Overrides(mean=MEAN, std=STD, color_order="BGR")
+    path = save(convolution(), tmp_path / "net.onnx")
+    settings = ExportSettings(
+        write_tiles(tmp_path / "photos", range(8)), to=("onnx",), recipes=("fp32",), layers=False,
+        source=SourceOptions(preprocessing=said),
+    )  # fmt: skip
+    report = export_model(path, tmp_path / "out", settings)
+    assert report.kept[0].score is not None and report.kept[0].score.cosine_min > 0.99999
+    from shelfmatch.edge import Encoder
+
+    flipped = np.ascontiguousarray(PHOTOS[:1, ::-1])
+    wanted = computed(convolution(), flipped)[0]
+    found = Encoder.load(tmp_path / "out" / report.kept[0].file).embed_pixels(PIXELS[0])
+    assert found == pytest.approx(wanted / np.linalg.norm(wanted), abs=1e-4)
+
+
+def test_a_network_that_sees_nothing_is_doubted() -> None:
+    from shelfmatch.export.doubts import doubts
+    from shelfmatch.export.preprocessing import Preprocessing
+
+    prepared = Preprocessing(SIDE, SIDE, MEAN, STD)
+    skus = [f"{number // 2}" for number in range(40)]
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (40, SIDE, SIDE, 3), np.uint8)
+    constant = (1 + 1e-4 * rng.normal(size=(40, WIDTH))).astype(np.float32)
+    varied = rng.normal(size=(40, WIDTH)).astype(np.float32)
+    assert doubts(prepared, pixels, skus, varied, 0.9, 40) == []
+    assert [text[:10] for text in doubts(prepared, pixels, skus, constant, 0.9, 40)] == ["all photos"]
+    assert "chance alone of 2.6%" in doubts(prepared, pixels, skus, varied, 0.05, 40)[0]
