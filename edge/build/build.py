@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import arguments, device
+from ..bundle.bundle import Bundle
 from ..bundle.manifest import FitRecord, role_of
 from ..bundle.writer import BundleWriter
 from ..catalog.attributes import clean_sku
@@ -124,31 +125,7 @@ def build_bundle(
         keep_embeddings,
     )
     inputs = _read(source, settings)
-    with BundleWriter(bundle) as writer:
-        for number, one in enumerate(inputs.encoders):
-            writer.stage(role_of("encoder", number)).write_bytes(one.model)
-        with contextlib.closing(CatalogEditor(writer.stage("catalog"))) as editor:
-            embedded = _embed(inputs, settings, editor, writer.work_folder(), progress)
-            if not embedded.entries.references:
-                raise CatalogError(_nothing_usable(source, inputs.catalogue, embedded.entries))
-            give_back()  # each stage's pieces lie between what stays, and would add up
-            fitted = _fit(embedded, inputs, settings, progress)
-            give_back()
-            cascade, decision = calibrated(
-                fitted.branches,
-                embedded.every,
-                settings.false_accept,
-                inputs.catalogue,
-                inputs.encoders[0],
-                inputs.prior,
-                progress,
-            )
-            why = _localize(fitted, embedded, inputs, settings, decision)
-            editor.prune_references(fitted.pruned_ids)
-            cards = tuple(one.card for one in inputs.encoders)
-            fitted_to = FitRecord(editor.count(), len(fitted.branches[0].index))
-            draft = Draft(cards, fitted.branches, inputs.encoders[0].resizer, decision, cascade, fitted_to)
-            committed = commit.commit(writer, editor, draft)
+    committed, embedded, fitted, why = _written(source, bundle, inputs, settings, progress)
     catalogue, taken = inputs.catalogue, time.perf_counter() - start
     logger.info("%s: built from %d photos in %.1f s", bundle, len(catalogue.photos), taken)
     return report_of(
@@ -192,6 +169,42 @@ class _Fitted:
     pruned_ids: list[int]
     pruned: Pruned | None = None
     keep: NDArray[np.bool_] | None = None
+
+
+def _written(
+    source: str | os.PathLike[str] | CatalogSource,
+    bundle: str | os.PathLike[str],
+    inputs: _Inputs,
+    settings: BuildSettings,
+    progress: Progress | None,
+) -> tuple[Bundle, _Embedded, _Fitted, str]:
+    """The stages up to the commit, and why there is local matching or not."""
+    with BundleWriter(bundle) as writer:
+        for number, one in enumerate(inputs.encoders):
+            writer.stage(role_of("encoder", number)).write_bytes(one.model)
+        with contextlib.closing(CatalogEditor(writer.stage("catalog"))) as editor:
+            embedded = _embed(inputs, settings, editor, writer.work_folder(), progress)
+            if not embedded.entries.references:
+                raise CatalogError(_nothing_usable(source, inputs.catalogue, embedded.entries))
+            give_back()  # each stage's pieces lie between what stays, and would add up
+            fitted = _fit(embedded, inputs, settings, progress)
+            give_back()
+            cascade, decision = calibrated(
+                fitted.branches,
+                embedded.every,
+                settings.false_accept,
+                inputs.catalogue,
+                inputs.encoders[0],
+                inputs.prior,
+                progress,
+            )
+            why = _localize(fitted, embedded, inputs, settings, decision)
+            editor.prune_references(fitted.pruned_ids)
+            cards = tuple(one.card for one in inputs.encoders)
+            fitted_to = FitRecord(editor.count(), len(fitted.branches[0].index))
+            draft = Draft(cards, fitted.branches, inputs.encoders[0].resizer, decision, cascade, fitted_to)
+            committed = commit.commit(writer, editor, draft)
+    return committed, embedded, fitted, why
 
 
 def _read(source: str | os.PathLike[str] | CatalogSource, settings: BuildSettings) -> _Inputs:

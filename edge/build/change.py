@@ -59,7 +59,7 @@ def add_to_bundle(
     start = time.perf_counter()
     arguments.count("workers", workers, 0)
     catalogue = read_source(source)
-    entries, removed = Entries(unreadable=list(catalogue.unreadable)), 0
+    entries = Entries(unreadable=list(catalogue.unreadable))
     photos = len(catalogue.photos)
     with BundleWriter(bundle, existing=True, wait_s=wait_s) as writer:
         current = writer.opened()
@@ -69,13 +69,8 @@ def add_to_bundle(
         branches = load_branches(current)
         encoders = _bundled_encoders(current, branches, workers)
         with contextlib.closing(copied_catalog(writer, current)) as editor:
-            ledger, gone = Ledger(editor, catalogue.skus()), {}
-            if replace:
-                gone = {sku: len(_reference_ids(editor, sku)) for sku in catalogue.skus()}
-                stale = [i for sku in catalogue.skus() for i in _reference_ids(editor, sku)]
-                editor.remove_references(stale)
-                _remove_each(branches, stale)
-                removed = len(stale)
+            ledger = Ledger(editor, catalogue.skus())
+            gone = _without_photos(editor, branches, catalogue.skus()) if replace else {}
             stream = enroll(
                 editor,
                 catalogue,
@@ -92,20 +87,36 @@ def add_to_bundle(
             if not entries.references and not entries.duplicates:
                 raise CatalogError(f"none of the {photos} photos in {source} can be used; {entries.unreadable[0][1]}")
             if replace:
-                entries.without_photos = [sku for sku in catalogue.skus() if not _reference_ids(editor, sku)]
-                for sku in entries.without_photos:
-                    _forget(editor, sku)
+                entries.without_photos = _forgotten(editor, catalogue.skus())
             changes = ledger.changes(gone)
             if changes or refit:
                 committed, why = commit_change(writer, editor, branches, refit=refit, progress=progress)
             else:  # all of it was there already
                 writer.drop_work()
                 committed, why = current, ""
+    removed = sum(gone.values())
     taken = time.perf_counter() - start
     logger.info("%s: %d references added, %d removed in %.1f s", bundle, entries.references, removed, taken)
     return report_of(
         committed, entries, catalogue=catalogue, removed=removed, seconds=taken, local_reason=why, changes=changes
     )
+
+
+def _without_photos(editor: CatalogEditor, branches: Sequence[BranchDraft], skus: Sequence[str]) -> dict[str, int]:
+    """Take all photos of these products away: how many each had."""
+    stale = {sku: _reference_ids(editor, sku) for sku in skus}
+    every = [one for ids in stale.values() for one in ids]
+    editor.remove_references(every)
+    _remove_each(branches, every)
+    return {sku: len(ids) for sku, ids in stale.items()}
+
+
+def _forgotten(editor: CatalogEditor, skus: Sequence[str]) -> list[str]:
+    """Those of the products that have no photos, which leave."""
+    empty = [sku for sku in skus if not _reference_ids(editor, sku)]
+    for sku in empty:
+        _forget(editor, sku)
+    return empty
 
 
 def refit_bundle(

@@ -23,7 +23,7 @@ from .calibration import MIN_SAMPLES, Samples, confidences_of, evenly
 from .discriminant import reduced
 from .held_out import Choice, Held, Mask, rounds, scores_under
 from .pictures import Pictures, has_second_photos
-from .prior import Facts, Prior
+from .prior import Facts, Judge, Prior
 
 if TYPE_CHECKING:
     from ..encoders.local import LocalHead
@@ -138,6 +138,17 @@ def fit_local(
         compared = f"held-out pictures are too few to tell ({len(alone.known)}; at least {MIN_SAMPLES}), and it helps in most shops"
     judge = prior.judge("local", facts, together.known)
     draft = judge.draft(rate, method, len(together.known), len(together.unknown))
+    decision, sure_from, recall = _sure_from(judge, draft, first, alone, together, SHARES if enough else ())
+    shares = [float((one < sure_from).mean()) if len(one) else 1.0 for one in alone.confidences]
+    separations = alone.separation, together.separation
+    return Local(decision, together.weight, sure_from, alone.recall, recall, *separations, *shares), compared
+
+
+def _sure_from(
+    judge: Judge, draft: Decision, first: Decision, alone: Weighed, together: Weighed, shares: Sequence[float]
+) -> tuple[Decision, float, float]:
+    """The decision after it, the confidence of the search from which it is left out, the lowest of these quantiles at which that
+    costs next to nothing, and recall@1 then."""
     before = alone.confidences
     after = confidences_of(draft, together.known), confidences_of(draft, together.unknown)
 
@@ -148,26 +159,12 @@ def fit_local(
         return judge.settle(draft, known, right, unknown), float(right.mean()) if len(right) else 0.0
 
     always, best = mixed(2.0)
-    decision, sure_from, recall = always, 2.0, best
-    for share in SHARES if enough else ():
+    for share in shares:
         tried = max(first.threshold, always.threshold, float(np.quantile(before[0], share)))
         settled, found = mixed(tried)
         if found >= best - LOST and (settled.correct_accept_rate or 0) >= (always.correct_accept_rate or 0) - LOST:
-            decision, sure_from, recall = settled, tried, found
-            break
-    shares = [float((confidences < sure_from).mean()) if len(confidences) else 1.0 for confidences in before]
-    local = Local(
-        decision,
-        together.weight,
-        sure_from,
-        alone.recall,
-        recall,
-        alone.separation,
-        together.separation,
-        shares[0],
-        shares[1],
-    )
-    return local, compared
+            return settled, tried, found
+    return always, 2.0, best
 
 
 def facts_of(pictures: Pictures, adaptation: Adaptation) -> Facts:
