@@ -24,7 +24,20 @@ from shelfmatch.edge.synthetic.products import make_shop, render_view
 
 EDGE: Final = Path(shelfmatch.edge.__file__).resolve().parent
 TARGET: Final = Path(__file__).with_name("ways.json")
-BASE: Final = {"errors", "files", "terminal", "threads", "progress", "metrics", "_version", "__init__"}
+BASE: Final = {
+    "errors",
+    "files",
+    "terminal",
+    "threads",
+    "progress",
+    "metrics",
+    "arguments",
+    "forking",
+    "memory_short",
+    "records",
+    "_version",
+    "__init__",
+}
 PRODUCTS: Final = 12
 
 
