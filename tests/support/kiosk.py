@@ -57,7 +57,7 @@ class KioskProcess:
         self._env = {**os.environ, **(env or {})}
         self.start()
 
-    def start(self, wait_s: float = 30.0) -> None:
+    def start(self, wait_s: float = 120.0) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "shelfmatch.edge.cli", "serve", str(self.bundle), "--port", str(self.port), *self._options],
@@ -71,6 +71,7 @@ class KioskProcess:
             if self.process.poll() is not None:
                 break
             time.sleep(0.02)
+        self.kill()
         raise AssertionError(f"the kiosk didn't start:\n{self.log.read_text()}")
 
     def kill(self) -> None:
@@ -86,7 +87,7 @@ class KioskProcess:
             raise
 
     def request(
-        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None, timeout: float = 60
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None, timeout: float = 120
     ) -> Answer:  # fmt: skip
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
