@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -63,6 +64,8 @@ def run(options: argparse.Namespace) -> int:
 
 def set_up_onnx2tf() -> int:
     """`shelfmatch export --setup-onnx2tf`: the exit code."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # options are still being parsed: nobody else did
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         command = set_up(lambda line: print(line, file=sys.stderr, flush=True))
     except ShelfmatchError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -85,14 +86,14 @@ def _run_told(arguments: list[str], say: Callable[[str], None]) -> None:
     last = ""
     with subprocess.Popen(
         arguments, env=_clean(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        errors="replace",
+        errors="replace", start_new_session=True,
     ) as process:  # fmt: skip
         try:
             for line in process.stdout or ():
                 last = line.strip() or last
                 say(line.rstrip())
         except BaseException:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # pip starts others
             raise
     if process.returncode:
         raise ExportError(f"{' '.join(arguments[1:4])} failed: {last[:200]}")

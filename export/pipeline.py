@@ -319,11 +319,8 @@ class _Format:
         if least >= MIN_PARITY:
             return
         find = export.source.faulty_operator
-        culprit = (
-            find(self.format, export.photos.pixels[int(np.nanargmin(score.cosines[: len(export.photos)]))])
-            if find
-            else ""
-        )
+        worst = 0 if export.projection is not None else int(np.argmin(score.cosines[: len(export.photos)]))
+        culprit = "" if find is None else find(self.format, export.photos.pixels[worst])
         said = f"the converter computes {culprit} otherwise" if culprit else "the converter is at fault"
         raise GateNotMet(
             f"{self.format}: the float file is not the source any more (cosine {least:.4f} for one photo, at least {MIN_PARITY:g} "

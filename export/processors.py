@@ -86,6 +86,8 @@ def asked(own: OwnProcessor, name: str) -> Preprocessing:
     found = Preprocessing(
         width, height, triple(mean), triple(std), read_from=name, color_order="BGR" if order == "BGR" else "RGB"
     )
+    if mean == [0.0] * 3 and std == [1.0] * 3:  # it leaves pixels as they are
+        found = replace(found, mean=None, std=None)
     candidates = list(_geometries(found, [(across, down) for across, down, _ in boxes]))
     if order == "BGR":
         boxes = [(across, down, real[::-1]) for across, down, real in boxes]
@@ -213,4 +215,4 @@ def _reason(own: OwnProcessor, preprocessing: Preprocessing) -> str:
     ramps = max(difference(own, preprocessing, _ramps(*probe)) for probe in _PROBES)
     if ramps > MAX_DIFFERENCE / 2:
         return f"another part of the photo: {ramps:.2f} on ramps"
-    return "another filter: its resample is sharper or coarser than the device's"
+    return "another filter: its resample is sharper or coarser than the device's, or half a pixel beside it"

@@ -61,9 +61,9 @@ def test_advice_points_to_no_folder_that_is_gone(classifier: bytes, tmp_path: Pa
     feature = open_source(str(path), SAID)
     assert feature.dimension == 24
     number = str(tflite_graph.last_product_input(classifier)[0])  # type: ignore[index]
-    with pytest.raises(CardRequired, match="shelfmatch export .*net.tflite --output") as refusal:
-        with cut_if_inner(path, number) as (file, _):
-            Encoder.load(file)
+    match = r"shelfmatch export .*net\.tflite --output"
+    with pytest.raises(CardRequired, match=match) as refusal, cut_if_inner(path, number) as (file, _):
+        Encoder.load(file)
     assert "shelfmatch-cut-" not in str(refusal.value)
 
 

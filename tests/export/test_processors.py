@@ -85,7 +85,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("processors")
     rng = np.random.default_rng(0)
     for number in range(10):
-        coarse = Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8))
+        coarse = Image.fromarray(rng.integers(0, 256, (5, 6, 3), np.uint8))
         size = ((640, 480), (480, 640), (500, 500), (900, 400))[number % 4]
         coarse.resize(size, Image.Resampling.BICUBIC).save(folder / f"{number}.png")
     return sorted(folder.iterdir())

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,8 +21,10 @@ from shelfmatch.edge import ShelfmatchError
 from shelfmatch.edge.cli.app import main
 from shelfmatch.edge.encoders.golden import embedded_cards
 from shelfmatch.export import ExportSettings, MissingPackage, Overrides, SourceOptions, export_model
+from shelfmatch.export.tools import quiet
 from tests.conftest import tile_photo, write_tiles
 from tests.support import tiny_models
+from tests.support.odd_onnx import convolution, save
 from tests.support.tiny_networks import SIDE, NoVector, TinyCnn, TwoOutputs, write_onnx
 
 pytestmark = pytest.mark.xdist_group("export")
@@ -68,7 +73,26 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "foreign.csv").write_text("image,sku\nquery.png,sku-999\n")
     (folder / "unknowns.csv").write_text("image,sku\nquery.png,\n")
     (folder / "a-file").write_text("in the way")
+    _odd_files(folder)
     return folder
+
+
+def _odd_files(folder: Path) -> None:
+    (folder / "saved").mkdir()
+    (folder / "saved" / "saved_model.pb").touch()
+    (folder / "text.h5").write_text("this is no model")
+    with quiet("writing TorchScript"):
+        torch.jit.trace(TinyCnn(), torch.zeros(1, 3, SIDE, SIDE)).save(str(folder / "script.pt"))
+    save(convolution(tokens=True), folder / "tokens.onnx")
+    save(convolution(), folder / "split.onnx", save_as_external_data=True, location="split.weights", size_threshold=0)
+    (folder / "split.weights").unlink()
+    two = convolution()
+    two.graph.input.append(two.graph.input[0])
+    two.graph.input[1].name = "second"
+    save(two, folder / "inputs.onnx")
+    four = convolution()
+    four.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 4
+    save(four, folder / "channels.onnx")
 
 
 NET = ["net.onnx", "--mean", "123", "--std", "58"]
@@ -128,6 +152,30 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "gate queries with another header": ([*NET, "--gate-queries", "header.csv"], "expected it to include image,sku"),
     "gate queries of other products": ([*NET, "--gate-queries", "foreign.csv"], "asks for none of the products"),
     "gate queries without a SKU": ([*NET, "--gate-queries", "unknowns.csv"], "no readable photo with a SKU"),
+    "an unknown torchvision name": (["torchvision:resnet_9"], "torchvision knows no model 'resnet_9'"),
+    "torchvision weights that can't be had": (["torchvision:resnet18"], "give --checkpoint FILE"),
+    "weights without their network": (["other.pth"], "holds weights without their network"),
+    "a text as TorchScript": (["text.pth"], "holds weights without their network"),
+    "safetensors alone": (["text.safetensors"], "--checkpoint text.safetensors"),
+    "TorchScript of no size": (["script.pt"], "doesn't say how large its photos are; say it: --size 224"),
+    "TorchScript with a checkpoint": (["script.pt", "--checkpoint", "other.pth"], "arrived with script.pt, which brings its own"),
+    "a SavedModel": (["saved"], "is a SavedModel, which TensorFlow alone reads"),
+    "a missing .h5 file": (["gone.h5"], "gone.h5 does not exist"),
+    "a text as .h5": (["text.h5"], "can't be read as a Keras model"),
+    "a pooling of a vector": ([*NET, "--pool", "cls"], "--pool arrived with net.onnx, which brings its own"),
+    "a pooling that tokens have not": (["tokens.onnx", *NET[1:], "--pool", "gem"], "--pool arrived with tokens.onnx"),
+    "tokens": (["tokens.onnx", *NET[1:]], "or --pool cls or avg where these are tokens"),
+    "a checkpoint for a file": ([*NET, "--checkpoint", "other.pth"], "--checkpoint arrived with net.onnx"),
+    "weights that are gone": (["split.onnx", *NET[1:]], "keeps its weights in split.weights, which can't be read"),
+    "two inputs": (["inputs.onnx", *NET[1:]], "expected one input of RGB photos"),
+    "four channels": (["channels.onnx", *NET[1:]], "expected one input of RGB photos"),
+    "another order of colours": ([*NET, "--color-order", "RBG"], "invalid choice: 'RBG'"),
+    "another resize": ([*NET, "--resize", "fill"], "invalid choice: 'fill'"),
+    "a mean in words": (["net.onnx", "--mean", "grey", "--std", "1"], "expected one number or three"),
+    "a crop fraction of 0": ([*NET, "--crop-fraction", "0"], "expected a number above 0 and up to 1"),
+    "a size of 0": ([*NET, "--size", "0"], "expected 1 to 4096 pixels a side"),
+    "a negative gate": ([*NET, "--gate=-1"], "expected 0 to 100 points"),
+    "a photo as calibration": ([*NET, "--calibration", "query.png"], "query.png"),
     "a file in the way": ([*NET, "-o", "a-file"], "a-file is a file; expected a folder"),
     "no folder to write in": ([*NET, "-o", "gone/out"], "gone does not exist; expected the folder in which out is made"),
 }  # fmt: skip
@@ -154,6 +202,7 @@ def test_wrong_input(
     arguments, said = WRONG[case]
     monkeypatch.chdir(prepared)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # no test asks a network
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     before = everything(prepared), sorted(path.name for path in prepared.iterdir())
     try:
         code = main(command(arguments))
@@ -166,14 +215,14 @@ def test_wrong_input(
     assert (everything(prepared), sorted(path.name for path in prepared.iterdir())) == before
 
 
-def test_there_are_forty() -> None:
-    assert len(WRONG) >= 40 and len({tuple(arguments) for arguments, _ in WRONG.values()}) == len(WRONG)
+def test_there_are_sixty() -> None:
+    assert len(WRONG) >= 60 and len({tuple(arguments) for arguments, _ in WRONG.values()}) == len(WRONG)
 
 
 MODULES: dict[str, tuple[Callable[[], object], str]] = {
     "two outputs": (TwoOutputs, "gives 2 outputs; expected one tensor"),
     "no vector": (NoVector, "which is no vector"),
-    "a classifier": (lambda: TinyCnn(classes=1000), "looks like a classifier"),
+    "a classifier": (lambda: torch.nn.Sequential(TinyCnn(classes=1000), torch.nn.Softmax(1)), "looks like a classifier"),
     "another input": (lambda: torch.nn.Linear(7, 7), "running linear on a grey 32x32 photo failed"),
     "no module": (lambda: 7, "int arrived; expected the name of a model"),
 }  # fmt: skip
@@ -305,3 +354,32 @@ def test_sigterm_leaves_nothing(after_s: float, prepared: Path, tmp_path: Path) 
         pytest.skip("it was done before")
     assert process.returncode == 143
     assert list((tmp_path / "work").iterdir()) == [] and list((tmp_path / "temporary").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_sigterm_while_onnx2tf_is_set_up(tmp_path: Path) -> None:
+    """pip and whatever it started end, and half an environment is none."""
+    pythons = [shutil.which(name) for name in ("python3.12", "python3.13", "python3.14")]
+    if not any(
+        python and subprocess.run([python, "-c", ""], capture_output=True).returncode == 0 for python in pythons
+    ):
+        pytest.skip("there is no Python of 3.12 or later")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "shelfmatch.edge.cli", "export", "--setup-onnx2tf"], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env={**os.environ, "XDG_DATA_HOME": str(tmp_path)},
+    )  # fmt: skip
+    made = tmp_path / "shelfmatch" / "onnx2tf"
+    deadline = time.monotonic() + 120
+    while not (made / "pyvenv.cfg").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 143 and list((tmp_path / "shelfmatch").iterdir()) == []
+    assert not [one for one in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path).encode() in _read(one)]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # it ended
+        return b""
