@@ -35,7 +35,15 @@ REPORT |= {
     "outgrown",
 }
 DECISION = {"method", "intercept", "score_weight", "margin_weight", "threshold", "target_false_accept_rate"}
-DECISION |= {"references_weight", "known", "unknown", "false_accept_rate", "correct_accept_rate", "reliability"}
+DECISION |= {
+    "references_weight",
+    "known",
+    "unknown",
+    "false_accept_rate",
+    "correct_accept_rate",
+    "reliability",
+    "lone_rival",
+}
 
 
 def test_build(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -93,7 +101,9 @@ def test_build_replaces_a_bundle(shop: Path, capfd: pytest.CaptureFixture[str]) 
 
 def test_match(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     answer = document(capfd, "match", "shop.bundle", "query.png")
-    assert set(answer) == {"image", "decision", "sku", "confidence", "threshold", "candidates", "latency_ms"}
+    assert set(answer) == {
+        "image", "decision", "sku", "confidence", "threshold", "decided_by", "candidates", "latency_ms",
+    }  # fmt: skip
     assert (answer["image"], answer["decision"], answer["sku"]) == ("query.png", "match", "sku-003")
     assert len(answer["candidates"]) == 5
     assert all(set(candidate) == {"sku", "name", "score", "confidence"} for candidate in answer["candidates"])
@@ -149,7 +159,7 @@ def test_a_value_that_no_product_has_names_those_there_are(shop: Path, capfd: py
 def test_match_where(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["build", "shop.csv", "-o", "named.bundle", *tiny_options(shop)]) == 0
     capfd.readouterr()
-    found = document(capfd, "match", "named.bundle", "query.png", "--where", "category=coffee", "--top-k", "20")
+    found = document(capfd, "match", "named.bundle", "query.png", "--where", "category=coffee", "--top-k", "20", code=1)
     assert {candidate["sku"] for candidate in found["candidates"]} == {f"S{n}" for n in range(0, 12, 2)}
     assert found["candidates"][0]["attributes"]["category"] == "coffee"
     both = ["--where", "category=coffee", "--where", "shelf=A4"]
@@ -264,10 +274,12 @@ def test_verify(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
 def test_eval(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     result = document(capfd, "eval", "shop.bundle", "queries.csv")
     contract = {"queries", "recall_at_1", "recall_at_5", "mrr", "open_set", "latency_ms"}
-    assert set(result) == contract | {"stages_ms", "looked_again", "unreadable", "calibration", "confusions", "by"}
+    assert set(result) == contract | {
+        "stages_ms", "looked_again", "unreadable", "calibration", "confusions", "by", "risk_coverage", "barcodes",
+    }  # fmt: skip
     assert set(result["open_set"]) == {
         *("known", "unknown", "auroc", "false_accept_rate", "correct_accept_rate", "target_false_accept_rate"),
-        *("false_accept_interval", "correct_accept_interval", "wrong_accept_rate"),
+        *("false_accept_interval", "correct_accept_interval", "wrong_accept_rate", "efficiency"),
     }
     assert set(result["latency_ms"]) == {"p50", "p90", "p99"} and result["unreadable"] == []
     assert (result["queries"], result["recall_at_1"], result["recall_at_5"], result["mrr"]) == (3, 1.0, 1.0, 1.0)
