@@ -127,7 +127,19 @@ class Prior:
         )
         slope, base, *slopes = chosen.chance
         offset = base + float(_chance_row(facts, known.right) @ np.array(slopes))
-        return Judge(chosen, facts, line, offset, slope, stage == "local")
+        return Judge(chosen, facts, line, offset, slope, stage == "local", self.lone_rival(facts))
+
+    def lone_rival(self, facts: Facts) -> float:
+        """What the best of as many unlike products as the shop has would score: mean + deviation * sqrt(2 log P), which the
+        largest of P
+        normal numbers stays below (M. R. Leadbetter et al. 1983, "Extremes", section 1.5). A product that is alone leads over
+        it."""
+        if facts.shrinkage is None:
+            scale, shift = self.cosines
+            mean, deviation = (self.background[0] - shift) / scale, self.background[1] / scale
+        else:
+            mean, deviation = 0.0, 1 / math.sqrt(min(max(1, facts.products - 1), MAX_DIMENSION))
+        return min(1.0, mean + deviation * math.sqrt(2 * math.log(facts.products)))
 
     def to_bytes(self) -> bytes:
         """The file."""
@@ -155,7 +167,7 @@ class Prior:
 @dataclass(frozen=True, slots=True)
 class Judge:
     """A stage of the prior in one shop. `line`: intercept and weights of score, lead, log2(references), local and its lead; a
-    probability's log odds are `offset` + `slope` * the line."""
+    probability's log odds are `offset` + `slope` * the line. `lone_rival`: as a `Decision` has it."""
 
     stage: Stage
     facts: Facts
@@ -163,6 +175,7 @@ class Judge:
     offset: float
     slope: float
     of_parts: bool
+    lone_rival: float
 
     def decision(self, rate: float, method: Method, known: Samples, unknown: Samples) -> Decision:
         """Match or unknown at a rate of false accepts, 0 to 1."""
@@ -184,6 +197,7 @@ class Judge:
             unknown,
             local_weight=local if self.of_parts else None,
             local_lead_weight=local_lead if self.of_parts else 0.0,
+            lone_rival=self.lone_rival,
         )
 
     def settle(self, draft: Decision, known: Floats, right: NDArray[np.bool_], unknown: Floats) -> Decision:

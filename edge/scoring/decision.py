@@ -64,6 +64,8 @@ class Decision:
     the samples; of the two rates `correct_accept_rate` was measured on them, `false_accept_rate` is what is to be expected of
     unknown
     queries (in bundles of earlier versions measured, too), and `reliability` (mean confidence, share right, queries) on the known.
+    `lone_rival`: the score that a product alone (in its shop, or by a filter) must lead over; None: 0, as bundles were built
+    before.
     `confidences`: for another threshold; None in bundles that were built before they were kept, and for a "default".
 
     After local matching two more terms are added, `local_weight` * local + `local_lead_weight` * (local - the best other product's
@@ -86,6 +88,7 @@ class Decision:
     confidences: Confidences | None = None
     local_weight: float | None = None
     local_lead_weight: float = 0.0
+    lone_rival: float | None = None
 
     def confidence(
         self, score: float, margin: float, references: int = 1, local: float = 0.0, local_lead: float = 0.0
@@ -102,7 +105,7 @@ class Decision:
             return self._of_parts(evidence, references)
         ranked, found = evidence.ranked, []
         for place, ((_, score), count) in enumerate(zip(ranked, references, strict=True)):
-            rival = ranked[1 if place == 0 else 0][1] if len(ranked) > 1 else None
+            rival = ranked[1 if place == 0 else 0][1] if len(ranked) > 1 else self.lone_rival
             found.append(self.confidence(score, margin_of(score, rival), count))
         return found
 
@@ -113,7 +116,7 @@ class Decision:
         found = []
         for (product, score), count in zip(evidence.ranked, references, strict=True):
             plain = evidence.plain.get(product, score)
-            other = max((one for key, one in evidence.plain.items() if key != product), default=None)
+            other = max((one for key, one in evidence.plain.items() if key != product), default=self.lone_rival)
             own = local.get(product, least)
             rival = max((one for key, one in local.items() if key != product), default=0.0)
             found.append(self.confidence(plain, margin_of(plain, other), count, own, own - rival))
@@ -125,6 +128,8 @@ class Decision:
         del record["confidences"]
         if self.local_weight is None:  # nor these
             del record["local_weight"], record["local_lead_weight"]
+        if self.lone_rival is None:
+            del record["lone_rival"]
         return record
 
     @classmethod

@@ -36,7 +36,15 @@ REPORT |= {
     "outgrown",
 }
 DECISION = {"method", "intercept", "score_weight", "margin_weight", "threshold", "target_false_accept_rate"}
-DECISION |= {"references_weight", "known", "unknown", "false_accept_rate", "correct_accept_rate", "reliability"}
+DECISION |= {
+    "references_weight",
+    "known",
+    "unknown",
+    "false_accept_rate",
+    "correct_accept_rate",
+    "reliability",
+    "lone_rival",
+}
 
 
 def test_build(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
