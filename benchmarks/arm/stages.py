@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from shelfmatch.edge import Matcher
 from shelfmatch.edge.imaging.decode import decode
 from shelfmatch.edge.imaging.resize import fit
+from shelfmatch.edge.scoring.evidence import Evidence
 
 STAGES = ("decode", "preprocess", "encode", "search", "decide")
 WARM_UPS = 2
@@ -66,7 +67,7 @@ def one_photo(matcher: Matcher, photo: bytes, extra: int) -> dict[str, list[obje
 
     vector: Any = counted("encode", encode)
     ranked = counted("search", lambda: version.gallery.rank(version.gallery.adapted(vector), 10, None))
-    candidates = counted("decide", lambda: version.candidates(ranked))
+    candidates = counted("decide", lambda: version.candidates(Evidence.of_search(ranked)))
     version.accepts(candidates)
     return {
         "embedding": [round(float(x), 7) for x in vector],
