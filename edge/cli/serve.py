@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,6 +92,8 @@ def _settings_of(options: argparse.Namespace) -> Settings:
 
 def _check_extra() -> None:
     """Raise RuntimeUnavailable where the extra isn't installed."""
+    from importlib.util import find_spec
+
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         raise RuntimeUnavailable(
@@ -104,6 +104,8 @@ def _check_extra() -> None:
 def _serve(options: argparse.Namespace) -> int:
     settings = _settings_of(options)
     _check_extra()
+    import logging  # only here: every command's start would pay for it
+
     # systemd's journal puts the time before each line.
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     from ..kiosk import server
