@@ -186,8 +186,10 @@ def _by_the_device(photo: Image.Image, preprocessing: Preprocessing) -> Pixels:
 
 
 def check(own: OwnProcessor, preprocessing: Preprocessing, photos: Iterable[Path]) -> float:
-    """The mean difference over the photos. Raises SourceError above MAX_DIFFERENCE, or where one photo is twice as far apart; it names
-    the photo and the reason."""
+    """The mean difference over the photos. Raises SourceError above MAX_DIFFERENCE, or where one photo is twice as far apart.
+
+    It names the photo and the reason.
+    """
     found: dict[str, float] = {}
     for path in photos:
         try:
