@@ -4,8 +4,8 @@
 
 The configurations are those of models on the hub, written down here, since no hub is asked; timm's come with timm. Each is read
 as `shelfmatch export` reads it. Then the same photos go through the model's own processor and through the device's resize and
-normalization, and pixels are compared in standard deviations (mean of the absolute differences of a photo; the worst photo
-counts). A configuration is met within 0.1, or refused; what is neither is apart without a word. Needs shelfmatch[export].
+normalization, and pixels are compared in standard deviations (mean of the absolute differences). A configuration is met within
+0.1 over the ten photos and 0.2 for each of them, or refused; what is neither is apart silently. Needs shelfmatch[export].
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from benchmarks import shops
 from benchmarks.reporting import Report, argument_parser, markdown_table, print_table, work_folder
 
 PHOTOS = 10
-MOST = 0.1
+MOST, MOST_OF_ONE = 0.1, 0.2
 
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
@@ -125,18 +125,18 @@ def apart(own: Any, preprocessing: Preprocessing, path: Path) -> float:
     return float(np.abs(ours - theirs).mean()) if ours.shape == theirs.shape else float("inf")
 
 
-def measured(name: str, own: Any, read: Any, photos: Sequence[Path]) -> tuple[tuple[str, ...], float | None]:
-    """A row, and the worst photo's difference; None where the export refuses the configuration."""
+def measured(name: str, own: Any, read: Any, photos: Sequence[Path]) -> tuple[tuple[str, ...], bool]:
+    """A row, and whether the configuration is apart without having been refused."""
     try:
         with quiet(f"reading {name}"):
             found = read()
             check(own, found, photos)
     except ExportError as error:
-        return (name, "", "refused", "", str(error)), None
+        return (name, "", "refused", "", str(error)), False
     differences = [apart(own, found, path) for path in photos]
     geometry = f"{found.height}x{found.width} {found.resize} {found.crop_fraction:.4g} {found.color_order}"
     row = (name, geometry, f"{max(differences):.3f}", f"{np.mean(differences):.3f}", "")
-    return row, max(differences)
+    return row, not (np.mean(differences) <= MOST and max(differences) <= MOST_OF_ONE)
 
 
 HEADER = ("configuration", "read as", "worst photo", "mean", "refused because")
@@ -160,15 +160,17 @@ def main() -> int:
             if own is None:
                 rows.append((name, "", "refused", "", "transformers knows no such processor"))
                 continue
-            row, worst = measured(name, own, lambda own=own: asked(own, "its image processor"), photos)
+            row, is_apart = measured(name, own, lambda own=own: asked(own, "its image processor"), photos)
             rows.append(row)
-            silent += worst is not None and not worst <= MOST
+            silent += is_apart
             print(name, flush=True)
     for name in TIMM:
         config = timm.get_pretrained_cfg(name).to_dict()
-        row, worst = measured(f"timm {name}", timm_processor(config), lambda config=config: from_timm(config), photos)
+        row, is_apart = measured(
+            f"timm {name}", timm_processor(config), lambda config=config: from_timm(config), photos
+        )
         rows.append(row)
-        silent += worst is not None and not worst <= MOST
+        silent += is_apart
         print(name, flush=True)
     refused = sum(row[2] == "refused" for row in rows)
     outcome.results = {"rows": [list(row) for row in rows], "refused": refused}
