@@ -175,8 +175,8 @@ def test_a_classifier_is_refused_unless_confirmed(tmp_path: Path) -> None:
     path.write_bytes(tiny_models.identity_tflite(height=9, width=809))
     message = message_of(EncoderError, lambda: find_encoder(path))
     assert (
-        "looks like a classifier (embedding uint8 [1, 21843]); cut it at its pooled feature with --output NAME"
-        in message
+        "looks like a classifier (embedding: 21843 outputs, as ImageNet has classes); cut it at its pooled feature with "
+        "--output NAME" in message
     )
     assert "confirm with --output embedding" in message
     assert find_encoder(path, "embedding")[0].dimension == 21843

@@ -121,7 +121,7 @@ def test_crop_takes_the_centre() -> None:
     assert (fit(decode(inner), plain_card(50, 50, resize="crop", crop_fraction=0.6)) == 0).any()
 
 
-@pytest.mark.parametrize("size", [(96, 96), (96, 64), (60, 110)])
+@pytest.mark.parametrize("size", [(96, 96), (96, 64), (60, 112)])
 def test_squash_crop_is_the_middle_of_what_squash_shows(size: tuple[int, int]) -> None:
     card = plain_card(resize="squash-crop", crop_fraction=0.5)
     photo = scene(*size)
