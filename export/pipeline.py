@@ -260,8 +260,8 @@ class _Format:
         reference, self.exact_encoder = self.export.made(self.format, "fp32", exact)
         self.reference = reference
         reference.score, reference.verdict = self.export.gate.score(self.exact_encoder), "reference"
-        self._check_conversion(reference.score)
         self._check_parity(reference.score)
+        self._check_conversion(reference.score)
         for name in check_recipes(self.export.settings.recipes):
             if name == "auto":
                 # What was asked for by name and got here has passed: auto would find the same.

@@ -250,6 +250,7 @@ def test_a_modules_class_scores_are_cut_and_said() -> None:
 
 @pytest.mark.slow
 def test_branches_of_timms_networks_are_joined(tmp_path: Path) -> None:
+    torch.manual_seed(0)
     with quiet("making a MobileOne"):
         net = need_timm().create_model("mobileone_s0", pretrained=False).eval()
     before = sum(value.numel() for value in net.state_dict().values())
