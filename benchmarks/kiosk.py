@@ -9,6 +9,8 @@ Clients are in a process of their own, each with one connection that it keeps; o
 long as it was told, but 50 ms at most. "libraries" starts the same small service in five libraries, in turns: the figures
 behind the choice of one. Processor time is user and system time of the service's process; on a machine with other work
 it says more than the clock does.
+
+One module of over 400 lines: its parts share the shop and the service that is made for it.
 """
 
 from __future__ import annotations

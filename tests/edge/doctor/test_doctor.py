@@ -1,4 +1,7 @@
-"""`shelfmatch doctor` in environments that are really broken: packages missing, raising, dying, hanging, calculating wrongly."""
+"""`shelfmatch doctor` in environments that are really broken: packages missing, raising, dying, hanging, calculating wrongly.
+
+One module of over 400 lines: all break copies of one environment.
+"""
 
 from __future__ import annotations
 

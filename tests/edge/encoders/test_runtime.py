@@ -1,4 +1,7 @@
-"""Which runtime takes a file, what a broken one does to us, and sessions that threads share."""
+"""Which runtime takes a file, what a broken one does to us, and sessions that threads share.
+
+One module of over 400 lines: all load the same broken and whole networks.
+"""
 
 from __future__ import annotations
 
