@@ -154,10 +154,12 @@ def _enrolled(rows: Sequence[tuple[int, Embedded]]) -> Enrolled:
     """Photos of one encoder side by side, each with as many views as all of them have."""
     views = min(len(one.views) for _, one in rows)
     cells = [one.cells[: 1 + views] for _, one in rows if one.cells is not None]
+    stacked = np.stack(cells) if len(cells) == len(rows) else None  # (N, 1 + V, bytes): the photo's, then its views'
     return Enrolled(
         np.array([number for number, _ in rows], np.uint32),
         np.stack([one.vector for _, one in rows]),
         np.stack([one.views[:views] for _, one in rows]),
         np.array([one.is_packshot for _, one in rows]),
-        np.stack(cells) if len(cells) == len(rows) else None,
+        None if stacked is None else stacked[:, 0],
+        None if stacked is None else stacked[:, 1:],
     )
