@@ -1,6 +1,6 @@
 """The pass over a photo's bar codes: an article number of the catalogue settles what its look left open.
 
-It runs where the look isn't sure: not on the hot path. An own number decides; one that the catalogue doesn't have makes the answer
+It runs where the look is rejected: not on the hot path. An own number decides; one that the catalogue doesn't have makes the answer
 "unknown"; several that disagree settle nothing.
 """
 

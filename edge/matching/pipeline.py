@@ -63,7 +63,7 @@ def match(
 
         again = blank_pass(snapshot, image, limits)
         watch.lap("look_again")
-    elif not is_sure(snapshot, candidates):
+    elif not snapshot.accepts(candidates):  # of 100 packages as many are right as where every look waits for the reader
         barcode, candidates = _by_barcode(snapshot, image, limits, vector, candidates, allowed, watch)
     if look_again and not blank and barcode is None and not snapshot.accepts(candidates):
         from .passes import look_again_pass  # only rejected photos pay for it
@@ -111,16 +111,6 @@ class _Stopwatch:
     def total_ms(self) -> float:
         """To the end of the last lap."""
         return (self._last - self._start) * 1e3
-
-
-SURE = 0.99
-"""A look that is accepted with this confidence is wrong once in a hundred times: reading bar codes would cost every photo more than
-it mends."""
-
-
-def is_sure(snapshot: Snapshot, candidates: tuple[Candidate, ...]) -> bool:
-    """Whether the look is so sure of its answer that no bar code is read."""
-    return snapshot.accepts(candidates) and candidates[0].confidence >= SURE
 
 
 def _by_barcode(
