@@ -186,6 +186,8 @@ def _written(
             embedded = _embed(inputs, settings, editor, writer.work_folder(), progress)
             if not embedded.entries.references:
                 raise CatalogError(_nothing_usable(source, inputs.catalogue, embedded.entries))
+            for one in inputs.encoders:
+                one.rest()
             give_back()  # each stage's pieces lie between what stays, and would add up
             fitted = _fit(embedded, inputs, settings, progress)
             give_back()
@@ -198,6 +200,7 @@ def _written(
                 inputs.prior,
                 progress,
             )
+            give_back()
             why = _localize(fitted, embedded, inputs, settings, decision)
             editor.prune_references(fitted.pruned_ids)
             cards = tuple(one.card for one in inputs.encoders)

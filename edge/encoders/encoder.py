@@ -107,6 +107,10 @@ class Encoder:
         """Open a session and run it once on grey, so that the first photo doesn't pay for it."""
         self.embed_pixels(np.full((self.card.height, self.card.width, 3), 128, np.uint8), check=False)
 
+    def rest(self) -> None:
+        """Close the sessions that nobody uses, and give back their memory; the next photo opens one."""
+        self._pool.close_free()
+
     def embed(self, *sources: ImageSource, limits: Limits = DEFAULT_LIMITS) -> Vector:
         """Photos as (N, D) float32 unit vectors. Raises ImageError for the first that can't be read."""
         rows = [self.embed_timed(source, limits).vector for source in sources]

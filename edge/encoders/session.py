@@ -94,6 +94,13 @@ class SessionPool:
             with self._condition:
                 self._condition.notify()
 
+    def close_free(self) -> None:
+        """Let go of the sessions that nobody has borrowed, and of their memory; the next `take` opens one."""
+        with self._condition, at_rest:
+            while self._free:
+                self._free.pop()
+                self._opened -= 1
+
     def _wait_or_open(self) -> Session:
         with self._condition:
             self._waiting += 1

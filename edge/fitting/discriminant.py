@@ -24,18 +24,26 @@ _COLUMNS = 128
 
 def adapter_of(pictures: Pictures, shrinkage: float) -> Adapter:
     mean, packshot_mean = centers(pictures)
-    rows = pictures.vectors - np.where(pictures.is_packshot[:, np.newaxis], packshot_mean, mean)
+    rows = _centred(pictures, mean, packshot_mean)
     basis = principal(rows)
-    reduced = rows @ basis
-    (matrix,) = discriminants(reduced, pictures.products, pictures.weights(), (shrinkage,))
+    rows = rows @ basis
+    (matrix,) = discriminants(rows, pictures.products, pictures.weights(), (shrinkage,))
     return Adapter(mean, packshot_mean, basis @ matrix)
 
 
 def reduced(pictures: Pictures) -> Floats:
     """(N, R): the pictures, centred, in their leading principal components."""
-    mean, packshot_mean = centers(pictures)
-    rows = pictures.vectors - np.where(pictures.is_packshot[:, np.newaxis], packshot_mean, mean)
+    rows = _centred(pictures, *centers(pictures))
     return rows @ principal(rows)
+
+
+def _centred(pictures: Pictures, mean: Floats, packshot_mean: Floats) -> Floats:
+    """(N, D) less the mean of their kind, in one copy."""
+    rows = pictures.vectors.copy()
+    for start in range(0, len(rows), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        rows[part] -= np.where(pictures.is_packshot[part, np.newaxis], packshot_mean, mean)
+    return rows
 
 
 def means_of(
@@ -99,12 +107,15 @@ def discriminants(
     class means; d is at most MAX_DIMENSION and the number of classes less one."""
     labels, place = np.unique(products, return_inverse=True)
     means = weighted_sums(rows, place, weights) / np.bincount(place, weights).astype(np.float32)[:, np.newaxis]
-    within = rows - means[place]
-    scatter = within.T @ within / max(1, len(rows) - len(labels))
-    values, vectors = np.linalg.eigh(scatter)
+    scatter = np.zeros((rows.shape[1], rows.shape[1]), np.float32)
+    for start in range(0, len(rows), _BLOCK):
+        within = rows[start : start + _BLOCK] - means[place[start : start + _BLOCK]]
+        scatter += within.T @ within
+    values, vectors = np.linalg.eigh(scatter / max(1, len(rows) - len(labels)))
     values = np.maximum(values, 0)
     sphere = float(values.mean()) or 1.0
     between = (means - means.mean(axis=0)) @ vectors
+    del rows, means, within, scatter  # a generator keeps what it had until its next turn
     for shrinkage in shrinkages:
         scale = 1 / np.sqrt((1 - shrinkage) * values + shrinkage * sphere)
         strengths, axes = _axes_of(between * scale)
@@ -128,5 +139,6 @@ def _axes_of(rows: Floats) -> tuple[Floats, Floats]:
 
 
 def unit(rows: Floats) -> Floats:
+    """(N, D) with norm 1; zero rows stay zero."""
     result: Floats = rows / np.maximum(np.sqrt(np.einsum("nd,nd->n", rows, rows)), 1e-12)[:, np.newaxis]
     return result

@@ -38,6 +38,8 @@ USUAL_GAIN, GAIN_SPREAD = 0.015, 0.03
 """What recall@1 and AUROC together win in a shop, and how shops differ (136 of the shops that `models/prior.py` fits the prior
 on). A shop's own held-out photos move it, the more of them the more; local matching is left out where less than nothing is to be
 expected."""
+_QUERIES = 32
+"""Whose candidates' cells are in memory at a time."""
 LEAST_GAIN = 0.004
 """Where photos leave less to win, what is usual doesn't count."""
 VIEW_DOUBT = 0.03
@@ -200,17 +202,26 @@ def asked_round(
 ) -> Round:
     """What queries score against a gallery, all masks (N,), by the search under a choice and part by part."""
     labels, scores = scores_under(pictures, space, choice, gallery, queried)
-    visible = np.flatnonzero(gallery & ~pictures.is_view)
-    kept = Cells.of(described.ids[visible], pictures.vectors[visible], *described.of(visible))
     places = np.flatnonzero(queried)
     best = np.argsort(-scores, axis=1)[:, : DEPTH + 2]
     scores = np.take_along_axis(scores, best, axis=1)
     rows = np.empty_like(scores)
-    for number, (query, *cells) in enumerate(zip(places, *described.of(places), strict=True)):
-        own = labels[best[number]]
-        rows[number] = _squashed_row(head, kept, own, scores[number], pictures.vectors[query], restored(*cells))
+    for start in range(0, len(places), _QUERIES):
+        part = slice(start, start + _QUERIES)
+        kept = _cells_among(pictures, described, gallery, labels[best[part]])
+        for number, query, *cells in zip(
+            range(len(places))[part], places[part], *described.of(places[part]), strict=True
+        ):
+            own = labels[best[number]]
+            rows[number] = _squashed_row(head, kept, own, scores[number], pictures.vectors[query], restored(*cells))
     counts = pictures.references_of(labels)
     return Round(labels[best], counts[best], scores, rows, pictures.products[queried], unknown[queried])
+
+
+def _cells_among(pictures: Pictures, described: Described, gallery: Mask, labels: NDArray[np.int64]) -> Cells:
+    """Of the gallery's photos, those of these products: all are 35 MB at 5,000 products, and few are looked at."""
+    visible = np.flatnonzero(gallery & ~pictures.is_view & np.isin(pictures.products, labels))
+    return Cells.of(described.ids[visible], pictures.vectors[visible], *described.of(visible))
 
 
 def _some(queried: Mask, unknown: Mask) -> Mask:

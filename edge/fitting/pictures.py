@@ -65,13 +65,14 @@ class Pictures:
         """How many products have views."""
         return len(np.unique(self.products[self.is_view]))
 
-    def weights(self) -> NDArray[np.float32]:
-        """(N,): photos and views count 1; a packshot as much as its views together, which are made up and it isn't."""
-        numbers, counts = np.unique(self.photos[self.is_view], return_counts=True)
+    def weights(self, rows: NDArray[np.bool_] | slice = slice(None)) -> NDArray[np.float32]:
+        """(n,) of these rows, (N,) bool: photos and views count 1; a packshot as much as its views among them together, which are
+        made up and it isn't."""
+        photos, is_view, is_packshot = self.photos[rows], self.is_view[rows], self.is_packshot[rows]
+        numbers, counts = np.unique(photos[is_view], return_counts=True)
         views_of = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
-        own = [views_of.get(photo, 1) for photo in self.photos[self.is_packshot].tolist()]
-        weights = np.ones(len(self), np.float32)
-        weights[self.is_packshot] = own
+        weights = np.ones(len(photos), np.float32)
+        weights[is_packshot] = [views_of.get(photo, 1) for photo in photos[is_packshot].tolist()]
         return weights
 
 
