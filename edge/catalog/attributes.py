@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CatalogError
-from .numbers import comparison_in
+from .numbers import comparison_in, number_in
 
 Where: TypeAlias = Mapping[str, "str | Collection[str]"]
 """Attribute → the value it must have, or several of which it must have one. All attributes must fit; sku and name count too.
@@ -99,6 +99,8 @@ def check_values(connection: sqlite3.Connection, conditions: Conditions, *, ever
         missing = [value for value in values if not (storable(value) and len(_having(connection, key, value)))]
         for value in missing[:1] if every or len(missing) == len(values) else ():
             known = [] if key == "sku" else _values(connection, key)
+            if comparison_in(value) is not None:
+                raise CatalogError(f"no product has {key} {value}; {_range_of(key, known)}")
             there = ", ".join(known[:_SHOWN_VALUES]) + (
                 f" and {len(known) - _SHOWN_VALUES:,} more" if len(known) > _SHOWN_VALUES else ""
             )
@@ -106,6 +108,14 @@ def check_values(connection: sqlite3.Connection, conditions: Conditions, *, ever
                 f"no product has {key} {value!r}; "
                 + (f"there are {there}" if known else "shelfmatch info --products lists them")
             )
+
+
+def _range_of(key: str, values: list[str]) -> str:
+    """From where to where the numbers among these values go."""
+    numbers = {number: value for value in values if (number := number_in(value)) is not None}
+    if not numbers:
+        return f"no {key} is a number" if values else "shelfmatch info --products lists them"
+    return f"{key} is from {numbers[min(numbers)]} to {numbers[max(numbers)]}"
 
 
 def _values(connection: sqlite3.Connection, key: str) -> list[str]:

@@ -30,6 +30,7 @@ def register(command: Command) -> None:
     add_bundle(find)
     find.add_argument("words", metavar="WORDS", nargs="+", help="all must be in SKU, name or attributes")
     find.add_argument("--limit", type=positive, default=10, metavar="N", help="the N best (default: 10)")
+    add_where(find)
 
 
 def _similar(options: argparse.Namespace) -> int:
@@ -59,7 +60,7 @@ def _find(options: argparse.Namespace) -> int:
 
     catalog = read_whole(options.bundle, lambda bundle: _catalog(bundle.check("catalog")))
     words = " ".join(options.words)
-    found, instead = find_meant(catalog, words, options.limit)
+    found, instead = find_meant(catalog, words, options.limit, where_of(options.where))
     if options.json:
         print_json({"words": words, "instead": instead, "products": [neighbour.to_dict() for neighbour in found]})
         return DONE if found else NO
@@ -67,7 +68,7 @@ def _find(options: argparse.Namespace) -> int:
         print(f"no product has {word}; these have {' or '.join(others)}")
     _print_products(found)
     if not found:
-        print(f"no product has all of: {words}")
+        print(f"no product {'that passes the filter ' if options.where else ''}has all of: {words}")
     return DONE if found else NO
 
 

@@ -353,17 +353,18 @@ class Matcher:
         snapshot = self._fresh()
         return similar(snapshot.gallery.index, snapshot.catalog, sku, top_k, snapshot.allowed(where))
 
-    def find(self, words: str, *, limit: int = 10) -> tuple[Neighbour, ...]:
+    def find(self, words: str, *, limit: int = 10, where: Where | None = None) -> tuple[Neighbour, ...]:
         """The products that have, for each of the words, one that begins with it, in SKU, name or attributes; best first.
 
         Made for a search box: upper case, accents and punctuation don't matter, where nothing is found a typing error is forgiven,
-        and no text raises. See `catalog.text_search`.
+        and no text raises. `where`: only products that pass this filter, as for `match`. See `catalog.text_search`. Raises
+        CatalogError for a filter with a value that no product has.
         """
         from .similar import find
 
         arguments.text("words", words, "green tea")
         arguments.count("limit", limit)
-        return find(self._fresh().catalog, words, limit)
+        return find(self._fresh().catalog, words, limit, where)
 
     def photos(self, sku: str) -> tuple[ProductPhoto, ...]:
         """A product's catalogued photos by number, with how alike each is to the others: see `remove_photos_from_bundle`. Raises

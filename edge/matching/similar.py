@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..catalog.catalog import Catalog
-from ..catalog.ids import PHOTO_BITS, product_of
+from ..catalog.ids import MAX_PRODUCTS, PHOTO_BITS, product_of
 from ..catalog.product import Reference, ScoredProduct
 from ..errors import CatalogError
 from ..scoring.decision import best_products
 
 if TYPE_CHECKING:
+    from ..catalog.attributes import Where
     from ..index.vector_index import VectorIndex
 
 MAX_VIEWS = 32
@@ -101,15 +102,24 @@ def _means_of_bests(
     }
 
 
-def find(catalog: Catalog, words: str, limit: int) -> tuple[Neighbour, ...]:
+def find(catalog: Catalog, words: str, limit: int, where: Where | None = None) -> tuple[Neighbour, ...]:
     """The `limit` products that fit the words best, best first; none for a text without words. Typing errors are forgiven where
-    nothing else is found. Raises CatalogError for a limit below 1."""
-    return find_meant(catalog, words, limit)[0]
+    nothing else is found. `where`: only products that pass this filter. Raises CatalogError for a limit below 1 or a filter with
+    a value that no product has."""
+    return find_meant(catalog, words, limit, where)[0]
 
 
-def find_meant(catalog: Catalog, words: str, limit: int) -> tuple[tuple[Neighbour, ...], dict[str, tuple[str, ...]]]:
+def find_meant(
+    catalog: Catalog, words: str, limit: int, where: Where | None = None
+) -> tuple[tuple[Neighbour, ...], dict[str, tuple[str, ...]]]:
     """As `find`, and what was looked for instead of words with typing errors: word → words of the catalogue."""
     if limit < 1:
         raise CatalogError(f"limit is {limit}; expected at least 1")
-    found, instead = catalog.find_meant(words, limit)
+    if where:
+        catalog.check_values(where)
+        allowed = set(catalog.where(where).tolist())
+        found, instead = catalog.find_meant(words, MAX_PRODUCTS)
+        found = [one for one in found if one[0] in allowed][:limit]
+    else:
+        found, instead = catalog.find_meant(words, limit)
     return tuple(Neighbour(catalog.product(product), score) for product, score in found), instead

@@ -70,3 +70,20 @@ def test_find_says_what_it_looked_for(shop: Path, capfd: pytest.CaptureFixture[s
     assert lines(capfd, "find", "c.bundle", "choclate") == [
         "no product has choclate; these have chocolate", "CHO-1 Chocolate dark",
     ]  # fmt: skip
+
+
+def test_find_keeps_to_a_filter(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    rows = ["image,sku,name,price"]
+    for number, price in enumerate(("1.50", "2.50", "9.00")):
+        tile_photo(3, number).save(shop / f"t{number}.png")
+        rows.append(f"t{number}.png,T{number},Tea {number},{price}")
+    (shop / "t.csv").write_text("\n".join(rows))
+    document(capfd, "build", "t.csv", "-o", "t.bundle", *tiny_options(shop))
+    cheap = document(capfd, "find", "t.bundle", "tea", "--where", "price<3")["products"]
+    assert {one["sku"] for one in cheap} == {"T0", "T1"}
+    dear = document(capfd, "find", "t.bundle", "tea", "--where", "price>3", "--limit", "1")["products"]
+    assert [one["sku"] for one in dear] == ["T2"], "the limit counts after the filter"
+    with Matcher.open("t.bundle") as matcher:
+        assert [one.sku for one in matcher.find("te", where={"price": ">3"})] == ["T2"]
+    assert exit_code_of(["find", "t.bundle", "tea", "--where", "price<1"]) == 2
+    assert "no product has price <1; price is from 1.50 to 9.00" in capfd.readouterr().err
