@@ -25,6 +25,7 @@ from .overlap import Boxes, surest
 MOST = 1000
 """Boxes that one look at a photo may give."""
 _KINDS: tuple[Kind, ...] = ("product", "gap")
+PRODUCTS: tuple[Kind, ...] = ("product",)
 
 
 class Detector:
@@ -86,7 +87,7 @@ class Detector:
         self,
         pixels: Pixels,
         *,
-        kinds: Collection[Kind] = ("product",),
+        kinds: Collection[Kind] = PRODUCTS,
         floor: float | None = None,
         tiles: Literal["auto", "off"] = "auto",
     ) -> tuple[Detection, ...]:
@@ -104,7 +105,7 @@ class Detector:
         return self.detect_once(Decoded(pixels), kinds=kinds, floor=floor)
 
     def detect_once(
-        self, photo: Decoded, *, kinds: Collection[Kind] = ("product",), floor: float | None = None
+        self, photo: Decoded, *, kinds: Collection[Kind] = PRODUCTS, floor: float | None = None
     ) -> tuple[Detection, ...]:
         """One look at a decoded photo; boxes in pixels of the upright photo as it was decoded."""
         with as_detector_error():

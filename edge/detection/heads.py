@@ -188,11 +188,11 @@ def _rows(
 ) -> NDArray[np.float32]:
     """The only output as (N, width)."""
     if len(outputs) == 1:
-        table = outputs[0].reshape(outputs[0].shape[-2:]) if outputs[0].ndim >= 2 else outputs[0].reshape(1, -1)
-        if transposed and table.shape[0] == width:
-            return table.T
-        if table.shape[1] == width:
-            return table
+        high, wide = (1, *outputs[0].shape)[-2:]
+        if outputs[0].size == high * wide and transposed and high == width:
+            return outputs[0].reshape(high, wide).T
+        if outputs[0].size == high * wide and wide == width:
+            return outputs[0].reshape(high, wide)
     raise _strange(card, outputs, f"one of {width} numbers a box ({len(card.classes)} classes)")
 
 
@@ -220,7 +220,8 @@ def _unit(card: DetectorCard) -> NDArray[np.float32]:
 
 def _probable(card: DetectorCard, scores: NDArray[np.float32]) -> Scores:
     if card.scores == "logit" or card.head == "shelfmatch":
-        return (0.5 * (1 + np.tanh(0.5 * scores))).astype(np.float32)  # the sigmoid, without overflow
+        probable: Scores = 0.5 * (1 + np.tanh(0.5 * scores))  # the sigmoid, without overflow
+        return probable
     return scores
 
 
