@@ -7,26 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..catalog.attributes import Where
-from ..encoders.encoder import Embedding, Vector
+from ..encoders.encoder import Vector
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, source_name
-from ..scoring.evidence import Evidence
 from ..scoring.fusion import Allowed
+from .opinions import NOTHING, second_opinion, shows_nothing
 from .results import Candidate, MatchResult
 from .snapshot import Snapshot
 
 if TYPE_CHECKING:
     from .barcode_pass import Barcode
+    from .finder import Locator
     from .labels import Label
-
-FLAT = 2.0
-"""Grey levels: what differs less from one flat colour shows nothing (a white wall, a covered lens, a black frame), in every
-shop and with every encoder. Sensor noise that the resize leaves is under 2. Of 1,199 crops of phone photos, a third of them
-taken in near darkness, one is below (1.5) and the next at 2.8; crops of a fridge are over 20 (`benchmarks/nothing.py`)."""
-
-
-def shows_nothing(embedding: Embedding) -> bool:
-    """Whether there is nothing on the photo to name: pure black has an embedding, too, and each shop a product nearest to it."""
-    return embedding.spread < FLAT
 
 
 def match(
@@ -38,12 +29,14 @@ def match(
     labels: Sequence[str] = (),
     limits: Limits = DEFAULT_LIMITS,
     look_again: bool = True,
+    locate: Locator | None = None,
 ) -> MatchResult:
-    """Name the product on a photo, as `Matcher.match` does; `look_again`: mend a rejected photo and rank once more.
+    """Name the product on a photo, as `Matcher.match` does; `look_again`: mend a rejected photo and rank once more; `locate`: find
+    the product and name that part of the photo, where the whole isn't sure.
 
-    The other branches, or local matching, run where the first search is not sure. Raises ImageError, CatalogError.
+    The other branches, or local matching, run where the first search is not sure. Raises ImageError, CatalogError, DetectorError.
     """
-    first, watch = snapshot.branches[0], _Stopwatch()
+    first, watch, name = snapshot.branches[0], _Stopwatch(), source_name(image)
     embedding = first.encoder.embed_timed(image, limits)
     watch.skip()
     allowed = snapshot.allowed(where)
@@ -55,7 +48,7 @@ def match(
     again = barcode = None
     candidates = before = snapshot.candidates(found, snapshot.first)
     watch.lap("decide")
-    opinion, candidates = _second_opinion(snapshot, image, limits, embedding, vector, allowed, candidates, count, where)
+    opinion, candidates = second_opinion(snapshot, image, limits, embedding, vector, allowed, candidates, count, where)
     if opinion:
         watch.lap(opinion)
     if blank:
@@ -65,14 +58,23 @@ def match(
         watch.lap("look_again")
     elif not snapshot.accepts(candidates):  # of 100 packages as many are right as where every look waits for the reader
         barcode, candidates = _by_barcode(snapshot, image, limits, vector, candidates, allowed, watch)
+    part = None
+    if locate is not None and barcode is None and not blank and locate.wants(snapshot.accepts(candidates)):
+        from .locate import locate_pass
+
+        part = locate_pass(snapshot, locate, image, limits, candidates, count, where, allowed)
+        if part is not None:
+            candidates, voted = part.candidates, snapshot.labels(part.vector, labels, allowed)
+        watch.lap("locate")
     if look_again and not blank and barcode is None and not snapshot.accepts(candidates):
         from .passes import look_again_pass  # only rejected photos pay for it
 
+        image = image if part is None else part.picture
         again, candidates = look_again_pass(snapshot, image, limits, candidates, count, where)
         watch.lap("look_again")
     accepted = snapshot.accepts(candidates)
     return MatchResult(
-        image=source_name(image),
+        image=name,
         decision="match" if accepted else "unknown",
         sku=candidates[0].sku if accepted else None,
         confidence=candidates[0].confidence if candidates else 0.0,
@@ -85,10 +87,8 @@ def match(
         threshold=snapshot.decision.threshold,
         barcode=barcode,
         before_local=before[0].sku if opinion == "local" else None,
+        located=None if part is None else part.located,
     )
-
-
-NOTHING = Evidence.of_search([])
 
 
 class _Stopwatch:
@@ -131,34 +131,6 @@ def _by_barcode(
     settled = barcode_pass(snapshot, image, limits, vector, candidates, allowed)
     watch.lap("barcode")
     return settled or (None, candidates)
-
-
-def _second_opinion(
-    snapshot: Snapshot,
-    image: ImageSource,
-    limits: Limits,
-    embedding: Embedding,
-    vector: Vector,
-    allowed: Allowed,
-    candidates: tuple[Candidate, ...],
-    count: int,
-    where: Where | None,
-) -> tuple[str, tuple[Candidate, ...]]:
-    """Where the first search isn't sure: what the other branches or local matching say, and which of them was asked ("" for none;
-    a photo of which the first search is sure pays for neither)."""
-    cascade, local = snapshot.cascade, snapshot.local
-    if not candidates:
-        return "", candidates
-    sure = candidates[0].confidence
-    if cascade is not None and not cascade.is_sure(sure):
-        from .passes import all_branches_pass
-
-        return "second_encoder", all_branches_pass(snapshot, image, limits, vector, candidates, count, where)
-    if local is not None and not local.record.is_sure(sure):
-        from .local_pass import local_rank
-
-        return "local", snapshot.candidates(local_rank(snapshot, embedding.vector, embedding.tap, count, allowed))
-    return "", candidates
 
 
 def _beside(answer: Candidate, voted: Mapping[str, Label | None]) -> Mapping[str, Label | None]:
