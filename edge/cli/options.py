@@ -115,6 +115,16 @@ def add_locate(parser: argparse.ArgumentParser) -> None:
     add_detector(parser)
 
 
+def add_cut(parser: argparse.ArgumentParser) -> None:
+    """--locate and --detector, for what catalogues photos."""
+    parser.add_argument(
+        "--locate",
+        action="store_true",
+        help="cut each photo to its product, where a detector is certain which thing on it that is; says which were cut",
+    )
+    add_detector(parser)
+
+
 def add_detector(parser: argparse.ArgumentParser) -> None:
     """--detector, for what finds products on photos."""
     parser.add_argument(

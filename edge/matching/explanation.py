@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..catalog.attributes import Where
+from ..detection.crops import Photo
 from ..errors import CatalogError, ImageError
 from ..imaging.decode import decode, read_photo
 from ..imaging.image import DEFAULT_LIMITS, Decoded, ImageSource, Limits, Pixels, upright
 from ..imaging.resize import fit
 from ..scoring.fusion import Allowed
-from .crops import Photo
 from .look_again import AS_IT_CAME, variants_of
 from .passes import allowed_each, pixels_for
 from .pipeline import match

@@ -7,7 +7,6 @@ an unknown product for one of the shop's, so few are tried, the most product-lik
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +14,12 @@ import numpy as np
 from PIL import Image
 
 from ..catalog.attributes import Where
-from ..detection.detection import Box, Detection
+from ..detection.crops import Photo
+from ..detection.detection import Box
+from ..detection.prominence import most_product_like, scaled
 from ..errors import VectorError
 from ..imaging.image import ImageSource, Limits, Pixels
 from ..scoring.fusion import Allowed
-from .crops import Photo
 from .opinions import second_opinion, shows_nothing
 from .results import Candidate
 
@@ -32,8 +32,6 @@ MOST_BOXES = 1
 """How many boxes are tried."""
 FLOOR = 0.2
 """Detection scores from which on a box is tried."""
-ALL = 0.8
-"""Of the frame: a box that covers more shows what the whole photo shows."""
 ODDS = 1.0
 """How much surer a box must be than a whole photo: its odds are divided by this before they meet the threshold."""
 
@@ -118,22 +116,3 @@ def named(
 
 def _less_sure(confidence: float) -> float:
     return confidence / (confidence + ODDS * (1 - confidence))
-
-
-def most_product_like(found: Sequence[Detection], size: tuple[int, int]) -> list[Detection]:
-    """Products in order of how likely each is what the photo is of; none that fills the photo (width, height)."""
-    apart = [one for one in found if one.kind == "product" and one.size[0] * one.size[1] < ALL * size[0] * size[1]]
-    return sorted(apart, key=lambda one: -prominence(one, size))
-
-
-def prominence(one: Detection, size: tuple[int, int]) -> float:
-    """A detection's score, more for a large one in the middle: who holds a product up holds it there."""
-    share = one.size[0] * one.size[1] / (size[0] * size[1])
-    x, y = (one.box[0] + one.box[2]) / 2 / size[0] - 0.5, (one.box[1] + one.box[3]) / 2 / size[1] - 0.5
-    return float(one.score * share**0.25 * np.exp(-2 * (x * x + y * y)))
-
-
-def scaled(one: Detection, factor: float) -> Detection:
-    """In pixels of a photo that is so many times as large."""
-    x0, y0, x1, y1 = (edge * factor for edge in one.box)
-    return Detection((x0, y0, x1, y1), one.score, one.kind)

@@ -18,9 +18,9 @@ from .opinions import shows_nothing
 from .passes import allowed_each, rank
 
 if TYPE_CHECKING:
+    from ..detection.crops import Photo
     from ..detection.detection import Box
     from ..encoders.encoder import Vector
-    from .crops import Photo
     from .finder import Locator
     from .following import Follower
     from .snapshot import Snapshot
@@ -87,9 +87,10 @@ class Observer:
 
     def _found(self, snapshot: Snapshot, photo: Photo, image: ImageSource) -> Frame:
         """What the most product-like part of a frame says, which is followed from now on; of the whole where there is none."""
+        from ..detection.prominence import most_product_like
         from ..imaging.image import Decoded
         from .following import Follower
-        from .locate import FLOOR, most_product_like
+        from .locate import FLOOR
 
         assert self._locate is not None
         found = self._locate.detector.get().detect_once(Decoded(photo.pixels), floor=FLOOR)
@@ -102,7 +103,7 @@ class Observer:
         return self._look(snapshot, _cut(photo, chosen[0].box))
 
     def _photo(self, image: ImageSource) -> Photo:
-        from .crops import Photo
+        from ..detection.crops import Photo
 
         return Photo(image, self._limits)
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from PIL import Image
 
 from ..catalog.attributes import Where
+from ..detection.crops import Photo
 from ..detection.detection import Box, Detection, Kind
 from ..errors import ImageError, VectorError
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, source_name
-from .crops import Photo
 from .pipeline import match
 from .results import Candidate, MatchResult
 

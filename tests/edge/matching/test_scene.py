@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shelfmatch.edge import Detection, Detector, DetectorError, ImageError, Matcher, count_facings
+from shelfmatch.edge.detection.crops import Photo
 from shelfmatch.edge.detection.detection import Box
+from shelfmatch.edge.detection.prominence import most_product_like
 from shelfmatch.edge.detection.tiles import Tile, detect_in_tiles, tiles_of
 from shelfmatch.edge.imaging.image import DEFAULT_LIMITS, Decoded
-from shelfmatch.edge.matching.crops import Photo
 from shelfmatch.edge.matching.facings import write_counts
 from shelfmatch.edge.matching.following import Follower
-from shelfmatch.edge.matching.locate import most_product_like
 from shelfmatch.edge.matching.scene import rows_of
 from tests.conftest import tile_photo
 from tests.support.detectors import own_detector

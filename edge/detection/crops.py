@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..detection.detection import Box, grown
 from ..imaging.decode import decode, full_size, read_photo
 from ..imaging.image import Decoded, ImageSource, Limits, Pixels, upright_pixels
 from ..imaging.resize import NetworkInput, Wanted
+from .detection import Box, grown
 
 BORDER = 0.06
 """What is left around a product, of its box's sides: so the catalogue's photos of our encoders' training were cut."""
