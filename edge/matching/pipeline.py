@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..catalog.attributes import Where
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from .barcode_pass import Barcode
     from .finder import Locator
     from .labels import Label
+    from .locate import Part
+    from .look_again import LookAgain
 
 
 def match(
@@ -36,7 +39,7 @@ def match(
 
     The other branches, or local matching, run where the first search is not sure. Raises ImageError, CatalogError, DetectorError.
     """
-    first, watch, name = snapshot.branches[0], _Stopwatch(), source_name(image)
+    first, watch = snapshot.branches[0], _Stopwatch()
     embedding = first.encoder.embed_timed(image, limits)
     watch.skip()
     allowed = snapshot.allowed(where)
@@ -45,36 +48,26 @@ def match(
     found = NOTHING if blank else first.gallery.evidence(vector, count, allowed)
     voted = dict.fromkeys(labels) if blank else snapshot.labels(vector, labels, allowed)
     watch.lap("search")
-    again = barcode = None
     candidates = before = snapshot.candidates(found, snapshot.first)
     watch.lap("decide")
     opinion, candidates = second_opinion(snapshot, image, limits, embedding, vector, allowed, candidates, count, where)
     if opinion:
         watch.lap(opinion)
+    closer = _Closer(candidates)
     if blank:
         from .passes import blank_pass
 
-        again = blank_pass(snapshot, image, limits)
+        closer.again = blank_pass(snapshot, image, limits)
         watch.lap("look_again")
-    elif not snapshot.accepts(candidates):  # of 100 packages as many are right as where every look waits for the reader
-        barcode, candidates = _by_barcode(snapshot, image, limits, vector, candidates, allowed, watch)
-    part = None
-    if locate is not None and barcode is None and not blank and locate.wants(snapshot.accepts(candidates)):
-        from .locate import locate_pass
-
-        part = locate_pass(snapshot, locate, image, limits, candidates, count, where, allowed)
-        if part is not None:
-            candidates, voted = part.candidates, snapshot.labels(part.vector, labels, allowed)
-        watch.lap("locate")
-    if look_again and not blank and barcode is None and not snapshot.accepts(candidates):
-        from .passes import look_again_pass  # only rejected photos pay for it
-
-        image = image if part is None else part.picture
-        again, candidates = look_again_pass(snapshot, image, limits, candidates, count, where)
-        watch.lap("look_again")
+    elif not snapshot.accepts(candidates) or (locate is not None and locate.mode == "always"):
+        question = _Question(snapshot, image, limits, count, where, allowed, look_again, locate)
+        _look_closer(question, closer, vector, watch)
+        if closer.part is not None:
+            voted = snapshot.labels(closer.part.vector, labels, allowed)
+    candidates = closer.candidates
     accepted = snapshot.accepts(candidates)
     return MatchResult(
-        image=name,
+        image=source_name(image),
         decision="match" if accepted else "unknown",
         sku=candidates[0].sku if accepted else None,
         confidence=candidates[0].confidence if candidates else 0.0,
@@ -82,13 +75,75 @@ def match(
         latency_ms={**embedding.latency_ms, **watch.laps_ms, "total": watch.total_ms},
         generation=snapshot.bundle.manifest.generation,
         labels=_beside(candidates[0], voted) if accepted else voted,
-        look_again=again,
+        look_again=closer.again,
         second_encoder=None if snapshot.cascade is None else opinion == "second_encoder",
         threshold=snapshot.decision.threshold,
-        barcode=barcode,
+        barcode=closer.barcode,
         before_local=before[0].sku if opinion == "local" else None,
-        located=None if part is None else part.located,
+        located=None if closer.part is None else closer.part.located,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What `match` was asked."""
+
+    snapshot: Snapshot
+    image: ImageSource
+    limits: Limits
+    count: int
+    where: Where | None
+    allowed: Allowed
+    look_again: bool
+    locate: Locator | None
+
+
+@dataclass(slots=True)
+class _Closer:
+    """The candidates, and what the passes over a photo that wasn't sure made of it."""
+
+    candidates: tuple[Candidate, ...]
+    barcode: Barcode | None = None
+    part: Part | None = None
+    again: LookAgain | None = None
+
+
+def _look_closer(question: _Question, closer: _Closer, vector: Vector, watch: _Stopwatch) -> None:
+    """The passes over a photo of which the first looks aren't sure: its bar code, the product's part of it, the mended photo.
+
+    Each where the one before has settled nothing; of 100 packages as many are right as where every look waits for the reader.
+    """
+    snapshot, image, limits = question.snapshot, question.image, question.limits
+    if not snapshot.accepts(closer.candidates):
+        closer.barcode, closer.candidates = _by_barcode(
+            snapshot, image, limits, vector, closer.candidates, question.allowed, watch
+        )
+        if closer.barcode is not None:
+            return
+    if question.locate is not None and question.locate.wants(snapshot.accepts(closer.candidates)):
+        from .locate import locate_pass
+
+        closer.part = locate_pass(
+            snapshot,
+            question.locate,
+            image,
+            limits,
+            closer.candidates,
+            question.count,
+            question.where,
+            question.allowed,
+        )
+        if closer.part is not None:
+            closer.candidates = closer.part.candidates
+        watch.lap("locate")
+    if question.look_again and not snapshot.accepts(closer.candidates):
+        from .passes import look_again_pass  # only rejected photos pay for it
+
+        looked_at = image if closer.part is None else closer.part.picture
+        closer.again, closer.candidates = look_again_pass(
+            snapshot, looked_at, limits, closer.candidates, question.count, question.where
+        )
+        watch.lap("look_again")
 
 
 class _Stopwatch:
