@@ -93,7 +93,7 @@ class Detector:
     ) -> tuple[Detection, ...]:
         """Find things on a photo, (H, W, 3) uint8 RGB: best first, each once.
 
-        `kinds`: of which kinds; `floor`: scores from which on (default: the card's); `tiles` "auto" looks again at parts of a photo
+        `kinds`: of which kinds; `floor`: scores from which on (default: the card's); `tiles` "auto" also looks at parts of a photo
         of many small things, "off" looks once, at the whole. Raises ImageError for another array, DetectorError for what is no
         kind or floor.
         """

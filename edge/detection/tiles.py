@@ -1,4 +1,4 @@
-"""Many small things on a large photo: it is looked at again in tiles, whose size follows from what the first look found.
+"""Many small things on a large photo: the detector looks at it in tiles, too, whose size follows from what the first look found.
 
 A network sees things best at some tens of its pixels. On a shelf of two hundred facings each has a dozen in a look at the whole
 photo, and is found there badly or not at all. Tiles overlap by more than a facing, so that each is whole in one of them; what two
