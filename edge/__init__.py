@@ -25,6 +25,7 @@ from .errors import (
     KioskError,
     OutOfMemory,
     RuntimeUnavailable,
+    ShelfError,
     ShelfmatchError,
     VectorError,
 )
@@ -124,6 +125,7 @@ __all__ = [
     "Query",
     "Refusal",
     "RuntimeUnavailable",
+    "ShelfError",
     "ShelfmatchError",
     "TrackDecision",
     "Tracker",
