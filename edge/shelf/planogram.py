@@ -291,7 +291,7 @@ class _Reader:
         quad: Quad = tuple(corners)  # type: ignore[assignment]
         if not geometry.is_convex(quad):
             raise self.wrong(
-                f"{name}: the polygon crosses itself or runs against the clock; expected top left, top right, bottom right, bottom left"
+                f"{name}: the polygon crosses itself or runs against the clock; expected its corners from the top left clockwise"
             )
         width = (math.dist(quad[0], quad[1]) + math.dist(quad[3], quad[2])) / 2 / facings
         height = (math.dist(quad[0], quad[3]) + math.dist(quad[1], quad[2])) / 2
@@ -371,8 +371,8 @@ def scaled(plan: Planogram, width: int, height: int) -> Planogram:
     across, down = width / photo.width, height / photo.height
     if abs(across / down - 1) > 0.01:
         raise ShelfError(
-            f"frames of {width}x{height} pixels arrived, the plan's photo has {photo.width}x{photo.height}, another shape; take the "
-            "reference photo with the same camera and settings (shelfmatch shelf teach)"
+            f"frames of {width}x{height} pixels arrived, the plan's photo has {photo.width}x{photo.height}, another shape; take "
+            "the reference photo with the same camera and settings (shelfmatch shelf teach)"
         )
     slots = tuple(
         slot if slot.polygon is None else replace(slot, polygon=tuple((x * across, y * down) for x, y in slot.polygon))  # type: ignore[arg-type]
