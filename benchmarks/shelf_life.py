@@ -27,6 +27,7 @@ from shelfmatch.edge.imaging.image import Pixels
 from shelfmatch.edge.synthetic.products import Product, make_product, make_shop, render_plain, render_view
 from shelfmatch.edge.synthetic.shelf_scene import Bay
 
+cv2.setNumThreads(1)
 START = 1_760_000_000.0
 NOISE_SIGMA = (2.0, 5.0)
 GRIDS = {40: (5, 8), 60: (6, 10), 24: (4, 6), 12: (3, 4)}
@@ -254,8 +255,10 @@ class ShelfLife:
             matrix[:, 2] += (dx, dy)
             pixels = cv2.warpAffine(pixels, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)  # type: ignore[assignment]  # fmt: skip
             # What left the frame is covered, in the shelf's own place.
-            seen = cv2.warpAffine(np.full((height, width), 255, np.uint8), cv2.invertAffineTransform(matrix), (width, height))
-            cover = np.maximum(cover, 255 - seen)
+            small = (width // 8, height // 8)
+            scaled = matrix * np.array([[1, 1, 1 / 8]])
+            seen = cv2.warpAffine(np.full(small[::-1], 255, np.uint8), cv2.invertAffineTransform(scaled), small)
+            cover = np.maximum(cover, 255 - cv2.resize(seen, (width, height)))
         if camera == "covered":
             pixels = np.full_like(pixels, (60, 40, 34))
             cover = np.full_like(cover, 255)
@@ -356,8 +359,9 @@ def _noisy(pixels: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
 
 
 def _jpeg(pixels: Pixels, quality: int) -> Pixels:
-    _, data = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1])
+    # Red and blue keep their places on both ways: JPEG takes them for each other, which costs nothing.
+    _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
 
 
 def _passer(
