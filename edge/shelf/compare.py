@@ -26,7 +26,7 @@ _NOISE: Final = 5.0
 """Grey levels of standard deviation that noise and JPEG leave in a small picture, doubled."""
 LEAST_STRUCTURE: Final = 0.45
 MOST_COLOUR: Final = 0.25
-"""Natural logarithm of a ratio of channels. A warm lamp beside daylight makes 0.1 to 0.15, another flavour's package 0.3 or more."""
+"""Natural logarithm of a ratio of channels: a warm lamp beside daylight makes 0.15, another flavour's package 0.3 or more."""
 MOST_BRIGHTNESS: Final = 0.45
 _DARK: Final = 10.0
 """Grey levels added before ratios are taken: colours of black things are noise."""
