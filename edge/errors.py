@@ -71,6 +71,8 @@ class KioskError(ShelfmatchError):
 
 class ShelfError(ShelfmatchError):
     """A planogram, its reference photos or the source of a shelf camera can't be used."""
+
+
 class EventError(ShelfmatchError):
     """An event, its log, or where events are sent can't be used."""
 

@@ -44,11 +44,12 @@ class Blocks:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Which blocks (rows, columns) show something else: on the shelf (`things`), or before it (`any`)."""
+    """Which blocks (rows, columns) show something else: on the shelf (`things`), or before it (`any`). `gains`:
+    (3,) by how much each channel of the whole frame is brighter."""
 
     things: NDArray[np.bool_]
     any: NDArray[np.bool_]
-    gain: float
+    gains: Floats
 
 
 def blocks(small: Floats) -> Blocks:
@@ -72,10 +73,11 @@ def difference(seen: Blocks, known: Blocks) -> Difference:
     noise = np.float32(_NOISE**2)
     structure = (2 * shared + noise) / (var_a + var_b + noise)
     shift = np.log(seen.channels + _DARK) - np.log(known.channels + _DARK)
+    gains = np.exp(np.median(shift, axis=(0, 1)))
     casts = shift[..., ::2] - shift[..., 1:2]
     casts -= np.median(casts, axis=(0, 1))
     things = (structure < LEAST_STRUCTURE) | (np.abs(casts).max(axis=-1) > MOST_COLOUR)
-    return Difference(things, things | (np.abs(level - middle) > MOST_BRIGHTNESS), float(gain))
+    return Difference(things, things | (np.abs(level - middle) > MOST_BRIGHTNESS), gains.astype(np.float32))
 
 
 def is_still(seen: Blocks, before: Blocks) -> NDArray[np.bool_]:
