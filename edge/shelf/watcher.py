@@ -19,7 +19,7 @@ from ..camera.frame import Frame
 from ..errors import ShelfError
 from ..events.event import Event
 from . import compare
-from .align import IDENTITY, Aligner, Alignment, Matrix
+from .align import ENOUGH, IDENTITY, Aligner, Alignment, Matrix
 from .camera_state import CameraWatch, edges_of
 from .cells import Cells, cells_of
 from .crops import cuts
@@ -48,7 +48,7 @@ UNKNOWN_FRAMES: Final = 5
 MOST_LOOKS: Final = 36
 """Facings that are encoded in one frame, those that wait longest first: the work for a frame is bounded on any board, and a shelf
 of 60 that changes at once is seen in two frames."""
-GIVE_UP: Final = 12
+MOST_KEPT: Final = 12
 """Looks that are averaged, the latest."""
 _LEARN_EVERY, _LEARN_RATE = 16, 0.3
 """Slow light goes into what is known: of every 16th frame three tenths, where nothing else differs."""
@@ -133,7 +133,7 @@ class ShelfWatcher:
         before = None if self._before is None else self._before[1]
         now = self.camera.see(grey, aligned, before, frame.time)
         events = [] if now == was else [self._camera_event(was, now)]
-        if self.camera.is_clear and aligned.agreement > 0:
+        if self.camera.is_clear and aligned.agreement >= ENOUGH:
             self.matrix = aligned.matrix
             events += self._compare(frame, small, grey, aligned)
         else:
@@ -212,7 +212,7 @@ class ShelfWatcher:
                 state.looks.clear()
             if not state.looks:
                 self._since[number] = frame.time
-            state.looks = [*state.looks, look][-GIVE_UP:]
+            state.looks = [*state.looks, look][-MOST_KEPT:]
             if self._settles(number):
                 settled.append(number)
         return settled
