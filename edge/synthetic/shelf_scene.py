@@ -94,8 +94,10 @@ class Bay:
         width, height = self.size
         rng = self._rng
         wall: RGB = tuple(int(v) for v in rng.integers(70, 190) + rng.integers(-14, 15, 3))  # type: ignore[assignment]
-        small = Image.fromarray(rng.normal(128, 9, (24, 32)).clip(0, 255).astype(np.uint8)).resize(self.size, Image.Resampling.BICUBIC)  # fmt: skip
-        picture = Image.merge("RGB", [small.point([int(c * v / 128) if c * v < 32640 else 255 for v in range(256)]) for c in wall])  # fmt: skip
+        uneven = Image.fromarray(rng.normal(128, 9, (24, 32)).clip(0, 255).astype(np.uint8))
+        small = uneven.resize(self.size, Image.Resampling.BICUBIC)
+        bands = [small.point([min(255, int(level * value / 128)) for value in range(256)]) for level in wall]
+        picture = Image.merge("RGB", bands)
         pen = ImageDraw.Draw(picture)
         if rng.random() < 0.5:  # a perforated back wall
             for x in range(10, width, 26):
@@ -125,7 +127,8 @@ class Bay:
         pen.text((x + 0.12 * lip, y + 0.02 * lip), price, fill=(20, 20, 20), font_size=max(8, 0.4 * lip))
         for bar in range(9):
             if rng.random() < 0.6:
-                pen.line((x + (1.15 + bar * 0.05) * lip, y + 0.08 * lip, x + (1.15 + bar * 0.05) * lip, y + 0.36 * lip), fill=(30, 30, 30))  # fmt: skip
+                at = x + (1.15 + bar * 0.05) * lip
+                pen.line((at, y + 0.08 * lip, at, y + 0.36 * lip), fill=(30, 30, 30))
 
     def put(self, slot: str, facing: int, items: list[Product]) -> None:
         """Change what stands in a facing, the front one first, and draw it."""
