@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ..errors import ShelfError
 from .planogram import Fixture, Planogram, PlanProduct, Slot, planogram_of
@@ -54,7 +54,8 @@ def _of_csv(rows: list[list[str]], path: Path) -> Planogram:
             f"{path}: header {','.join(rows[0])[:80]!r} arrived; expected sku, id or row and column, and any of "
             f"{', '.join(COLUMNS[4:])}"
         )
-    slots, names = [], {}
+    slots: list[dict[str, Any]] = []
+    names: dict[str, str] = {}
     for line, cells in enumerate(rows[1:], start=2):
         if not any(cell.strip() for cell in cells):
             continue
@@ -66,7 +67,7 @@ def _of_csv(rows: list[list[str]], path: Path) -> Planogram:
         where = f"{path}, line {line}"
         facings = _whole(one.get("facings") or "1", "facings", where)
         slot_id = one.get("id") or f"r{one.get('row')}c{one.get('column')}"
-        document = {
+        document: dict[str, Any] = {
             "id": slot_id,
             "productId": one["sku"],
             "fixtureId": f"r{one['row']}" if one.get("row") else "",
@@ -79,7 +80,7 @@ def _of_csv(rows: list[list[str]], path: Path) -> Planogram:
         if one.get("polygon"):
             document["polygon"] = _polygon(one["polygon"], where)
         slots.append(document)
-        for sku in (one["sku"], *document["alternatives"]):  # type: ignore[misc]
+        for sku in (one["sku"], *document["alternatives"]):
             names.setdefault(sku, "")
         if one.get("name"):
             names[one["sku"]] = one["name"]
@@ -93,9 +94,9 @@ def _of_csv(rows: list[list[str]], path: Path) -> Planogram:
     return planogram_of({"version": 1, "name": path.stem, "photo": photo, "planogram": body}, str(path), path.parent)
 
 
-def _photo_around(slots: Sequence[dict[str, object]]) -> dict[str, int] | None:
+def _photo_around(slots: Sequence[dict[str, Any]]) -> dict[str, int] | None:
     """A photo that has all places: the real one comes with teaching."""
-    corners = [corner for slot in slots for corner in slot.get("polygon", ())]  # type: ignore[attr-defined]
+    corners = [corner for slot in slots for corner in slot.get("polygon", ())]
     if not corners:
         return None
     return {
@@ -197,7 +198,7 @@ class _Pts:
         }
         height = max([tall for _, tall in self.bays.values()] + [_ROWS_APART_MM * max(most.values())])
         fixtures: dict[str, Fixture] = {}
-        slots = []
+        slots: list[Slot] = []
         for one in sorted(self.placed, key=lambda item: (item.bay, -item.board, item.place, item.line)):
             board = f"bay{one.bay}s{one.board}"
             rise = self.boards.get((one.bay, one.board), _ROWS_APART_MM * (one.board - 1))

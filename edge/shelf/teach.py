@@ -41,7 +41,8 @@ def averaged(photos: Sequence[Pixels]) -> Pixels:
     if len(photos) == 1:
         return photos[0]
     picks = photos[:: max(1, len(photos) // 9)][:9]
-    return np.median(np.stack(picks), axis=0).astype(np.uint8)
+    middle: Pixels = np.median(np.stack(picks), axis=0).astype(np.uint8)
+    return middle
 
 
 def taught(plan: Planogram, path: Path, full: Pixels, empty: Pixels | None) -> Planogram:
@@ -79,7 +80,7 @@ def photos_of(plan: Planogram) -> tuple[Pixels, Pixels | None]:
         raise ShelfError(
             "the plan has no photo of the full shelf yet; shelfmatch shelf teach PLAN --full PHOTO takes it in"
         )
-    found = []
+    found: list[Pixels | None] = []
     for name in (photo.full, photo.empty):
         if not name:
             found.append(None)

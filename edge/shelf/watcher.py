@@ -205,7 +205,7 @@ class ShelfWatcher:
         quads = [self.cells.cells[number].quad for number in chosen]
         looks = self.judge.look(cuts(frame.pixels, self.matrix, quads, self._factor))
         self.looked = len(looks)
-        still = np.ones(len(self.states))
+        still = np.ones(len(self.states), np.float32)
         if self._before is not None:
             still = self.cells.inside @ compare.is_still(seen, self._before[0]).reshape(-1).astype(np.float32)
         settled = []

@@ -57,7 +57,7 @@ class Bay:
         self.products = make_shop(rows * across, 500 + seed % 400)
         self._rng = np.random.default_rng([seed, 0xBA7])
         self._looks: dict[tuple[str, int, int], int] = {}
-        self._row_tops, self._boards = [], []
+        self._boards: list[float] = []
         self.places = self._placed(rows, across)
         self.stock: dict[str, list[list[Product]]] = {
             one.id: [[one.product] * depth for _ in range(one.facings)] for one in self.places
@@ -76,7 +76,6 @@ class Bay:
         for row in range(rows):
             top = 0.03 * height + row * row_high
             floor = top + row_high * (1 - _BOARD)
-            self._row_tops.append(top)
             self._boards.append(floor)
             wide = (right - left) / across
             for column in range(across):
@@ -114,8 +113,8 @@ class Bay:
             pen.rectangle((0, floor + 0.86 * lip, width, floor + lip), fill=mix(wall, (0, 0, 0), 0.55))
         for one in self.places:
             self._tag(pen, one, 0.94 * height / rows * _BOARD)
-        for x in (0.0, 0.975):  # uprights
-            pen.rectangle((x * width, 0, (x + 0.025) * width, height), fill=mix(wall, (20, 20, 20), 0.5))
+        for side in (0.0, 0.975):  # uprights
+            pen.rectangle((side * width, 0, (side + 0.025) * width, height), fill=mix(wall, (20, 20, 20), 0.5))
         return picture
 
     def _tag(self, pen: ImageDraw.ImageDraw, one: Place, lip: float) -> None:
