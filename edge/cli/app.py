@@ -30,6 +30,7 @@ from . import (
     photos,
     search,
     serve,
+    shelf,
     tune,
     update,
 )
@@ -142,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
         evaluate,
         search,
         serve,
+        shelf,
         bench,
         doctor,
         encoders,
