@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -140,18 +139,19 @@ class Store:
         """Each consumer's last sequence."""
         return dict(self._connection.execute("SELECT name, sequence FROM consumers").fetchall())
 
-    def set_position(self, name: str, sequence: int, refused: int = 0) -> None:
-        """A consumer has everything up to `sequence`; `refused` more were turned down."""
+    def set_position(self, name: str, sequence: int, seen: float, refused: int = 0) -> None:
+        """A consumer has everything up to `sequence`; `seen`: when; `refused` more were turned down."""
         self._connection.execute(
             "INSERT INTO consumers VALUES (?1, ?2, ?3, ?4) ON CONFLICT (name) DO UPDATE SET "
-            "sequence = max(sequence, excluded.sequence), seen = excluded.seen, refused = refused + excluded.refused",
-            (name, sequence, time.time(), refused),
+            "sequence = max(sequence, excluded.sequence), seen = max(seen, excluded.seen), refused = refused + excluded.refused",
+            (name, sequence, seen, refused),
         )
 
-    def needed_from(self, seen_since: float) -> int | None:
-        """The lowest position of the consumers seen since a time, None where there is none."""
-        row = self._connection.execute("SELECT min(sequence) FROM consumers WHERE seen >= ?", (seen_since,)).fetchone()
-        return None if row[0] is None else int(row[0])
+    def needed_from(self, names: Iterable[str], seen_since: float) -> int | None:
+        """The lowest position of these consumers and of those seen since a time, None where there is none."""
+        rows = self._connection.execute("SELECT name, sequence, seen FROM consumers").fetchall()
+        wanted = set(names)
+        return min((sequence for name, sequence, seen in rows if name in wanted or seen >= seen_since), default=None)
 
     def close(self) -> None:
         """Close the file. Safe to call twice."""
@@ -174,7 +174,9 @@ def salvaged(path: Path) -> Iterator[Entry]:
     """The entries of a damaged file that can still be read and are as they were written."""
     with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         for query in ("SELECT line FROM entries", "SELECT line FROM entries ORDER BY sequence DESC"):
-            with contextlib.suppress(sqlite3.Error):  # the first page that can't be read ends a scan: once from each side
+            with contextlib.suppress(
+                sqlite3.Error
+            ):  # the first page that can't be read ends a scan: once from each side
                 for (line,) in connection.execute(query):
                     entry = Entry.from_line(line) if isinstance(line, bytes) else None
                     if entry is not None:
@@ -190,5 +192,5 @@ def salvaged_positions(path: Path) -> dict[str, int]:
     ):
         for name, sequence in connection.execute("SELECT name, sequence FROM consumers"):
             if isinstance(name, str) and isinstance(sequence, int):
-                found[name] = sequence
+                found |= {name: sequence}
     return found
