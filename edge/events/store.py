@@ -62,7 +62,7 @@ class Store:
         run("PRAGMA synchronous = FULL")
         checked = [row[0] for row in run("PRAGMA quick_check(1)")]
         if checked != ["ok"]:
-            raise Damaged(checked[0])
+            raise Damaged(" ".join(checked[0].split()))
         self._connection.executescript(_SCHEMA)
         run(f"PRAGMA application_id = {_APPLICATION_ID}")
         run(f"PRAGMA user_version = {FORMAT_VERSION}")

@@ -250,11 +250,9 @@ def test_a_file_is_cut(tmp_path: Path, name: str) -> None:
         shutil.copytree(tmp_path / "whole", folder)
         os.truncate(folder / name, length)
         problems = check_damage(folder, expected)
-        if name == "events.sqlite":
-            assert problems, length
-            assert length < 100 or list(folder.glob("damaged-*/events.sqlite"))  # less than SQLite's header: an empty file
-        if length == size // 2:
+        if length == size // 2:  # the write-ahead log may have the database's last pages once more
             assert problems
+            assert name != "events.sqlite" or list(folder.glob("damaged-*/events.sqlite"))
 
 
 @pytest.mark.parametrize("name", FILES)
