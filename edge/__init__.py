@@ -27,6 +27,7 @@ from .errors import (
     OutOfMemory,
     PrivacyError,
     RuntimeUnavailable,
+    ShelfError,
     ShelfmatchError,
     VectorError,
 )
@@ -128,6 +129,7 @@ __all__ = [
     "Query",
     "Refusal",
     "RuntimeUnavailable",
+    "ShelfError",
     "ShelfmatchError",
     "TrackDecision",
     "Tracker",

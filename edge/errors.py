@@ -10,6 +10,7 @@ ShelfmatchError
 ├── BenchError            a measurement can't be made, or a file isn't one's result
 ├── DeviceError           device.toml, this machine's settings, can't be used
 ├── KioskError            a kiosk's settings, staff codes or folder can't be used
+├── ShelfError            a planogram, its reference photos or a shelf camera's source can't be used
 ├── EventError            an event, its log, or where events are sent can't be used
 ├── PrivacyError          the detector of people or the budget of a privacy count can't be used
 ├── CatalogError          a catalogue source (folder, CSV) or a product that isn't there
@@ -66,6 +67,10 @@ class DeviceError(ShelfmatchError):
 
 class KioskError(ShelfmatchError):
     """A kiosk's settings, its staff codes or its folder can't be used."""
+
+
+class ShelfError(ShelfmatchError):
+    """A planogram, its reference photos or the source of a shelf camera can't be used."""
 
 
 class EventError(ShelfmatchError):

@@ -1,0 +1,96 @@
+"""A plan's facings as cells of the small picture: which blocks show what stands there, and which lie just before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import geometry
+from .compare import BLOCK
+from .geometry import Quad
+from .planogram import Planogram
+
+_INNER: Final = 0.06
+"""Of a facing's sides, left out at its border: neighbours lean over."""
+_RAIL: Final = 0.3
+"""Of a facing's height, how far below it the board's front and its price rail are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One facing: its slot's number in the plan, its own number in the slot from the left, its corners in the reference photo."""
+
+    slot: int
+    facing: int
+    quad: Quad
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """All facings of a plan. `inside` and `before`, (cells, blocks) float32: how much of each block lies in a cell, and in the
+    rail below it or beside it, where products don't stand; rows sum to 1. `owner`, (blocks,): whether any cell is there."""
+
+    cells: tuple[Cell, ...]
+    inside: NDArray[np.float32]
+    before: NDArray[np.float32]
+    owner: NDArray[np.bool_]
+    shape: tuple[int, int]
+
+
+def cells_of(plan: Planogram, factor: int, size: tuple[int, int]) -> Cells:
+    """Cut a plan's slots into facings; `factor`: how many times smaller the small picture is, `size` its (height, width)."""
+    rows, columns = size[0] // BLOCK, size[1] // BLOCK
+    found = []
+    for number, slot in enumerate(plan.slots):
+        assert slot.polygon is not None
+        found += [Cell(number, n, quad) for n, quad in enumerate(geometry.columns(slot.polygon, slot.facings))]
+    step = factor * BLOCK
+    inside = np.stack([_coverage(_shrunk(cell.quad), step, rows, columns) for cell in found])
+    whole = np.stack([_coverage(cell.quad, step, rows, columns) for cell in found])
+    owner = whole.max(axis=0) > 0.2
+    around = np.stack([_coverage(_rail(cell.quad), step, rows, columns) for cell in found]) * ~owner
+    before = np.zeros_like(inside)
+    for number, weights in enumerate(around):
+        # A shelf without rails: whatever of the cell's own surroundings no cell has.
+        before[number] = (
+            weights if weights.sum() >= 1 else _ring(whole[number].reshape(rows, columns)).reshape(-1) * ~owner
+        )
+    return Cells(tuple(found), _normed(inside), _normed(before), owner, (rows, columns))
+
+
+def _normed(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    sums = weights.sum(axis=1, keepdims=True)
+    return np.asarray(weights / np.maximum(sums, 1e-6), np.float32)
+
+
+def _coverage(quad: Quad, step: int, rows: int, columns: int) -> NDArray[np.float32]:
+    """How much of each block lies in a quad, sampled in 4x4 points; (rows * columns,)."""
+    corners = np.array(quad) / step
+    y, x = (np.mgrid[0 : rows * 4, 0 : columns * 4] + 0.5) / 4
+    is_in = np.ones(y.shape, bool)
+    for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        edge = end - start
+        is_in &= edge[0] * (y - start[1]) - edge[1] * (x - start[0]) >= 0
+    return np.asarray(is_in.reshape(rows, 4, columns, 4).mean(axis=(1, 3)).reshape(-1), np.float32)
+
+
+def _shrunk(quad: Quad) -> Quad:
+    low, high = np.array([_INNER, 1 - _INNER, 1 - _INNER, _INNER]), np.array([_INNER, _INNER, 1 - _INNER, 1 - _INNER])
+    return tuple((float(x), float(y)) for x, y in geometry.in_quad(quad, low, high))  # type: ignore[return-value]
+
+
+def _rail(quad: Quad) -> Quad:
+    across, down = np.array([0.0, 1.0, 1.0, 0.0]), np.array([1.02, 1.02, 1 + _RAIL, 1 + _RAIL])
+    return tuple((float(x), float(y)) for x, y in geometry.in_quad(quad, across, down))  # type: ignore[return-value]
+
+
+def _ring(mask: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The blocks up to two from a cell."""
+    grown = mask > 0
+    for _ in range(2):
+        padded = np.pad(grown, 1)
+        grown = padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:] | grown
+    return np.asarray(grown & (mask <= 0), np.float32)

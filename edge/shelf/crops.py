@@ -1,0 +1,45 @@
+"""Facings cut out of a frame at its full resolution, upright and rectified."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..imaging.image import Pixels
+from .align import Matrix
+from .geometry import Quad
+
+MOST_SIDE: Final = 640
+"""Pixels of a cut's longer side; encoders see 152 to 384."""
+
+
+def corners_in(frame_of: Matrix, quad: Quad, factor: int) -> NDArray[np.float64]:
+    """A quad of the reference photo, (4, 2), in the pixels of a frame. `frame_of`: small reference → small frame, pixel centres at
+    whole numbers in both; `factor`: how many times smaller small pictures are."""
+    small = np.array(quad, np.float64) / factor - 0.5
+    moved = small @ frame_of[:, :2].T + frame_of[:, 2]
+    return np.asarray((moved + 0.5) * factor, np.float64)
+
+
+def cut(pixels: Pixels, corners: NDArray[np.float64]) -> Pixels:
+    """What lies between four corners (4, 2), as an upright picture."""
+    across = (math.dist(corners[0], corners[1]) + math.dist(corners[3], corners[2])) / 2
+    down = (math.dist(corners[0], corners[3]) + math.dist(corners[1], corners[2])) / 2
+    scale = min(1.0, MOST_SIDE / max(across, down, 1.0))
+    size = max(8, round(across * scale)), max(8, round(down * scale))
+    height, width = pixels.shape[:2]
+    low = np.clip(np.floor(corners.min(axis=0)).astype(int) - 2, 0, (width - 2, height - 2))
+    high = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 2, low + 2, (width, height))
+    part = Image.fromarray(np.ascontiguousarray(pixels[low[1] : high[1], low[0] : high[0]]))
+    data = (corners[[0, 3, 2, 1]] - low).reshape(-1)
+    return np.asarray(part.transform(size, Image.Transform.QUAD, data.tolist(), Image.Resampling.BILINEAR))
+
+
+def cuts(pixels: Pixels, frame_of: Matrix, quads: Sequence[Quad], factor: int) -> list[Pixels]:
+    """Several facings of one frame."""
+    return [cut(pixels, corners_in(frame_of, quad, factor)) for quad in quads]

@@ -1,0 +1,326 @@
+"""The watcher of one shelf: frames in, events out. A function of the frames and of what was seen before, nothing else.
+
+Per frame: find the shelf (`align`), compare it with what is known of it (`compare`), leave out what somebody stands before, cut and
+encode only facings that show something else (`judge`), and let a change count after several frames that say the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..camera.frame import Frame
+from ..errors import ShelfError
+from ..events.event import Event
+from . import compare
+from .align import IDENTITY, Aligner, Alignment, Matrix
+from .camera_state import CameraWatch, edges_of
+from .cells import Cells, cells_of
+from .crops import cuts
+from .incidents import Incidents, SlotView, view_of
+from .judge import Judge, Label, Seen
+from .planogram import Planogram, scaled
+
+if TYPE_CHECKING:
+    from ..imaging.image import Pixels
+    from ..matching.snapshot import Snapshot
+
+logger = logging.getLogger(__name__)
+
+AFTER_FRAMES: Final = 3
+"""A change counts after so many frames that show the same; Frigate waits for as many equal states before it publishes."""
+LOOK_AT: Final = 0.15
+"""Share of a facing's blocks that must differ before it is looked at: noise, JPEG and a pixel of misalignment leave 0.1."""
+HIDES: Final = 0.3
+"""Share of the rail before a facing that must differ for somebody to stand there; people and hands cover 0.4 to all of it."""
+STILL: Final = 0.75
+"""Share of a facing's blocks that must be as in the frame before for both to show one thing."""
+ALIKE: Final = 0.85
+"""Cosine of a look to the looks before: below, it is another thing."""
+UNKNOWN_FRAMES: Final = 5
+"""An unknown product counts after more frames: people and their bags are unknown, too."""
+MOST_LOOKS: Final = 36
+"""Facings that are encoded in one frame, those that wait longest first: the work for a frame is bounded on any board, and a shelf
+of 60 that changes at once is seen in two frames."""
+GIVE_UP: Final = 12
+"""Looks that are averaged, the latest."""
+_LEARN_EVERY, _LEARN_RATE = 16, 0.3
+"""Slow light goes into what is known: of every 16th frame three tenths, where nothing else differs."""
+_RAIL_FRAMES: Final = 40
+"""A rail that shows something else for so long without hiding a facing has a new price tag."""
+_RELEARN_EVERY: Final = 20
+_EDGE_SHARE: Final = 0.1
+"""Of a facing outside of the frame: more, and it can't be seen."""
+
+
+@dataclass(slots=True)
+class CellState:
+    """One facing: what it was last known to show, and the looks that may say otherwise."""
+
+    label: Label
+    looks: list[Seen] = field(default_factory=list)
+    waits: int = 0
+
+
+class ShelfWatcher:
+    """Watches one shelf by its plan, a bundle's snapshot, and the taught photos of the full and the empty shelf.
+
+    `after_frames`, `after_seconds`: a change counts after so many frames that agree and, where that is given, so many seconds.
+    Raises ShelfError where photos and plan don't fit.
+    """
+
+    def __init__(
+        self,
+        plan: Planogram,
+        snapshot: Snapshot,
+        full: Pixels,
+        empty: Pixels | None = None,
+        *,
+        after_frames: int = AFTER_FRAMES,
+        after_seconds: float = 0.0,
+    ) -> None:
+        height, width = full.shape[:2]
+        self.plan = plan = scaled(plan, width, height)
+        if empty is not None and empty.shape != full.shape:
+            raise ShelfError(f"the photo of the empty shelf has {empty.shape[1]}x{empty.shape[0]} pixels, that of the full one "
+                             f"{width}x{height}; take both with the same camera and settings")  # fmt: skip
+        self.after_frames, self.after_seconds = after_frames, after_seconds
+        self._factor = compare.factor_of(width)
+        small = compare.reduced(full, self._factor).astype(np.float32)
+        self._frame_size = width, height
+        self.cells: Cells = cells_of(plan, self._factor, small.shape[:2])
+        quads = [cell.quad for cell in self.cells.cells]
+        slot_of = [cell.slot for cell in self.cells.cells]
+        taught = [None if photo is None else cuts(photo, IDENTITY, quads, self._factor) for photo in (full, empty)]
+        assert taught[0] is not None
+        self.judge = Judge(snapshot, plan, slot_of, taught[0], taught[1])
+        self._known_picture = small
+        self._known = compare.blocks(small)
+        self._template = self._known.luma.copy()
+        self._aligner = Aligner(self._template)
+        self._stale_template = False
+        self.camera = CameraWatch(edges_of(self._known.luma))
+        self.matrix: Matrix = IDENTITY
+        self.incidents = Incidents()
+        self.states = [CellState(Label("right", plan.slots[cell.slot].skus[0])) for cell in self.cells.cells]
+        self._of_slot: list[list[int]] = [[] for _ in plan.slots]
+        for number, slot in enumerate(slot_of):
+            self._of_slot[slot].append(number)
+        self.views = [SlotView("full", slot.facings) for slot in plan.slots]
+        self.hidden = np.zeros(len(quads), bool)
+        self._rail_age = np.zeros(self.cells.owner.shape, np.int32)
+        self._before: tuple[compare.Blocks, compare.Floats] | None = None
+        self._since: dict[int, float] = {}
+        self._count = 0
+        self.looked = 0
+        self.time = 0.0
+
+    def see(self, frame: Frame) -> tuple[Event, ...]:
+        """Take a frame; what counts from it on. Raises ShelfError for a frame of another shape than the taught photos."""
+        self._check(frame)
+        self._count += 1
+        self.time, self.looked = frame.time, 0
+        small = compare.reduced(frame.pixels, self._factor)
+        grey = small.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+        aligned = self._aligner.find(grey, self.matrix)
+        was = self.camera.state
+        before = None if self._before is None else self._before[1]
+        now = self.camera.see(grey, aligned, before, frame.time)
+        events = [] if now == was else [self._camera_event(was, now)]
+        if self.camera.is_clear and aligned.agreement > 0:
+            self.matrix = aligned.matrix
+            events += self._compare(frame, small, grey, aligned)
+        else:
+            self._before = None if self._before is None else (self._before[0], grey)
+            self.hidden[:] = True
+        return tuple(events)
+
+    def no_frame(self, time: float) -> tuple[Event, ...]:
+        """No frames come any more: the camera is gone until one does."""
+        if self.camera.state == "gone":
+            return ()
+        was, self.time = self.camera.state, time
+        self.camera.gone()
+        self.hidden[:] = True
+        return (self._camera_event(was, "gone"),)
+
+    def _check(self, frame: Frame) -> None:
+        height, width = frame.pixels.shape[:2]
+        if (width, height) != self._frame_size:
+            raise ShelfError(
+                f"{frame.source or 'the camera'}: a frame of {width}x{height} pixels arrived; the taught photos have "
+                f"{self._frame_size[0]}x{self._frame_size[1]}, set the camera to that, or teach again (shelfmatch shelf teach)"
+            )
+
+    def _camera_event(self, was: str, now: str) -> Event:
+        advice = ""
+        if now == "moved":
+            advice = (
+                "turn the camera back, or run shelfmatch shelf teach with a new photo and move the slots (shelf edit)"
+            )
+        return self.incidents.camera(was, now, self.time, advice)
+
+    def _compare(self, frame: Frame, small: Pixels, grey: compare.Floats, aligned: Alignment) -> list[Event]:
+        """Look for what differs, judge it, and say what counts."""
+        size = small.shape[1], small.shape[0]
+        moved = Image.fromarray(small).transform(
+            size, Image.Transform.AFFINE, _pillow(aligned.matrix), Image.Resampling.BILINEAR
+        )
+        picture = np.asarray(moved, np.float32)
+        seen = compare.blocks(picture)
+        differs = compare.difference(seen, self._known)
+        visible = self._visible(aligned.matrix)
+        things = differs.things.reshape(-1).astype(np.float32)
+        changed = self.cells.inside @ things
+        covered = self.cells.before @ differs.any.reshape(-1).astype(np.float32)
+        to_see = changed > LOOK_AT
+        self.hidden = ~visible | (to_see & (covered > HIDES))
+        asking = np.flatnonzero(to_see & ~self.hidden)
+        calm = np.flatnonzero(~to_see & visible)
+        for number in calm:
+            self.states[number].looks.clear()
+            self.states[number].waits = 0
+            self._since.pop(int(number), None)
+        settled = self._look(frame, seen, asking) if len(asking) else []
+        self._learn(picture / differs.gains, differs, settled, changed)
+        self._before = seen, grey
+        return self._said(settled)
+
+    def _look(self, frame: Frame, seen: compare.Blocks, asking: NDArray[np.intp]) -> list[int]:
+        """Encode the facings that show something else; which of them are settled now."""
+        order = sorted(asking.tolist(), key=lambda number: -self.states[number].waits)
+        chosen = order[:MOST_LOOKS]
+        for number in order[MOST_LOOKS:]:
+            self.states[number].waits += 1
+        quads = [self.cells.cells[number].quad for number in chosen]
+        looks = self.judge.look(cuts(frame.pixels, self.matrix, quads, self._factor))
+        self.looked = len(looks)
+        still = np.ones(len(self.states))
+        if self._before is not None:
+            still = self.cells.inside @ compare.is_still(seen, self._before[0]).reshape(-1).astype(np.float32)
+        settled = []
+        for number, look in zip(chosen, looks, strict=True):
+            state = self.states[number]
+            state.waits = 0
+            if state.looks and (still[number] < STILL or float(look.vector @ state.looks[-1].vector) < ALIKE):
+                state.looks.clear()
+            if not state.looks:
+                self._since[number] = frame.time
+            state.looks = [*state.looks, look][-GIVE_UP:]
+            if self._settles(number):
+                settled.append(number)
+        return settled
+
+    def _settles(self, number: int) -> bool:
+        """Whether a facing's looks are enough to know what it shows; it is known then."""
+        state = self.states[number]
+        label = self.judge.label(number, state.looks)
+        if label is None:
+            return False
+        count = len(state.looks)
+        if label == state.label and count < 2:
+            return False
+        if label != state.label:
+            needs = UNKNOWN_FRAMES if label.kind == "unknown" else self.after_frames
+            elapsed = self.time - self._since.get(number, self.time)
+            if count < max(2, needs) or elapsed < self.after_seconds:
+                return False
+        state.label = label
+        state.looks.clear()
+        self._since.pop(number, None)
+        return True
+
+    def _said(self, settled: Sequence[int]) -> list[Event]:
+        """Events of the slots whose facings are settled. A slot of which another facing is being looked at waits for it."""
+        del settled
+        found = []
+        for number, slot in enumerate(self.plan.slots):
+            of_slot = [self.states[cell] for cell in self._of_slot[number]]
+            view = view_of(slot, [state.label for state in of_slot])
+            known = self.views[number]
+            if view == known:
+                continue
+            if (view.state, view.by) != (known.state, known.by) and any(
+                0 < len(state.looks) < self.after_frames for state in of_slot
+            ):
+                continue
+            event = self.incidents.slot(slot, known, view, self.time)
+            self.views[number] = view
+            if event is not None:
+                found.append(event)
+        return found
+
+    def _visible(self, matrix: Matrix) -> NDArray[np.bool_]:
+        """Which facings lie in the frame."""
+        rows, columns = self.cells.shape
+        y, x = np.mgrid[0:rows, 0:columns] * compare.BLOCK + (compare.BLOCK - 1) / 2
+        across = matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2]
+        down = matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2]
+        width, height = columns * compare.BLOCK, rows * compare.BLOCK
+        out = (across < 0) | (down < 0) | (across > width - 1) | (down > height - 1)
+        result: NDArray[np.bool_] = self.cells.inside @ out.reshape(-1).astype(np.float32) < _EDGE_SHARE
+        return result
+
+    def _learn(
+        self, picture: compare.Floats, differs: compare.Difference, settled: Sequence[int], changed: NDArray[np.float32]
+    ) -> None:
+        """Take settled facings, slow light and new price tags into what is known."""
+        fresh = np.zeros(self.cells.owner.shape, bool)
+        for number in settled:
+            fresh |= self.cells.inside[number] > 0
+        other = differs.any.reshape(-1) & ~self.cells.owner
+        self._rail_age = np.where(other, self._rail_age + 1, 0).astype(np.int32)
+        if self._count % _LEARN_EVERY == 0:
+            hiding = (self.cells.before[changed > 0.5] > 0).any(axis=0) if (changed > 0.5).any() else False
+            fresh |= (self._rail_age >= _RAIL_FRAMES) & ~np.asarray(hiding)
+        slow = self._count % _LEARN_EVERY == 0
+        if not slow and not fresh.any():
+            return
+        weights = np.zeros(self.cells.shape, np.float32)
+        if slow:
+            weights[~differs.any] = _LEARN_RATE
+        weights[fresh.reshape(self.cells.shape)] = 1.0
+        spread = np.repeat(np.repeat(weights, compare.BLOCK, axis=0), compare.BLOCK, axis=1)[..., None]
+        self._known_picture += (picture - self._known_picture) * spread
+        self._known = compare.blocks(self._known_picture)
+        whole = fresh.reshape(self.cells.shape)
+        if whole.any():
+            at = np.repeat(np.repeat(whole, compare.BLOCK, axis=0), compare.BLOCK, axis=1)
+            self._template[at] = self._known.luma[at]
+            self._stale_template = True
+        if self._stale_template and self._count % _RELEARN_EVERY == 0:
+            self._aligner.relearn(self._template)
+            self._stale_template = False
+
+    def stock(self) -> dict[str, int]:
+        """SKU → facings that show it, over all slots where it belongs."""
+        sums: dict[str, int] = {}
+        for slot, view in zip(self.plan.slots, self.views, strict=True):
+            sums[slot.sku] = sums.get(slot.sku, 0) + view.facings
+        return sums
+
+    def status(self) -> dict[str, Any]:
+        """What is known now, as a JSON document: the camera, each slot, and the stock by SKU."""
+        slots = []
+        for number, (slot, view) in enumerate(zip(self.plan.slots, self.views, strict=True)):
+            record = {"id": slot.id} | view.to_dict(slot)
+            if self.camera.state != "ok":
+                record["view"] = "no view"
+            elif self.hidden[self._of_slot[number]].any():
+                record["view"] = "hidden"
+            else:
+                record["view"] = "clear"
+            slots.append(record)
+        return {"time": self.time, "camera": self.camera.state, "slots": slots, "stock": self.stock()}
+
+
+def _pillow(matrix: Matrix) -> tuple[float, ...]:
+    """A map between pixel centres as Pillow takes it, whose pixels' centres are at halves."""
+    (a, b, c), (d, e, f) = matrix
+    return a, b, c + 0.5 - 0.5 * (a + b), d, e, f + 0.5 - 0.5 * (d + e)
