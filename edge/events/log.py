@@ -173,28 +173,7 @@ class EventLog:
     def _prune(self) -> None:
         self._pruned = time.monotonic()
         try:
-<<<<<<< HEAD
             self.dropped += self._copies.prune(self._keep_s, self._most_bytes, self._consumers)
-=======
-            now = time.time()
-            delivered = self._store.needed_from(now - self._keep_s)
-            old = self._store.last_before(now - self._keep_s)
-            old = old if delivered is None else min(old, delivered)
-            much = self._store.oldest_beyond(self._most_bytes)
-            if much and delivered is not None and much > delivered:
-                count = much - max(delivered, self._store.bounds()[0] - 1)
-                self.dropped += count
-                self._said(f"{count} entries went undelivered: the log has reached its size")
-            if max(old, much) >= self._store.bounds()[0]:
-                for name in self._store.delete_up_to(max(old, much)):
-                    (self.folder / "pictures" / name).unlink(missing_ok=True)
-            if (
-                self._journal.size_bytes > self._most_bytes
-                or self._journal.size_bytes > (1 << 20) + 2 * self._store.size_bytes()
-            ):
-                self._rewrite_journal()
-            self._fill_reserve()
->>>>>>> shelf
         except (Damaged, sqlite3.Error, OSError) as error:
             logger.warning("%s: the log wasn't pruned: %s", self.folder, error)
 
