@@ -1,1 +1,1 @@
-"""What cameras report: events, the log they are written to first, and who gets them from there (standard output, MQTT, webhooks)."""
+"""What cameras report: events, the log they are written to first, and the ways out of it (standard output, MQTT, webhooks)."""

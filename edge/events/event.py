@@ -1,4 +1,4 @@
-"""One message about a slot or a camera, in the shape of Frigate's events: new, update, end, with one id and the states around it."""
+"""A message about a slot or a camera, in the shape of Frigate's events: new, update, end, one id, and the states around it."""
 
 from __future__ import annotations
 

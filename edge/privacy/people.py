@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from ..encoders.runtimes import choose_runtime, open_session
-from ..errors import EncoderError, ImageError, KioskError
+from ..errors import EncoderError, ImageError, PrivacyError
 from ..imaging.decode import decode
 from ..imaging.image import DEFAULT_LIMITS, Limits, upright
 
@@ -56,16 +56,16 @@ Box = tuple[float, float, float, float]
 
 
 class PeopleFinder:
-    """Finds people by their faces. Safe to share between threads. Raises KioskError for a file that isn't the detector."""
+    """Finds people by their faces. Safe to share between threads. Raises PrivacyError for a file that isn't the detector."""
 
     def __init__(self, path: Path) -> None:
         try:
             model = path.read_bytes()
         except OSError as error:
-            raise KioskError(f"{path} can't be read: {error.strerror}; expected the detector of people") from error
+            raise PrivacyError(f"{path} can't be read: {error.strerror}; expected the detector of people") from error
         digest = hashlib.sha256(model).hexdigest()
         if digest not in DETECTORS:
-            raise KioskError(
+            raise PrivacyError(
                 f"{path} has sha256 {digest[:12]}…; expected one of {', '.join(DETECTORS.values())} of MediaPipe, "
                 "see docs/howto/kiosk.md"
             )
@@ -129,6 +129,27 @@ class PeopleFinder:
             return None
         file = io.BytesIO()
         kept.save(file, "JPEG", quality=85)
+        return file.getvalue()
+
+    def slot_picture(self, frame: NDArray[np.uint8], box: Box) -> bytes | None:
+        """The part of a shelf camera's frame, (H, W, 3) uint8 RGB, in `box` (left, top, right, bottom, 0 to 1), as JPEG; None where
+        that can't be had without people: somebody whose face is found stands before it, or anything at all goes wrong.
+
+        A person from behind has no face: ask only for slots that nothing covers.
+        """
+        try:
+            picture = Image.fromarray(frame).convert("RGB")
+            people = [_person(face) for face in self.faces(picture)]
+        except (EncoderError, ValueError, TypeError) as error:
+            logger.warning("a picture wasn't kept: %s", error)
+            return None
+        if any(one[0] < box[2] and box[0] < one[2] and one[1] < box[3] and box[1] < one[3] for one in people):
+            return None
+        part = picture.crop(_in_pixels(box, picture.size))
+        if min(part.size) < 8 or self.faces(part):  # nearer, what the whole frame was too coarse for
+            return None
+        file = io.BytesIO()
+        part.save(file, "JPEG", quality=85)
         return file.getvalue()
 
 

@@ -1,0 +1,107 @@
+"""From the log to one receiver: each entry in order, again and again until it has arrived or was refused for good."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import threading
+from collections.abc import Callable
+from typing import Final, Literal, Self, TextIO
+
+from ..errors import EventError
+from .entry import Entry
+from .log import Consumer, EventLog
+
+logger = logging.getLogger(__name__)
+
+Outcome = Literal["arrived", "refused"]
+FIRST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 60.0
+_WAIT_S: Final = 0.5
+
+
+class NotDelivered(Exception):
+    """The receiver can't be reached or can't take it now. `pause_s`: when it wants to be tried again, 0 for no wish."""
+
+    def __init__(self, message: str, pause_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.pause_s = pause_s
+
+
+class Delivery:
+    """A thread that takes one consumer's entries to `send`, which raises NotDelivered. Pauses grow from 1 s to a minute, each
+    drawn from its second half, so that many devices don't come at once. Use as a context, or `start` and `stop`."""
+
+    def __init__(self, log: EventLog, name: str, send: Callable[[Entry], Outcome]) -> None:
+        self.name = name
+        self.problem = ""
+        """Why the last entry has not arrived yet; empty where all is well."""
+        self._consumer = log.consumer(name)
+        self._send = send
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"events to {name}", daemon=True)
+
+    def start(self) -> Self:
+        """Begin to deliver."""
+        self._thread.start()
+        return self
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Deliver what can be delivered at once, then end."""
+        self._ended.set()
+        self._thread.join(timeout_s)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        pause = FIRST_PAUSE_S
+        while True:
+            try:
+                while entries := self._consumer.pending():
+                    for entry in entries:
+                        take(self._consumer, entry, self._send)
+                        pause, self.problem = FIRST_PAUSE_S, ""
+                if self._ended.is_set():
+                    return
+                self._consumer.wait(_WAIT_S)
+            except NotDelivered as error:
+                if not self.problem:
+                    logger.warning("%s: %s; it waits in the log", self.name, error)
+                self.problem = str(error)
+                if self._ended.wait(error.pause_s or random.uniform(pause / 2, pause)):
+                    return
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
+def take(consumer: Consumer, entry: Entry, send: Callable[[Entry], Outcome]) -> None:
+    """Send one entry and note that it arrived. Raises NotDelivered."""
+    refused = send(entry) == "refused"
+    if refused:
+        logger.warning("%s: the receiver refused message %s for good; it is left out", consumer.name, entry.message_id)
+    consumer.done(entry, refused=refused)
+
+
+def json_lines(stream: TextIO) -> Callable[[Entry], Outcome]:
+    """A `send` that writes each entry to a stream as one line of JSON."""
+
+    def send(entry: Entry) -> Outcome:
+        try:
+            stream.write(json.dumps(entry.to_dict(), ensure_ascii=False, allow_nan=False) + "\n")
+            stream.flush()
+        except (OSError, ValueError) as error:  # ValueError: the stream is closed
+            raise NotDelivered(f"the lines can't be written: {error}") from error
+        return "arrived"
+
+    return send
+
+
+def checked_seconds(name: str, value: float, least: float, most: float) -> float:
+    """A setting in seconds. Raises EventError."""
+    if not least <= value <= most:
+        raise EventError(f"{name} is {value!r}; expected {least:g} to {most:g} seconds")
+    return value

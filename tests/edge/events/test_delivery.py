@@ -1,0 +1,143 @@
+"""Standard output and webhooks: in order, again until it arrived, and what is refused for good is left out."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import io
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from shelfmatch.edge import EventError
+from shelfmatch.edge.events import delivery
+from shelfmatch.edge.events.delivery import Delivery, NotDelivered, json_lines
+from shelfmatch.edge.events.entry import Entry
+from shelfmatch.edge.events.log import EventLog
+from shelfmatch.edge.events.webhook import Webhook
+
+from .broker import until
+from .worker import event
+
+SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
+
+
+class Receiver(ThreadingHTTPServer):
+    """Answers with the statuses in `answers`, then with 200; keeps what was taken."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answers: list[int] = []
+        self.taken: list[dict[str, str]] = []
+        self.bodies: list[bytes] = []
+        self.requests = 0
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/hook"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.requests += 1
+        status = self.server.answers.pop(0) if self.server.answers else 200
+        if status == 200:
+            self.server.taken.append({name.lower(): value for name, value in self.headers.items()})
+            self.server.bodies.append(body)
+        self.send_response(status)
+        if status == 302:
+            self.send_header("Location", "/elsewhere")
+        if status == 429:
+            self.send_header("Retry-After", "1")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    server = Receiver()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_lines_of_json(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    with EventLog.open(tmp_path) as log, Delivery(log, "stdout", json_lines(stream)):
+        for number in range(3):
+            log.append(event(number))
+        until(lambda: stream.getvalue().count("\n") == 3, "the lines didn't come")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["id"] for line in lines] == ["e0", "e1", "e2"]
+    assert [line["sequence"] for line in lines] == [1, 2, 3]
+    assert lines[0]["after"] == {"state": "empty"}
+    stream.close()
+    with pytest.raises(NotDelivered, match="can't be written"):
+        json_lines(stream)(Entry(1, "m-1", 0.0, event(1)))
+
+
+def test_a_webhook_gets_all_in_order(tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "FIRST_PAUSE_S", 0.02)
+    receiver.answers = [503, 302, 429, 200, 400, 200, 500]
+    with EventLog.open(tmp_path) as log, Delivery(log, "hook", Webhook(receiver.url, SECRET).send) as hook:
+        for number in range(5):
+            log.append(event(number))
+        until(lambda: len(receiver.taken) == 4, "not all arrived")
+        until(lambda: log.consumer("hook").position == 5, "not all is noted")
+        assert hook.problem == ""
+    ids = [json.loads(body)["id"] for body in receiver.bodies]
+    assert ids == ["e0", "e2", "e3", "e4"], "e1 was refused with 400"
+    for headers, body in zip(receiver.taken, receiver.bodies, strict=True):
+        assert headers["webhook-id"] == json.loads(body)["message_id"]
+        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+        right = base64.b64encode(hmac.new(b"k" * 32, signed, hashlib.sha256).digest()).decode()
+        assert headers["webhook-signature"] == f"v1,{right}"
+        assert headers["content-type"] == "application/json"
+
+
+def test_a_receiver_that_is_away(tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "FIRST_PAUSE_S", 0.02)
+    with EventLog.open(tmp_path) as log:
+        with Delivery(log, "hook", Webhook("http://127.0.0.1:9/secret").send) as hook:
+            log.append(event(0))
+            until(lambda: "http://127.0.0.1:9 can't be reached" in hook.problem, "it doesn't say so")
+            assert "secret" not in hook.problem
+        with Delivery(log, "hook", Webhook(receiver.url).send):
+            until(lambda: len(receiver.taken) == 1, "it didn't arrive later")
+    assert "webhook-signature" not in receiver.taken[0]
+
+
+def test_wrong_settings() -> None:
+    for url in ("", "ftp://host/x", "https://", "https://user:password@host/", "https://host/\n"):
+        with pytest.raises(EventError, match="expected https://HOST/PATH"):
+            Webhook(url)
+    for secret in ("abc", "whsec_abc", "whsec_" + base64.b64encode(b"short").decode(), "whsec_???"):
+        with pytest.raises(EventError, match="expected whsec") as caught:
+            Webhook("https://host/", secret)
+        assert secret not in str(caught.value)
+    with pytest.raises(EventError, match=r"expected 0\.1 to 300 seconds"):
+        Webhook("https://host/", timeout_s=0)
+
+
+def test_the_signature_is_that_of_standard_webhooks() -> None:
+    """Against their own library, where it is installed."""
+    library = pytest.importorskip("standardwebhooks", reason="pip install standardwebhooks")
+    import time
+
+    entry, hook = Entry(1, "m-1", 0.0, event(1)), Webhook("https://host/", SECRET)
+    body = json.dumps(entry.to_dict()).encode()
+    headers = hook.headers(entry, body, int(time.time()))
+    assert library.Webhook(SECRET).verify(body, headers)["id"] == "e1"
+    with pytest.raises(library.WebhookVerificationError):
+        library.Webhook(SECRET).verify(body + b" ", headers)

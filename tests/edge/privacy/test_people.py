@@ -1,0 +1,48 @@
+"""Pictures of slots: none with a person in it. (What the kiosk keeps is tested in its own room.)"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from shelfmatch.edge.errors import EncoderError
+from shelfmatch.edge.privacy.people import PeopleFinder
+from shelfmatch.edge.synthetic.products import make_product, render_plain
+from tests.support import people
+
+
+def shelf(person: Image.Image | None, left: int) -> Image.Image:
+    """A plain shelf with somebody before a part of it."""
+    picture = Image.new("RGB", (1280, 960), (150, 160, 150))
+    picture.paste(render_plain(make_product(8), 200), (1000, 120))
+    if person is not None:
+        picture.paste(person.resize((round(person.width * 640 / person.height), 640)), (left, 200))
+    return picture
+
+
+def test_no_slot_with_somebody_before_it() -> None:
+    finder, person = PeopleFinder(people.detector()), people.portrait()
+    box = (1000 / 1280, 120 / 960, 1200 / 1280, 320 / 960)
+    kept = finder.slot_picture(np.asarray(shelf(person, 60)), box)
+    assert kept is not None and Image.open(io.BytesIO(kept)).size == (200, 200)
+    for left in (700, 800, 400):  # what belongs to a person is far wider than the face
+        assert finder.slot_picture(np.asarray(shelf(person, left)), box) is None
+    before = (0.05, 0.2, 0.4, 0.9)
+    assert finder.slot_picture(np.asarray(shelf(person, 60)), before) is None
+    assert finder.slot_picture(np.asarray(shelf(None, 0)), before) is not None
+
+
+def test_an_error_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    finder = PeopleFinder(people.detector())
+    picture = np.asarray(shelf(None, 0))
+    assert finder.slot_picture(picture, (0.5, 0.5, 0.5, 0.5)) is None
+    assert finder.slot_picture(np.zeros((4, 4, 4, 4), np.uint8), (0.0, 0.0, 1.0, 1.0)) is None
+
+    def broken(*_: object) -> object:
+        raise EncoderError("it can't be run")
+
+    monkeypatch.setattr(finder._session, "run", broken)
+    assert finder.slot_picture(picture, (0.0, 0.0, 1.0, 1.0)) is None
