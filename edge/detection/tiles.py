@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SMALL = 0.13
 """Of the network's input, the median side of what is found below which tiles find more."""
-WANTED = 0.24
+WANTED = 0.18
 """What the median side shall be in a tile."""
 FEW = 4
 """Less than so many things are no shelf: a look at the whole is enough."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..catalog.attributes import Where
 from ..encoders.encoder import Vector
@@ -31,11 +31,11 @@ def match(
     where: Where | None = None,
     labels: Sequence[str] = (),
     limits: Limits = DEFAULT_LIMITS,
-    look_again: bool = True,
+    look_again: bool | Literal["upright"] = True,
     locate: Locator | None = None,
 ) -> MatchResult:
-    """Name the product on a photo, as `Matcher.match` does; `look_again`: mend a rejected photo and rank once more; `locate`: find
-    the product and name that part of the photo, where the whole isn't sure.
+    """Name the product on a photo, as `Matcher.match` does; `look_again`: mend a rejected photo and rank once more
+    ("upright": but don't turn it); `locate`: find the product and name that part of the photo, where the whole isn't sure.
 
     The other branches, or local matching, run where the first search is not sure. Raises ImageError, CatalogError, DetectorError.
     """
@@ -94,7 +94,7 @@ class _Question:
     count: int
     where: Where | None
     allowed: Allowed
-    look_again: bool
+    look_again: bool | Literal["upright"]
     locate: Locator | None
 
 
@@ -141,7 +141,13 @@ def _look_closer(question: _Question, closer: _Closer, vector: Vector, watch: _S
 
         looked_at = image if closer.part is None else closer.part.picture
         closer.again, closer.candidates = look_again_pass(
-            snapshot, looked_at, limits, closer.candidates, question.count, question.where
+            snapshot,
+            looked_at,
+            limits,
+            closer.candidates,
+            question.count,
+            question.where,
+            turned=question.look_again != "upright",
         )
         watch.lap("look_again")
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from .snapshot import Snapshot
 
 
+SHELF = 24
+"""From so many products on, a scene is a shelf, on which things stand upright: rejected parts are mended, but not turned."""
+
+
 @dataclass(frozen=True, slots=True)
 class SceneProduct:
     """One product of a scene: where it is (`box`: x0, y0, x1, y1 in pixels of the upright photo), how sure the detector is, and
@@ -110,6 +114,9 @@ def match_scene(
     found = detector.detect(pixels, kinds=kinds)
     after_detect = time.perf_counter()
 
+    boxes = in_rows([detection for detection in found if detection.kind == "product"])
+    careful: bool | Literal["upright"] = "upright" if look_again and len(boxes) >= SHELF else look_again
+
     def one(detection: Detection) -> SceneProduct:
         result = None
         if snapshot is not None:
@@ -121,13 +128,12 @@ def match_scene(
                     where=where,
                     labels=labels,
                     limits=limits,
-                    look_again=look_again,
+                    look_again=careful,
                 )
             except (ImageError, VectorError):  # a part that shows nothing is still there
                 result = None
         return SceneProduct(detection.box, detection.score, result)
 
-    boxes = in_rows([detection for detection in found if detection.kind == "product"])
     products: list[SceneProduct]
     if snapshot is None or workers == 1 or len(boxes) < 2:
         products = [one(detection) for detection in boxes]
