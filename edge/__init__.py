@@ -19,6 +19,7 @@ from .errors import (
     BundleVersion,
     CardRequired,
     CatalogError,
+    DetectorError,
     DeviceError,
     EncoderError,
     EventError,
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from .bundle.bundle import Bundle
     from .catalog.listing import CatalogSource
     from .catalog.source import read_source
+    from .detection.card import DetectorCard
+    from .detection.detection import Detection
+    from .detection.detector import Detector
     from .doctor.diagnosis import Diagnosis, examine
     from .encoders.card import EncoderCard
     from .encoders.encoder import Encoder
@@ -49,12 +53,15 @@ if TYPE_CHECKING:
     from .evaluation.results import Evaluation, Query
     from .index.vector_index import VectorIndex
     from .matching.explanation import Explanation
+    from .matching.facings import Facings, ShelfCount, count_facings
     from .matching.labels import Label
+    from .matching.locate import Located
     from .matching.look_again import LookAgain
     from .matching.matcher import Matcher
     from .matching.photos import ProductPhoto
     from .matching.refusal import Refusal
     from .matching.results import Candidate, MatchResult
+    from .matching.scene import Scene, SceneProduct
     from .matching.similar import Neighbour
     from .matching.tracking import TrackDecision, Tracker
 
@@ -64,12 +71,17 @@ _LAZY = {
     "CalibrateReport": "evaluation.calibrate",
     "Candidate": "matching.results",
     "CatalogSource": "catalog.listing",
+    "Detection": "detection.detection",
+    "Detector": "detection.detector",
+    "DetectorCard": "detection.card",
     "Diagnosis": "doctor.diagnosis",
     "Encoder": "encoders.encoder",
     "EncoderCard": "encoders.card",
     "Evaluation": "evaluation.results",
     "Explanation": "matching.explanation",
+    "Facings": "matching.facings",
     "Label": "matching.labels",
+    "Located": "matching.locate",
     "LookAgain": "matching.look_again",
     "MatchResult": "matching.results",
     "Matcher": "matching.matcher",
@@ -77,6 +89,9 @@ _LAZY = {
     "ProductPhoto": "matching.photos",
     "Query": "evaluation.results",
     "Refusal": "matching.refusal",
+    "Scene": "matching.scene",
+    "SceneProduct": "matching.scene",
+    "ShelfCount": "matching.facings",
     "TrackDecision": "matching.tracking",
     "Tracker": "matching.tracking",
     "TuneReport": "build.tune",
@@ -85,6 +100,7 @@ _LAZY = {
     "add_to_bundle": "build.change",
     "build_bundle": "build.build",
     "calibrate_bundle": "evaluation.calibrate",
+    "count_facings": "matching.facings",
     "evaluate": "evaluation.evaluate",
     "examine": "doctor.diagnosis",
     "read_source": "catalog.source",
@@ -108,6 +124,10 @@ __all__ = [
     "CardRequired",
     "CatalogError",
     "CatalogSource",
+    "Detection",
+    "Detector",
+    "DetectorCard",
+    "DetectorError",
     "DeviceError",
     "Diagnosis",
     "Encoder",
@@ -116,9 +136,11 @@ __all__ = [
     "Evaluation",
     "EventError",
     "Explanation",
+    "Facings",
     "ImageError",
     "KioskError",
     "Label",
+    "Located",
     "LookAgain",
     "MatchResult",
     "Matcher",
@@ -129,6 +151,9 @@ __all__ = [
     "Query",
     "Refusal",
     "RuntimeUnavailable",
+    "Scene",
+    "SceneProduct",
+    "ShelfCount",
     "ShelfError",
     "ShelfmatchError",
     "TrackDecision",
@@ -141,6 +166,7 @@ __all__ = [
     "add_to_bundle",
     "build_bundle",
     "calibrate_bundle",
+    "count_facings",
     "evaluate",
     "examine",
     "read_source",

@@ -18,7 +18,9 @@ from . import (
     bench,
     calibrate,
     catalogue,
+    count,
     demo,
+    detectors,
     doctor,
     encoders,
     evaluate,
@@ -28,6 +30,7 @@ from . import (
     photos,
     search,
     serve,
+    shelf,
     tune,
     update,
 )
@@ -136,12 +139,15 @@ def _parser() -> argparse.ArgumentParser:
         tune,
         calibrate,
         match,
+        count,
         evaluate,
         search,
         serve,
+        shelf,
         bench,
         doctor,
         encoders,
+        detectors,
         export,
     ):
         group.register(command)

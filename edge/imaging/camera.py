@@ -18,7 +18,7 @@ def frames_of(source: str) -> Iterator[Pixels]:
     `source`: a camera's number ("0" is /dev/video0), a video file, or an address that OpenCV opens (rtsp://…). Raises
     RuntimeUnavailable without OpenCV, ImageError for a source that can't be opened or breaks off before its first frame.
     """
-    capture = _opened(source)
+    capture = open_capture(source)
     try:
         count = 0
         while True:
@@ -29,17 +29,19 @@ def frames_of(source: str) -> Iterator[Pixels]:
             yield np.ascontiguousarray(frame[:, :, ::-1])  # OpenCV's frames are BGR
         if not count:
             raise ImageError(
-                f"{_called(source)} gave no frame; expected a camera that is on and that no other program uses"
+                f"{called(source)} gave no frame; expected a camera that is on and that no other program uses"
             )
     finally:
         capture.release()
 
 
-def _called(source: str) -> str:
+def called(source: str) -> str:
+    """How messages call a source."""
     return f"camera {source}" if source.isdecimal() else source
 
 
-def _opened(source: str) -> Any:
+def open_capture(source: str) -> Any:
+    """OpenCV's capture of a source, as `frames_of` takes it. Raises RuntimeUnavailable, ImageError."""
     try:
         import cv2
     except ImportError as error:
@@ -56,11 +58,11 @@ def _opened(source: str) -> Any:
     try:
         capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
     except cv2.error as error:
-        raise ImageError(f"{_called(source)} can't be opened: {error}") from error
+        raise ImageError(f"{called(source)} can't be opened: {error}") from error
     if not capture.isOpened():
         capture.release()
         raise ImageError(
-            f"{_called(source)} can't be opened; expected one that is plugged in (ls /dev/video*), readable by this user, and that "
+            f"{called(source)} can't be opened; expected one that is plugged in (ls /dev/video*), readable by this user, and that "
             "no other program uses"
             if source.isdecimal()
             else f"{source} can't be opened; expected a video that OpenCV reads"

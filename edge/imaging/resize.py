@@ -9,6 +9,7 @@ such filter; `_opencv` builds it of what OpenCV is fast at, of the same width.
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -45,6 +46,17 @@ class NetworkInput(Protocol):
     def crop_fraction(self) -> float: ...
     @property
     def border_color(self) -> tuple[int, int, int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A size (pixels) in which all of a photo is wanted by whoever has no network: `decode` halves large photos as for one."""
+
+    width: int
+    height: int
+    resize: Literal["pad"] = "pad"
+    crop_fraction: float = 1.0
+    border_color: tuple[int, int, int] = (128, 128, 128)
 
 
 def resizer_in_use(wanted: str = "auto") -> Resizer:
@@ -115,13 +127,19 @@ def fit(decoded: Decoded, card: NetworkInput, resizer: Resizer = "pillow") -> Pi
     return framed
 
 
+def placed(size: tuple[int, int], card: NetworkInput) -> tuple[int, int, int, int]:
+    """Where in the input a photo whose (width, height) upright is `size` lies: left, top, width, height in pixels; all of an input
+    without a border."""
+    if card.resize != "pad":
+        return 0, 0, card.width, card.height
+    wide, high = _padded_size(size, (card.width, card.height))
+    return (card.width - wide) // 2, (card.height - high) // 2, wide, high
+
+
 def inside(pixels: Pixels, size: tuple[int, int], card: NetworkInput) -> Pixels:
     """Of a padded input (height, width, 3), the part that shows the photo, whose (width, height) upright is `size`; all of an input
     without a border. A view, no copy."""
-    if card.resize != "pad":
-        return pixels
-    wide, high = _padded_size(size, (card.width, card.height))
-    top, left = (card.height - high) // 2, (card.width - wide) // 2
+    left, top, wide, high = placed(size, card)
     return pixels[top : top + high, left : left + wide]
 
 

@@ -18,6 +18,7 @@ import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from ..errors import KioskError
+from ..machine.systemd import notify
 from ..terminal import complain
 from .app import make_app
 from .guard import LOCAL_NAMES
@@ -221,16 +222,6 @@ def listening(host: str, port: int) -> socket.socket:
             "(server.host, server.port)"
         ) from error
     return one
-
-
-def notify(message: str) -> None:
-    """Tell systemd (sd_notify(3)); nothing where nobody listens."""
-    name = os.environ.get("NOTIFY_SOCKET")
-    if not name:
-        return
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as one:
-        one.connect(f"\0{name[1:]}" if name.startswith("@") else name)
-        one.sendall(message.encode())
 
 
 def warn_of_reach(settings: Settings) -> None:

@@ -54,12 +54,12 @@ class Aligner:
         """Choose the points and what is computed with them once."""
         grey = self.reference
         height, width = grey.shape
-        down, across = np.gradient(grey)
+        down, across = (np.asarray(slope, np.float32) for slope in np.gradient(grey))
         strength = across**2 + down**2
         strength[:2], strength[-2:], strength[:, :2], strength[:, -2:] = 0, 0, 0, 0
         rows, columns = height // _TILE, width // _TILE
-        tiles = strength[: rows * _TILE, : columns * _TILE].reshape(rows, _TILE, columns, _TILE)
-        tiles = tiles.transpose(0, 2, 1, 3).reshape(rows * columns, _TILE * _TILE)
+        cut = strength[: rows * _TILE, : columns * _TILE].reshape(rows, _TILE, columns, _TILE)
+        tiles = cut.transpose(0, 2, 1, 3).reshape(rows * columns, _TILE * _TILE)
         best = np.argpartition(-tiles, 2 * _POINTS, axis=1)[:, : 2 * _POINTS]
         best = np.take_along_axis(best, np.argsort(-np.take_along_axis(tiles, best, 1), axis=1), 1)[:, ::2]
         number = np.arange(rows * columns)[:, None]

@@ -87,7 +87,8 @@ def is_still(seen: Blocks, before: Blocks) -> NDArray[np.bool_]:
 
 def _summed(values: Floats) -> Floats:
     height, width = values.shape
-    return values.reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK).sum(axis=(1, 3), dtype=np.float32)
+    sums: Floats = values.reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK).sum(axis=(1, 3), dtype=np.float32)
+    return sums
 
 
 def _windows(values: Floats) -> Floats:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -343,10 +343,9 @@ class _Reader:
                     )
 
 
-def check_against(plan: Planogram, skus: Sequence[str], shop: str) -> None:
+def check_against(plan: Planogram, has: Callable[[str], bool], shop: str) -> None:
     """Raise ShelfError where the plan expects a product that the shop doesn't have, or a slot has no place or no product yet."""
-    has = set(skus)
-    missing = [sku for sku in plan.skus if sku not in has]
+    missing = [sku for sku in plan.skus if not has(sku)]
     if missing:
         many = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
         raise ShelfError(

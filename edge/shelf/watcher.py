@@ -19,7 +19,7 @@ from ..camera.frame import Frame
 from ..errors import ShelfError
 from ..events.event import Event
 from . import compare
-from .align import IDENTITY, Aligner, Alignment, Matrix
+from .align import ENOUGH, IDENTITY, Aligner, Alignment, Matrix
 from .camera_state import CameraWatch, edges_of
 from .cells import Cells, cells_of
 from .crops import cuts
@@ -48,13 +48,14 @@ UNKNOWN_FRAMES: Final = 5
 MOST_LOOKS: Final = 36
 """Facings that are encoded in one frame, those that wait longest first: the work for a frame is bounded on any board, and a shelf
 of 60 that changes at once is seen in two frames."""
-GIVE_UP: Final = 12
+MOST_KEPT: Final = 12
 """Looks that are averaged, the latest."""
 _LEARN_EVERY, _LEARN_RATE = 16, 0.3
 """Slow light goes into what is known: of every 16th frame three tenths, where nothing else differs."""
 _RAIL_FRAMES: Final = 40
 """A rail that shows something else for so long without hiding a facing has a new price tag."""
 _RELEARN_EVERY: Final = 20
+_CLOCK_STEP_S: Final = 5.0
 _EDGE_SHARE: Final = 0.1
 """Of a facing outside of the frame: more, and it can't be seen."""
 
@@ -125,6 +126,9 @@ class ShelfWatcher:
         """Take a frame; what counts from it on. Raises ShelfError for a frame of another shape than the taught photos."""
         self._check(frame)
         self._count += 1
+        if frame.time < self.time - _CLOCK_STEP_S:
+            logger.warning("the clock went back by %.0f s; times go on from the new one", self.time - frame.time)
+            self._since = dict.fromkeys(self._since, frame.time)
         self.time, self.looked = frame.time, 0
         small = compare.reduced(frame.pixels, self._factor)
         grey = small.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
@@ -133,7 +137,7 @@ class ShelfWatcher:
         before = None if self._before is None else self._before[1]
         now = self.camera.see(grey, aligned, before, frame.time)
         events = [] if now == was else [self._camera_event(was, now)]
-        if self.camera.is_clear and aligned.agreement > 0:
+        if self.camera.is_clear and aligned.agreement >= ENOUGH:
             self.matrix = aligned.matrix
             events += self._compare(frame, small, grey, aligned)
         else:
@@ -190,7 +194,7 @@ class ShelfWatcher:
         settled = self._look(frame, seen, asking) if len(asking) else []
         self._learn(picture / differs.gains, differs, settled, changed)
         self._before = seen, grey
-        return self._said(settled)
+        return self._said()
 
     def _look(self, frame: Frame, seen: compare.Blocks, asking: NDArray[np.intp]) -> list[int]:
         """Encode the facings that show something else; which of them are settled now."""
@@ -201,7 +205,7 @@ class ShelfWatcher:
         quads = [self.cells.cells[number].quad for number in chosen]
         looks = self.judge.look(cuts(frame.pixels, self.matrix, quads, self._factor))
         self.looked = len(looks)
-        still = np.ones(len(self.states))
+        still = np.ones(len(self.states), np.float32)
         if self._before is not None:
             still = self.cells.inside @ compare.is_still(seen, self._before[0]).reshape(-1).astype(np.float32)
         settled = []
@@ -212,7 +216,7 @@ class ShelfWatcher:
                 state.looks.clear()
             if not state.looks:
                 self._since[number] = frame.time
-            state.looks = [*state.looks, look][-GIVE_UP:]
+            state.looks = [*state.looks, look][-MOST_KEPT:]
             if self._settles(number):
                 settled.append(number)
         return settled
@@ -236,10 +240,11 @@ class ShelfWatcher:
         self._since.pop(number, None)
         return True
 
-    def _said(self, settled: Sequence[int]) -> list[Event]:
-        """Events of the slots whose facings are settled. A slot of which another facing is being looked at waits for it."""
-        del settled
-        found = []
+    def _said(self) -> list[Event]:
+        """Events of the slots that show something else now. One of which another facing is being looked at waits for it."""
+        found: list[Event] = []
+        if self._count <= self.after_frames:  # after a restart: what was known before may not be what is taught now
+            return found
         for number, slot in enumerate(self.plan.slots):
             of_slot = [self.states[cell] for cell in self._of_slot[number]]
             view = view_of(slot, [state.label for state in of_slot])
@@ -297,6 +302,26 @@ class ShelfWatcher:
         if self._stale_template and self._count % _RELEARN_EVERY == 0:
             self._aligner.relearn(self._template)
             self._stale_template = False
+
+    @property
+    def known_picture(self) -> compare.Floats:
+        """What is known of the shelf, (h, w, 3), small, lying on the taught photo."""
+        return self._known_picture
+
+    @property
+    def template(self) -> compare.Floats:
+        """What frames are aligned with, (h, w) grey, small."""
+        return self._template
+
+    def cells_of_slot(self, number: int) -> list[int]:
+        """The numbers of a slot's facings, from the left."""
+        return self._of_slot[number]
+
+    def take_over(self, known: compare.Floats, template: compare.Floats, matrix: Matrix) -> None:
+        """Go on with what an earlier watcher of the same taught photo knew; see `keeping`."""
+        self._known_picture, self._template, self.matrix = known, template, matrix
+        self._known = compare.blocks(known)
+        self._aligner = Aligner(template)
 
     def stock(self) -> dict[str, int]:
         """SKU → facings that show it, over all slots where it belongs."""

@@ -57,7 +57,7 @@ class Bay:
         self.products = make_shop(rows * across, 500 + seed % 400)
         self._rng = np.random.default_rng([seed, 0xBA7])
         self._looks: dict[tuple[str, int, int], int] = {}
-        self._row_tops, self._boards = [], []
+        self._boards: list[float] = []
         self.places = self._placed(rows, across)
         self.stock: dict[str, list[list[Product]]] = {
             one.id: [[one.product] * depth for _ in range(one.facings)] for one in self.places
@@ -76,7 +76,6 @@ class Bay:
         for row in range(rows):
             top = 0.03 * height + row * row_high
             floor = top + row_high * (1 - _BOARD)
-            self._row_tops.append(top)
             self._boards.append(floor)
             wide = (right - left) / across
             for column in range(across):
@@ -94,8 +93,10 @@ class Bay:
         width, height = self.size
         rng = self._rng
         wall: RGB = tuple(int(v) for v in rng.integers(70, 190) + rng.integers(-14, 15, 3))  # type: ignore[assignment]
-        small = Image.fromarray(rng.normal(128, 9, (24, 32)).clip(0, 255).astype(np.uint8)).resize(self.size, Image.Resampling.BICUBIC)  # fmt: skip
-        picture = Image.merge("RGB", [small.point([int(c * v / 128) if c * v < 32640 else 255 for v in range(256)]) for c in wall])  # fmt: skip
+        uneven = Image.fromarray(rng.normal(128, 9, (24, 32)).clip(0, 255).astype(np.uint8))
+        small = uneven.resize(self.size, Image.Resampling.BICUBIC)
+        bands = [small.point([min(255, int(level * value / 128)) for value in range(256)]) for level in wall]
+        picture = Image.merge("RGB", bands)
         pen = ImageDraw.Draw(picture)
         if rng.random() < 0.5:  # a perforated back wall
             for x in range(10, width, 26):
@@ -112,8 +113,8 @@ class Bay:
             pen.rectangle((0, floor + 0.86 * lip, width, floor + lip), fill=mix(wall, (0, 0, 0), 0.55))
         for one in self.places:
             self._tag(pen, one, 0.94 * height / rows * _BOARD)
-        for x in (0.0, 0.975):  # uprights
-            pen.rectangle((x * width, 0, (x + 0.025) * width, height), fill=mix(wall, (20, 20, 20), 0.5))
+        for side in (0.0, 0.975):  # uprights
+            pen.rectangle((side * width, 0, (side + 0.025) * width, height), fill=mix(wall, (20, 20, 20), 0.5))
         return picture
 
     def _tag(self, pen: ImageDraw.ImageDraw, one: Place, lip: float) -> None:
@@ -125,7 +126,8 @@ class Bay:
         pen.text((x + 0.12 * lip, y + 0.02 * lip), price, fill=(20, 20, 20), font_size=max(8, 0.4 * lip))
         for bar in range(9):
             if rng.random() < 0.6:
-                pen.line((x + (1.15 + bar * 0.05) * lip, y + 0.08 * lip, x + (1.15 + bar * 0.05) * lip, y + 0.36 * lip), fill=(30, 30, 30))  # fmt: skip
+                at = x + (1.15 + bar * 0.05) * lip
+                pen.line((at, y + 0.08 * lip, at, y + 0.36 * lip), fill=(30, 30, 30))
 
     def put(self, slot: str, facing: int, items: list[Product]) -> None:
         """Change what stands in a facing, the front one first, and draw it."""

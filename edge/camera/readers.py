@@ -1,0 +1,145 @@
+"""What reads a camera: OpenCV or PyAV for USB cameras, network cameras and videos, picamera2 for those on a Raspberry Pi's ribbon.
+
+A reader is opened by its function, gives frames one by one, and is closed; it knows nothing of retries.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from ..errors import ImageError, RuntimeUnavailable
+from ..imaging.camera import called, open_capture
+from ..imaging.image import Pixels
+
+_TIMEOUT_S: Final = 10
+"""For a network camera to answer, and between two of its packets."""
+
+
+class Reader(Protocol):
+    """An open camera. `read`: the next frame, (H, W, 3) uint8 RGB, or None where only `skip` was asked for; False at the end of a
+    video, or where the camera gives no more."""
+
+    def read(self, *, skip: bool = False) -> Pixels | bool | None:
+        """Wait for the next frame."""
+
+    def position_s(self) -> float:
+        """How far into a video the last frame was, seconds; 0 for a camera."""
+
+    def close(self) -> None:
+        """Let it go."""
+
+
+class _OpenCv:
+    def __init__(self, source: str) -> None:
+        self._capture = open_capture(source)
+        self._position = 0.0
+
+    def read(self, *, skip: bool = False) -> Pixels | bool | None:
+        import cv2
+
+        if not self._capture.grab():
+            return False
+        self._position = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1e3
+        if skip:
+            return None
+        is_read, frame = self._capture.retrieve()
+        return np.ascontiguousarray(frame[:, :, ::-1]) if is_read else False
+
+    def position_s(self) -> float:
+        return self._position
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+class _Av:
+    def __init__(self, source: str) -> None:
+        import av
+
+        name, options, form = source, {}, None
+        if source.isdecimal() or source.startswith("/dev/"):
+            name, form = (f"/dev/video{source}" if source.isdecimal() else source), "v4l2"
+        elif source.startswith("rtsp"):
+            options = {"rtsp_transport": "tcp"}
+        try:
+            self._container: Any = av.open(name, format=form, options=options, timeout=_TIMEOUT_S)
+            self._frames = self._container.decode(video=0)
+        except (OSError, ValueError, IndexError) as error:
+            raise ImageError(f"{called(source)} can't be opened: {_first_line(error)}") from error
+        self._source, self._position = source, 0.0
+
+    def read(self, *, skip: bool = False) -> Pixels | bool | None:
+        try:
+            frame = next(self._frames)
+        except StopIteration:
+            return False
+        except (OSError, ValueError) as error:
+            raise ImageError(f"{called(self._source)} broke off: {_first_line(error)}") from error
+        self._position = float(frame.time or 0.0)
+        return None if skip else np.ascontiguousarray(frame.to_ndarray(format="rgb24"))
+
+    def position_s(self) -> float:
+        return self._position
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._container.close()
+
+
+class _Csi:
+    """A camera on the ribbon of a Raspberry Pi, by Debian's picamera2."""
+
+    def __init__(self, source: str) -> None:
+        try:
+            from picamera2 import Picamera2
+        except ImportError as error:
+            raise RuntimeUnavailable(
+                "a CSI camera needs picamera2, which pip can't build; sudo apt install python3-picamera2, and make the environment "
+                "with python3 -m venv --system-site-packages"
+            ) from error
+        number = int(source.partition(":")[2] or 0)
+        try:
+            self._camera: Any = Picamera2(number)
+            self._camera.configure(self._camera.create_still_configuration(main={"format": "BGR888"}))
+            self._camera.start()
+        except (RuntimeError, IndexError) as error:
+            raise ImageError(f"CSI camera {number} can't be opened: {_first_line(error)}") from error
+
+    def read(self, *, skip: bool = False) -> Pixels | bool | None:
+        frame = self._camera.capture_array("main")
+        return None if skip else np.ascontiguousarray(frame)
+
+    def position_s(self) -> float:
+        return 0.0
+
+    def close(self) -> None:
+        self._camera.close()
+
+
+def open_reader(source: str) -> Reader:
+    """Open a camera or a video: "csi" or "csi:1", a camera's number or /dev/video0, an rtsp:// or http:// address, a video file.
+
+    Raises ImageError where it can't be opened now, RuntimeUnavailable where nothing here reads such a source.
+    """
+    if source == "csi" or source.startswith("csi:"):
+        return _Csi(source)
+    return _choice()(source.removeprefix("/dev/video") if source.startswith("/dev/video") else source)
+
+
+def _choice() -> Callable[[str], Reader]:
+    if find_spec("cv2") is not None:
+        return _OpenCv
+    if find_spec("av") is not None:
+        return _Av
+    raise RuntimeUnavailable(
+        "cameras and videos need OpenCV or PyAV, neither is installed; pip install 'shelfmatch[fast]' or 'shelfmatch[camera]'"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

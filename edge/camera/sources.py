@@ -1,0 +1,137 @@
+"""Where frames come from, by one text: a folder, a video file, a camera, an address; or an iterator in Python."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from ..catalog.photo_folder import PhotoWatch, is_photo
+from ..errors import ImageError
+from ..imaging.decode import decode
+from ..imaging.image import upright
+from .frame import Frame, checked
+from .live import LiveCamera
+from .readers import open_reader
+
+logger = logging.getLogger(__name__)
+
+POLL_S: Final = 0.5
+"""A watched folder is asked so often; a source that has nothing says so about as often, by None."""
+
+
+def is_camera(source: str) -> bool:
+    """Whether a source goes on for ever and is tried again when it drops out."""
+    return source.isdecimal() or source.startswith(("/dev/", "csi")) or "://" in source
+
+
+def frames(
+    source: str, *, every_s: float = 1.0, once: bool = False, is_stopped: Callable[[], bool] = lambda: False
+) -> Iterator[Frame | None]:
+    """Frames of a source, one each `every_s` seconds at most; None, now and then, while there is nothing new.
+
+    `source`: a folder (photos that come into it; with `once` those that are there, by name, and an end), a video file (an end,
+    too), a camera's number or /dev/video0, "csi", an rtsp:// or http:// address. Raises ImageError for what is none of these.
+    A camera that drops out is opened again for ever; photos that can't be read are logged and left out.
+    """
+    if is_camera(source):
+        return _of_camera(source, every_s, is_stopped)
+    path = Path(source)
+    if path.is_dir():
+        return _of_photos(path) if once else _of_watched(path, is_stopped)
+    if path.is_file():
+        return _of_video(source, every_s)
+    raise ImageError(
+        f"{source!r} arrived as a source; expected a folder, a video file, a camera's number like 0, csi, or an rtsp:// address"
+    )
+
+
+def frames_from(pictures: Iterable[object], source: str = "an iterator", *, every_s: float = 1.0) -> Iterator[Frame]:
+    """Frames of an iterator in Python: Frames as they are, or (H, W, 3) uint8 RGB arrays, so many seconds apart.
+
+    Raises ImageError for anything else.
+    """
+    began = time.time()
+    for number, one in enumerate(pictures):
+        yield one if isinstance(one, Frame) else Frame(checked(one, source), began + number * every_s, number, source)
+
+
+def _of_camera(source: str, every_s: float, is_stopped: Callable[[], bool]) -> Iterator[Frame | None]:
+    camera, number = LiveCamera(source, every_s), 0
+    try:
+        while not is_stopped():
+            found = camera.next(POLL_S)
+            if found is None:
+                yield None
+                continue
+            yield Frame(checked(found[0], source), found[1], number, source)
+            number += 1
+    finally:
+        camera.close()
+
+
+def _of_video(source: str, every_s: float) -> Iterator[Frame | None]:
+    reader, number, due = open_reader(source), 0, -1.0
+    began = Path(source).stat().st_mtime
+    try:
+        while True:
+            frame = reader.read()
+            if frame is False or frame is None or isinstance(frame, bool):
+                break
+            position = reader.position_s()
+            if position < due:
+                continue
+            due = position + every_s - 1e-3
+            yield Frame(checked(frame, source), began + position, number, source)
+            number += 1
+    finally:
+        reader.close()
+    if not number:
+        raise ImageError(f"{source} has no frame that can be read; expected a video file")
+
+
+def _of_photos(folder: Path) -> Iterator[Frame | None]:
+    """The photos of a folder, by name."""
+    names = sorted(one.name for one in folder.iterdir() if is_photo(one.name))
+    if not names:
+        raise ImageError(f"{folder} holds no photos; expected files ending in .jpg, .png, … in it")
+    number = 0
+    for name in names:
+        frame = _read(folder / name, number)
+        if frame is not None:
+            yield frame
+            number += 1
+
+
+def _of_watched(folder: Path, is_stopped: Callable[[], bool]) -> Iterator[Frame | None]:
+    watch, number, was_there = PhotoWatch(folder), 0, True
+    while not is_stopped():
+        photos = watch.poll()
+        if folder.is_dir() != was_there:
+            was_there = not was_there
+            logger.warning("%s is %s", folder, "back" if was_there else "gone; waiting for it")
+        for photo in photos:
+            frame = _read(Path(photo), number, functools.partial(watch.wait_for, photo))
+            if frame is not None:
+                yield frame
+                number += 1
+        if not photos:
+            yield None
+            time.sleep(POLL_S)
+
+
+def _read(path: Path, number: int, comes_again: Callable[[], bool] = lambda: False) -> Frame | None:
+    """A photo as a frame, its time that of the file; None where it can't be read, which is logged."""
+    try:
+        taken = path.stat().st_mtime
+        pixels = np.asarray(upright(decode(path)).convert("RGB"))
+    except (ImageError, OSError) as error:
+        if not comes_again():
+            logger.warning("%s is left out: %s", path, error)
+        return None
+    return Frame(checked(pixels, str(path)), taken, number, str(path.parent))

@@ -1,0 +1,188 @@
+"""`shelfmatch shelf watch`, `simulate` and `install`: a camera that watches a shelf, the same without a camera, and its service."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ShelfError
+from ..terminal import DONE, complain, print_json, titled
+from .options import number, positive, seconds, seed, whole
+
+if TYPE_CHECKING:
+    from ..camera.frame import Frame
+    from ..events.event import Event
+
+
+def register(action: Callable[..., argparse.ArgumentParser]) -> None:
+    """The actions watch, simulate and install."""
+    watch = action("watch", _watch, "watch a shelf: events as they come, until SIGTERM or the source ends")
+    _add_watch(watch)
+    watch.add_argument(
+        "--once", action="store_true", help="of a folder, take the photos that are there, by name, and end"
+    )
+    watch.add_argument("--port", type=whole, metavar="N", help="a live page for this device alone, at 127.0.0.1:N")
+    watch.add_argument("--check", action="store_true", help="open everything, take one frame of a camera, and stop")
+    simulate = action("simulate", _simulate, "the same without a camera: a rendered shelf, its plan, bundle and frames")
+    simulate.add_argument(
+        "folder", metavar="FOLDER", help="where plan, photos and bundle are written, and frames with --write"
+    )
+    simulate.add_argument("--frames", type=positive, default=60, metavar="N", help="how many (default: 60)")
+    simulate.add_argument(
+        "--step", type=seconds, default=60.0, metavar="SECONDS", help="between two of them (default: 60)"
+    )
+    simulate.add_argument("--seed", type=seed, default=0, metavar="N", help="another shelf and another day")
+    simulate.add_argument("--write", action="store_true", help="write the frames as photos and watch nothing")
+    simulate.add_argument(
+        "--pace", type=number, default=0.0, metavar="SECONDS", help="really wait so long between two frames"
+    )
+    install = action("install", _install, "write the hardened systemd unit of a watch, shown first")
+    _add_watch(install)
+    install.add_argument("--port", type=whole, metavar="N", help="a live page for this device alone, at 127.0.0.1:N")
+    install.add_argument("--dry-run", action="store_true", help="show what would be written, and change nothing")
+    install.add_argument("--root", metavar="FOLDER", default="/", help="install into this folder instead of /")
+
+
+def _add_watch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("plan", metavar="PLAN")
+    what = "a folder into which photos come, a video file, a camera's number, csi, or an rtsp:// address"
+    parser.add_argument("--source", metavar="SOURCE", required=True, help=what)
+    parser.add_argument("--bundle", metavar="SHOP.bundle", required=True, help="the shop's products")
+    parser.add_argument("--every", type=seconds, default=2.0, metavar="SECONDS", help="look so often (default: 2)")
+    parser.add_argument(
+        "--frames", type=positive, default=3, metavar="N", help="a change counts after so many frames (default: 3)"
+    )
+    parser.add_argument(
+        "--seconds", type=seconds, default=0.0, metavar="T", help="and after so many seconds (default: 0)"
+    )
+    parser.add_argument("--log", metavar="FOLDER", help="write events to this log first, from there to standard output")
+    parser.add_argument(
+        "--state", metavar="FILE", help="what is known, for the next start (default: in the log's folder)"
+    )
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set: the frame in hand is finished, what is known is written."""
+    stop = threading.Event()
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for one in (signal.SIGTERM, signal.SIGINT):
+            before[one] = signal.signal(one, lambda *_: stop.set())
+    try:
+        yield stop
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _watch(options: argparse.Namespace) -> int:
+    import logging
+
+    from ..camera.live import check_camera
+    from ..camera.sources import frames, is_camera
+    from ..shelf.service import ShelfService, WatchOptions
+    from .match import open_matcher
+
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    state = Path(options.state) if options.state else Path(options.log, "shelf.state") if options.log else None
+    settings = WatchOptions(options.frames, options.seconds, options.every, state)
+    with _stopping() as stop, contextlib.ExitStack() as opened:
+        source = frames(options.source, every_s=options.every, once=options.once, is_stopped=stop.is_set)
+        log = None
+        if options.log and not options.check:
+            from ..events.log import EventLog
+
+            log = opened.enter_context(contextlib.closing(EventLog.open(options.log)))
+        matcher = opened.enter_context(open_matcher(options.bundle, 1, follow=True))
+        service = ShelfService(Path(options.plan), matcher, settings)
+        if options.check:
+            if is_camera(options.source):
+                check_camera(options.source)
+            print_json({"ok": True, "slots": len(service.plan.slots), "products": len(service.plan.skus)})
+            return DONE
+        if options.port:
+            from ..shelf.live_page import start_page
+
+            opened.callback(start_page(service, options.port).shutdown)
+            complain(f"the live page is at http://127.0.0.1:{options.port}/")
+        count = service.run(source, lambda event, _: _told(event, log, options.json), stop.is_set)
+    if not options.json:
+        complain(f"{count} frames seen")
+    return DONE
+
+
+def _told(event: Event, log: Any, as_json: bool) -> None:
+    """An event to the log first, then to standard output."""
+    if log is not None:
+        log.append(event)
+    if as_json:
+        print(event.to_json().decode(), flush=True)
+    else:
+        print(_line(event), flush=True)
+
+
+def _line(event: Event) -> str:
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.end_time or event.start_time))
+    after = event.after
+    if event.kind == "camera":
+        return f"{when} camera: {after['state']}" + (f"; {after['advice']}" if "advice" in after else "")
+    by = f" by {after['by']}" if after.get("by") else ""
+    facings = f", {after['facings']} of {after['of']} facings"
+    return f"{when} {titled(str(event.slot), str(after['expected']))}: {after['state']}{by}{facings}"
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from .. import Matcher, build_bundle
+    from ..shelf.service import ShelfService, WatchOptions
+    from ..shelf.simulate import Simulation, saved
+
+    folder = Path(options.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    simulation, plan, bundle = Simulation(options.seed), folder / "plan.json", folder / "shop.bundle"
+    if not bundle.exists():
+        complain("building the bundle of the simulated shop")
+        simulation.write_catalogue(folder / "catalogue")
+        build_bundle(folder / "catalogue", bundle)
+    simulation.write_plan(plan)
+    with _stopping() as stop:
+        source = _paced(simulation.frames(options.frames, options.step), options.pace, stop)
+        if options.write:
+            target = folder / "frames"
+            target.mkdir(exist_ok=True)
+            paths = [str(saved(frame, target)) for frame in source]
+            print_json(paths) if options.json else print(f"{len(paths)} frames in {target}")
+            return DONE
+        with Matcher.open(bundle) as matcher:
+            service = ShelfService(plan, matcher, WatchOptions())
+            service.run(source, lambda event, _: _told(event, None, options.json), stop.is_set)
+    return DONE
+
+
+def _paced(frames: Iterator[Frame], pace_s: float, stop: threading.Event) -> Iterator[Frame]:
+    for frame in frames:
+        yield frame
+        if stop.wait(pace_s) if pace_s else stop.is_set():
+            return
+
+
+def _install(options: argparse.Namespace) -> int:
+    from ..shelf.install import UNIT_PATH, planned_unit, write_unit
+
+    if options.port is not None and not 1 <= options.port <= 65_535:
+        raise ShelfError(f"--port {options.port} arrived; expected 1 to 65535")
+    text = planned_unit(options)
+    if options.json:
+        print_json({"path": UNIT_PATH, "text": text, "dry_run": options.dry_run})
+    else:
+        print(f"# {UNIT_PATH}\n{text}")
+    if not options.dry_run:
+        write_unit(text, Path(options.root))
+    return DONE

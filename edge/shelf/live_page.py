@@ -1,0 +1,102 @@
+"""The live page of a watch, for this device alone: the taught photo with the slots' states over it, and the same as JSON.
+
+It shows the photo that was taught, never what the camera sees now: nobody who passes is on it.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import json
+import logging
+import socketserver
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Final
+
+from ..errors import ShelfError
+from .draw import drawn
+from .service import ShelfService
+
+logger = logging.getLogger(__name__)
+
+LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
+_PAGE: Final = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="5">
+<meta name="viewport" content="width=device-width"><title>{title}</title>
+<style>body{{font:16px/1.5 system-ui,sans-serif;margin:1rem;color:#222;background:#fff}}img{{max-width:100%}}
+table{{border-collapse:collapse}}td,th{{padding:.2rem .8rem;border-bottom:1px solid #ccc;text-align:left}}</style>
+<h1>{title}</h1><p>Camera: <strong>{camera}</strong>{problem}</p>
+<img src="/shelf.jpg" alt="The taught photo with each slot's state">
+<table><tr><th>Slot<th>State<th>View<th>Facings<th>Expected<th>Instead</tr>{rows}</table>
+</html>
+"""
+
+
+def start_page(service: ShelfService, port: int) -> ThreadingHTTPServer:
+    """Serve the page on loopback from a thread of its own. Raises ShelfError where the port can't be had."""
+
+    class Handler(BaseHTTPRequestHandler):
+        """One request; only names of this device are answered (DNS rebinding)."""
+
+        def do_GET(self) -> None:
+            name = (self.headers.get("Host") or "").rpartition(":")[0] or self.headers.get("Host", "")
+            if name not in LOOPBACK:
+                self.send_error(403, "only this device is answered")
+                return
+            answer = _answer(service, self.path)
+            if answer is None:
+                self.send_error(404)
+                return
+            kind, data = answer
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(data)))
+            self.send_header("Cache-Control", "no-store")
+            self.send_header("Content-Security-Policy", "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'")
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: object) -> None:
+            logger.debug(format, *args)
+
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    except OSError as error:
+        raise ShelfError(
+            f"127.0.0.1:{port} can't be listened at: {error.strerror}; expected a free port (--port)"
+        ) from error
+    assert isinstance(server, socketserver.ThreadingMixIn)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, name="shelfmatch-page", daemon=True).start()
+    return server
+
+
+def _answer(service: ShelfService, path: str) -> tuple[str, bytes] | None:
+    if path == "/status.json":
+        return "application/json", json.dumps(service.status(), ensure_ascii=False).encode()
+    if path == "/shelf.jpg":
+        return "image/jpeg", _picture(service)
+    if path == "/":
+        return "text/html; charset=utf-8", _page(service).encode()
+    return None
+
+
+def _picture(service: ShelfService) -> bytes:
+    states = {one["id"]: one["state"] if one["view"] == "clear" else one["view"] for one in service.status()["slots"]}
+    target = io.BytesIO()
+    drawn(service.plan, service.photo, states).save(target, "JPEG", quality=80)
+    return target.getvalue()
+
+
+def _page(service: ShelfService) -> str:
+    status = service.status()
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(str(cell))}" for cell in (
+            one["id"], one["state"], one["view"], f"{one['facings']} of {one['of']}", one["expected"], one.get("by", ""),
+        )) + "</tr>" for one in status["slots"]
+    )  # fmt: skip
+    problem = f"; {html.escape(status['problem'])}" if status["problem"] else ""
+    return _PAGE.format(
+        title=html.escape(status["plan"]), camera=html.escape(status["camera"]), problem=problem, rows=rows
+    )

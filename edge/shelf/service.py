@@ -1,0 +1,190 @@
+"""`shelf watch`: frames through a watcher, events out, for days: a changed plan or bundle is taken over, what is known is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ..camera.frame import Frame
+from ..errors import ShelfError, ShelfmatchError
+from ..events.event import Event
+from ..files import write_atomic
+from ..machine.systemd import notify
+from .keeping import digest_of, kept, restore
+from .planogram import Planogram, check_against, read_planogram
+from .teach import photos_of
+from .watcher import AFTER_FRAMES, ShelfWatcher
+
+if TYPE_CHECKING:
+    from ..imaging.image import Pixels
+    from ..matching.matcher import Matcher
+
+logger = logging.getLogger(__name__)
+
+KEEP_EVERY_S: Final = 60.0
+"""What is known is written so often, and after each event: a power cut costs a minute of slow light."""
+LOOK_EVERY_S: Final = 2.0
+"""For another plan or bundle."""
+GONE_AFTER_S: Final = 30.0
+"""Without a frame, or three times as long as frames are apart."""
+
+Sink = Callable[[Event, Frame | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOptions:
+    """How a shelf is watched. `state`: the file that outlives a restart, None for none."""
+
+    after_frames: int = AFTER_FRAMES
+    after_seconds: float = 0.0
+    every_s: float = 1.0
+    state: Path | None = None
+
+
+class ShelfService:
+    """One shelf, its plan's file and its bundle. Raises ShelfError, BundleError and their kin where it can't begin; once it runs, a
+    plan or bundle that can't be used is refused with one line and the one in use stays."""
+
+    def __init__(self, plan_path: Path, matcher: Matcher, options: WatchOptions) -> None:
+        self.plan_path, self.matcher, self.options = plan_path, matcher, options
+        self.refused = ""
+        self.lock = threading.Lock()
+        self._stamp = _stamp_of(plan_path)
+        self._snapshot = matcher.snapshot
+        self._taught = ""
+        self.plan, self.photo, self.watcher = self._made()
+        self._kept_at = self._looked_at = time.monotonic()
+        self._restore(None)
+
+    def _made(self) -> tuple[Planogram, Pixels, ShelfWatcher]:
+        plan = read_planogram(self.plan_path)
+        catalog = self._snapshot.catalog
+        check_against(plan, lambda sku: catalog.product_id(sku) is not None, str(self.matcher.bundle.path))
+        full, empty = photos_of(plan)
+        watcher = ShelfWatcher(
+            plan,
+            self._snapshot,
+            full,
+            empty,
+            after_frames=self.options.after_frames,
+            after_seconds=self.options.after_seconds,
+        )
+        self._taught = digest_of(full)
+        return plan, full, watcher
+
+    def _restore(self, data: bytes | None) -> None:
+        """Go on from bytes, or from the state's file where there is one. A damaged one is said and set aside."""
+        path = self.options.state
+        if data is None:
+            if path is None or not path.exists():
+                return
+            try:
+                data = path.read_bytes()
+            except OSError as error:
+                logger.warning("%s can't be read: %s; the watch begins anew", path, error.strerror)
+                return
+        try:
+            restore(self.watcher, data, self._taught)
+        except ShelfError as error:
+            logger.warning("%s", error)
+            if path is not None:
+                with contextlib.suppress(OSError):
+                    path.replace(path.with_name(f"{path.name}.damaged"))
+
+    def run(self, frames: Iterable[Frame | None], sink: Sink, is_stopped: Callable[[], bool]) -> int:
+        """Take frames until they end or `is_stopped`; how many there were. Each event goes to `sink` with the frame it came from,
+        None where there was none. What is known is written at the end, however it comes."""
+        count, last = 0, time.monotonic()
+        gone_after = max(GONE_AFTER_S, 3 * self.options.every_s)
+        notify("READY=1")
+        try:
+            for frame in frames:
+                if is_stopped():
+                    break
+                notify("WATCHDOG=1")
+                self._follow()
+                with self.lock:
+                    if frame is not None:
+                        last, count = time.monotonic(), count + 1
+                        events = self._seen(frame)
+                    elif time.monotonic() - last > gone_after:
+                        events = self.watcher.no_frame(time.time())
+                    else:
+                        events = ()
+                for event in events:
+                    sink(event, frame)
+                if events or time.monotonic() - self._kept_at > KEEP_EVERY_S:
+                    self.keep()
+        finally:
+            notify("STOPPING=1")
+            self.keep()
+        return count
+
+    def _seen(self, frame: Frame) -> tuple[Event, ...]:
+        """A frame's events; one of another size is refused with a line, as long as others may come."""
+        try:
+            return self.watcher.see(frame)
+        except ShelfError as error:
+            self._refuse(str(error))
+            return ()
+
+    def keep(self) -> None:
+        """Write what is known, whole or not at all; a full disk is said once and tried again."""
+        self._kept_at = time.monotonic()
+        path = self.options.state
+        if path is None:
+            return
+        try:
+            write_atomic(path, kept(self.watcher, self._taught))
+        except OSError as error:
+            self._refuse(f"{path} can't be written: {error.strerror}; what is known isn't kept until it can")
+
+    def _refuse(self, problem: str) -> None:
+        if problem != self.refused:
+            logger.warning("%s", problem)
+        self.refused = problem
+
+    def _follow(self) -> None:
+        """Take over another plan, another photo or another bundle."""
+        if time.monotonic() - self._looked_at < LOOK_EVERY_S:
+            return
+        self._looked_at = time.monotonic()
+        stamp = _stamp_of(self.plan_path)
+        with contextlib.suppress(ShelfmatchError):  # the matcher logs what it refuses
+            self.matcher.reload()
+        snapshot = self.matcher.snapshot
+        if stamp == self._stamp and snapshot is self._snapshot:
+            return
+        before, self._stamp, self._snapshot = self._snapshot, stamp, snapshot
+        try:
+            data = kept(self.watcher, self._taught)
+            made = self._made()
+        except ShelfmatchError as error:
+            self._snapshot = before if snapshot is not before else self._snapshot
+            self._refuse(f"the plan in use stays: {error}")
+            return
+        with self.lock:
+            self.plan, self.photo, self.watcher = made
+            self._restore(data)
+        self.refused = ""
+        logger.info("%s: took over its plan of %d slots", self.plan_path, len(self.plan.slots))
+
+    def status(self) -> dict[str, Any]:
+        """What is known now, and what was refused, as a JSON document."""
+        with self.lock:
+            return {"plan": self.plan.name or self.plan_path.stem} | self.watcher.status() | {"problem": self.refused}
+
+
+def _stamp_of(path: Path) -> tuple[int, int, int] | None:
+    """What tells one version of a plan's file from another."""
+    try:
+        info = path.stat()
+    except OSError:
+        return None
+    return info.st_ino, info.st_mtime_ns, info.st_size
