@@ -10,14 +10,13 @@ from PIL import Image
 
 from shelfmatch.edge.errors import EncoderError
 from shelfmatch.edge.privacy.people import PeopleFinder
-from shelfmatch.edge.synthetic.products import make_product, render_plain
 from tests.support import people
 
 
 def shelf(person: Image.Image | None, left: int) -> Image.Image:
     """A plain shelf with somebody before a part of it."""
     picture = Image.new("RGB", (1280, 960), (150, 160, 150))
-    picture.paste(render_plain(make_product(8), 200), (1000, 120))
+    picture.paste(Image.linear_gradient("L").resize((200, 200)).convert("RGB"), (1000, 120))
     if person is not None:
         picture.paste(person.resize((round(person.width * 640 / person.height), 640)), (left, 200))
     return picture
