@@ -53,61 +53,71 @@ def seen(view: Image.Image, random: np.random.Generator) -> Image.Image:
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def measured(work: Path, encoder: str, count: int) -> dict[str, int]:
+    """How many of `count` photos with a code, and of as many without or with a foreign one, ended how."""
     from shelfmatch.edge import Matcher, build_bundle
     from shelfmatch.edge.synthetic.products import make_shop, render_plain, render_view
 
-    parser = reporting.argument_parser(__doc__)
-    parser.add_argument("--encoder", default="shelfmatch-cnn")
-    parser.add_argument("--count", type=int, default=1000, help="photos of each kind")
-    options = parser.parse_args(arguments)
-    report = reporting.Report.start("barcodes", encoder=options.encoder, count=options.count)
     random = np.random.default_rng(18)
-    with reporting.work_folder(options.work) as work:
-        products = make_shop(2 * options.count, SHOP)
-        own, others = products[: options.count], products[options.count :]
-        folder = work / "barcodes"
-        folder.mkdir(exist_ok=True)
-        rows: list[tuple[Any, ...]] = [("image", "sku", "gtin")]
-        for product in own:
-            place = folder / f"{product.sku}.png"
-            if not place.exists():
-                render_plain(product, 200).save(place)
-            rows.append((place, product.sku, product.gtin))
-        with (work / "barcodes.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(rows)
-        build_bundle(work / "barcodes.csv", Path(work / "barcodes.bundle"), encoder=file_of(options.encoder, work))
-        settled = looked = wrong = false = foreign = 0
-        with Matcher.open(work / "barcodes.bundle", look_again=False) as matcher:
-            for number, product in enumerate(own):
-                answer = matcher.match(
-                    np.asarray(seen(printed(render_view(product, 0, SIZE, 0.8), product.gtin, random), random))
-                )
-                right = answer.sku == product.sku
-                settled += right and answer.decided_by == "barcode"
-                looked += right and answer.decided_by == "image"
-                wrong += answer.sku not in (None, product.sku)
-                other = others[number]
-                view = render_view(other, 0, SIZE, 0.8)
-                if number % 2:
-                    view = printed(view, other.gtin, random)
-                answer = matcher.match(np.asarray(seen(view, random)))
-                false += answer.sku is not None and answer.decided_by == "barcode"
-                foreign += answer.sku is None and answer.decided_by == "barcode"
-    count = options.count
-    report.results = {
+    products = make_shop(2 * count, SHOP)
+    own, others = products[:count], products[count:]
+    folder = work / "barcodes"
+    folder.mkdir(exist_ok=True)
+    rows: list[tuple[Any, ...]] = [("image", "sku", "gtin")]
+    for product in own:
+        place = folder / f"{product.sku}.png"
+        if not place.exists():
+            render_plain(product, 200).save(place)
+        rows.append((place, product.sku, product.gtin))
+    with (work / "barcodes.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    build_bundle(work / "barcodes.csv", Path(work / "barcodes.bundle"), encoder=file_of(encoder, work))
+    settled = looked = wrong = false = foreign = 0
+    with Matcher.open(work / "barcodes.bundle", look_again=False) as matcher:
+        for number, (product, other) in enumerate(zip(own, others, strict=True)):
+            answer = matcher.match(
+                np.asarray(seen(printed(render_view(product, 0, SIZE, 0.8), product.gtin, random), random))
+            )
+            right = answer.sku == product.sku
+            settled += right and answer.decided_by == "barcode"
+            looked += right and answer.decided_by == "image"
+            wrong += answer.sku not in (None, product.sku)
+            view = render_view(other, 0, SIZE, 0.8)
+            if number % 2:
+                view = printed(view, other.gtin, random)
+            answer = matcher.match(np.asarray(seen(view, random)))
+            false += answer.sku is not None and answer.decided_by == "barcode"
+            foreign += answer.sku is None and answer.decided_by == "barcode"
+    return {
         "settled": settled,
         "accepted by their look": looked,
         "wrong": wrong,
         "false by bar code": false,
         "foreign codes read": foreign,
     }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = reporting.argument_parser(__doc__)
+    parser.add_argument("--encoder", default="shelfmatch-cnn")
+    parser.add_argument("--count", type=int, default=1000, help="photos of each kind")
+    options = parser.parse_args(arguments)
+    report = reporting.Report.start("barcodes", encoder=options.encoder, count=options.count)
+    with reporting.work_folder(options.work) as work:
+        report.results = measured(work, options.encoder, options.count)
+    count = options.count
+    found = report.results
     reporting.print_table(
         f"Of {count:,} photos each", ("what", "photos"), [(key, str(value)) for key, value in report.results.items()]
     )
-    report.bar("settled, or accepted and right", (settled + looked) / count, 0.8, at_least=True)
-    report.bar("wrong", wrong, 0)
-    report.bar("false by a bar code", false, 0)
+    report.bar(
+        "settled, or accepted and right",
+        (found["settled"] + found["accepted by their look"]) / count,
+        0.8,
+        at_least=True,
+    )
+    report.bar("wrong", found["wrong"], 0)
+    report.bar("false by a bar code", found["false by bar code"], 0)
     return report.finish(options)
 
 

@@ -1,11 +1,13 @@
 """A pool of pictures to draw a thousand shops from: rendered, printed and real goods, embedded once by an encoder.
 
-    python models/prior_pool.py pictures --stock STOCK --real REAL.npz --out PICTURES.npz
+    python models/prior_pool.py pictures --stock STOCK --real REAL.npz --out PICTURES.npz [--share 0.5]
     python models/prior_pool.py embed PICTURES.npz ENCODER POOL.npz
 
 STOCK is what `printer/gather.py` wrote, REAL.npz what `real.py` packed: photos that may train. Nothing of GroZi, of the grocery
 dataset's val photos, of the phone classes and boxes that are left out, nor of the rendered test shop is among them; the seeds of
 rendered and printed goods are others than those that the encoders saw.
+
+`--share`: so much of each kind of goods, where there is no time for all of them (38,000 runs of the encoder).
 
 Each picture goes through the code of a build (`edge.build.embed_photos`), with the synthetic views that a build would make of it.
 """
@@ -56,23 +58,23 @@ class Shown:
     image: Image.Image
 
 
-def rendered() -> Iterator[Shown]:
+def rendered(share: float) -> Iterator[Shown]:
     """Plain pictures, and views of rising difficulty."""
     random = np.random.default_rng(SEED)
     for shop in RENDERED_SHOPS:
-        for product in make_shop(RENDERED, shop):
+        for product in make_shop(round(share * RENDERED), shop):
             yield Shown("rendered", product.sku, 0, render_plain(product, 320))
             for view in range(RENDERED_VIEWS):
                 difficulty = float(random.uniform(0.3, 1.0))
                 yield Shown("rendered", product.sku, 1 + view, render_view(product, view + 1, (400, 300), difficulty))
 
 
-def printed(stock: Path, grounds: NDArray[np.uint8]) -> Iterator[Shown]:
+def printed(stock: Path, grounds: NDArray[np.uint8], share: float) -> Iterator[Shown]:
     """A catalogue's picture and harder ones of printed packages."""
     torch.manual_seed(SEED)
     pages = print_pages(Stock(stock), PRINTED_SEED, 1)
     behind = torch.from_numpy(grounds).permute(0, 3, 1, 2)
-    for _ in range(PRINTED // 12):
+    for _ in range(round(share * PRINTED) // 12):
         made = list(itertools.islice(pages, 12))
         pictures = [
             torch.from_numpy(np.stack([getattr(one, side) for one in made])).permute(0, 3, 1, 2)
@@ -87,16 +89,21 @@ def printed(stock: Path, grounds: NDArray[np.uint8]) -> Iterator[Shown]:
                 yield Shown("printed", f"{one.family}-{one.variant}", place, Image.fromarray(pixels))
 
 
-def photographed(file: Path) -> Iterator[Shown]:
+def photographed(file: Path, share: float) -> Iterator[Shown]:
     """Photos by hand; boxes, of which there is one picture each, with ruined copies."""
     random = np.random.default_rng(SEED)
     count: dict[str, int] = {}
     for picture, _ in real.read(file):
         kind = "grocery" if picture.kind == "iconic" else picture.kind
         name = f"{kind}{picture.label}"
-        number = count[name] = count.get(name, 0) + 1
+        number = count[name] = count.get(name, 0) + (picture.kind != "iconic")  # a class has one of those, and keeps it
         boxes = count["boxes"] = count.get("boxes", 0) + (kind == "box")
-        if kind == "ground" or (kind == "box" and boxes > BOXES) or number > MOST_A_CLASS.get(kind, 1):
+        most = max(1, round(share * MOST_A_CLASS.get(kind, 1)))
+        if (
+            kind == "ground"
+            or (kind == "box" and boxes > share * BOXES)
+            or (number > most and picture.kind != "iconic")
+        ):
             continue
         yield Shown(kind, name, 0 if picture.kind in ("iconic", "box") else number, picture.image)
         for copy in range(BOX_COPIES if kind == "box" else 0):
@@ -112,7 +119,12 @@ def grounds(file: Path, count: int = 60) -> NDArray[np.uint8]:
 def pictures(options: argparse.Namespace) -> None:
     """Make the pictures and keep them."""
     kinds, products, places, files = [], [], [], []
-    sources = (rendered(), printed(options.stock, grounds(options.real)), photographed(options.real))
+    behind = grounds(options.real)
+    sources = (
+        rendered(options.share),
+        printed(options.stock, behind, options.share),
+        photographed(options.real, options.share),
+    )
     for shown in itertools.chain(*sources):
         out = io.BytesIO()
         shown.image.convert("RGB").save(out, "JPEG", quality=92)
@@ -134,8 +146,11 @@ def embed(options: argparse.Namespace) -> None:
     head = find_local(model, card.sha256)
     encoder = Encoder(card, model.read_bytes(), sessions=options.workers, local=head)
     jobs = [
-        (files[start:end], MOST_VIEWS if place == 0 else PHOTO_VIEWS)
-        for start, end, place in zip([0, *ends[:-1]], ends, stored["places"], strict=True)
+        (
+            files[start:end],
+            MOST_VIEWS if place == 0 else PHOTO_VIEWS * (kind != "box"),
+        )  # a box's copies are only asked for
+        for start, end, place, kind in zip([0, *ends[:-1]], ends, stored["places"], stored["kinds"], strict=True)
     ]
 
     def one(job: tuple[bytes, int]) -> Any:
@@ -168,6 +183,7 @@ def main() -> None:
     make = commands.add_parser("pictures")
     for name in ("stock", "real", "out"):
         make.add_argument(f"--{name}", type=Path, required=True)
+    make.add_argument("--share", type=float, default=1.0, help="of each kind of goods (default: 1)")
     make.set_defaults(run=pictures)
     through = commands.add_parser("embed")
     through.add_argument("pictures", type=Path)

@@ -1,6 +1,7 @@
 """The real photos that may train, cut to their products, as one small file; and which of them are never trained on.
 
     python models/real.py DATA TEACHERS REAL.npz
+    python models/real.py DATA REAL.npz             # the pictures alone: enough for `prior_pool.py`
 
 DATA holds `grocery`, `phone` and `boxes` (shared/data); `fridge`, `grozi` and `gaps` only measure. Kept out of
 training: the grocery
@@ -16,11 +17,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+
+if TYPE_CHECKING:
+    from shelfmatch.edge import Encoder
 
 SIDE: Final = 176
 """The longer side of a kept picture."""
@@ -127,17 +131,19 @@ def _stored(image: Image.Image, quality: int) -> bytes:
     return out.getvalue()
 
 
-def pack(data: Path, teachers: Path, target: Path) -> None:
-    """Write the pictures, small, and what the teachers see in them, whole and padded."""
+def _encoders(teachers: Path, work: Path) -> list[Encoder]:
     from shelfmatch.edge import Encoder
     from shelfmatch.export import cut
     from shelfmatch.models.pictures import TEACHERS
 
     names = [(teachers / file, output) for file, output in TEACHERS.items()]
-    files = [
-        path if output is None else cut(path, output, target.parent / f"cut-{path.name}") for path, output in names
-    ]
-    encoders = [Encoder.load(path, resizer="pillow", threads=1) for path in files]
+    files = [path if output is None else cut(path, output, work / f"cut-{path.name}") for path, output in names]
+    return [Encoder.load(path, resizer="pillow", threads=1) for path in files]
+
+
+def pack(data: Path, teachers: Path | None, target: Path) -> None:
+    """Write the pictures, small, and what the teachers see in them, whole and padded: nothing (zeros) without teachers."""
+    encoders = [] if teachers is None else _encoders(teachers, target.parent)
     kinds, labels, seen = [], [], []
     images, masks = [], []
     for picture in pictures(data):
@@ -152,7 +158,7 @@ def pack(data: Path, teachers: Path, target: Path) -> None:
         square = padded(picture.image)
         parts = (
             [np.zeros(1, np.float32)]
-            if picture.kind == "ground"
+            if picture.kind == "ground" or not encoders
             else [np.asarray(encoder.embed(square)[0]).ravel() for encoder in encoders]
         )
         seen.append(np.concatenate(parts).astype(np.float16))
@@ -175,6 +181,8 @@ def _reduced(features: NDArray[np.float16], rows: NDArray[np.bool_]) -> NDArray[
     from shelfmatch.models.losses import reduced
 
     found = np.zeros((len(features), 192), np.float16)
+    if features.shape[1] == 1:  # nobody looked
+        return found
     found[rows] = reduced(features[rows], 192).numpy()
     return found
 
@@ -194,4 +202,5 @@ def read(path: Path) -> Iterator[tuple[Picture, NDArray[np.float16]]]:
 
 
 if __name__ == "__main__":
-    pack(*map(Path, sys.argv[1:4]))
+    given = [Path(one) for one in sys.argv[1:4]]
+    pack(given[0], given[1] if len(given) == 3 else None, given[-1])

@@ -1,0 +1,355 @@
+"""Every bar of "right answers" in one table: what was measured, what it should be, and what hasn't been measured yet.
+
+    python benchmarks/right_answers.py --json benchmarks/results/right_answers.json --markdown docs/benchmarks/right_answers.md
+    python benchmarks/right_answers.py --parts small calibrate --draws 2 --shops 3 --json FOUND.json
+
+The default counts are those of the bars: some hours on two cores. Smaller ones are told in the last column. A part that is run
+again replaces its rows in --json; the others stay, so that the table can be made part by part.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import barcodes
+import goods
+import nothing
+import numpy as np
+import reporting
+import right_shops
+import small_shops
+from encoders import file_of
+
+KINDS: Final = ("rendered", "grozi", "grocery", "phone")
+RECALL: Final = {
+    "grozi": 0.95,
+    "phone": 0.70,
+    "fridge": 0.95,
+    "rendered": 0.94,
+    "grocery": 0.80,
+    "grocery-iconic": 0.76,
+}
+ACCEPTS: Final = {"rendered": 0.88, "grozi": 0.82, "grocery": 0.55, "phone": 0.45}
+AUROC: Final = {"rendered": 0.97, "grozi": 0.95, "grocery": 0.88, "phone": 0.78}
+PICTURES: Final = {"grocery": (1, 2, 4, 0)}
+"""Catalogue pictures a product, 0 for all: other shops have what they have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A bar: `limit`, the most or (`at_least`) the least that keeps it; `measured` from 0 to 1, or a count; `of`: how many."""
+
+    part: str
+    what: str
+    measured: float | None
+    limit: float
+    at_least: bool
+    of: str = ""
+
+    @property
+    def met(self) -> bool | None:
+        """None where nothing was measured."""
+        if self.measured is None or np.isnan(self.measured):
+            return None
+        return self.measured >= self.limit if self.at_least else self.measured <= self.limit
+
+
+def recall(work: Path, options: Any) -> list[Row]:
+    """Closed shops."""
+    rows = []
+    for kind in options.kinds or RECALL:
+        shop = _cut(goods.SHOPS[kind](work), options)
+        found = _found(shop, options.encoder, work)
+        rows.append(Row("recall", f"{kind}: recall@1", found, RECALL[kind], True, _size(shop)))
+        if kind == "grozi" and options.rival:
+            rival = _found(shop, options.rival, work)
+            rows.append(
+                Row("recall", f"grozi: above {options.rival} by", found - rival, 0.0, True, f"{rival:.1%} by it")
+            )
+    return rows
+
+
+def _found(shop: goods.Shop, encoder: str, work: Path) -> float:
+    bundle = work / "right" / "closed.bundle"
+    right_shops.built(shop, file_of(encoder, work), bundle)
+    return right_shops.asked(shop, bundle).figures(0.05)["recall_at_1"]
+
+
+def rates(work: Path, options: Any) -> list[Row]:
+    """Draws with a quarter of the products left out, at each rate."""
+    rows, errors = [], {}
+    for kind in options.kinds or KINDS:
+        for pictures in options.pictures or PICTURES.get(kind, (0,)):
+            made = _rate_rows(kind, pictures, work, options)
+            rows += made[0]
+            errors[f"{kind}{f' {pictures}' if pictures else ''}"] = made[1]
+    for name, (error, count) in errors.items():
+        rows.append(
+            Row("rates", f"{name}: calibration error (3 of the 4 kinds)", error, 0.05, False, f"{count} known queries")
+        )
+    return rows
+
+
+def _rate_rows(kind: str, pictures: int, work: Path, options: Any) -> tuple[list[Row], tuple[float, int]]:
+    random = np.random.default_rng([options.seed, pictures])
+    shop = right_shops.with_pictures(_cut(goods.SHOPS[kind](work), options), pictures, random)
+    found = [
+        right_shops.at_rates(drawn, file_of(options.encoder, work), work / "right" / "draw.bundle", options.rates)
+        for drawn in right_shops.draws(shop, options.draws, options.seed)
+    ]
+    of, rows = f"{len(found)} draws, {_size(shop)}", []
+    for rate in options.rates:
+        each = [one[rate].figures(rate) for one in found]
+        mean = {key: float(np.mean([one[key] for one in each])) for key in each[0]}
+        name = f"{shop.kind}, asked for {rate:.0%}"
+        rows += [
+            Row("rates", f"{name}: false accepts off by", abs(mean["false_accepts"] - rate), 0.02, False,
+                f"{mean['false_accepts']:.1%} measured; {of}"),
+            Row("rates", f"{name}: worst draw, times the rate", max(one["false_accepts"] for one in each) / rate, 3, False, of),
+            Row("rates", f"{name}: right accepts over the oracle's",
+                mean["right_accepts"] / max(1e-9, mean["oracle_right_accepts"]), 0.9, True,
+                f"{mean['right_accepts']:.1%} of {mean['oracle_right_accepts']:.1%}; {of}"),
+        ]  # fmt: skip
+        if rate == 0.05 and not pictures:
+            rows += [Row("rates", f"{name}: right accepts", mean["right_accepts"], ACCEPTS[kind], True, of),
+                     Row("rates", f"{name}: AUROC", mean["auroc"], AUROC[kind], True, of)]  # fmt: skip
+    return rows, right_shops.calibration_error([one[options.rates[0]] for one in found])
+
+
+def small(work: Path, options: Any) -> list[Row]:
+    """Shops of 2 to 10 products, asked for 5 %, with strangers from the same shelf."""
+    rows, rate = [], 0.05
+    for kind in options.kinds or ("grocery", "phone", "rendered"):
+        whole, every = goods.SHOPS[kind](work), []
+        for size in options.sizes:
+            random = np.random.default_rng([options.seed, size])
+            found = []
+            for _ in range(options.shops):
+                shop = small_shops.drawn(whole, size, random, options.queries)
+                if all(sku in shop.skus for _, sku in shop.queries) or len(shop.queries) <= 5:
+                    continue
+                bundle = work / "right" / "small.bundle"
+                right_shops.built(shop, file_of(options.encoder, work), bundle, false_accept=rate)
+                found.append(right_shops.asked(shop, bundle).figures(rate))
+            accepts = [one["false_accepts"] for one in found]
+            every += accepts
+            of = f"{len(found)} shops, right accepts {np.mean([one['right_accepts'] for one in found]):.1%}"
+            rows.append(
+                Row("small", f"{kind}, {size} products: false accepts", float(np.mean(accepts)), 0.08, False, of)
+            )
+        rows.append(Row("small", f"{kind}: the worst shop", max(every), 0.2, False, f"{len(every)} shops"))
+    return rows
+
+
+def empty(work: Path, options: Any) -> list[Row]:
+    """Photos of nothing."""
+    from shelfmatch.edge import Matcher, MatchResult
+
+    photos, accepted, asked = nothing.nothing(work, options.photos), 0, 0
+    made = nothing.made_shops(work)
+    for name in options.encoders:
+        for shop in list(made.values())[: options.shops]:
+            bundle = work / "right" / "nothing.bundle"
+            right_shops.built(shop, file_of(name, work), bundle)
+            with Matcher.open(bundle) as matcher:
+                answers = matcher.match_many([path for _, path in photos])
+                accepted += sum(isinstance(one, MatchResult) and one.decision == "match" for one in answers)
+            asked += len(photos)
+    of = f"{len(photos)} photos, {min(options.shops, len(made))} shops, {', '.join(options.encoders)}"
+    return [Row("nothing", f"photos of nothing accepted, of {asked:,}", accepted, 0, False, of)]
+
+
+def local(work: Path, options: Any) -> list[Row]:
+    """Small shops as they are built against the same without local matching and adapter: recall@1 of the worst and in the mean."""
+    rows = []
+    for kind in options.kinds or ("grocery", "phone", "rendered"):
+        whole, gains = goods.SHOPS[kind](work), []
+        random = np.random.default_rng([options.seed, 10])
+        for _ in range(options.shops):
+            shop = small_shops.drawn(whole, 10, random, options.queries)
+            shop = right_shops.part_of(shop, 0, 0, random)
+            plain, tuned = (
+                _recall_of(shop, options.encoder, work, **settings)
+                for settings in ({"adapt": "off", "local": "off"}, {})
+            )
+            noise = float(np.sqrt(2 * max(plain * (1 - plain), 0.02) / max(1, len(shop.queries))))
+            gains.append((tuned - plain, tuned - plain + noise))
+        of = f"{len(gains)} shops of 10 products"
+        rows += [
+            Row(
+                "local",
+                f"{kind}: gained by local matching and adapter",
+                float(np.mean([one[0] for one in gains])),
+                0,
+                True,
+                of,
+            ),
+            Row("local", f"{kind}: the worst shop, noise granted", min(one[1] for one in gains), -0.02, True, of),
+        ]
+    return rows
+
+
+def _recall_of(shop: goods.Shop, encoder: str, work: Path, **settings: Any) -> float:
+    bundle = work / "right" / "small.bundle"
+    right_shops.built(shop, file_of(encoder, work), bundle, **settings)
+    known = [one for one in shop.queries if one[1] in shop.skus]
+    return right_shops.asked(goods.Shop(shop.kind, shop.catalogue, tuple(known)), bundle).figures(0.05)["recall_at_1"]
+
+
+def calibrate(work: Path, options: Any) -> list[Row]:
+    """Twenty unlabelled photos of the shop's camera: right accepts at 5 %, with against without, on the other queries."""
+    from shelfmatch.edge import calibrate_bundle
+
+    rows, rate = [], 0.05
+    for kind in options.kinds or ("grozi", "phone", "rendered"):
+        shop, gains = _cut(goods.SHOPS[kind](work), options), []
+        shop = right_shops.darkened(shop, work) if kind == "rendered" else shop
+        random = np.random.default_rng([options.seed, 20])
+        for drawn in right_shops.draws(shop, options.draws, options.seed):
+            places = random.permutation(len(drawn.queries))
+            own = [drawn.queries[place] for place in places if drawn.queries[place][1] in drawn.skus][:20]
+            rest = goods.Shop(drawn.kind, drawn.catalogue, tuple(one for one in drawn.queries if one not in own))
+            bundle = work / "right" / "camera.bundle"
+            right_shops.built(rest, file_of(options.encoder, work), bundle, false_accept=rate)
+            before = right_shops.asked(rest, bundle).figures(rate)
+            report = calibrate_bundle(bundle, [path for path, _ in own])
+            after = right_shops.asked(rest, bundle).figures(rate) if report.changed else before
+            gains.append(
+                (after["right_accepts"] - before["right_accepts"], after["false_accepts"], before["false_accepts"])
+            )
+        mean = np.mean(gains, axis=0)
+        of = f"{len(gains)} draws; false accepts {mean[2]:.1%} before, {mean[1]:.1%} after"
+        rows += [
+            Row("calibrate", f"{shop.kind}: right accepts up by", float(mean[0]), 0.05, True, of),
+            Row("calibrate", f"{shop.kind}: the worst draw", min(one[0] for one in gains), -0.01, True, of),
+        ]
+    return rows
+
+
+def codes(work: Path, options: Any) -> list[Row]:
+    """Packages with a readable bar code, and others."""
+    found, of = barcodes.measured(work, options.encoder, options.codes), f"{options.codes} photos of each kind"
+    sure = (found["settled"] + found["accepted by their look"]) / options.codes
+    return [
+        Row("barcodes", "settled, or accepted and right", sure, 0.8, True, of),
+        Row("barcodes", "wrong", found["wrong"], 0, False, of),
+        Row("barcodes", "false by a bar code", found["false by bar code"], 0, False, of),
+    ]
+
+
+def cost(work: Path, options: Any) -> list[Row]:
+    """Of local matching: bytes a reference, and how many queries it looks at."""
+    from shelfmatch.edge import Bundle
+
+    rows = []
+    for kind in options.kinds or ("grozi", "rendered"):
+        shop = _cut(goods.SHOPS[kind](work), options)
+        bundle = work / "right" / "cost.bundle"
+        right_shops.built(shop, file_of(options.encoder, work), bundle, local="on")
+        opened = Bundle.open(bundle)
+        size = opened.file("cells").stat().st_size / max(1, len(shop.catalogue))
+        rows.append(Row("cost", f"{kind}: bytes a reference for local matching", size, 4096, False, _size(shop)))
+    return rows
+
+
+PARTS: Final[dict[str, Callable[[Path, Any], list[Row]]]] = {
+    "recall": recall, "rates": rates, "small": small, "nothing": empty, "cost": cost, "local": local, "calibrate": calibrate,
+    "barcodes": codes,
+}  # fmt: skip
+
+
+def _cut(shop: goods.Shop, options: Any) -> goods.Shop:
+    return right_shops.part_of(shop, options.products, options.most_queries, np.random.default_rng(options.seed))
+
+
+def _size(shop: goods.Shop) -> str:
+    return f"{len(shop.skus)} products, {len(shop.queries)} queries"
+
+
+def _shown(row: dict[str, Any]) -> tuple[str, ...]:
+    def number(value: float | None) -> str:
+        if value is None:
+            return "not run"
+        if row["limit"] in (0, 3, 4096) and "by" not in row["what"].split():
+            return f"{value:.4g}"
+        return (
+            f"{100 * value:.1f} %"
+            if "AUROC" not in row["what"] and "over the oracle" not in row["what"]
+            else f"{value:.3f}"
+        )
+
+    met = {None: "–", True: "yes", False: "NO"}[row["met"]]
+    return (
+        row["what"],
+        ("≥ " if row["at_least"] else "≤ ") + number(row["limit"]),
+        number(row["measured"]),
+        met,
+        row["of"],
+    )
+
+
+def page(document: dict[str, Any]) -> str:
+    """The table of a result, as Markdown."""
+    blocks = []
+    for part in PARTS:
+        rows = [row for row in document["rows"] if row["part"] == part]
+        told = PARTS[part].__doc__ or ""
+        if not rows:
+            blocks.append(f"**{part}** ({told.rstrip('.')}): not run.")
+            continue
+        table = reporting.markdown_table(("what", "bar", "measured", "met", "of"), [_shown(row) for row in rows])
+        blocks.append(f"**{part}** ({told.rstrip('.')}), {document['settings'][part]['encoder']}:\n\n{table}")
+    return "\n\n".join(blocks) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = reporting.argument_parser(__doc__)
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
+    parser.add_argument("--encoder", default="shelfmatch-cnn")
+    parser.add_argument("--rival", default="v1", help="encoder that grozi is compared with (default: v1; none: '')")
+    parser.add_argument(
+        "--encoders", nargs="+", default=["shelfmatch-cnn", "shelfmatch-vit", "v1"], help="of nothing's shops"
+    )
+    parser.add_argument("--kinds", nargs="+", choices=list(goods.SHOPS), help="of shops (default: the bars')")
+    parser.add_argument("--rates", nargs="+", type=float, default=[0.05, 0.01, 0.1])
+    parser.add_argument(
+        "--pictures", nargs="+", type=int, help="catalogue pictures a product, 0 for all (default: the bars')"
+    )
+    parser.add_argument("--draws", type=int, default=6)
+    parser.add_argument("--shops", type=int, default=20, help="small ones of each size; with nothing at most ten")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[2, 3, 6, 10])
+    parser.add_argument("--queries", type=int, default=60, help="of each kind in small shops, at most")
+    parser.add_argument("--products", type=int, default=0, help="of large shops, at most (0: all)")
+    parser.add_argument("--most-queries", type=int, default=0, help="of large shops, at most (0: all)")
+    parser.add_argument("--photos", type=int, default=200, help="of nothing")
+    parser.add_argument("--codes", type=int, default=1000, help="photos with a bar code, and without")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table of all parts there")
+    options = parser.parse_args(arguments)
+    settings = {
+        key: value for key, value in vars(options).items() if key not in ("json", "work", "gate", "markdown", "parts")
+    }
+    report = reporting.Report.start("right_answers")
+    before = json.loads(options.json.read_text(encoding="utf-8")) if options.json and options.json.exists() else {}
+    report.results = {"rows": [row for row in before.get("results", {}).get("rows", []) if row["part"] not in options.parts],
+                      "settings": before.get("results", {}).get("settings", {})}  # fmt: skip
+    with reporting.work_folder(options.work) as work:
+        for part in options.parts:
+            found = PARTS[part](work, options)
+            made = [{**asdict(row), "met": row.met} for row in found]
+            report.results["rows"] += made
+            report.results["settings"][part] = settings
+            reporting.print_table(part, ("what", "bar", "measured", "met", "of"), [_shown(row) for row in made])
+    if options.markdown is not None:
+        options.markdown.write_text(page(report.results), encoding="utf-8")
+    report.finish(options)
+    return 1 if options.gate and any(row["met"] is False for row in report.results["rows"]) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
