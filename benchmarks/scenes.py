@@ -124,24 +124,28 @@ def phone(work: Path, options: Any) -> dict[str, Any]:
 
 def open_set(work: Path, options: Any) -> dict[str, Any]:
     """False and right accepts of whole photos where a quarter of the products isn't sold."""
+    from shelfmatch.models.real import PHONE_OUT
+
     shop = goods.phone_whole(work)
-    figures: dict[str, list[tuple[float, float]]] = {"off": [], "auto": [], "always": []}
+    queries = [(path, sku) for path, sku in shop.queries if sku in PHONE_OUT][:: options.every]
+    counts = {mode: np.zeros(4, int) for mode in ("off", "auto", "always")}
     for number, gone in enumerate(goods.quarters(shop, options.draws)):
         draw = shop.without(gone)
         sold = set(draw.skus)
         with opened(built(draw, f"phone-{number}", work, options), options) as matcher:
-            for mode, rates in figures.items():
+            for mode in counts:
                 answers = [(sku, matcher.match(path, locate=mode).sku) for path, sku in shop.queries[:: options.every]]
-                unknown = [answer is not None for sku, answer in answers if sku not in sold]
-                known = [answer == sku for sku, answer in answers if sku in sold]
-                rates.append((float(np.mean(unknown)), float(np.mean(known))))
+                counts[mode] += np.array(
+                    [
+                        sum(answer is not None for sku, answer in answers if sku not in sold),
+                        sum(sku not in sold for sku, _ in answers),
+                        sum(answer == sku for sku, answer in answers if sku in sold),
+                        sum(sku in sold for sku, _ in answers),
+                    ]
+                )
     return {
-        mode: {
-            "false_accepts": float(np.mean([one for one, _ in rates])),
-            "right_accepts": float(np.mean([one for _, one in rates])),
-            "draws": rates,
-        }
-        for mode, rates in figures.items()
+        mode: {"false_accepts": float(a / b), "unknown": int(b), "right_accepts": float(c / d), "known": int(d)}
+        for mode, (a, b, c, d) in counts.items()
     }
 
 
