@@ -134,7 +134,7 @@ def open_set(work: Path, options: Any) -> dict[str, Any]:
         sold = set(draw.skus)
         with opened(built(draw, f"phone-{number}", work, options), options) as matcher:
             for mode in counts:
-                answers = [(sku, matcher.match(path, locate=mode).sku) for path, sku in shop.queries[:: options.every]]
+                answers = [(sku, matcher.match(path, locate=mode).sku) for path, sku in queries]
                 counts[mode] += np.array(
                     [
                         sum(answer is not None for sku, answer in answers if sku not in sold),
