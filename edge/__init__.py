@@ -19,6 +19,7 @@ from .errors import (
     BundleVersion,
     CardRequired,
     CatalogError,
+    DetectorError,
     DeviceError,
     EncoderError,
     ImageError,
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from .bundle.bundle import Bundle
     from .catalog.listing import CatalogSource
     from .catalog.source import read_source
+    from .detection.card import DetectorCard
+    from .detection.detection import Detection
+    from .detection.detector import Detector
     from .doctor.diagnosis import Diagnosis, examine
     from .encoders.card import EncoderCard
     from .encoders.encoder import Encoder
@@ -61,6 +65,9 @@ _LAZY = {
     "CalibrateReport": "evaluation.calibrate",
     "Candidate": "matching.results",
     "CatalogSource": "catalog.listing",
+    "Detection": "detection.detection",
+    "Detector": "detection.detector",
+    "DetectorCard": "detection.card",
     "Diagnosis": "doctor.diagnosis",
     "Encoder": "encoders.encoder",
     "EncoderCard": "encoders.card",
@@ -105,6 +112,10 @@ __all__ = [
     "CardRequired",
     "CatalogError",
     "CatalogSource",
+    "Detection",
+    "Detector",
+    "DetectorCard",
+    "DetectorError",
     "DeviceError",
     "Diagnosis",
     "Encoder",

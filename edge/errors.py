@@ -4,6 +4,7 @@ ShelfmatchError
 ├── ImageError            a photo can't be read, or is not what the function takes
 ├── EncoderError          an encoder file or its card is wrong, or the two don't belong together
 │   └── CardRequired      inspection alone can't tell how to feed the file; the message shows the card to write
+├── DetectorError         a detector file or its card is wrong, or the two don't belong together
 ├── RuntimeUnavailable    the runtime for this kind of file is not installed, or dies when loaded
 ├── VectorError           embeddings of a wrong shape, dtype or value; an index asked for something it can't do
 ├── OutOfMemory           memory ran out; a MemoryError, too
@@ -36,6 +37,10 @@ class EncoderError(ShelfmatchError):
 
 class CardRequired(EncoderError):
     """The file alone doesn't say how pixels become its input; a card must."""
+
+
+class DetectorError(ShelfmatchError):
+    """A detector file or its card is wrong, or the two don't belong together."""
 
 
 class RuntimeUnavailable(ShelfmatchError):

@@ -58,7 +58,7 @@ def one_photo(matcher: Matcher, photo: bytes, extra: int) -> dict[str, list[obje
     version = matcher._current()
     encoder, card = version.encoder, version.encoder.card
     decoded = counted("decode", lambda: decode(photo, card))
-    value = counted("preprocess", lambda: encoder._input(fit(decoded, card, encoder.resizer)))
+    value = counted("preprocess", lambda: encoder._feed.tensor(fit(decoded, card, encoder.resizer)))
 
     def encode() -> Any:
         for _ in range(extra):

@@ -220,7 +220,7 @@ def bare_encode(matcher: Matcher, photos: Sequence[ImageSource], seconds: float)
     """The runtime's own benchmark loop, the network alone on one prepared input, in turns with matches of eight photos each:
     whatever the machine does meets both. `bare_ms` and, of the matches, `encode_ms`."""
     encoder = matcher.encoder
-    value = encoder._input(fit(decode(photos[0], encoder.card), encoder.card, encoder.resizer))
+    value = encoder._feed.tensor(fit(decode(photos[0], encoder.card), encoder.card, encoder.resizer))
     bare: list[float] = []
     ours: list[float] = []
     end, number = _clock() + seconds, 0

@@ -42,7 +42,7 @@ class LiteRtSession:
         except (RuntimeError, ValueError) as error:
             if is_short(error):
                 raise out_of_memory("the encoder was run") from error
-            raise EncoderError(f"the encoder can't be run: {' '.join(str(error).split())[:200]}") from error
+            raise EncoderError(f"the network can't be run: {' '.join(str(error).split())[:200]}") from error
 
 
 def _tensor_info(detail: Any) -> TensorInfo:

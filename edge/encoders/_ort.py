@@ -38,7 +38,7 @@ class OrtSession:
         except Exception as error:  # onnxruntime's classes share no base but Exception
             if is_short(error):
                 raise out_of_memory("the encoder was run") from error
-            raise EncoderError(f"onnx can't run the encoder: {' '.join(str(error).split())[:200]}") from error
+            raise EncoderError(f"onnx can't run the network: {' '.join(str(error).split())[:200]}") from error
         return result
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Literal, NoReturn
 
-from ..errors import EncoderError
-from ..records import problem_of_choice, read_record
+from ..errors import EncoderError, ShelfmatchError
+from ..records import read_record
 
 CARD_VERSION = 1
 IN_THE_GRAPH = "in the graph"
@@ -18,7 +18,11 @@ _HUGE = 1e9
 MIDDLE_GREY = (128, 128, 128)
 _STORED = {"uint8": (0, 255), "int8": (-128, 127)}
 
+DTYPES = ("uint8", "int8", "float32")
+
 Format = Literal["tflite", "onnx"]
+Bad = Callable[[str, str], NoReturn]
+"""Refuses a card: what arrived, what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,70 +75,23 @@ class EncoderCard:
     padding: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
-        _one_of("format", self.format, ("tflite", "onnx"))
-        _one_of("input_dtype", self.input_dtype, ("uint8", "int8", "float32"))
-        _one_of("output_dtype", self.output_dtype, ("uint8", "int8", "float32"))
-        _one_of("layout", self.layout, ("NHWC", "NCHW"))
-        _one_of("color_order", self.color_order, ("RGB", "BGR"))
-        _one_of("resize", self.resize, ("squash", "crop", "squash-crop", "pad"))
-        if PurePath(self.file).name != self.file or self.file in ("", ".."):
-            _bad_card(f"file is {self.file!r}", "the name of a file beside the card")
-        if self.size_bytes < 1:
-            _bad_card(f"size_bytes is {self.size_bytes!r}", "the file's size")
-        for field in ("width", "height", "dimension"):
-            value = getattr(self, field)
-            if not 1 <= value <= 65536:
-                _bad_card(f"{field} is {value!r}", "a whole number from 1 to 65536")
-        if not 0 < self.crop_fraction <= 1:
-            _bad_card(f"crop_fraction is {self.crop_fraction!r}", "a number above 0 and up to 1")
-        if (self.mean is None) != (self.std is None):
-            _bad_card("only one of mean and std is given", "both, or 'in the graph' for both")
-        for field in ("mean", "std"):
-            values = getattr(self, field)
-            if values is not None and not (
-                isinstance(values, tuple) and len(values) == 3 and all(map(_finite, values))
-            ):
-                _bad_card(f"{field} is {values!r}", f"three finite numbers in units of 0 to 255, or {IN_THE_GRAPH!r}")
-        if self.padding is not None and not (
-            isinstance(self.padding, tuple)
-            and len(self.padding) == 3
-            and all(type(one) is int and 0 <= one <= 255 for one in self.padding)
-        ):
-            _bad_card(f"padding is {self.padding!r}", "three whole numbers from 0 to 255, or null")
-        if self.std is not None and min(self.std) <= 0:
-            _bad_card(f"std is {self.std!r}", "three positive numbers")
-        if self.mean is not None and self.input_dtype != "float32" and self.input_quantization is None:
-            _bad_card(f"mean and std are given for a {self.input_dtype} input", "input_quantization as well")
+        check_file_and_input(self, _bad_card)
+        if self.output_dtype not in DTYPES:
+            _bad_card(f"output_dtype is {self.output_dtype!r}", f"one of {', '.join(DTYPES)}")
+        check_side("dimension", self.dimension, _bad_card)
         if self.output_dtype != "float32" and self.output_quantization is None:
             _bad_card(f"output_dtype is {self.output_dtype!r}", "output_quantization as well")
-        self._check_quantization("input_quantization", self.input_quantization, self.input_dtype)
-        self._check_quantization("output_quantization", self.output_quantization, self.output_dtype)
-        if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
-            _bad_card(f"sha256 is {self.sha256!r}", "64 hexadecimal digits")
+        check_quantization("output_quantization", self.output_quantization, self.output_dtype, _bad_card)
 
     @property
     def border_color(self) -> tuple[int, int, int]:
         """(R, G, B), 0 to 255, of what is beside a padded photo."""
         return self.padding if self.padding is not None else border_of(self.mean)
 
-    def _check_quantization(self, field: str, value: object, dtype: str) -> None:
-        if value is None:
-            return
-        if not isinstance(value, Quantization):
-            _bad_card(f"{field} is {value!r}", "an object of scale and zero_point, or null")
-        lowest, highest = _STORED.get(dtype, (0, -1))
-        if not lowest <= value.zero_point <= highest:
-            _bad_card(f"{field} has zero_point {value.zero_point!r}", f"one that {dtype} can store (float32: null)")
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON: `mean` and `std` read "in the graph" where the graph normalizes."""
         record = dataclasses.asdict(self)
-        for field in ("mean", "std"):
-            record[field] = IN_THE_GRAPH if record[field] is None else list(record[field])
-        if self.padding is None:  # as cards were written before there was one
-            del record["padding"]
-        else:
-            record["padding"] = list(self.padding)
+        put_input(record)
         return {"card_version": CARD_VERSION, **record}
 
     @classmethod
@@ -146,17 +103,96 @@ class EncoderCard:
         version = values.pop("card_version", CARD_VERSION)
         if version != CARD_VERSION:
             _bad_card(f"card_version is {version!r}", f"{CARD_VERSION}; install a newer shelfmatch")
-        for field in ("mean", "std"):
-            if isinstance(values.get(field), list):
-                values[field] = tuple(values[field])
-            elif values.get(field) == IN_THE_GRAPH:
-                values[field] = None
-        if isinstance(values.get("padding"), list):
-            values["padding"] = tuple(values["padding"])
-        for field in ("input_quantization", "output_quantization"):
-            if isinstance(values.get(field), Mapping):
-                values[field] = read_record(Quantization, values[field], f"encoder card: {field}", EncoderError)
+        take_input(values, "encoder card", EncoderError)
+        if isinstance(values.get("output_quantization"), Mapping):
+            values["output_quantization"] = read_record(
+                Quantization, values["output_quantization"], "encoder card: output_quantization", EncoderError
+            )
         return read_record(cls, values, "encoder card", EncoderError)
+
+
+def check_file_and_input(card: Any, bad: Bad) -> None:
+    """Hold what every network's card has, its file and its only input, against what they may be. `bad` raises."""
+    choices = {
+        "format": ("tflite", "onnx"),
+        "input_dtype": DTYPES,
+        "layout": ("NHWC", "NCHW"),
+        "color_order": ("RGB", "BGR"),
+    }
+    for field, allowed in {**choices, "resize": ("squash", "crop", "squash-crop", "pad")}.items():
+        if getattr(card, field) not in allowed:
+            bad(f"{field} is {getattr(card, field)!r}", f"one of {', '.join(allowed)}")
+    if PurePath(card.file).name != card.file or card.file in ("", ".."):
+        bad(f"file is {card.file!r}", "the name of a file beside the card")
+    if card.size_bytes < 1:
+        bad(f"size_bytes is {card.size_bytes!r}", "the file's size")
+    for field in ("width", "height"):
+        check_side(field, getattr(card, field), bad)
+    if not 0 < card.crop_fraction <= 1:
+        bad(f"crop_fraction is {card.crop_fraction!r}", "a number above 0 and up to 1")
+    _check_normalization(card, bad)
+    if card.padding is not None and not (
+        isinstance(card.padding, tuple)
+        and len(card.padding) == 3
+        and all(type(one) is int and 0 <= one <= 255 for one in card.padding)
+    ):
+        bad(f"padding is {card.padding!r}", "three whole numbers from 0 to 255, or null")
+    check_quantization("input_quantization", card.input_quantization, card.input_dtype, bad)
+    if len(card.sha256) != 64 or set(card.sha256) - set("0123456789abcdef"):
+        bad(f"sha256 is {card.sha256!r}", "64 hexadecimal digits")
+
+
+def check_side(field: str, value: int, bad: Bad) -> None:
+    """A number of pixels or elements."""
+    if not 1 <= value <= 65536:
+        bad(f"{field} is {value!r}", "a whole number from 1 to 65536")
+
+
+def _check_normalization(card: Any, bad: Bad) -> None:
+    if (card.mean is None) != (card.std is None):
+        bad("only one of mean and std is given", "both, or 'in the graph' for both")
+    for field in ("mean", "std"):
+        values = getattr(card, field)
+        if values is not None and not (isinstance(values, tuple) and len(values) == 3 and all(map(_finite, values))):
+            bad(f"{field} is {values!r}", f"three finite numbers in units of 0 to 255, or {IN_THE_GRAPH!r}")
+    if card.std is not None and min(card.std) <= 0:
+        bad(f"std is {card.std!r}", "three positive numbers")
+    if card.mean is not None and card.input_dtype != "float32" and card.input_quantization is None:
+        bad(f"mean and std are given for a {card.input_dtype} input", "input_quantization as well")
+
+
+def check_quantization(field: str, value: object, dtype: str, bad: Bad) -> None:
+    """None, or a scale and a zero point that the dtype can store."""
+    if value is None:
+        return
+    if not isinstance(value, Quantization):
+        bad(f"{field} is {value!r}", "an object of scale and zero_point, or null")
+    lowest, highest = _STORED.get(dtype, (0, -1))
+    if not lowest <= value.zero_point <= highest:
+        bad(f"{field} has zero_point {value.zero_point!r}", f"one that {dtype} can store (float32: null)")
+
+
+def put_input(record: dict[str, Any]) -> None:
+    """A card's record as JSON has it: `mean` and `std` read "in the graph" where the graph normalizes."""
+    for field in ("mean", "std"):
+        record[field] = IN_THE_GRAPH if record[field] is None else list(record[field])
+    if record["padding"] is None:  # as cards were written before there was one
+        del record["padding"]
+    else:
+        record["padding"] = list(record["padding"])
+
+
+def take_input(values: dict[str, Any], where: str, error: type[ShelfmatchError]) -> None:
+    """The other way round, in place. Raises `error`."""
+    for field in ("mean", "std", "padding"):
+        if isinstance(values.get(field), list):
+            values[field] = tuple(values[field])
+        elif field != "padding" and values.get(field) == IN_THE_GRAPH:
+            values[field] = None
+    if isinstance(values.get("input_quantization"), Mapping):
+        values["input_quantization"] = read_record(
+            Quantization, values["input_quantization"], f"{where}: input_quantization", error
+        )
 
 
 def border_of(mean: tuple[float, float, float] | None) -> tuple[int, int, int]:
@@ -170,12 +206,6 @@ def border_of(mean: tuple[float, float, float] | None) -> tuple[int, int, int]:
 
 def _finite(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and -_HUGE < value < _HUGE
-
-
-def _one_of(field: str, value: object, allowed: tuple[str, ...]) -> None:
-    problem = problem_of_choice(field, value, allowed)
-    if problem:
-        raise EncoderError(f"encoder card: {problem}")
 
 
 def _bad_card(arrived: str, expected: str) -> NoReturn:

@@ -17,7 +17,8 @@ from ..errors import EncoderError, VectorError
 from ..imaging.decode import decode
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, Pixels
 from ..imaging.resize import Resizer, fit, inside, resizer_in_use
-from .card import EncoderCard, Quantization
+from .card import EncoderCard
+from .feed import PixelFeed, fits, same_quantization
 from .runtimes import choose_runtime, open_session
 from .session import Session, SessionPool
 
@@ -82,7 +83,7 @@ class Encoder:
         self.local = local
         self.resizer: Resizer = resizer_in_use(resizer)
         self.runtime = chosen = choose_runtime(card.format, runtime)
-        self._tables = _lookup_tables(card)
+        self._feed = PixelFeed(card)
         # Not self.runtime: in a circle, the model and its interpreters would stay until the garbage collector comes by.
         self._pool = SessionPool(lambda: _checked_session(open_session(chosen, model, threads), card, local), sessions)
 
@@ -118,7 +119,7 @@ class Encoder:
         decoded = decode(source, self.card, limits)
         after_decode = time.perf_counter()
         pixels = fit(decoded, self.card, self.resizer)
-        value = self._input(pixels)
+        value = self._feed.tensor(pixels)
         seen = inside(pixels, decoded.upright_size, self.card)
         spread = float(seen[::_SPREAD_STEP, ::_SPREAD_STEP, 1].std())
         after_fit = time.perf_counter()
@@ -133,11 +134,11 @@ class Encoder:
 
         Raises VectorError when the network's output has no direction (all zero, NaN or infinite).
         """
-        return self._run(self._input(pixels), check=check)[0]
+        return self._run(self._feed.tensor(pixels), check=check)[0]
 
     def embed_with_tap(self, pixels: Pixels) -> tuple[Vector, NDArray[Any] | None]:
         """As `embed_pixels`, and of the same run the map that local matching reads; None without a local head."""
-        return self._run(self._input(pixels), check=True)
+        return self._run(self._feed.tensor(pixels), check=True)
 
     def _run(self, value: NDArray[Any], *, check: bool) -> tuple[Vector, NDArray[Any] | None]:
         """The network's input tensor as a unit vector, and the tap where there is a local head."""
@@ -170,7 +171,9 @@ class Encoder:
             # LiteRT says -1 of a free batch, too, and takes one picture all the same.
             step = _BATCH if card.format == "onnx" and session.inputs[0].shape[0] == -1 else 1
             parts = [
-                session.run(np.concatenate([self._input(p) for p in pictures[first : first + step]]), card.output_name)
+                session.run(
+                    np.concatenate([self._feed.tensor(p) for p in pictures[first : first + step]]), card.output_name
+                )
                 for first in range(0, len(pictures), step)
             ]
         rows = (
@@ -187,47 +190,6 @@ class Encoder:
         sound = (norms > 0) & np.isfinite(norms)
         return np.where(sound, vectors / np.where(sound, norms, 1), 0).astype(np.float32)
 
-    def _input(self, pixels: Pixels) -> NDArray[Any]:
-        """Pixels as the network's input tensor, batch of one."""
-        card = self.card
-        if pixels.shape != (card.height, card.width, 3) or pixels.dtype != np.uint8:
-            raise EncoderError(
-                f"pixels {pixels.shape} {pixels.dtype} arrived; expected ({card.height}, {card.width}, 3) uint8"
-            )
-        if card.color_order == "BGR":
-            pixels = pixels[:, :, ::-1]
-        value: NDArray[Any] = pixels
-        if self._tables is not None:
-            value = np.empty(pixels.shape, self._tables.dtype)
-            for channel in range(3):
-                value[:, :, channel] = self._tables[channel][pixels[:, :, channel]]
-        if card.layout == "NCHW":
-            value = value.transpose(2, 0, 1)
-        return np.ascontiguousarray(value)[np.newaxis]
-
-
-def _lookup_tables(card: EncoderCard) -> NDArray[Any] | None:
-    """(3, 256) input values for each pixel value and channel; None where the pixels go in as they are.
-
-    256 values a channel make every normalization and quantization exact and one look-up a pixel.
-    """
-    levels = np.arange(256, dtype=np.float64)
-    if card.mean is None or card.std is None:
-        if card.input_dtype == "uint8":
-            return None
-        real = np.tile(levels - (128 if card.input_dtype == "int8" else 0), (3, 1))
-        return real.astype(card.input_dtype)
-    real = (levels[np.newaxis] - np.array(card.mean)[:, np.newaxis]) / np.array(card.std)[:, np.newaxis]
-    if card.color_order == "BGR":
-        real = real[::-1]
-    if card.input_dtype == "float32" or card.input_quantization is None:
-        return np.asarray(real, np.float32)
-    stored = np.rint(real / card.input_quantization.scale) + card.input_quantization.zero_point
-    limits = np.iinfo(card.input_dtype)
-    table: NDArray[Any] = stored.clip(limits.min, limits.max).astype(card.input_dtype)
-    identity = card.input_dtype == "uint8" and bool((table == levels.astype(np.uint8)).all())
-    return None if identity else table
-
 
 def _checked_session(session: Session, card: EncoderCard, local: LocalHead | None = None) -> Session:
     """Hold the loaded file against its card and its local head. Raises EncoderError that names the first difference."""
@@ -238,7 +200,7 @@ def _checked_session(session: Session, card: EncoderCard, local: LocalHead | Non
     if (
         len(session.inputs) != 1
         or tensor is None
-        or not _fits(tensor.shape, (1, *size))
+        or not fits(tensor.shape, (1, *size))
         or tensor.dtype != card.input_dtype
     ):
         found = ", ".join(f"{info.dtype} {list(info.shape)}" for info in session.inputs) or "none"
@@ -262,7 +224,7 @@ def _checked_session(session: Session, card: EncoderCard, local: LocalHead | Non
         ("output", output, card.output_quantization),
     ):
         found_in_file = info.quantization
-        if found_in_file is not None and said is not None and not _same_quantization(found_in_file, said):
+        if found_in_file is not None and said is not None and not same_quantization(found_in_file, said):
             raise EncoderError(
                 f"encoder {card.file} has {name} scale {found_in_file.scale!r} and zero point {found_in_file.zero_point}; "
                 f"its card says {said.scale!r} and {said.zero_point}"
@@ -281,14 +243,6 @@ def _check_tap(session: Session, card: EncoderCard, local: LocalHead) -> None:
         f"encoder {card.file} gives {found}; its local matching expects an output {wanted.tap!r} of "
         f"{wanted.grid}x{wanted.grid}x{wanted.tap_channels}; export both again, or build with --local off"
     )
-
-
-def _same_quantization(a: Quantization, b: Quantization) -> bool:
-    return a.zero_point == b.zero_point and abs(a.scale - b.scale) <= 1e-5 * a.scale  # cards are also written by hand
-
-
-def _fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
-    return len(shape) == len(expected) and all(a in (-1, b) for a, b in zip(shape, expected, strict=True))
 
 
 def renamed(card: EncoderCard, file: str) -> EncoderCard:

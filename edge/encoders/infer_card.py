@@ -27,7 +27,7 @@ def inspect_encoder(path: Path, output: str | None = None) -> EncoderCard:
     model = path.read_bytes()
     file_format = "onnx" if path.suffix == ".onnx" else "tflite"
     session = open_session(choose_runtime("onnx" if file_format == "onnx" else "tflite"), model, threads=1)
-    tensor, layout, (height, width) = _image_input(path, session)
+    tensor, layout, (height, width) = image_input(path, session)
     embedding, dimension = _embedding_output(path, session, output)
     if output is None:
         _refuse_class_scores(path, model, embedding, dimension)
@@ -72,7 +72,9 @@ def _as_dict(quantization: Quantization | None) -> dict[str, Any] | None:
     return None if quantization is None else {"scale": quantization.scale, "zero_point": quantization.zero_point}
 
 
-def _image_input(path: Path, session: Session) -> tuple[TensorInfo, str, tuple[int, int]]:
+def image_input(path: Path, session: Session, what: str = "encoder") -> tuple[TensorInfo, str, tuple[int, int]]:
+    """The only input of a network that takes pictures of one size, its layout and that size (height, width). Raises EncoderError;
+    `what` its message calls the file."""
     described = ", ".join(f"{info.dtype} {list(info.shape)}" for info in session.inputs) or "none"
     if len(session.inputs) == 1 and len(session.inputs[0].shape) == 4:
         tensor = session.inputs[0]
@@ -82,7 +84,7 @@ def _image_input(path: Path, session: Session) -> tuple[TensorInfo, str, tuple[i
         if batch in (1, -1) and first == 3 and min(second, third) > 0:
             return tensor, "NCHW", (second, third)
     raise EncoderError(
-        f"encoder {path.name} takes {described}; expected one image input of fixed size, [1, H, W, 3] or [1, 3, H, W]"
+        f"{what} {path.name} takes {described}; expected one image input of fixed size, [1, H, W, 3] or [1, 3, H, W]"
     )
 
 

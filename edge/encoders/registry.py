@@ -19,6 +19,8 @@ EncoderNames: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[st
 DEFAULT_ENCODER = "shelfmatch-cnn"
 _NO_CARDS = ("known_encoders.json", "measured.json", "report.json", ".recipe.json")
 """Records of other kinds that lie beside cards, by how their names end."""
+_DETECTOR = "-detect"
+"""How the names of detectors end, whose cards lie there as well."""
 
 
 def encoders_folder() -> Path:
@@ -40,14 +42,25 @@ def embedded_folders() -> list[Path]:
 def known_encoders(runtime: str = "auto") -> dict[str, Path]:
     """Name → card of the encoders that came with the package or were fetched. Where there is one file for each kind of
     runtime, the card of the file that `runtime` takes; for "auto", of the first whose runtime is installed."""
+    return card_of_runtime(card_paths(detectors=False), runtime)
+
+
+def card_paths(*, detectors: bool) -> dict[str, dict[str, Path]]:
+    """Name → kind of file ("tflite", "onnx", "" where its name doesn't say) → card, of encoders or of detectors: those of detectors
+    are called NAME-detect."""
     found: dict[str, dict[str, Path]] = {}
     for folder in [*embedded_folders(), encoders_folder()]:
         for path in sorted(folder.glob("*.json")):
             name, _, kind = path.stem.rpartition(".")
             if kind not in ("tflite", "onnx"):
                 name, kind = path.stem, ""
-            if not path.name.endswith(_NO_CARDS):
+            if not path.name.endswith(_NO_CARDS) and name.endswith(_DETECTOR) == detectors:
                 found.setdefault(name, {}).setdefault(kind, path)
+    return found
+
+
+def card_of_runtime(found: dict[str, dict[str, Path]], runtime: str) -> dict[str, Path]:
+    """Of each name's cards the one whose file `runtime` takes; for "auto", the first whose runtime is installed."""
     if runtime in RUNTIMES:
         order = [RUNTIMES[runtime].format]
     else:

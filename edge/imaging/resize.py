@@ -115,13 +115,19 @@ def fit(decoded: Decoded, card: NetworkInput, resizer: Resizer = "pillow") -> Pi
     return framed
 
 
+def placed(size: tuple[int, int], card: NetworkInput) -> tuple[int, int, int, int]:
+    """Where in the input a photo whose (width, height) upright is `size` lies: left, top, width, height in pixels; all of an input
+    without a border."""
+    if card.resize != "pad":
+        return 0, 0, card.width, card.height
+    wide, high = _padded_size(size, (card.width, card.height))
+    return (card.width - wide) // 2, (card.height - high) // 2, wide, high
+
+
 def inside(pixels: Pixels, size: tuple[int, int], card: NetworkInput) -> Pixels:
     """Of a padded input (height, width, 3), the part that shows the photo, whose (width, height) upright is `size`; all of an input
     without a border. A view, no copy."""
-    if card.resize != "pad":
-        return pixels
-    wide, high = _padded_size(size, (card.width, card.height))
-    top, left = (card.height - high) // 2, (card.width - wide) // 2
+    left, top, wide, high = placed(size, card)
     return pixels[top : top + high, left : left + wide]
 
 

@@ -1,0 +1,60 @@
+"""Finding a detector: by name in the package and the user's folder, by its file, or by its card."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from ..encoders.registry import card_of_runtime, card_paths
+from ..errors import DetectorError
+from .card import DetectorCard
+
+DEFAULT_DETECTOR = "shelfmatch-detect"
+
+
+def known_detectors(runtime: str = "auto") -> dict[str, Path]:
+    """Name → card of the detectors that came with the package or lie in the user's folder of encoders (`encoders_folder`); for the
+    kinds of files as for encoders."""
+    return card_of_runtime(card_paths(detectors=True), runtime)
+
+
+def find_detector(source: str | os.PathLike[str], runtime: str = "auto") -> tuple[DetectorCard, Path]:
+    """The card and the file that a name, a file or a card stands for. Raises DetectorError."""
+    path = Path(source)
+    if path.suffix == ".json":
+        return read_detector_card(path)
+    if path.suffix in (".tflite", ".onnx"):
+        if not path.is_file():
+            raise DetectorError(
+                f"detector {path} does not exist; expected a .tflite or .onnx file, a card (.json) or a name"
+            )
+        for card_path in (Path(f"{path}.json"), path.with_suffix(".json")):
+            if card_path.is_file():
+                card, model_path = read_detector_card(card_path)
+                if model_path.resolve() == path.resolve():
+                    return card, path
+        from .infer_card import inspect_detector
+
+        return inspect_detector(path), path
+    known = known_detectors(runtime)
+    if str(source) in known:
+        return read_detector_card(known[str(source)])
+    names = "".join(f"{name}, " for name in known)
+    raise DetectorError(f"unknown detector {str(source)!r}; expected {names}a .tflite or .onnx file, or a card")
+
+
+def read_detector_card(path: Path) -> tuple[DetectorCard, Path]:
+    """A card and the detector file beside it. Raises DetectorError."""
+    try:
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DetectorError(f"card {path} can't be read ({error}); expected a JSON file") from error
+    try:
+        card = DetectorCard.from_dict(record)
+    except DetectorError as error:
+        raise DetectorError(f"{path}: {error}") from error
+    model_path = path.parent / card.file
+    if not model_path.is_file():
+        raise DetectorError(f"card {path} names the file {card.file}, which is not beside it")
+    return card, model_path
