@@ -1,4 +1,4 @@
-"""Train "shelfmatch-detect" on a CPU: products and empty places, on rendered scenes without end and on the real ones that may train.
+"""Train "shelfmatch-detect" on a CPU: products and empty places, on rendered scenes without end and on real ones.
 
     python models/detection/faces.py STOCK DATA FACES
     python models/train_detector.py --faces FACES --data DATA --weights models --out OUT --seconds 4200
@@ -24,13 +24,17 @@ from torch import Tensor, nn
 
 from shelfmatch.models.detection.feed import Feed
 from shelfmatch.models.detection.losses import loss
-from shelfmatch.models.detection.network import FROZEN, SIDE, Detector, begin
+from shelfmatch.models.detection.network import FROZEN, SIDE, Detector, begin, folded_backbone
 from shelfmatch.models.networks import from_onnx, normalized
 
 SEED: Final = 24
 BATCH: Final = 16
-PEAK_FRESH: Final = 4e-3
-PEAK_TRAINED: Final = 1.2e-3
+PEAK_FRESH: Final = 3e-3
+PEAK_TRAINED: Final = 5e-4
+SMALLER: Final = 256
+"""The side that most of the training sees, parts of scenes and scenes made smaller; at the end they are whole."""
+WHOLE_FROM: Final = 0.75
+"""The share of the time after which they are."""
 MEAN_DECAY: Final = 0.996
 STATE: Final = "detector-state.pt"
 
@@ -48,6 +52,7 @@ class Training:
         """The thinned CNN encoder; `sample` (N, 3, S, S), 0 to 255."""
         self.net.eval()
         begin(self.net, from_onnx("shelfmatch-cnn", weights / "shelfmatch-cnn-fp32.onnx"), normalized(sample))
+        folded_backbone(self.net)
 
     def ready(self) -> None:
         """The optimizer and the mean, once the weights are there."""
@@ -60,7 +65,9 @@ class Training:
                 chosen = [
                     parameter
                     for name, parameter in self.net.named_parameters()
-                    if parameter.requires_grad and name.startswith("blocks") == trained and (parameter.ndim > 1) == decays
+                    if parameter.requires_grad
+                    and name.startswith("blocks") == trained
+                    and (parameter.ndim > 1) == decays
                 ]
                 peak = PEAK_TRAINED if trained else PEAK_FRESH
                 groups.append({"params": chosen, "weight_decay": 0.03 if decays else 0.0, "peak": peak})
@@ -103,6 +110,7 @@ class Training:
     def resume(self, path: Path) -> None:
         """Go on from what was kept."""
         state = torch.load(path, weights_only=True)
+        folded_backbone(self.net)
         self.net.load_state_dict(state["net"])
         self.mean = state["mean"]
         self.ready()
@@ -117,13 +125,13 @@ def share_of_peak(progress: float) -> float:
 
 
 def train(training: Training, feed: Feed, out: Path, options: argparse.Namespace) -> None:
-    """Until the time is up, or until a file `stop` lies in OUT: then the rate falls to nothing in a last minute."""
+    """Until the time is up."""
     rng = np.random.default_rng((SEED, training.steps))
     last = said = kept = time.monotonic()
     log: dict[str, list[float]] = {}
-    while training.spent < options.seconds:
-        pixels, targets = feed.batch(rng, BATCH)
-        told = training.learn(pixels, targets, share_of_peak(training.spent / options.seconds))
+    while (progress := training.spent / options.seconds) < 1:
+        pixels, targets = feed.batch(rng, BATCH, SIDE if progress > WHOLE_FROM else SMALLER)
+        told = training.learn(pixels, targets, share_of_peak(progress))
         now = time.monotonic()
         training.spent += now - last
         last = now
@@ -158,7 +166,7 @@ def main() -> None:
     feed = Feed(options.faces, options.data, SIDE, SEED + training.steps)
     torch.set_num_threads(options.threads)
     if not kept.is_file():
-        training.begin(options.weights, feed.batch(np.random.default_rng(0), 40)[0])
+        training.begin(options.weights, feed.batch(np.random.default_rng(0), 24, SIDE)[0])
         training.ready()
     train(training, feed, options.out, options)
     feed.close()

@@ -59,5 +59,5 @@ def photographed(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     if rng.random() < 0.5:
         quality = int(rng.uniform(30, 95))
         _, coded = cv2.imencode(".jpg", found, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        found = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+        found = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))
     return np.asarray(found)

@@ -26,8 +26,8 @@ LEAST: Final = 5.0
 
 @dataclasses.dataclass
 class Scene:
-    """Pixels (S, S, 3) RGB; boxes (N, 4) x0, y0, x1, y1 in pixels; kinds (N,): PRODUCT, GAP or UNSURE; `complete`: whether all else is
-    known to be neither."""
+    """Pixels (S, S, 3) RGB; boxes (N, 4) x0, y0, x1, y1 in pixels; kinds (N,): PRODUCT, GAP or UNSURE; `complete`: whether all
+    else is known to be neither."""
 
     pixels: Pixels
     boxes: NDArray[np.float32]
@@ -78,7 +78,7 @@ class Canvas:
         high, wide = small.shape[:2]
         source = np.array([[0, 0], [wide, 0], [wide, high], [0, high]], np.float32)
         # Pixel centres lie at a half: OpenCV's at whole numbers.
-        matrix = cv2.getPerspectiveTransform(source - 0.5, quad.astype(np.float32) - np.float32([left, top]) - 0.5)
+        matrix = cv2.getPerspectiveTransform(source - 0.5, quad.astype(np.float32) - np.array([left, top], np.float32) - 0.5)
         shown = cv2.warpPerspective(small, matrix, (right - left, bottom - top), flags=cv2.INTER_LINEAR)
         part = self.pixels[top:bottom, left:right]
         cover = shown[..., 3:].astype(np.float32) / 255

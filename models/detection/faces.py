@@ -36,8 +36,8 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Faces:
-    """N products: `front` and `other` (N, CANVAS, CANVAS, 4), colours times coverage; `sizes` (N, 4): width and height of both in pixels, in the middle of
-    the canvas; `kinds` (N,) as `package` names them; `families` (N,)."""
+    """N products: `front` and `other` (N, CANVAS, CANVAS, 4), colours times coverage, in the middle of the canvas; `sizes` (N, 4):
+    width and height of both in pixels; `kinds` (N,) as `package` names them; `families` (N,)."""
 
     front: Pixels
     other: Pixels
@@ -58,7 +58,9 @@ class Faces:
 
 def stocks(folder: Path) -> dict[str, Stock]:
     """The stock with four fifths of its typefaces' families, and with the fifth that training never sees."""
-    families = sorted({entry["family"] for entry in json.loads((folder / "sources.json").read_text()) if "file" in entry})
+    families = sorted(
+        {entry["family"] for entry in json.loads((folder / "sources.json").read_text()) if "file" in entry}
+    )
     new = set(families[2::5])
     file_family = {
         str(folder / "fonts" / entry["file"]): entry["family"]
@@ -151,7 +153,9 @@ def write(stock: Stock, data: Path, folder: Path, part: str) -> None:
 
 def read(folder: Path, part: str) -> Faces:
     """The faces of "train" or "new", mapped from their files."""
-    front, other, sizes, kinds = (np.load(folder / f"{part}-{name}.npy", mmap_mode="r") for name in ("front", "other", "sizes", "kinds"))
+    front, other, sizes, kinds = (
+        np.load(folder / f"{part}-{name}.npy", mmap_mode="r") for name in ("front", "other", "sizes", "kinds")
+    )
     return Faces(front, other, np.asarray(sizes), np.asarray(kinds[:, 0]), np.asarray(kinds[:, 1]))
 
 

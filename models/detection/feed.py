@@ -13,12 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shelfmatch.models.detection.canvas import SHOWN, UNSURE
+
 KEPT: Final = 1536
 """Scenes in store; a new one takes the oldest one's place."""
 MOST: Final = 320
 """Boxes of a scene at most."""
-AGAIN: Final = 1.6
-"""How often a scene is shown in the mean, mirrored or not."""
+AGAIN: Final = 2.5
+"""How often a scene is shown in the mean: mirrored or not, whole or a part."""
 
 
 def _arrays(memory: mmap.mmap, side: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
@@ -51,6 +53,30 @@ def _render(memory: mmap.mmap, side: int, folder: Path, data: Path, seed: int, m
         made.value += 1
 
 
+def _smaller(
+    picture: NDArray[np.uint8],
+    boxes: NDArray[np.float32],
+    kinds: NDArray[np.int64],
+    side: int,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
+    """A part of a scene, or the scene with fewer pixels."""
+    import cv2
+
+    whole = picture.shape[0]
+    if rng.random() < 0.5:
+        shrunk = cv2.resize(np.ascontiguousarray(picture), (side, side), interpolation=cv2.INTER_AREA)
+        return np.asarray(shrunk), boxes * (side / whole), kinds
+    x, y = (int(v) for v in rng.integers(0, whole - side + 1, 2))
+    moved = boxes - np.array([x, y, x, y], np.float32)
+    inside = np.clip(moved, 0, side)
+    areas = [(part[:, 2] - part[:, 0]) * (part[:, 3] - part[:, 1]) for part in (inside, moved)]
+    share = areas[0] / np.maximum(areas[1], 1e-6)
+    kinds = np.where(share >= SHOWN, kinds, UNSURE)
+    seen = share > 0.02
+    return picture[y : y + side, x : x + side], inside[seen], kinds[seen]
+
+
 class Feed:
     """Batches of scenes that another process renders. Make it before torch has threads: it forks."""
 
@@ -69,9 +95,12 @@ class Feed:
         """Scenes rendered so far."""
         return int(self._made.value)
 
-    def batch(self, rng: np.random.Generator, count: int) -> tuple[Tensor, list[tuple[Tensor, Tensor, bool]]]:
-        """Pictures (N, 3, S, S) 0 to 255, and of each the boxes (G, 4), kinds (G,) and completeness; half are mirrored.
+    def batch(
+        self, rng: np.random.Generator, count: int, side: int
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor, bool]]]:
+        """Pictures (N, 3, side, side) 0 to 255, and of each the boxes (G, 4), kinds (G,) and completeness.
 
+        Half are mirrored; where `side` is less than the scenes', half are parts of scenes, half are scenes made smaller.
         Raises RuntimeError where the process that renders has ended.
         """
         while self.made < max(count, 64):
@@ -81,11 +110,16 @@ class Feed:
         self._asked.value += count
         pixels, targets = [], []
         for place in rng.integers(0, min(self.made, KEPT), count):
-            picture, (boxes, complete) = self.pictures[place], (self.boxes[place, : self.numbers[place, 0]], self.numbers[place, 1])
+            picture, (boxes, complete) = (
+                self.pictures[place],
+                (self.boxes[place, : self.numbers[place, 0]], self.numbers[place, 1]),
+            )
             corners, kinds = boxes[:, :4].copy(), boxes[:, 4].astype(np.int64)
             if rng.random() < 0.5:
                 picture = picture[:, ::-1]
                 corners[:, [0, 2]] = self.side - corners[:, [2, 0]]
+            if side < self.side:
+                picture, corners, kinds = _smaller(picture, corners, kinds, side, rng)
             pixels.append(np.ascontiguousarray(picture.transpose(2, 0, 1)))
             targets.append((torch.from_numpy(corners), torch.from_numpy(kinds), bool(complete)))
         return torch.from_numpy(np.stack(pixels)), targets

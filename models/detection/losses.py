@@ -58,14 +58,30 @@ def overlaps(a: Tensor, b: Tensor, general: bool = False) -> Tensor:
 
 @dataclass
 class Asked:
-    """Of one picture: target scores (A, 2), weights of the scores' losses (A, 2), the cells that answer (P,), their boxes (P, 4) and
-    how much each counts (P,)."""
+    """Of one picture: target scores (A, 2), weights of the scores' losses (A, 2), the cells that answer (P,), their boxes (P, 4)
+    and how much each counts (P,)."""
 
     scores: Tensor
     weights: Tensor
     answering: Tensor
     boxes: Tensor
     shares: Tensor
+
+
+def _candidates(size: Tensor, middle: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Boxes and cells, by number, where the cell's centre lies in the middle of the box or next to it."""
+    gts, found, first = [], [], 0
+    for stride in STRIDES:
+        count = side // stride
+        reach = torch.maximum(0.3 * size, torch.tensor(0.75 * stride))
+        line = (torch.arange(count) + 0.5) * stride
+        columns = (line[None] - middle[:, :1]).abs() < reach[:, :1]
+        rows = (line[None] - middle[:, 1:]).abs() < reach[:, 1:]
+        box, row, column = torch.nonzero(rows[:, :, None] & columns[:, None, :], as_tuple=True)
+        gts.append(box)
+        found.append(first + row * count + column)
+        first += count * count
+    return torch.cat(gts), torch.cat(found)
 
 
 def assigned(scores: Tensor, found: Tensor, boxes: Tensor, kinds: Tensor, complete: bool, side: int) -> Asked:
@@ -82,15 +98,17 @@ def assigned(scores: Tensor, found: Tensor, boxes: Tensor, kinds: Tensor, comple
     if not len(boxes):
         return none
     size, middle = boxes[:, 2:] - boxes[:, :2], (boxes[:, 2:] + boxes[:, :2]) / 2
-    away = (centres[None] - middle[:, None]).abs()
-    near = (away < torch.maximum(0.3 * size[:, None], 0.75 * strides[None, :, None])).all(dim=2)
-    octave = (size.prod(dim=1).sqrt()[:, None] / (USUAL * strides[None])).log2()
-    octave = torch.where((strides[None] == STRIDES[0]) & (octave < 0), 0.0, octave)
-    octave = torch.where((strides[None] == STRIDES[-1]) & (octave > 0), 0.0, octave)
-    near &= octave.abs() < _OCTAVES
-    overlap = overlaps(found[None], boxes[:, None])
-    prior = torch.exp(-octave.square() - 2 * (away / size[:, None]).square().sum(dim=2))
-    metric = (0.05 + scores.T[kinds]).sqrt() * (0.1 + overlap) ** 3 * prior * near
+    gt, cell = _candidates(size, middle, side)
+    away, stride = (centres[cell] - middle[gt]).abs(), strides[cell]
+    octave = (size[gt].prod(dim=1).sqrt() / (USUAL * stride)).log2()
+    octave = torch.where((stride == STRIDES[0]) & (octave < 0), 0.0, octave)
+    octave = torch.where((stride == STRIDES[-1]) & (octave > 0), 0.0, octave)
+    near = octave.abs() < _OCTAVES
+    pair_overlap = overlaps(found[cell], boxes[gt])
+    prior = torch.exp(-octave.square() - 2 * (away / size[gt]).square().sum(dim=1))
+    value = (0.05 + scores[cell, kinds[gt]]).sqrt() * (0.1 + pair_overlap) ** 3 * prior * near
+    metric, overlap = torch.zeros(2, len(boxes), len(centres)).unbind()
+    metric[gt, cell], overlap[gt, cell] = value, pair_overlap
     best = metric.topk(ANSWERING, dim=1)
     chosen = torch.zeros_like(metric).scatter_(1, best.indices, best.values)
     value, owner = chosen.max(dim=0)
@@ -113,13 +131,13 @@ def loss(maps: list[Tensor], targets: list[tuple[Tensor, Tensor, bool]], side: i
     found = boxes_of(answers, centres, strides)
     logits = answers[..., :SCORES]
     with torch.no_grad():
-        asked = [
-            assigned(logits[row].sigmoid(), found[row], *target, side) for row, target in enumerate(targets)
-        ]
+        asked = [assigned(logits[row].sigmoid(), found[row], *target, side) for row, target in enumerate(targets)]
     scores, weights = (torch.stack([getattr(one, name) for one in asked]) for name in ("scores", "weights"))
     total = scores.sum().clamp(min=1.0)
     off = (scores - logits.sigmoid()).abs().square()
-    by_score = (functional.binary_cross_entropy_with_logits(logits, scores, reduction="none") * off * weights).sum() / total
+    by_score = (
+        functional.binary_cross_entropy_with_logits(logits, scores, reduction="none") * off * weights
+    ).sum() / total
     pairs: list[Any] = [(found[row, one.answering], one.boxes, one.shares) for row, one in enumerate(asked)]
     answered, boxes, shares = (torch.cat(part) for part in zip(*pairs, strict=True))
     by_box = ((1 - overlaps(answered, boxes, general=True)) * shares).sum() / total

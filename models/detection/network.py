@@ -8,17 +8,34 @@ batch norm throughout, as in `networks`; depthwise 5x5 filters in neck and head 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from shelfmatch.models.networks import InvertedResidual, Unit
+from shelfmatch.models.networks import MEAN, InvertedResidual, Unit
 
 SIDE: Final = 320
 STRIDES: Final = (8, 16, 32)
-INNER: Final = {0: 16, 1: 40, 2: 48, 3: 72, 4: 72, 5: 72, 6: 96, 7: 112, 8: 112, 10: 144, 11: 144, 12: 144, 13: 192, 14: 224}
+INNER: Final = {
+    0: 16,
+    1: 40,
+    2: 48,
+    3: 72,
+    4: 72,
+    5: 72,
+    6: 96,
+    7: 112,
+    8: 112,
+    10: 144,
+    11: 144,
+    12: 144,
+    13: 192,
+    14: 224,
+}
 """Block of the CNN and how many of its inner channels are kept; the others (9, 15, 16) are left out."""
 PLAN: Final = {
     0: (32, 16, 1), 1: (16, 24, 2), 2: (24, 24, 1), 3: (24, 32, 2), 4: (32, 32, 1), 5: (32, 32, 1), 6: (32, 64, 2), 7: (64, 64, 1),
@@ -91,9 +108,13 @@ class Head(nn.Module):  # type: ignore[misc,unused-ignore]
         nn.init.normal_(self.distances.weight, std=0.01)
         nn.init.constant_(self.distances.bias, 2.0)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def apart(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores' logits (N, 2, h, w) and distances (N, 4, h, w)."""
         x = self.shared(x)
-        return torch.cat([self.scores(self.score(x)), self.distances(self.box(x))], dim=1)
+        return self.scores(self.score(x)), self.distances(self.box(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat(self.apart(x), dim=1)
 
 
 class Detector(nn.Module):  # type: ignore[misc,unused-ignore]
@@ -119,9 +140,9 @@ class Detector(nn.Module):  # type: ignore[misc,unused-ignore]
             x = self.blocks[str(number)](x)
         return x
 
-    def late(self, x: Tensor) -> list[Tensor]:
-        """The three maps of what `early` gave."""
-        levels = []
+    def levels(self, x: Tensor) -> list[Tensor]:
+        """The pyramid's three maps of what `early` gave, (N, WIDTH, S/stride, S/stride)."""
+        levels: list[Tensor] = []
         for number in INNER:
             if number not in FROZEN:
                 x = self.blocks[str(number)](x)
@@ -132,7 +153,11 @@ class Detector(nn.Module):  # type: ignore[misc,unused-ignore]
             levels[level] = self.down[level](levels[level] + above)
         for level in (1, 2):
             levels[level] = self.up[level - 1](levels[level] + self.shrink[level - 1](levels[level - 1]))
-        return [head(level) for head, level in zip(self.heads, levels, strict=True)]
+        return levels
+
+    def late(self, x: Tensor) -> list[Tensor]:
+        """The heads' maps of what `early` gave."""
+        return [head(level) for head, level in zip(self.heads, self.levels(x), strict=True)]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return self.late(self.early(x))
@@ -155,6 +180,60 @@ def begin(net: Any, folded: Any, pictures: Tensor) -> None:
             chosen = kept if number == 0 else _needed(block, theirs, INNER[number], widen=True)
             _thinned(block, thin, chosen, ours, wanted)
             theirs, ours = wanted, thin(ours)
+
+
+def _fold(modules: Any) -> None:
+    for module in modules:
+        if isinstance(module, (Unit, Filter)) and isinstance(module.norm, nn.BatchNorm2d):
+            module.conv = nn.utils.fusion.fuse_conv_bn_eval(module.conv, module.norm)
+            module.norm = nn.Identity()
+
+
+def folded_backbone(net: Any) -> None:
+    """Fold the backbone's norms into its convolutions, in place: it is trained without them, which takes half the time."""
+    net.eval()
+    for part in (net.stem, net.blocks):
+        _fold(part.modules())
+
+
+def weights_of(path: Path) -> dict[str, Tensor]:
+    """The running mean of the weights: of a state that `train_detector` kept, or of the file that `source` wrote."""
+    if path.suffix == ".npz":
+        return {name: torch.from_numpy(np.asarray(value)).float() for name, value in np.load(path).items()}
+    state: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")["mean"]
+    return state
+
+
+def write_source(weights: dict[str, Tensor], path: Path) -> None:
+    """The weights in half precision: what training can begin with and device files are made from."""
+    halves = {name: value.half() if value.abs().max() < 6e4 else value for name, value in weights.items()}
+    np.savez_compressed(path, **{name: value.numpy() for name, value in halves.items() if "num_batches" not in name})
+
+
+def ready(weights: dict[str, Tensor]) -> Any:
+    """The network for use, all norms folded."""
+    net: Any = Detector()
+    folded_backbone(net)
+    net.load_state_dict(weights, strict=False)
+    _fold(net.modules())
+    return net.eval()
+
+
+class Device(nn.Module):  # type: ignore[misc,unused-ignore]
+    """RGB pixels 0.0 to 255.0, NHWC or NCHW → six maps, channels last: the logits of each level, then the distances."""
+
+    def __init__(self, net: Any, nhwc_input: bool) -> None:
+        super().__init__()
+        self.net, self.nhwc_input = net, nhwc_input
+        self.register_buffer("scale", torch.full((3, 1, 1, 1), 1 / MEAN))
+        self.register_buffer("shift", torch.full((3,), -1.0))
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        x = pixels.permute(0, 3, 1, 2) if self.nhwc_input else pixels
+        # A 1x1 depthwise convolution, as in the encoders' files: their tools take it away again.
+        levels = self.net.levels(self.net.early(functional.conv2d(x, self.scale, self.shift, groups=3)))
+        both = [head.apart(level) for head, level in zip(self.net.heads, levels, strict=True)]
+        return [part[which].permute(0, 2, 3, 1) for which in (0, 1) for part in both]
 
 
 def _run(unit: Any, x: Tensor) -> Tensor:

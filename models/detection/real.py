@@ -20,7 +20,7 @@ from shelfmatch.models.detection.canvas import LEAST, NOTICED, PRODUCT, SHOWN, U
 from shelfmatch.models.real import PHONE_OUT
 
 COMPLETE: Final = (
-    *range(0, 3), *range(5, 9), *range(11, 14), *range(20, 75), 80, 83, 85, 88, *range(90, 93), *range(99, 102), 105, 106, 108,
+    *range(3), *range(5, 9), *range(11, 14), *range(20, 75), 80, 83, 85, 88, *range(90, 93), *range(99, 102), 105, 106, 108,
     111, 120, 121, *range(148, 153), *range(155, 198), 200, 201, *range(204, 208), *range(237, 243),
 )  # fmt: skip
 """Of the phone photos that may train, in the order of photos.json: those on which every product is outlined. In the others (shops,
@@ -104,10 +104,8 @@ def _grounds(found: list[Photo], rng: np.random.Generator) -> Iterator[NDArray[n
 def seen(photo: Photo, rng: np.random.Generator, side: int) -> Scene:
     """The photo or a part of it, padded to a square, mirrored, a little turned in aspect."""
     high, wide = photo.pixels.shape[:2]
-    if rng.random() < 0.35:
-        size = max(high, wide) * rng.uniform(0.95, 1.25)
-    else:
-        size = max(high, wide) * rng.uniform(0.35, 1.0)
+    whole = rng.random() < 0.35
+    size = max(high, wide) * (rng.uniform(0.95, 1.25) if whole else rng.uniform(0.35, 1.0))
     scale_x = side / size * np.exp(rng.normal(0, 0.05))
     scale_y = side / size * np.exp(rng.normal(0, 0.05))
     if len(photo.boxes) and rng.random() < 0.8:  # some product is in view
@@ -115,7 +113,9 @@ def seen(photo: Photo, rng: np.random.Generator, side: int) -> Scene:
         x, y = rng.uniform(0.1, 0.9, 2) * side / [scale_x, scale_y]
         left, top = (box[0] + box[2]) / 2 - x, (box[1] + box[3]) / 2 - y
         rooms = [(wide - side / scale_x), (high - side / scale_y)]
-        left, top = (float(np.clip(at, min(0, room), max(0, room))) for at, room in zip((left, top), rooms, strict=True))
+        left, top = (
+            float(np.clip(at, min(0, room), max(0, room))) for at, room in zip((left, top), rooms, strict=True)
+        )
     else:
         left, top = rng.uniform(0, 1, 2) * [wide - size, high - size]
     matrix = np.array([[scale_x, 0, -left * scale_x], [0, scale_y, -top * scale_y]])

@@ -35,8 +35,8 @@ def _texture(rng: np.random.Generator, side: int) -> NDArray[np.float32]:
         image += (grain if rng.random() < 0.5 else grain.transpose(1, 0, 2)) * rng.uniform(5, 30)
     elif kind < 0.5:
         pitch, line = int(rng.integers(10, 90)), float(rng.uniform(0.4, 1.4))
-        image[:: pitch] *= line
-        image[:, :: pitch] *= line
+        image[::pitch] *= line
+        image[:, ::pitch] *= line
     elif kind < 0.75:
         cells = int(rng.integers(15, 110))
         image += (_noise(rng, side, cells, rng.random() < 0.7).mean(axis=2, keepdims=True) - 0.5) * rng.uniform(20, 260)
@@ -56,15 +56,23 @@ def _clutter(rng: np.random.Generator, image: Pixels, count: int) -> None:
             points = rectangle_about(x, y, size, size * rng.uniform(0.1, 1.5), rng.normal(0, 0.3))
             cv2.fillPoly(image, [points.astype(np.int32)], colour, cv2.LINE_AA)
             if rng.random() < 0.5:
-                cv2.polylines(image, [points.astype(np.int32)], True, tuple(v // 2 for v in colour), max(1, size // 30), cv2.LINE_AA)
+                cv2.polylines(
+                    image,
+                    [points.astype(np.int32)],
+                    True,
+                    tuple(v // 2 for v in colour),
+                    max(1, size // 30),
+                    cv2.LINE_AA,
+                )
         elif kind < 0.5:
             axes = (max(2, size // 2), max(2, int(size * rng.uniform(0.15, 0.5))))
             cv2.ellipse(image, (x, y), axes, float(rng.uniform(0, 180)), 0, 360, colour, -1, cv2.LINE_AA)
         elif kind < 0.85:
-            points = (np.cumsum(rng.normal(0, size / 3, (int(rng.integers(2, 9)), 2)), axis=0) + [x, y]).astype(np.int32)
+            steps = rng.normal(0, size / 3, (int(rng.integers(2, 9)), 2))
+            points = (np.cumsum(steps, axis=0) + np.array([x, y])).astype(np.int32)
             cv2.polylines(image, [points], False, colour, int(rng.integers(1, 2 + size // 10)), cv2.LINE_AA)
         else:
-            points = (rng.normal(0, size / 3, (int(rng.integers(3, 7)), 2)) + [x, y]).astype(np.int32)
+            points = (rng.normal(0, size / 3, (int(rng.integers(3, 7)), 2)) + np.array([x, y])).astype(np.int32)
             cv2.fillPoly(image, [points], colour, cv2.LINE_AA)
 
 
@@ -97,10 +105,12 @@ def background(rng: np.random.Generator, side: int, grounds: NDArray[np.uint8] |
     share = rng.uniform(0.4, 1.0)
     size = int(whole.shape[0] * share)
     y, x = rng.integers(0, whole.shape[0] - size + 1, 2)
-    part = np.ascontiguousarray(whole[y : y + size, x : x + size, :: 1])
+    part = np.ascontiguousarray(whole[y : y + size, x : x + size, ::1])
     if rng.random() < 0.5:
         part = np.ascontiguousarray(part[:, ::-1])
-    found = np.asarray(cv2.resize(part, (side, side), interpolation=cv2.INTER_AREA if size > side else cv2.INTER_LINEAR))
+    found = np.asarray(
+        cv2.resize(part, (side, side), interpolation=cv2.INTER_AREA if size > side else cv2.INTER_LINEAR)
+    )
     if rng.random() < 0.25:
         _clutter(rng, found, int(rng.integers(1, 5)))
     return found
@@ -117,7 +127,14 @@ def _rotation(rng: np.random.Generator, upright: float) -> NDArray[np.float64]:
     return np.asarray(about_z @ about_x @ about_y)
 
 
-def set_down(canvas: Canvas, faces: Faces, rng: np.random.Generator, number: int, place: tuple[float, float, float], upright: float) -> None:
+def set_down(
+    canvas: Canvas,
+    faces: Faces,
+    rng: np.random.Generator,
+    number: int,
+    place: tuple[float, float, float],
+    upright: float,
+) -> None:
     """A product at x, y with a longer side of `place[2]` pixels; cartons show a side panel, others their front alone."""
     kind, (x, y, size) = int(faces.kinds[number]), place
     turned_away = kind in (TURNED, SOFT, BOX) and rng.random() < 0.25
@@ -181,7 +198,9 @@ def _shadow(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: 
         return
     mask = np.zeros(canvas.pixels.shape[:2], np.uint8)
     axes = (max(2, int(size * rng.uniform(0.25, 0.5))), max(2, int(size * rng.uniform(0.15, 0.5))))
-    cv2.ellipse(mask, (int(x + rng.normal(0, 0.12) * size), int(y + rng.uniform(0, 0.4) * size)), axes, 0, 0, 360, 255, -1)
+    cv2.ellipse(
+        mask, (int(x + rng.normal(0, 0.12) * size), int(y + rng.uniform(0, 0.4) * size)), axes, 0, 0, 360, 255, -1
+    )
     soft = cv2.blur(cv2.blur(mask, (k := max(3, int(size * 0.15)), k)), (k, k)).astype(np.float32) / 255
     canvas.pixels[:] = (canvas.pixels * (1 - rng.uniform(0.1, 0.6) * soft[..., None])).astype(np.uint8)
 
@@ -199,18 +218,26 @@ def _arm(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: flo
     thick = max(3, int(size * rng.uniform(0.25, 0.6)))
     for step, shade in ((1.0, 0.75), (0.75, 0.92), (0.45, 1.05)):
         colour = tuple(int(v) for v in (skin * shade).clip(0, 255))
-        cv2.line(layer, (int(start[0]), int(start[1])), (int(x), int(y)), colour, max(2, int(thick * step)), cv2.LINE_AA)
+        cv2.line(
+            layer, (int(start[0]), int(start[1])), (int(x), int(y)), colour, max(2, int(thick * step)), cv2.LINE_AA
+        )
     if rng.random() < 0.5:  # a sleeve
         cuff = np.array([x, y]) + np.array([np.cos(angle), np.sin(angle)]) * size * rng.uniform(0.8, 2)
         cloth = tuple(int(v) for v in rng.uniform(0, 250, 3))
-        cv2.line(layer, (int(start[0]), int(start[1])), (int(cuff[0]), int(cuff[1])), cloth, int(thick * 1.4), cv2.LINE_AA)
+        cv2.line(
+            layer, (int(start[0]), int(start[1])), (int(cuff[0]), int(cuff[1])), cloth, int(thick * 1.4), cv2.LINE_AA
+        )
     palm = (int(size * rng.uniform(0.2, 0.42)), int(size * rng.uniform(0.2, 0.42)))
-    cv2.ellipse(layer, (int(x), int(y)), palm, 0, 0, 360, tuple(int(v) for v in (skin * 0.9).clip(0, 255)), -1, cv2.LINE_AA)
+    cv2.ellipse(
+        layer, (int(x), int(y)), palm, 0, 0, 360, tuple(int(v) for v in (skin * 0.9).clip(0, 255)), -1, cv2.LINE_AA
+    )
     canvas.pixels[:] = cv2.GaussianBlur(layer, (0, 0), 0.7 + size / 300)
     return float(angle)
 
 
-def _fingers(canvas: Canvas, rng: np.random.Generator, box: tuple[float, float, float, float], skin: NDArray[np.float64]) -> None:
+def _fingers(
+    canvas: Canvas, rng: np.random.Generator, box: tuple[float, float, float, float], skin: NDArray[np.float64]
+) -> None:
     """One to four fingertips over an edge of the product."""
     x0, y0, x1, y1 = box
     size = max(x1 - x0, y1 - y0)
@@ -228,7 +255,14 @@ def _fingers(canvas: Canvas, rng: np.random.Generator, box: tuple[float, float, 
             ends = ((away, y), (near, y + rng.normal(0, 3)))
         points = [tuple(int(v) for v in end) for end in ends]
         for step, shade in ((1.0, 0.7), (0.8, 0.95), (0.4, 1.08)):
-            cv2.line(layer, points[0], points[1], tuple(int(v) for v in (skin * shade).clip(0, 255)), max(1, int(thick * step)), cv2.LINE_AA)
+            cv2.line(
+                layer,
+                points[0],
+                points[1],
+                tuple(int(v) for v in (skin * shade).clip(0, 255)),
+                max(1, int(thick * step)),
+                cv2.LINE_AA,
+            )
         cv2.line(mask, points[0], points[1], 1, thick)
     canvas.owner[mask > 0] = -1
 

@@ -83,13 +83,17 @@ def _wall(rng: np.random.Generator, wide: int, high: int) -> NDArray[np.float32]
 
 def _label(rng: np.random.Generator, image: Pixels, x: int, y: int, wide: int, high: int) -> None:
     """A price label: a card with a number and lines of print."""
-    card = [(250, 250, 248), (250, 225, 60), (225, 40, 35), (240, 240, 250), (255, 160, 30)][int(rng.choice(5, p=[0.6, 0.2, 0.08, 0.07, 0.05]))]
+    card = [(250, 250, 248), (250, 225, 60), (225, 40, 35), (240, 240, 250), (255, 160, 30)][
+        int(rng.choice(5, p=[0.6, 0.2, 0.08, 0.07, 0.05]))
+    ]
     ink = (25, 25, 30) if sum(card) > 350 else (250, 250, 250)
     cv2.rectangle(image, (x, y), (x + wide, y + high), card, -1)
     if high >= 6 and wide >= 9:
         number = f"{rng.integers(0, 30)}.{rng.integers(10, 99)}"
         scale = high / 45 * rng.uniform(0.7, 1.2)
-        cv2.putText(image, number, (x + wide // 3, y + int(high * 0.75)), cv2.FONT_HERSHEY_DUPLEX, scale, ink, 1, cv2.LINE_AA)
+        cv2.putText(
+            image, number, (x + wide // 3, y + int(high * 0.75)), cv2.FONT_HERSHEY_DUPLEX, scale, ink, 1, cv2.LINE_AA
+        )
         for line in range(int(rng.integers(0, 4))):
             at = y + 2 + line * max(2, high // 5)
             cv2.line(image, (x + 1, at), (x + int(wide * rng.uniform(0.2, 0.45)), at), ink, 1)
@@ -129,7 +133,12 @@ class _Row:
         x = -rng.uniform(0, self.clear)
         while x < wide:
             if rng.random() < self.shelf.layout.gaps * 1.5:
-                x = self._nothing(x, last * rng.uniform(0.75, 1.5), self.clear * rng.uniform(0.55, 0.95), int(rng.choice([1, 1, 1, 2, 3])))
+                x = self._nothing(
+                    x,
+                    last * rng.uniform(0.75, 1.5),
+                    self.clear * rng.uniform(0.55, 0.95),
+                    int(rng.choice([1, 1, 1, 2, 3])),
+                )
             x, last = self._block(x)
             x += rng.exponential(0.05) * self.clear
 
@@ -178,7 +187,12 @@ class _Row:
     def _facing(self, x: float, wide: float, high: float, tall: int, faced: Pixels, side: Pixels) -> None:
         rng, canvas = self.rng, self.shelf.canvas
         if self.deep and not self.shelf.peg:
-            canvas.paint(faced, self._quad(x + wide * 0.04, wide * 0.92, high, (tall - 1) * high + 0.05 * self.clear), self.light * 0.45, None)
+            canvas.paint(
+                faced,
+                self._quad(x + wide * 0.04, wide * 0.92, high, (tall - 1) * high + 0.05 * self.clear),
+                self.light * 0.45,
+                None,
+            )
         hang = self.clear * 0.3 * rng.random() if self.shelf.peg else 0.0
         for level in range(tall):
             shown = side if rng.random() < 0.06 else faced
@@ -186,7 +200,11 @@ class _Row:
             at = x + rng.normal(0, 0.012) * wide
             wide_now = wide * min(1.0, side.shape[1] / side.shape[0] * high / wide) if shown is side else wide
             grown = 1 + rng.normal(0, 0.008)
-            canvas.paint(shown, self._quad(at, wide_now, high * grown, level * high + hang, lean), self.light * float(rng.normal(1, 0.05)))
+            canvas.paint(
+                shown,
+                self._quad(at, wide_now, high * grown, level * high + hang, lean),
+                self.light * float(rng.normal(1, 0.05)),
+            )
 
 
 class Shelf:
@@ -197,7 +215,9 @@ class Shelf:
         self.margin = int(BEYOND * side)
         reach = side + 2 * self.margin
         self.peg = rng.random() < 0.06
-        self.homography = tilted(rng, side, plan.tilt) @ np.array([[1, 0, -self.margin], [0, 1, -self.margin], [0, 0, 1.0]])
+        self.homography = tilted(rng, side, plan.tilt) @ np.array(
+            [[1, 0, -self.margin], [0, 1, -self.margin], [0, 0, 1.0]]
+        )
         count = int(rng.integers(3, 4 + max(3, int(900 / plan.row))))
         first = rng.integers(0, len(faces), max(1, count // 3))
         near = (first[:, None] + rng.integers(-3, 4, (len(first), 2))).ravel().clip(0, len(faces) - 1)
