@@ -4,8 +4,8 @@
     python models/export_detector.py --faces FACES --data DATA --out models
 
 Without `--weights` the files are made again from `shelfmatch-detect.npz` in `--out`. Needs the `export` extra. Ranges are measured
-on rendered scenes and phone photos that trained; a file is refused whose average precision (AP50, on scenes of new designs) is
-more than `--gate` points below the float network's. FACES is what `detection/faces.py` makes.
+on scenes of real cut-outs and photos that trained, which follow from DATA alone. A file is refused whose average precision (AP50,
+on scenes of new designs) is more than `--gate` points below the float network's. FACES is what `detection/faces.py` makes.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from shelfmatch.edge.detection.card import DetectorCard, OutputCard
+from shelfmatch.edge.detection.detection import Kind
 from shelfmatch.edge.detection.detector import Detector
 from shelfmatch.edge.encoders.card import Format, Quantization
 from shelfmatch.edge.encoders.runtimes import choose_runtime, open_session
@@ -34,13 +35,14 @@ from shelfmatch.export.tflite_recipes import TfliteBench
 from shelfmatch.export.tools import quiet
 from shelfmatch.models.detection.network import SIDE, STRIDES, Device, ready, weights_of, write_source
 from shelfmatch.models.detection.precision import Found, average_precision
-from shelfmatch.models.detection.scenes import Source, source
+from shelfmatch.models.detection.scenes import Source, source, source_of_photos
 from shelfmatch.models.tap import digest
 
 NAME: Final = "shelfmatch-detect"
-CLASSES: Final = ("product", "gap")
+CLASSES: Final[tuple[Kind, ...]] = ("product", "gap")
 OUTPUTS: Final = (*(f"scores{stride}" for stride in STRIDES), *(f"distances{stride}" for stride in STRIDES))
 CALIBRATED_ON: Final = 64
+CUT_OUTS: Final = 160
 GATED_ON: Final = {"shelf": 48, "held": 24, "heap": 24}
 """Scenes of new designs, by kind."""
 FLOOR: Final = 0.3
@@ -64,9 +66,9 @@ _PACKAGES: Final = (
 )
 
 
-def calibration_pixels(parts: Source) -> NDArray[np.uint8]:
-    """Scenes (N, SIDE, SIDE, 3) as training had them."""
-    rng = np.random.default_rng(240)
+def calibration_pixels(data: Path) -> NDArray[np.uint8]:
+    """Scenes (N, SIDE, SIDE, 3) as training had them, of the photos that may train."""
+    parts, rng = source_of_photos(data, CUT_OUTS), np.random.default_rng(240)
     return np.stack([parts.scene(rng, SIDE).pixels for _ in range(CALIBRATED_ON)])
 
 
@@ -124,9 +126,9 @@ def card_of(model: bytes, file_format: Format) -> DetectorCard:
     for name in OUTPUTS:
         tensor = named[name]
         stored = tensor.quantization if tensor.dtype != "float32" else None
-        outputs.append(
-            OutputCard(name, tensor.dtype, None if stored is None else Quantization(stored.scale, stored.zero_point))
-        )  # type: ignore[arg-type]
+        scale = None if stored is None else Quantization(stored.scale, stored.zero_point)
+        dtype: Any = tensor.dtype
+        outputs.append(OutputCard(name, dtype, scale))
     return DetectorCard(
         name=NAME, file=f"{NAME}.{file_format}", sha256=digest(model), size_bytes=len(model), format=file_format,
         width=SIDE, height=SIDE, input_name=entry.name, input_dtype="uint8",
@@ -145,12 +147,12 @@ def make_again(file_format: Format, folder: Path, pixels: NDArray[np.uint8]) -> 
 
 def precision(detector: Detector, parts: Source) -> dict[str, float]:
     """AP50 in points, of products and of empty places, on the gate's scenes."""
-    found: dict[str, list[Found]] = {"product": [], "gap": []}
+    found: dict[Kind, list[Found]] = {"product": [], "gap": []}
     for kind, count in GATED_ON.items():
         rng = np.random.default_rng(241)
         for _ in range(count):
             scene = parts.scene(rng, SIDE, kind)
-            seen = detector.detect(scene.pixels, kinds=CLASSES, floor=0.03, tiles="off")  # type: ignore[arg-type]
+            seen = detector.detect(scene.pixels, kinds=CLASSES, floor=0.03, tiles="off")
             for number, name in enumerate(CLASSES):
                 own = [one for one in seen if one.kind == name]
                 if name == "product" or kind == "shelf":
@@ -169,7 +171,7 @@ def install(
     net: Any, faces: Path, data: Path, out: Path, gate: float, formats: Sequence[Format] = ("tflite", "onnx")
 ) -> bool:
     """Write the files with cards and recipes. Whether all passed the gate: what didn't is told and not written."""
-    pixels = calibration_pixels(source(faces, data))
+    pixels = calibration_pixels(data)
     new = source(faces, data, "new")
     passed = True
     for file_format in formats:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from shelfmatch.models.detection.feed import Feed
 from shelfmatch.models.detection.losses import loss
-from shelfmatch.models.detection.network import FROZEN, SIDE, Detector, begin, folded_backbone
+from shelfmatch.models.detection.network import SIDE, Detector, begin, folded_backbone
 from shelfmatch.models.networks import from_onnx, normalized
 
 SEED: Final = 24
@@ -51,12 +51,13 @@ class Training:
     def begin(self, weights: Path, sample: Tensor) -> None:
         """The thinned CNN encoder; `sample` (N, 3, S, S), 0 to 255."""
         self.net.eval()
-        begin(self.net, from_onnx("shelfmatch-cnn", weights / "shelfmatch-cnn-fp32.onnx"), normalized(sample))
+        encoder = from_onnx("shelfmatch-cnn", weights / "shelfmatch-cnn-fp32.onnx")
+        begin(self.net, lambda number: encoder.blocks[number], encoder.stem, normalized(sample))
         folded_backbone(self.net)
 
     def ready(self) -> None:
         """The optimizer and the mean, once the weights are there."""
-        self.frozen = [self.net.stem, *(self.net.blocks[str(number)] for number in FROZEN)]
+        self.frozen = self.net.frozen()
         for part in self.frozen:
             part.requires_grad_(False)
         groups = []
@@ -128,10 +129,13 @@ def train(training: Training, feed: Feed, out: Path, options: argparse.Namespace
     """Until the time is up."""
     rng = np.random.default_rng((SEED, training.steps))
     last = said = kept = time.monotonic()
+    began = training.steps
     log: dict[str, list[float]] = {}
     while (progress := training.spent / options.seconds) < 1:
         pixels, targets = feed.batch(rng, BATCH, SIDE if progress > WHOLE_FROM else SMALLER)
-        told = training.learn(pixels, targets, share_of_peak(progress))
+        # The optimizer's estimates are of nothing yet where it begins or has begun again.
+        warm = min(1.0, (training.steps - began + 1) / 30)
+        told = training.learn(pixels, targets, warm * share_of_peak(progress))
         now = time.monotonic()
         training.spent += now - last
         last = now

@@ -78,7 +78,9 @@ class Canvas:
         high, wide = small.shape[:2]
         source = np.array([[0, 0], [wide, 0], [wide, high], [0, high]], np.float32)
         # Pixel centres lie at a half: OpenCV's at whole numbers.
-        matrix = cv2.getPerspectiveTransform(source - 0.5, quad.astype(np.float32) - np.array([left, top], np.float32) - 0.5)
+        matrix = cv2.getPerspectiveTransform(
+            source - 0.5, quad.astype(np.float32) - np.array([left, top], np.float32) - 0.5
+        )
         shown = cv2.warpPerspective(small, matrix, (right - left, bottom - top), flags=cv2.INTER_LINEAR)
         part = self.pixels[top:bottom, left:right]
         cover = shown[..., 3:].astype(np.float32) / 255

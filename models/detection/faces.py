@@ -139,15 +139,26 @@ def _fills(mask: NDArray[np.bool_]) -> bool:
     return bool(mask[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1].mean() > 0.9)
 
 
+def gathered(found: list[Printed]) -> Faces:
+    """Faces in memory."""
+    sizes = np.array([[*one.size, *one.other_size] for one in found]) * CANVAS
+    return Faces(
+        np.stack([premultiplied(one.front) for one in found]),
+        np.stack([premultiplied(one.other) for one in found]),
+        sizes.round().astype(np.int32),
+        np.array([one.kind for one in found], np.int32),
+        np.array([one.family for one in found], np.int32),
+    )
+
+
 def write(stock: Stock, data: Path, folder: Path, part: str) -> None:
     """The faces of a part."""
     printed = itertools.islice(print_pages(stock, FIRST_SEED[part], 1, MOST_SIBLINGS), PRINTED[part])
-    found = list(itertools.chain(printed, real_faces(data, part)))
-    sizes = [[*one.size, *one.other_size] for one in found]
-    np.save(folder / f"{part}-front.npy", np.stack([premultiplied(one.front) for one in found]))
-    np.save(folder / f"{part}-other.npy", np.stack([premultiplied(one.other) for one in found]))
-    np.save(folder / f"{part}-sizes.npy", (np.array(sizes) * CANVAS).round().astype(np.int32))
-    np.save(folder / f"{part}-kinds.npy", np.array([[one.kind, one.family] for one in found], np.int32))
+    found = gathered(list(itertools.chain(printed, real_faces(data, part))))
+    np.save(folder / f"{part}-front.npy", found.front)
+    np.save(folder / f"{part}-other.npy", found.other)
+    np.save(folder / f"{part}-sizes.npy", found.sizes)
+    np.save(folder / f"{part}-kinds.npy", np.stack([found.kinds, found.families], axis=1))
     print(f"{part}: {len(found)} faces, {PRINTED[part]} of them printed", flush=True)
 
 

@@ -16,36 +16,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from shelfmatch.models.networks import MEAN, InvertedResidual, Unit
+from shelfmatch.models.networks import MEAN, Unit
 
 SIDE: Final = 320
 STRIDES: Final = (8, 16, 32)
-INNER: Final = {
-    0: 16,
-    1: 40,
-    2: 48,
-    3: 72,
-    4: 72,
-    5: 72,
-    6: 96,
-    7: 112,
-    8: 112,
-    10: 144,
-    11: 144,
-    12: 144,
-    13: 192,
-    14: 224,
-}
-"""Block of the CNN and how many of its inner channels are kept; the others (9, 15, 16) are left out."""
+STEM: Final = 16
+"""Of the CNN's 32 first filters."""
+INNER: Final = {1: 32, 3: 64, 4: 64, 5: 64, 6: 96, 7: 96, 8: 96, 10: 128, 11: 112, 12: 112, 13: 160, 14: 192}
+"""Block of the CNN and how many of its inner channels are kept, sixteens of them: XNNPACK's int8 kernels compute sixteen at once.
+Of the first block only the filter is left (its last layer and the next block's first are one matrix), the second gives what the
+third gave, and the blocks 9, 15 and 16 are left out."""
 PLAN: Final = {
-    0: (32, 16, 1), 1: (16, 24, 2), 2: (24, 24, 1), 3: (24, 32, 2), 4: (32, 32, 1), 5: (32, 32, 1), 6: (32, 64, 2), 7: (64, 64, 1),
-    8: (64, 64, 1), 10: (64, 96, 1), 11: (96, 96, 1), 12: (96, 96, 1), 13: (96, 160, 2), 14: (160, 160, 1),
+    1: (16, 24, 2), 3: (24, 32, 2), 4: (32, 32, 1), 5: (32, 32, 1), 6: (32, 64, 2), 7: (64, 64, 1), 8: (64, 64, 1),
+    10: (64, 96, 1), 11: (96, 96, 1), 12: (96, 96, 1), 13: (96, 160, 2), 14: (160, 160, 1),
 }  # fmt: skip
 """Channels in and out, and stride, of each block, as in MobileNetV2."""
 TAPS: Final = (5, 12, 14)
 """The blocks whose outputs have strides 8, 16 and 32."""
-FROZEN: Final = (0, 1)
-"""Blocks, after the stem, that stay as they are: edges and colours."""
 WIDTH: Final = 48
 SCORES: Final = 2
 _RARE: Final = 0.01
@@ -55,11 +42,10 @@ _RARE: Final = 0.01
 class Thin(nn.Module):  # type: ignore[misc,unused-ignore]
     """An inverted residual block with `middle` inner channels."""
 
-    def __init__(self, inside: int, middle: int, outside: int, stride: int, widen: bool) -> None:
+    def __init__(self, inside: int, middle: int, outside: int, stride: int) -> None:
         super().__init__()
-        first = [Unit(inside, middle)] if widen else []
         self.layers = nn.Sequential(
-            *first, Unit(middle, middle, 3, stride, groups=middle), Unit(middle, outside, active=False)
+            Unit(inside, middle), Unit(middle, middle, 3, stride, groups=middle), Unit(middle, outside, active=False)
         )
         self.residual = stride == 1 and inside == outside
 
@@ -120,12 +106,12 @@ class Head(nn.Module):  # type: ignore[misc,unused-ignore]
 class Detector(nn.Module):  # type: ignore[misc,unused-ignore]
     """Backbone, pyramid down and up (Liu et al. 2018, "PANet", arXiv:1803.01534), heads."""
 
-    def __init__(self, stem: int = INNER[0]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.stem = Unit(3, stem, 3, 2)
+        self.stem = Unit(3, STEM, 3, 2)
+        self.spread = Unit(STEM, STEM, 3, groups=STEM)
         self.blocks = nn.ModuleDict({
-            str(number): Thin(stem if number == 0 else PLAN[number][0], middle, *PLAN[number][1:], number > 0)
-            for number, middle in INNER.items()
+            str(number): Thin(PLAN[number][0], middle, *PLAN[number][1:]) for number, middle in INNER.items()
         })  # fmt: skip
         self.side = nn.ModuleList(Unit(PLAN[tap][1], WIDTH) for tap in TAPS)
         self.down = nn.ModuleList(Separable(WIDTH, WIDTH) for _ in TAPS[:-1])
@@ -133,21 +119,24 @@ class Detector(nn.Module):  # type: ignore[misc,unused-ignore]
         self.shrink = nn.ModuleList(Filter(WIDTH, 2) for _ in TAPS[:-1])
         self.heads = nn.ModuleList(Head() for _ in TAPS)
 
+    def frozen(self) -> list[nn.Module]:
+        """What stays as the CNN has it: edges and colours. Nearly half of the time goes there."""
+        return [self.stem, self.spread, *self.blocks["1"].layers[:2]]
+
     def early(self, x: Tensor) -> Tensor:
-        """The frozen part: (N, 24, S/4, S/4)."""
-        x = self.stem(x)
-        for number in FROZEN:
-            x = self.blocks[str(number)](x)
+        """The frozen part: (N, 32, S/4, S/4)."""
+        for part in self.frozen():
+            x = part(x)
         return x
 
     def levels(self, x: Tensor) -> list[Tensor]:
         """The pyramid's three maps of what `early` gave, (N, WIDTH, S/stride, S/stride)."""
         levels: list[Tensor] = []
-        for number in INNER:
-            if number not in FROZEN:
-                x = self.blocks[str(number)](x)
-                if number in TAPS:
-                    levels.append(self.side[len(levels)](x))
+        x = self.blocks["1"].layers[2](x)
+        for number in list(INNER)[1:]:
+            x = self.blocks[str(number)](x)
+            if number in TAPS:
+                levels.append(self.side[len(levels)](x))
         for level in (1, 0):
             above = functional.interpolate(levels[level + 1], scale_factor=2, mode="nearest")
             levels[level] = self.down[level](levels[level] + above)
@@ -163,23 +152,85 @@ class Detector(nn.Module):  # type: ignore[misc,unused-ignore]
         return self.late(self.early(x))
 
 
-def begin(net: Any, folded: Any, pictures: Tensor) -> None:
-    """Fill the backbone with the folded CNN encoder's blocks, thinned: of each block the inner channels that its output needs most
-    are kept, and the last layer is fitted again to give what it gave (least squares; He et al. 2017, arXiv:1707.06168).
+def begin(net: Any, block: Any, stem: Unit, pictures: Tensor) -> None:
+    """Fill the backbone with the folded CNN encoder's `stem` and blocks (`block(number)`), thinned.
+
+    Of each block the inner channels are kept that its output needs most, and the last layer is fitted again to give what it gave
+    (least squares; He et al. 2017, arXiv:1707.06168).
 
     `pictures` (N, 3, S, S), -1 to 1. The layers' norms are filled so that the network computes this.
     """
+    net.eval()
     with torch.no_grad():
-        stem = folded.stem.conv
-        kept = _needed(folded.blocks[0], functional.relu6(_run(folded.stem, pictures)), INNER[0], widen=False)
-        _fill(net.stem, stem.weight[kept], stem.bias[kept], pictures)
-        theirs, ours = folded.stem(pictures), net.stem(pictures)
-        for number in INNER:
-            block, thin = folded.blocks[number], net.blocks[str(number)]
-            wanted = block(theirs)
-            chosen = kept if number == 0 else _needed(block, theirs, INNER[number], widen=True)
-            _thinned(block, thin, chosen, ours, wanted)
+        theirs = stem(pictures)
+        spread, project = block(0).layers
+        kept = _needed(spread(theirs), project.conv.weight, STEM)
+        _fill(net.stem, stem.conv.weight[kept], stem.conv.bias[kept], pictures)
+        ours = net.stem(pictures)
+        _fill(net.spread, spread.conv.weight[kept], spread.conv.bias[kept], ours)
+        ours, theirs = net.spread(ours), block(0)(theirs)
+        widen, across, narrow = block(1).layers
+        chosen = _needed(across(widen(theirs)), narrow.conv.weight, INNER[1])
+        first, second, last = net.blocks["1"].layers
+        _fill(first, *_fitted(ours, widen.conv(theirs)[:, chosen]), ours)
+        ours = first(ours)
+        _fill(second, across.conv.weight[chosen], across.conv.bias[chosen], ours)
+        ours, theirs = second(ours), block(2)(block(1)(theirs))
+        _fill(last, *_fitted(ours, theirs), ours)
+        ours = last(ours)
+        _say(1, ours, theirs)
+        for number in list(INNER)[1:]:
+            wanted, thin = block(number)(theirs), net.blocks[str(number)]
+            _thinned(block(number), thin, ours, wanted)
             theirs, ours = wanted, thin(ours)
+            _say(number, ours, wanted)
+
+
+def _say(number: int, ours: Tensor, wanted: Tensor) -> None:
+    lost = float((ours - wanted).square().mean() / wanted.var())
+    print(f"block {number}: {lost:.3f} of the variance lost", flush=True)
+
+
+def _needed(inner: Tensor, weight: Tensor, count: int) -> Tensor:
+    """The `count` of the channels with the greatest part in what `weight` makes of them."""
+    part = inner.transpose(0, 1).flatten(1).std(dim=1) * weight.flatten(1).norm(dim=0)
+    return part.topk(count).indices.sort().values
+
+
+def _fitted(x: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
+    """The 1x1 layer that makes of maps `x` what is nearest to `goal`: weight and bias."""
+    rows = x.transpose(0, 1).flatten(1).T.double()
+    rows = torch.cat([rows, torch.ones(len(rows), 1, dtype=rows.dtype)], dim=1)
+    square = rows.T @ rows
+    ridge = 1e-4 * square.diagonal().mean() * torch.eye(len(square), dtype=rows.dtype)
+    found = torch.linalg.solve(square + ridge, rows.T @ goal.transpose(0, 1).flatten(1).T.double()).float()
+    return found[:-1].T[:, :, None, None], found[-1]
+
+
+def _fill(unit: Unit, weight: Tensor, bias: Tensor, x: Tensor) -> None:
+    """Folded weights into a unit with a norm, whose statistics become those of `x`."""
+    unit.conv.weight.copy_(weight)
+    before, active = unit.norm, unit.active
+    unit.norm, unit.active = nn.Identity(), False
+    y = unit(x)
+    unit.norm, unit.active = before, active
+    mean, variance = y.mean(dim=(0, 2, 3)), y.var(dim=(0, 2, 3)).clamp(min=1e-4)
+    unit.norm.running_mean.copy_(mean)
+    unit.norm.running_var.copy_(variance)
+    unit.norm.weight.copy_((variance + unit.norm.eps).sqrt())
+    unit.norm.bias.copy_(mean + bias)
+
+
+def _thinned(block: Any, thin: Thin, x: Tensor, wanted: Tensor) -> None:
+    """Fill one block; its last layer is the one that comes nearest to `wanted` from `x`."""
+    widen, across, narrow = block.layers
+    # What the block itself would see of these maps tells which of its channels matter.
+    chosen = _needed(across(widen(x)), narrow.conv.weight, thin.layers[1].conv.weight.shape[0])
+    inner = x
+    for layer, ours in zip((widen, across), thin.layers[:2], strict=True):
+        _fill(ours, layer.conv.weight[chosen], layer.conv.bias[chosen], inner)
+        inner = ours(inner)
+    _fill(thin.layers[2], *_fitted(inner, wanted - x if thin.residual else wanted), inner)
 
 
 def _fold(modules: Any) -> None:
@@ -192,7 +243,7 @@ def _fold(modules: Any) -> None:
 def folded_backbone(net: Any) -> None:
     """Fold the backbone's norms into its convolutions, in place: it is trained without them, which takes half the time."""
     net.eval()
-    for part in (net.stem, net.blocks):
+    for part in (net.stem, net.spread, net.blocks):
         _fold(part.modules())
 
 
@@ -234,53 +285,3 @@ class Device(nn.Module):  # type: ignore[misc,unused-ignore]
         levels = self.net.levels(self.net.early(functional.conv2d(x, self.scale, self.shift, groups=3)))
         both = [head.apart(level) for head, level in zip(self.net.heads, levels, strict=True)]
         return [part[which].permute(0, 2, 3, 1) for which in (0, 1) for part in both]
-
-
-def _run(unit: Any, x: Tensor) -> Tensor:
-    found: Tensor = unit(x)
-    return found
-
-
-def _needed(block: InvertedResidual, x: Tensor, count: int, widen: bool) -> Tensor:
-    """The `count` inner channels with the greatest part in the block's output."""
-    inner = x
-    for layer in block.layers[:-1]:
-        inner = layer(inner)
-    weight = block.layers[-1].conv.weight.flatten(1)
-    part = inner.transpose(0, 1).flatten(1).std(dim=1) * weight.norm(dim=0)
-    return part.topk(count).indices.sort().values
-
-
-def _fill(unit: Unit, weight: Tensor, bias: Tensor, x: Tensor) -> None:
-    """Folded weights into a unit with a norm, whose statistics become those of `x`."""
-    unit.conv.weight.copy_(weight)
-    before = unit.norm
-    unit.norm = nn.Identity()
-    active, unit.active = unit.active, False
-    y = unit(x)
-    unit.norm, unit.active = before, active
-    mean, variance = y.mean(dim=(0, 2, 3)), y.var(dim=(0, 2, 3)).clamp(min=1e-4)
-    unit.norm.running_mean.copy_(mean)
-    unit.norm.running_var.copy_(variance)
-    unit.norm.weight.copy_((variance + unit.norm.eps).sqrt())
-    unit.norm.bias.copy_(mean + bias)
-
-
-def _thinned(block: InvertedResidual, thin: Thin, chosen: Tensor, x: Tensor, wanted: Tensor) -> None:
-    """Fill one block; its last layer is the one that comes nearest to `wanted` from `x`."""
-    inner = x
-    for layer, ours in zip(block.layers[:-1], thin.layers[:-1], strict=True):
-        _fill(ours, layer.conv.weight[chosen], layer.conv.bias[chosen], inner)
-        ours.eval()
-        inner = ours(inner)
-    target = wanted - x if thin.residual else wanted
-    rows = inner.transpose(0, 1).flatten(1).T.double()
-    rows = torch.cat([rows, torch.ones(len(rows), 1, dtype=rows.dtype)], dim=1)
-    goal = target.transpose(0, 1).flatten(1).T.double()
-    square = rows.T @ rows
-    ridge = 1e-4 * square.diagonal().mean() * torch.eye(len(square), dtype=rows.dtype)
-    found = torch.linalg.solve(square + ridge, rows.T @ goal).float()
-    _fill(thin.layers[-1], found[:-1].T[:, :, None, None], found[-1], inner)
-    thin.layers[-1].eval()
-    error = float((thin(x) - wanted).square().mean() / wanted.var())
-    print(f"block {thin.layers[-1].conv.weight.shape[1]} inner channels, {error:.3f} of the variance lost", flush=True)

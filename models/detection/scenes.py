@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -43,6 +44,13 @@ class Source:
             photos = self.phone if kind == "phone" else self.fridge
             found = real.seen(photos[rng.integers(len(photos))], rng, side)
         return Scene(photographed(found.pixels, rng), found.boxes, found.kinds, found.complete)
+
+
+def source_of_photos(data: Path, count: int) -> Source:
+    """Scenes whose products are real cut-outs alone, the first ones that train: made of DATA, without a stock of typefaces."""
+    phone, fridge = real.photos(data)
+    products = faces.gathered(list(itertools.islice(faces.real_faces(data, "train"), count)))
+    return Source(products, phone, fridge, real.grounds(phone + fridge, 7))
 
 
 def source(folder: Path, data: Path, part: str = "train") -> Source:
