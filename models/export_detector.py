@@ -28,6 +28,7 @@ from shelfmatch.edge.detection.detection import Kind
 from shelfmatch.edge.detection.detector import Detector
 from shelfmatch.edge.encoders.card import Format, Quantization
 from shelfmatch.edge.encoders.runtimes import choose_runtime, open_session
+from shelfmatch.edge.synthetic.products import make_shop, render_plain
 from shelfmatch.export.onnx_graph import tidy
 from shelfmatch.export.onnx_recipes import OnnxBench, calibration_input
 from shelfmatch.export.tflite_graph import pack, parse, renamed_tensors
@@ -167,6 +168,24 @@ def precision(detector: Detector, parts: Source) -> dict[str, float]:
     return {name: 100 * average_precision(photos, 0.5) for name, photos in found.items()}
 
 
+def golden(detector: Detector) -> list[dict[str, Any]]:
+    """What it finds on `golden_picture`, for others to compare with: boxes to a pixel, scores to a hundredth."""
+    return [
+        {"kind": one.kind, "box": [round(side) for side in one.box], "score": round(one.score, 2)}
+        for one in detector.detect(golden_picture(), kinds=CLASSES)
+    ]
+
+
+def golden_picture() -> NDArray[np.uint8]:
+    """Four rendered packages side by side, (480, 640, 3)."""
+    shown = [np.asarray(render_plain(product, 280).convert("RGB")) for product in make_shop(4, 11)]
+    picture = np.full((480, 640, 3), 90, np.uint8)
+    for number, (row, column) in enumerate(((10, 20), (10, 340), (190, 20), (190, 340))):
+        small = shown[number][::2, ::2]
+        picture[row : row + small.shape[0], column : column + small.shape[1]] = small
+    return picture
+
+
 def install(
     net: Any, faces: Path, data: Path, out: Path, gate: float, formats: Sequence[Format] = ("tflite", "onnx")
 ) -> bool:
@@ -190,7 +209,7 @@ def install(
             continue
         card = card_of(model, file_format)
         record = {
-            "recipe": "int8-static", "kept_in_float": [], "ap50": scores,
+            "recipe": "int8-static", "kept_in_float": [], "ap50": scores, "golden": golden(Detector(card, model)),
             "calibration": {"scenes_sha256": digest(pixels.tobytes()), "used": len(pixels)},
             "versions": {package: version(package) for package in _PACKAGES},
         }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +178,22 @@ def test_the_files_and_their_cards(file_format: str) -> None:
     assert path.stat().st_size <= 1_500_000 and hashlib.sha256(path.read_bytes()).hexdigest() == card.sha256
     assert (card.name, card.head, card.classes, card.strides) == (NAME, "shelfmatch", ("product", "gap"), (8, 16, 32))
     assert "drug-name-detection v2, CC BY 4.0" in card.provenance and card.license == "Apache-2.0"
+
+
+@pytest.mark.parametrize("file_format", ["tflite", "onnx"])
+def test_finds_what_its_recipe_has_on_record(file_format: str) -> None:
+    """Another processor may round differently: boxes to three pixels, scores to five hundredths."""
+    from shelfmatch.edge.detection.detector import Detector
+    from shelfmatch.models.export_detector import golden
+
+    known = json.loads((MODELS / f"{NAME}.{file_format}.recipe.json").read_text())["golden"]
+    found = golden(Detector.open(MODELS / f"{NAME}.{file_format}"))
+    assert len(known) >= 3
+    for one in known:
+        if one["score"] >= 0.4:
+            near = [max(abs(a - b) for a, b in zip(one["box"], other["box"], strict=True)) for other in found]
+            other = found[int(np.argmin(near))]
+            assert min(near) <= 3 and other["kind"] == one["kind"] and abs(other["score"] - one["score"]) <= 0.05
 
 
 def test_the_device_file_says_what_the_source_says(goods: Faces) -> None:
