@@ -42,6 +42,7 @@ from tables import (
     latency_table,
     look_again_table,
     readme_table,
+    scenes_table,
     search_table,
 )
 
@@ -52,6 +53,7 @@ README: Final = HERE.parent / "README.md"
 DOCS: Final = HERE.parent / "docs"
 PAGES: Final = DOCS / "benchmarks"
 KIOSK_PAGE: Final = DOCS / "explanation" / "kiosk.md"
+SCENES_PAGE: Final = DOCS / "explanation" / "scenes.md"
 CARDS: Final = tuple(HERE.parent / "models" / f"{name}.md" for name in ("shelfmatch-cnn", "shelfmatch-vit"))
 PLOT: Final = DOCS / "pictures" / "encoders.svg"
 SAMPLES: Final = 20
@@ -98,6 +100,7 @@ BENCHMARKS: Final = (
     Benchmark(
         "cascade_own", 5, ("--draws", "6", "--encoders", "shelfmatch-cnn", "shelfmatch-vit"), script="cascade.py"
     ),
+    Benchmark("scenes", 25),
     Benchmark("coldstart", 3),
     Benchmark("kiosk", 7),
     Benchmark("cataloguing", 4),
@@ -136,6 +139,7 @@ TABLES: Final = (
     Table("frames", PAGES / "adapter.md", frames_table, "lookagain"),
     Table("cascade", PAGES / "adapter.md", cascade_table),
     Table("cascade_own", PAGES / "adapter.md", cascade_table),
+    Table("scenes", SCENES_PAGE, scenes_table),
     Table("search", PAGES / "search.md", search_table),
     Table("export_matrix", PAGES / "export.md", export_table),
     Table("export_matrix in full", PAGES / "export.md", export_in_full, "export_matrix"),

@@ -175,6 +175,27 @@ def look_again_table(found: Document) -> str:
     )
 
 
+def scenes_table(found: Document) -> str:
+    """Whole phone photos as they came, located, and cut by hand; and unknown products among them."""
+    phone, unknown = found["results"]["phone"], found["results"]["open"]
+    modes = ("whole", "auto", "always", "by hand")
+    rows = [
+        (what, *(f"{100 * phone[key][mode]:.1f} %" for mode in modes))
+        for what, key in (
+            ("recall@1", "recall_at_1"),
+            ("right accepts, all products in the catalogue", "right_accepts"),
+        )
+    ]
+    for what, key in (
+        ("right accepts, a quarter of the products left out", "right_accepts"),
+        ("false accepts of those left out", "false_accepts"),
+    ):
+        rows.append((what, *(f"{100 * unknown[mode][key]:.1f} %" for mode in ("off", "auto", "always")), ""))
+    return reporting.markdown_table(
+        (f"{phone['queries']} photos", "`--locate off`", "`auto`", "`always`", "cut by hand"), rows
+    )
+
+
 def frames_table(found: Document) -> str:
     """Several photos of a product as frames, with the correlation that `track` uses."""
     rows = [

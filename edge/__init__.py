@@ -50,12 +50,15 @@ if TYPE_CHECKING:
     from .evaluation.results import Evaluation, Query
     from .index.vector_index import VectorIndex
     from .matching.explanation import Explanation
+    from .matching.facings import Facings, ShelfCount, count_facings
     from .matching.labels import Label
+    from .matching.locate import Located
     from .matching.look_again import LookAgain
     from .matching.matcher import Matcher
     from .matching.photos import ProductPhoto
     from .matching.refusal import Refusal
     from .matching.results import Candidate, MatchResult
+    from .matching.scene import Scene, SceneProduct
     from .matching.similar import Neighbour
     from .matching.tracking import TrackDecision, Tracker
 
@@ -73,7 +76,9 @@ _LAZY = {
     "EncoderCard": "encoders.card",
     "Evaluation": "evaluation.results",
     "Explanation": "matching.explanation",
+    "Facings": "matching.facings",
     "Label": "matching.labels",
+    "Located": "matching.locate",
     "LookAgain": "matching.look_again",
     "MatchResult": "matching.results",
     "Matcher": "matching.matcher",
@@ -81,6 +86,9 @@ _LAZY = {
     "ProductPhoto": "matching.photos",
     "Query": "evaluation.results",
     "Refusal": "matching.refusal",
+    "Scene": "matching.scene",
+    "SceneProduct": "matching.scene",
+    "ShelfCount": "matching.facings",
     "TrackDecision": "matching.tracking",
     "Tracker": "matching.tracking",
     "TuneReport": "build.tune",
@@ -89,6 +97,7 @@ _LAZY = {
     "add_to_bundle": "build.change",
     "build_bundle": "build.build",
     "calibrate_bundle": "evaluation.calibrate",
+    "count_facings": "matching.facings",
     "evaluate": "evaluation.evaluate",
     "examine": "doctor.diagnosis",
     "read_source": "catalog.source",
@@ -123,9 +132,11 @@ __all__ = [
     "EncoderError",
     "Evaluation",
     "Explanation",
+    "Facings",
     "ImageError",
     "KioskError",
     "Label",
+    "Located",
     "LookAgain",
     "MatchResult",
     "Matcher",
@@ -135,6 +146,9 @@ __all__ = [
     "Query",
     "Refusal",
     "RuntimeUnavailable",
+    "Scene",
+    "SceneProduct",
+    "ShelfCount",
     "ShelfmatchError",
     "TrackDecision",
     "Tracker",
@@ -146,6 +160,7 @@ __all__ = [
     "add_to_bundle",
     "build_bundle",
     "calibrate_bundle",
+    "count_facings",
     "evaluate",
     "examine",
     "read_source",

@@ -19,7 +19,7 @@ from .runner import DEFAULT_FPS, SCENARIOS, Settings, run_bench
 from .sweep import run_sweep
 from .target import check_references, find_one
 
-_OF_A_RUN = ("photos", "camera", "quick", "scenario", "fps", "threads", "runtime", "resizer", "look_again", "references",
+_OF_A_RUN = ("photos", "camera", "quick", "scenario", "fps", "threads", "runtime", "resizer", "look_again", "locate", "references",
              "sweep", "memory_limit", "device_file", "output")  # fmt: skip
 
 
@@ -42,10 +42,15 @@ def run(options: argparse.Namespace) -> int:
 
 def _refuse(options: argparse.Namespace, with_what: str, names: tuple[str, ...]) -> None:
     for name in names:
-        if getattr(options, name) not in (None, False, "auto"):
+        if getattr(options, name) not in (None, False, "auto", _unasked(name)):
             raise BenchError(
                 f"--{name.replace('_', '-')} arrived with {with_what}, which has no use for it; leave it out"
             )
+
+
+def _unasked(name: str) -> str | None:
+    """An option's default, where that is a word of its own."""
+    return "off" if name == "locate" else None
 
 
 def _measure(options: argparse.Namespace, target: str) -> int:
@@ -60,7 +65,7 @@ def _measure(options: argparse.Namespace, target: str) -> int:
         "scenarios": options.scenario or SCENARIOS,
         "fps": options.fps if options.fps is not None else DEFAULT_FPS,
         "quick": options.quick,
-        "settings": Settings(options.threads, options.runtime, options.resizer, options.look_again),
+        "settings": Settings(options.threads, options.runtime, options.resizer, options.look_again, options.locate),
         "references": options.references,
         "progress": progress_bar("bench", "round"),
     }

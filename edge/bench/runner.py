@@ -67,6 +67,7 @@ class Settings:
     runtime: str = "auto"
     resizer: str = "auto"
     look_again: bool = False
+    locate: str = "off"
 
     def opened(self) -> dict[str, Any]:
         """The arguments of Matcher.open."""
@@ -217,6 +218,7 @@ def _settings_record(settings: Settings, first: Mapping[str, Any], job: Job) -> 
         "runtime": first["runtime"],
         "resizer": first["resizer"],
         "look_again": settings.look_again,
+        **({} if settings.locate == "off" else {"locate": settings.locate}),
         "workers": usable_cores(),
         "fps": job.fps if "steady-rate" in job.scenarios else None,
         "device_file": tuned is not None,

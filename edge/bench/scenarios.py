@@ -20,7 +20,7 @@ from ..imaging.image import ImageSource
 from ..imaging.resize import fit
 from ..matching.matcher import Matcher
 
-STAGES = ("decode", "preprocess", "encode", "search", "decide", "second_encoder", "local", "look_again")
+STAGES = ("decode", "preprocess", "encode", "search", "decide", "second_encoder", "local", "locate", "look_again")
 BLOCK_S = 0.25
 _YARDS = 8
 """Yardsticks before and after each block of offline: 4 ms of a desktop core."""

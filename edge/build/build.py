@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,7 @@ from ..progress import Progress
 from ..scoring.adapter import Floats
 from ..scoring.decision import Decision
 from . import commit
+from .cut_photos import PhotoCutter
 from .draft import Adapt, BranchDraft, Draft, calibrated, compose, compose_each, decided_by_vectors, not_adapted
 from .enroll import Enrolled, Entries, enroll
 from .keep import Kept
@@ -45,6 +47,9 @@ from .localize import heads_for, localized
 from .priors import prior_for
 from .pruning import Pruned
 from .report import BuildReport, report_of
+
+if TYPE_CHECKING:
+    from ..detection.detector import Detector
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +72,8 @@ class BuildSettings:
     resizer: str = "auto"
     local: Adapt = "auto"
     keep_embeddings: bool = False
+    locate: bool = False
+    detector: str | os.PathLike[str] | Detector | None = None
 
     def __post_init__(self) -> None:
         if self.adapt not in ("auto", "on", "off"):
@@ -94,20 +101,23 @@ def build_bundle(
     resizer: str = "auto",
     local: Adapt = "auto",
     keep_embeddings: bool = False,
+    locate: bool = False,
+    detector: str | os.PathLike[str] | Detector | None = None,
     progress: Progress | None = None,
 ) -> BuildReport:
     """Make a bundle from a folder of folders named by SKU, or a CSV with the header image,sku; replaces one that is there.
 
     `encoder`: a name, a .tflite or .onnx file, or a card (default: device.toml's, else the embedded one); `output`: which of a
-    file's outputs. Two, ("a", "b") or "a,b": the second runs where the first isn't sure, and their scores are added up. `adapt`:
-    whether the embedding is tuned to this shop; "auto" does so where held-out photos are found no worse for it, and embeds
-    synthetic views to learn from; "off" is several times faster. `max_references`: keep at most so many photos a product (0:
-    all). `workers`: threads, each with an interpreter of its own (0: one a core). `local`: whether a photo is compared part by
-    part with the best candidates where the first search isn't sure; "auto" does so where the encoder can and held-out photos are
-    found better for it. `keep_embeddings`: so that `refit_bundle` can fit it anew when it has grown; of photos and views, 4 to
-    50 KB a photo. `progress` is shown the photos, and the stages after them where it has `named`. Interrupted, the same call
-    goes on where it stopped. Photos that can't be read are in the report; CatalogError only if none can. Raises also EncoderError,
-    DeviceError, RuntimeUnavailable, BundleError.
+    file's outputs. Two, ("a", "b") or "a,b": the second runs where the first isn't sure, and their scores are added up.
+    `adapt`: whether the embedding is tuned to this shop; "auto" does so where held-out photos are found no worse for it, and
+    embeds synthetic views to learn from; "off" is several times faster. `max_references`: keep at most so many photos a product
+    (0: all). `workers`: threads, each with an interpreter of its own (0: one a core). `local`: whether a photo is compared part
+    by part with the best candidates where the first search isn't sure; "auto" does so where the encoder can and held-out photos
+    are found better for it. `keep_embeddings`: so that `refit_bundle` can fit it anew when it has grown; of photos and views, 4
+    to 50 KB a photo. `locate`: cut each photo to its product where `detector` (default: the package's own) is certain which
+    thing on it that is; the report says which were cut. `progress` is shown the photos, and the stages after them where it has
+    `named`. Interrupted, the same call goes on where it stopped. Photos that can't be read are in the report; CatalogError only
+    if none can. Raises also EncoderError, DeviceError, RuntimeUnavailable, BundleError.
     """
     start = time.perf_counter()
     settings = BuildSettings(
@@ -123,6 +133,8 @@ def build_bundle(
         resizer,
         local,
         keep_embeddings,
+        locate,
+        detector,
     )
     inputs = _read(source, settings)
     committed, embedded, fitted, why = _written(source, bundle, inputs, settings, progress)
@@ -245,6 +257,7 @@ def _embed(
         views=inputs.views,
         every=inputs.every,
         progress=progress,
+        cutter=PhotoCutter(settings.detector, inputs.workers) if settings.locate else None,
     )
     photos = len(inputs.catalogue.photos)
     dimensions = [one.card.dimension for one in inputs.encoders]

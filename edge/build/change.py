@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from ..progress import Progress
 from ..scoring.adapter import Adapter
 from . import commit
 from .changes import Ledger
+from .cut_photos import PhotoCutter
 from .draft import BranchDraft, Draft, extend, recalibrated, remove
 from .enroll import Enrolled, Entries, enroll
 from .keep import load_kept
@@ -36,6 +38,9 @@ from .localize import head_of, load_local
 from .priors import prior_for
 from .refit import check_keeps_embeddings, refitted
 from .report import BuildReport, report_of
+
+if TYPE_CHECKING:
+    from ..detection.detector import Detector
 
 logger = logging.getLogger(__name__)
 
@@ -47,14 +52,17 @@ def add_to_bundle(
     replace: bool = False,
     refit: bool = False,
     workers: int = 0,
+    locate: bool = False,
+    detector: str | os.PathLike[str] | Detector | None = None,
     progress: Progress | None = None,
     wait_s: float = 0.0,
 ) -> BuildReport:
     """Add the photos of a source to a bundle: new products, and more photos of those it has.
 
     `replace`: the products of the source lose the photos they had. `refit`: then fit it again, see `refit_bundle`; without, the
-    shop's adapter stays as it was fitted. `wait_s`: seconds to wait for another writer. Raises like build_bundle, and
-    BundleLocked; BundleError for a refit of a bundle that keeps no embeddings.
+    shop's adapter stays as it was fitted. `locate`, `detector`: cut each photo to its product, as for `build_bundle`. `wait_s`:
+    seconds to wait for another writer. Raises like build_bundle, and BundleLocked; BundleError for a refit of a bundle that
+    keeps no embeddings.
     """
     start = time.perf_counter()
     arguments.count("workers", workers, 0)
@@ -80,6 +88,7 @@ def add_to_bundle(
                 workers=workers,
                 views=_views_for(branches, catalogue),
                 progress=progress,
+                cutter=PhotoCutter(detector, workers) if locate else None,
             )
             every = Enrolled.collect_each(stream, [encoder.card.dimension for encoder in encoders], photos)
             for branch, enrolled in zip(branches, every, strict=True):

@@ -26,6 +26,7 @@ from ..imaging.resize import fit
 from ..imaging.views import packshot_mask, views_of
 from ..scoring.local import described
 from ..threads import in_order
+from .cut_photos import PhotoCutter
 
 _COMMIT_EVERY_S = 2.0
 
@@ -43,13 +44,15 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedPhoto:
-    """A source photo with its embeddings, or with the reason why it has none; `look`: what it looks like, where it was decoded."""
+    """A source photo with its embeddings, or with the reason why it has none; `look`: what it looks like, where it was decoded;
+    `is_cut`: whether only its product's part was embedded."""
 
     photo: SourcePhoto
     sha256: bytes = b""
     embedded: Embedded | None = None
     problem: str = ""
     look: Look | None = None
+    is_cut: bool = False
 
 
 class EmbeddingCache:
@@ -160,28 +163,33 @@ def embed_photos(
     workers: int,
     views: int = 0,
     every: int = 1,
+    cutter: PhotoCutter | None = None,
 ) -> Iterator[EmbeddedPhoto]:
     """Embed photos in order, `workers` at a time, each `every`-th with so many views. Those that can't be read come with the
-    reason; nothing is raised for them."""
+    reason; nothing is raised for them. `cutter`: what cuts them to their product before."""
 
-    def one(numbered: tuple[int, SourcePhoto]) -> tuple[EmbeddedPhoto, bool]:
+    def one(numbered: tuple[int, SourcePhoto]) -> tuple[EmbeddedPhoto, bytes | None]:
         number, photo = numbered
         wanted = 0 if number % every else views
-        data = b""
+        data, is_cut = b"", False
         try:
             data = read_photo(photo.path)
             digest = hashlib.sha256(data).digest()
-            kept = cache.get(digest, wanted)
+            key = digest
+            if cutter is not None and (part := cutter.cut(data)) is not None:
+                data, is_cut = part.data, True
+                key = hashlib.sha256(digest + cutter.key + repr(part.box).encode()).digest()
+            kept = cache.get(key, wanted)
             embedded, look = (kept, None) if kept is not None else embed_photo(data, encoder, wanted)
         except (ImageError, VectorError) as error:
             # The message names the bytes or the path; the report names the photo.
             message = str(error).replace(source_name(data), photo.label)
-            return EmbeddedPhoto(photo, problem=message.replace(str(photo.path), photo.label)), True
-        return EmbeddedPhoto(photo, digest, embedded, look=look), kept is not None
+            return EmbeddedPhoto(photo, problem=message.replace(str(photo.path), photo.label)), None
+        return EmbeddedPhoto(photo, digest, embedded, look=look, is_cut=is_cut), key if kept is None else None
 
-    for done, is_kept in in_order(one, enumerate(photos), workers, ahead=8 * workers):
-        if done.embedded is not None and not is_kept:
-            cache.put(done.sha256, done.embedded)
+    for done, key in in_order(one, enumerate(photos), workers, ahead=8 * workers):
+        if done.embedded is not None and key is not None:
+            cache.put(key, done.embedded)
         yield done
 
 

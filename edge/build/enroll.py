@@ -18,6 +18,7 @@ from ..fitting.pictures import FEWEST_PHOTOS, MAX_PHOTOS, MIN_PACKSHOTS, Picture
 from ..index.vector_index import VectorIndex
 from ..progress import Progress
 from ..scoring.adapter import Adapter, Floats
+from .cut_photos import PhotoCutter
 from .embed_photos import Embedded, EmbeddedPhoto, EmbeddingCache, embed_photos
 
 
@@ -26,7 +27,8 @@ class Entries:
     """What became of a source's photos as they were entered into the catalogue; filled as they come.
 
     `references`: how many were entered. `unreadable` and `duplicates` list (label, reason), `without_photos` the SKUs of the
-    source that the catalogue hasn't got after all, `findings` what the source's owner should know of the pictures.
+    source that the catalogue hasn't got after all, `cut` the labels of photos that were cut to their product, `findings` what
+    the source's owner should know of the pictures.
     """
 
     references: int = 0
@@ -34,6 +36,7 @@ class Entries:
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     duplicates: list[tuple[str, str]] = field(default_factory=list)
     without_photos: list[str] = field(default_factory=list)
+    cut: list[str] = field(default_factory=list)
 
 
 def enroll(
@@ -47,12 +50,13 @@ def enroll(
     views: int,
     every: int = 1,
     progress: Progress | None,
+    cutter: PhotoCutter | None = None,
 ) -> Iterator[tuple[int, tuple[Embedded, ...]]]:
     """(reference id, embeddings by each encoder) of a source's photos as they are entered into the catalogue, in the source's
     order. A photo that one of the encoders can't use isn't entered.
 
     `views`: of each `every`-th photo. `entries`: takes what became of each; whole when the stream has ended. `work_folder`: for
-    what an interrupted build can use again.
+    what an interrupted build can use again. `cutter`: what cuts photos to their product.
     """
     # A file each: SQLite has one writer at a time.
     names = ["embeddings.sqlite", *(f"embeddings{number}.sqlite" for number in range(2, len(encoders) + 1))]
@@ -65,7 +69,7 @@ def enroll(
         owner.setdefault(digest, (sku, label))
     try:
         streams = [
-            embed_photos(catalogue.photos, encoder, cache, workers, views, every)
+            embed_photos(catalogue.photos, encoder, cache, workers, views, every, cutter)
             for encoder, cache in zip(encoders, caches, strict=True)
         ]
         visible = progress(streams[0], len(catalogue.photos)) if progress is not None else streams[0]
@@ -87,6 +91,8 @@ def enroll(
                 entries.duplicates.append((photo.label, reason))
             seen[photo.sku, done.sha256] = photo.label
             entries.references += 1
+            if done.is_cut:
+                entries.cut.append(photo.label)
             yield editor.add_reference(product_id, photo.label, done.sha256), embedded
     finally:
         for cache in caches:

@@ -22,7 +22,8 @@ from .pruning import Pruned
 @dataclass(slots=True)
 class BuildReport:
     """What became of the photos. `unreadable`, `duplicates` and `left_out` list (label, reason), `findings` what the source's
-    owner should know, `changes` what became of each product where a bundle was changed."""
+    owner should know, `changes` what became of each product where a bundle was changed, `cut` the photos that were cut to their
+    product."""
 
     products: int = 0
     references: int = 0
@@ -46,6 +47,7 @@ class BuildReport:
     findings: list[Finding] = field(default_factory=list)
     outgrown: Growth | None = None
     changes: tuple[CatalogChange, ...] = ()
+    cut: list[str] = field(default_factory=list)
 
     @property
     def total_references(self) -> int:
@@ -80,6 +82,7 @@ class BuildReport:
             "findings": [finding.to_dict() for finding in self.findings],
             "outgrown": None if self.outgrown is None else self.outgrown.to_dict(),
             "changed": [change.to_dict() for change in self.changes],
+            **({"cut": self.cut} if self.cut else {}),
             **({} if self.cascade is None else {"cascade": self.cascade.to_dict()}),
             **({} if self.local is None else {"local": self.local.to_dict()}),
             **({"local_reason": self.local_reason} if self.local_reason else {}),
@@ -106,6 +109,7 @@ def report_of(
         references=entries.references - (0 if pruned is None else pruned.removed),
         photos=photos if catalogue is None else len(catalogue.photos),
         unreadable=entries.unreadable,
+        cut=entries.cut,
         duplicates=entries.duplicates,
         ignored=[] if catalogue is None else list(catalogue.ignored),
         without_photos=entries.without_photos,

@@ -41,6 +41,12 @@ def register(command: Command) -> None:
     bench.add_argument("--resizer", default="auto", choices=RESIZER_CHOICES)
     bench.add_argument("--look-again", action="store_true", help="with look-again passes on rejected photos")
     bench.add_argument(
+        "--locate",
+        choices=("off", "auto", "always"),
+        default="off",
+        help="with finding the product: where the whole photo isn't sure, or always (default: off)",
+    )
+    bench.add_argument(
         "--references",
         type=positive,
         default=None,

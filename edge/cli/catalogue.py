@@ -12,7 +12,17 @@ from ..catalog.listing import few
 from ..errors import CatalogError
 from ..files import check_output
 from ..terminal import DONE, print_json, progress_bar, quiet_native, size_text
-from .options import RESIZER_CHOICES, RUNTIME_CHOICES, Command, add_bundle, add_wait, add_workers, positive, rate
+from .options import (
+    RESIZER_CHOICES,
+    RUNTIME_CHOICES,
+    Command,
+    add_bundle,
+    add_cut,
+    add_wait,
+    add_workers,
+    positive,
+    rate,
+)
 from .plain_words import plain_lines
 from .sources import add_source_options, check, labels_said, listed, said, source_lines, source_of
 
@@ -36,6 +46,7 @@ def register(command: Command) -> None:
         help="fit the bundle again to all it has then, without the photos; it must have been built with --keep-embeddings",
     )
     add_source_options(add)
+    add_cut(add)
     add_workers(add)
     add_wait(add)
 
@@ -99,6 +110,7 @@ def _add_build_options(build: argparse.ArgumentParser) -> None:
     )
     build.add_argument("--false-accept", type=rate, default=0.05, metavar="RATE", help="default: 0.05")
     build.add_argument("--resizer", default="auto", choices=RESIZER_CHOICES)
+    add_cut(build)
     add_workers(build)
     build.add_argument("--report", metavar="OUT.html", help="write a page about the build")
 
@@ -147,6 +159,8 @@ def _build(options: argparse.Namespace) -> int:
                 resizer=options.resizer,
                 local=options.local,
                 keep_embeddings=options.keep_embeddings,
+                locate=options.locate,
+                detector=options.detector,
                 progress=progress,
             ),
             lines=not options.json,
@@ -177,6 +191,8 @@ def _add(options: argparse.Namespace) -> int:
             replace=options.replace,
             refit=options.refit,
             workers=options.workers,
+            locate=options.locate,
+            detector=options.detector,
             progress=progress,
             wait_s=options.wait,
         ),
@@ -222,6 +238,8 @@ def _report_lines(report: BuildReport, headline: str, bundle: str) -> list[str]:
         lines.append(f"  new: {few(new, 10)}")
     lines += listed("changed", (change.sentence() for change in report.changes if change.change != "new"))
     known = labels_said(report.findings)
+    if report.cut:
+        lines.append(f"  cut to their product: {len(report.cut):,} photos: {few(report.cut, 10)}")
     lines += listed("unreadable", (said(label, reason) for label, reason in report.unreadable))
     lines += listed("duplicate", (said(label, reason) for label, reason in report.duplicates if label not in known))
     lines += source_lines(report.left_out, report.findings)

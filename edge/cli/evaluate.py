@@ -10,7 +10,7 @@ from ..errors import CatalogError
 from ..files import check_output
 from ..terminal import DONE, WRONG_INPUT, complain, print_json, progress_bar
 from .match import open_matcher
-from .options import Command, add_bundle, add_columns, add_workers, attribute_names
+from .options import Command, add_bundle, add_columns, add_locate, add_workers, attribute_names
 from .sources import listed
 
 if TYPE_CHECKING:
@@ -39,13 +39,14 @@ def register(command: Command) -> None:
         help="the folder or CSV that the bundle was built from: the page then shows its photos beside the queries",
     )
     add_columns(evaluate)
+    add_locate(evaluate)
     add_workers(evaluate)
 
 
 def _run(options: argparse.Namespace) -> int:
     if options.report is not None:
         check_output(options.report, "page", [options.queries, *([options.photos] if options.photos else [])])
-    with open_matcher(options.bundle, options.workers) as matcher:
+    with open_matcher(options.bundle, options.workers, locate=options.locate, detector=options.detector) as matcher:
         return _evaluate(options, matcher)
 
 

@@ -7,18 +7,19 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..catalog.where_texts import where_of
 from ..errors import ImageError, VectorError
 from ..terminal import DONE, NO, WRONG_INPUT, complain, quiet_native
-from .match_lines import print_answer, print_decision
-from .options import Command, add_bundle, add_labels, add_where, add_workers, positive
+from .match_lines import print_answer, print_decision, print_scene
+from .options import Command, add_bundle, add_labels, add_locate, add_where, add_workers, positive
 
 if TYPE_CHECKING:
     from ..catalog.attributes import Where
     from ..matching.matcher import Matcher
     from ..matching.results import MatchResult
+    from ..matching.scene import Scene
     from ..matching.tracking import TrackDecision
 
 
@@ -36,6 +37,8 @@ def register(command: Command) -> None:
     add_labels(match)
     add_workers(match)
     match.add_argument("--no-look-again", action="store_true", help="no look-again pass over rejected photos")
+    match.add_argument("--all", action="store_true", help="every product in the scene, with its box")
+    add_locate(match)
     match.add_argument("--frames", action="store_true", help="the images are frames of one product: one answer")
     match.add_argument(
         "--camera",
@@ -51,13 +54,13 @@ def register(command: Command) -> None:
     match.add_argument("--photos", metavar="SOURCE", help="with --explain: what the bundle was built from, to show it")
 
 
-def open_matcher(path: str, workers: int = 0, *, look_again: bool = True, follow: bool = False) -> Matcher:
+def open_matcher(path: str, workers: int = 0, *, follow: bool = False, **settings: Any) -> Matcher:
     """The bundle's matcher, without what native libraries say. `workers`: sessions of the network, 0 for as many as are
-    needed; `follow`: take over changes of the bundle. Raises BundleError, RuntimeUnavailable."""
+    needed; `follow`: take over changes of the bundle; `settings` as for `Matcher.open`. Raises BundleError, RuntimeUnavailable."""
     from .. import Matcher  # not from .matcher: the package imports it without the garbage collector
 
     with quiet_native():
-        return Matcher.open(path, sessions=workers or None, follow=follow, look_again=look_again)
+        return Matcher.open(path, sessions=workers or None, follow=follow, **settings)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -70,9 +73,12 @@ def _run(options: argparse.Namespace) -> int:
     watch = None if options.watch is None else PhotoWatch(options.watch)  # first: what comes from now on is new
     images = expanded(options.images)
     workers = options.workers or min(os.cpu_count() or 1, max(1, len(images)))
-    look_again, follow = not options.no_look_again, watch is not None
-    with open_matcher(options.bundle, workers, look_again=look_again, follow=follow) as matcher:
+    if options.all:
+        workers = options.workers or os.cpu_count() or 1
+    with open_matcher(options.bundle, workers, follow=watch is not None, **_settings(options)) as matcher:
         matcher.catalog.check_values(where)
+        if options.all:
+            return _match_scenes(matcher, images, options, where)
         if options.frames:
             return _match_frames(matcher, images, options, where)
         if options.explain is not None:
@@ -100,14 +106,36 @@ def _run_camera(options: argparse.Namespace, where: Where) -> int:
     from ..imaging.camera import frames_of
     from .live import match_camera
 
-    with open_matcher(options.bundle, 1, follow=True) as matcher:
+    with open_matcher(options.bundle, 1, follow=True, **_settings(options)) as matcher:
         matcher.catalog.check_values(where)
         match_camera(matcher, frames_of(options.camera), options, where)
     return DONE
 
 
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """How the matcher is opened."""
+    return {"look_again": not options.no_look_again, "locate": options.locate, "detector": options.detector}
+
+
+def _check_all(options: argparse.Namespace) -> None:
+    """Refuse what doesn't go with --all. Raises ImageError."""
+    others = {
+        "--frames": options.frames,
+        "--camera": options.camera,
+        "--watch": options.watch,
+        "--explain": options.explain,
+    }
+    beside = [name for name, given in others.items() if given]
+    if beside:
+        raise ImageError(f"--all arrived with {beside[0]}; expected it alone, each photo is a scene of its own")
+    if options.locate != "auto":
+        raise ImageError(f"--all arrived with --locate {options.locate}; expected it without, all products are located")
+
+
 def _check_options(options: argparse.Namespace) -> None:
     """Refuse what doesn't go together, before anything is loaded. Raises ImageError."""
+    if options.all:
+        _check_all(options)
     if options.camera is not None:
         others = {"images": options.images, "--frames": options.frames, "--labels": options.labels,
                   "--watch": options.watch, "--explain": options.explain}  # fmt: skip
@@ -144,6 +172,26 @@ def _check_options(options: argparse.Namespace) -> None:
 
     check_ending(Path(options.explain))
     check_output(options.explain, "picture", [*options.images, *([] if options.photos is None else [options.photos])])
+
+
+def _match_scenes(matcher: Matcher, images: Sequence[str], options: argparse.Namespace, where: Where) -> int:
+    """All products of each photo; the exit code."""
+    failed = matched = False
+    for image in images:
+        answer: Scene | ImageError
+        try:
+            with quiet_native():  # the detector is loaded with the first photo
+                answer = matcher.match_scene(
+                    image, top_k=options.top_k or 5, where=where or None, labels=options.labels, workers=options.workers
+                )
+        except ImageError as error:
+            answer = error
+        failed |= isinstance(answer, ImageError)
+        matched |= not isinstance(answer, ImageError) and any(one.sku is not None for one in answer.products)
+        print_scene(image, answer, json=options.json, top_k=options.top_k)
+    if failed:
+        return WRONG_INPUT
+    return DONE if matched else NO
 
 
 def _match_frames(matcher: Matcher, images: Sequence[str], options: argparse.Namespace, where: Where) -> int:

@@ -10,6 +10,7 @@ from ..terminal import complain, print_json, shown, titled
 
 if TYPE_CHECKING:
     from ..matching.results import Candidate, MatchResult
+    from ..matching.scene import Scene
     from ..matching.tracking import TrackDecision
 
 
@@ -24,6 +25,30 @@ def print_answer(image: str, answer: MatchResult | ImageError, *, json: bool, to
         print_json(answer.to_dict())
     else:
         _print_match(answer, top_k)
+
+
+def print_scene(image: str, answer: Scene | ImageError, *, json: bool, top_k: int | None) -> None:
+    """A scene's products, one a line, or why the photo can't be read."""
+    if isinstance(answer, ImageError):
+        print_answer(image, answer, json=json, top_k=top_k)
+        return
+    if json:
+        print_json(answer.to_dict())
+        return
+    named = sum(one.sku is not None for one in answer.products)
+    count = f"{len(answer.products)} product{'' if len(answer.products) == 1 else 's'}, {named} of them known"
+    print(f"{shown(answer.image)}: {count}, {answer.latency_ms['total']:.0f} ms", flush=True)
+    for one in answer.products:
+        result = one.result
+        place = ", ".join(str(round(edge)) for edge in one.box)
+        if result is None:
+            print(f"  [{place}]  shows nothing")
+            continue
+        sentence = _barcode_sentence(result) or _sentence(
+            result.candidates, result.sku, result.confidence, result.threshold, "the shop has no such products"
+        )
+        print(f"  [{place}]  {sentence}")
+        _print_candidates(result.candidates[: top_k or 0])
 
 
 def print_decision(decision: TrackDecision, frames: str, *, json: bool, top_k: int | None) -> None:
@@ -42,9 +67,8 @@ def _print_match(answer: MatchResult, top_k: int | None) -> None:
     sentence = _barcode_sentence(answer) or _sentence(
         answer.candidates, answer.sku, answer.confidence, answer.threshold, empty
     )
-    print(
-        f"{shown(answer.image)}: {sentence}, {answer.latency_ms['total']:.0f} ms{_look_again_note(answer)}", flush=True
-    )
+    notes = _located_note(answer) + _look_again_note(answer)
+    print(f"{shown(answer.image)}: {sentence}, {answer.latency_ms['total']:.0f} ms{notes}", flush=True)
     for attribute, label in answer.labels.items():
         print(f"  {attribute}: " + ("unknown" if label is None else f"{label.value}, {label.confidence:.0%} sure"))
     _print_candidates(answer.candidates[: top_k or 0])
@@ -78,6 +102,13 @@ def _sentence(
 def _print_candidates(candidates: Sequence[Candidate]) -> None:
     for place, one in enumerate(candidates, start=1):
         print(f"  {place}. {titled(one.sku, one.name)}  score {one.score:.3f}  {one.confidence:.0%}")
+
+
+def _located_note(answer: MatchResult) -> str:
+    """Where the product was found that is named, with its comma."""
+    if answer.located is None or answer.sku is None:
+        return ""
+    return f", found at [{', '.join(str(round(edge)) for edge in answer.located.box)}]"
 
 
 def _look_again_note(answer: MatchResult) -> str:

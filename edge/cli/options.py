@@ -104,6 +104,36 @@ def add_wait(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_locate(parser: argparse.ArgumentParser) -> None:
+    """--locate and --detector, for what names photos."""
+    parser.add_argument(
+        "--locate",
+        choices=("auto", "off", "always"),
+        default="auto",
+        help="find the product on the photo and name that part: where the whole isn't sure (auto, the default), never, always",
+    )
+    add_detector(parser)
+
+
+def add_cut(parser: argparse.ArgumentParser) -> None:
+    """--locate and --detector, for what catalogues photos."""
+    parser.add_argument(
+        "--locate",
+        action="store_true",
+        help="cut each photo to its product, where a detector is certain which thing on it that is; says which were cut",
+    )
+    add_detector(parser)
+
+
+def add_detector(parser: argparse.ArgumentParser) -> None:
+    """--detector, for what finds products on photos."""
+    parser.add_argument(
+        "--detector",
+        metavar="FILE|CARD",
+        help="find products with this .tflite or .onnx file (default: shelfmatch-detect)",
+    )
+
+
 def add_where(parser: argparse.ArgumentParser) -> None:
     """--where, for what looks for products; `catalog.where_texts` reads it."""
     parser.add_argument(

@@ -76,7 +76,7 @@ class Detector:
     @property
     def kinds(self) -> tuple[Kind, ...]:
         """What this network can find: "product", "gap"."""
-        return tuple(kind for kind in _KINDS if self._columns[kind])
+        return kinds_of(self.card)
 
     def prepare(self) -> None:
         """Open the first session now rather than with the first photo."""
@@ -93,7 +93,7 @@ class Detector:
     ) -> tuple[Detection, ...]:
         """Find things on a photo, (H, W, 3) uint8 RGB: best first, each once.
 
-        `kinds`: of which kinds; `floor`: scores from which on (default: the card's); `tiles` "auto" looks again at parts of a photo
+        `kinds`: of which kinds; `floor`: scores from which on (default: the card's); `tiles` "auto" also looks at parts of a photo
         of many small things, "off" looks once, at the whole. Raises ImageError for another array, DetectorError for what is no
         kind or floor.
         """
@@ -153,6 +153,11 @@ def _kept(boxes: Boxes, scores: NDArray[np.float32], kind: Kind, floor: float, o
         Detection((float(x0), float(y0), float(x1), float(y1)), min(1.0, float(score)), kind)
         for (x0, y0, x1, y1), score in zip(boxes[stay].tolist(), scores[stay].tolist(), strict=True)
     ]
+
+
+def kinds_of(card: DetectorCard) -> tuple[Kind, ...]:
+    """What a detector of this card can find."""
+    return tuple(kind for kind in _KINDS if _columns_of(card, kind))
 
 
 def _columns_of(card: DetectorCard, kind: Kind) -> list[int]:

@@ -1,4 +1,4 @@
-"""Many small things on a large photo: it is looked at again in tiles, whose size follows from what the first look found.
+"""Many small things on a large photo: the detector looks at it in tiles, too, whose size follows from what the first look found.
 
 A network sees things best at some tens of its pixels. On a shelf of two hundred facings each has a dozen in a look at the whole
 photo, and is found there badly or not at all. Tiles overlap by more than a facing, so that each is whole in one of them; what two
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SMALL = 0.13
 """Of the network's input, the median side of what is found below which tiles find more."""
-WANTED = 0.24
+WANTED = 0.18
 """What the median side shall be in a tile."""
 FEW = 4
 """Less than so many things are no shelf: a look at the whole is enough."""

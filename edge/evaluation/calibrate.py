@@ -14,7 +14,7 @@ from ..bundle.writer import BundleWriter
 from ..catalog.photo_folder import photos_in
 from ..errors import BundleError, CatalogError, ImageError, VectorError
 from ..matching.matcher import Matcher
-from ..matching.pipeline import shows_nothing
+from ..matching.opinions import shows_nothing
 from ..scoring.decision import Decision
 from ..threads import in_order
 from .camera import FEWEST, Calibrated, Seen, calibrate

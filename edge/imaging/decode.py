@@ -90,6 +90,15 @@ def decode(source: ImageSource, card: NetworkInput | None = None, limits: Limits
         return _decode_other(name, data, limits)
 
 
+def full_size(source: ImageSource, decoded: Decoded, limits: Limits = DEFAULT_LIMITS) -> tuple[int, int]:
+    """(width, height) upright of the photo that `decoded` was made of, perhaps halved: a JPEG's header says it."""
+    if not isinstance(source, (bytes, bytearray, memoryview)) or bytes(source[:3]) != b"\xff\xd8\xff":
+        return decoded.upright_size  # only JPEGs come out halved
+    with _as_image_error(source_name(source)), _pillow.no_warnings:
+        wide, high = JpegImagePlugin.JpegImageFile(io.BytesIO(source)).size
+    return (wide, high) if decoded.orientation < 5 else (high, wide)
+
+
 def _checked_array(array: NDArray[Any], limits: Limits) -> Pixels:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise ImageError(f"array of shape {array.shape} and dtype {array.dtype} arrived; expected (H, W, 3) uint8 RGB")

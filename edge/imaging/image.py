@@ -78,3 +78,10 @@ def upright(decoded: Decoded) -> Image.Image:
     """The picture as a PIL image with its orientation applied."""
     image = Image.fromarray(decoded.pixels) if isinstance(decoded.pixels, np.ndarray) else decoded.pixels
     return image.transpose(UPRIGHT[decoded.orientation]) if decoded.orientation in UPRIGHT else image
+
+
+def upright_pixels(decoded: Decoded) -> Pixels:
+    """The picture upright as (H, W, 3) uint8; no copy where it was an upright array."""
+    if isinstance(decoded.pixels, np.ndarray) and decoded.orientation not in UPRIGHT:
+        return decoded.pixels
+    return np.asarray(upright(decoded))

@@ -9,6 +9,7 @@ such filter; `_opencv` builds it of what OpenCV is fast at, of the same width.
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -45,6 +46,17 @@ class NetworkInput(Protocol):
     def crop_fraction(self) -> float: ...
     @property
     def border_color(self) -> tuple[int, int, int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A size (pixels) in which all of a photo is wanted by whoever has no network: `decode` halves large photos as for one."""
+
+    width: int
+    height: int
+    resize: Literal["pad"] = "pad"
+    crop_fraction: float = 1.0
+    border_color: tuple[int, int, int] = (128, 128, 128)
 
 
 def resizer_in_use(wanted: str = "auto") -> Resizer:

@@ -17,6 +17,7 @@ from . import documents
 from .shop import Served
 
 if TYPE_CHECKING:
+    from ..matching.finder import Finder
     from ..matching.labels import Label
     from ..matching.look_again import LookAgain
     from .sessions import Session, Sessions
@@ -59,9 +60,15 @@ def answer_photo(
     where: Mapping[str, list[str]],
     limits: Limits,
     picture_of: PictureOf,
+    finder: Finder | None = None,
 ) -> documents.Match:
-    """Name the product on one photo. Raises ImageError, CatalogError, VectorError."""
-    result = match(served.snapshot, photo, top_k=top_k, where=where, labels=query.labels, limits=limits)
+    """Name the product on one photo, and all products of it where the query says so; `finder`: what finds them. Raises ImageError,
+    CatalogError, VectorError, DetectorError."""
+    locate = None if finder is None else finder.locator(None)
+    result = match(served.snapshot, photo, top_k=top_k, where=where, labels=query.labels, limits=limits, locate=locate)
+    products = None
+    if query.all and finder is not None:
+        products = _all_products(served, photo, top_k, where, limits, picture_of, finder)
     return documents.Match(
         decision=result.decision,
         sku=result.sku,
@@ -78,7 +85,34 @@ def answer_photo(
         latency_ms={stage: round(value, 3) for stage, value in result.latency_ms.items()},
         bundle=served.bundle_id,
         generation=served.generation,
+        products=products,
     )
+
+
+def _all_products(
+    served: Served,
+    photo: bytes,
+    top_k: int,
+    where: Mapping[str, list[str]],
+    limits: Limits,
+    picture_of: PictureOf,
+    finder: Finder,
+) -> list[documents.FoundProduct]:
+    """Every product of a scene. One thread: the pool's others answer other people."""
+    from ..matching.scene import match_scene
+
+    scene = match_scene(served.snapshot, finder.detector.get(), photo, top_k=top_k, where=where, limits=limits)
+    return [
+        documents.FoundProduct(
+            box=[round(edge, 1) for edge in one.box],
+            detection_score=round(one.detection_score, 4),
+            decision=one.decision,
+            sku=one.sku,
+            confidence=round(one.confidence, 6),
+            candidates=_candidates(served, one.candidates, picture_of),
+        )
+        for one in scene.products
+    ]
 
 
 def answer_frame(

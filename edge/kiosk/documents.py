@@ -51,15 +51,27 @@ class BarCode(msgspec.Struct):
     product: Product | None
 
 
+class FoundProduct(msgspec.Struct):
+    """One product of a scene: where it is (`box`: x0, y0, x1, y1 in pixels of the upright photo), how sure the detector is, and
+    the answer to that part of the photo."""
+
+    box: Annotated[list[float], Meta(min_length=4, max_length=4)]
+    detection_score: float
+    decision: Literal["match", "unknown"]
+    sku: str | None
+    confidence: float
+    candidates: list[Candidate]
+
+
 Advice = Literal["too dark", "too blurred", "nothing to see", "closer", "turn", "steady"]
 
 
 class Match(msgspec.Struct):
     """The answer to a photo, or to the frames of a session so far.
 
-    `sure`: more frames won't change it. `is_still`: the frame is as good as the last one and wasn't looked at anew. `advice`: what
-    would help, null where nothing is needed. `bundle`: begin of the sha256 of the bundle that all of it comes from, and its
-    `generation`.
+    `sure`: more frames won't change it. `is_still`: the frame is as good as the last one and wasn't looked at anew. `advice`:
+    what would help, null where nothing is needed. `products`: with `all`, every product in the photo, else null. `bundle`:
+    begin of the sha256 of the bundle that all of it comes from, and its `generation`.
     """
 
     decision: Literal["match", "unknown"]
@@ -77,6 +89,7 @@ class Match(msgspec.Struct):
     latency_ms: dict[str, float]
     bundle: str
     generation: int
+    products: list[FoundProduct] | None = None
 
 
 class MatchQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -93,6 +106,7 @@ class MatchQuery(msgspec.Struct, forbid_unknown_fields=True):
         | None
     ) = None
     bar_code: Annotated[bool, Meta(description="also look for a bar code")] = False
+    all: Annotated[bool, Meta(description="also find and name every product in the photo")] = False
 
 
 class PageQuery(msgspec.Struct, forbid_unknown_fields=True):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.requests import Request
 
 from ..imaging.image import Limits
+from ..matching.finder import Finder
 from .metrics import Metrics
 from .pictures import Pictures
 from .pool import Pool
@@ -52,6 +53,7 @@ class Kiosk:
         self.camera = self._camera()
         matching = matcher_settings(threads=answers.threads, workers=workers, runtime=answers.runtime)
         self.shop = Shop(bundle, matching, folder)
+        self.finder = Finder("auto", None, workers)
         self.pool = Pool(workers, answers.queue)
         self.lookups = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="shelfmatch-look-up")
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="shelfmatch-change")

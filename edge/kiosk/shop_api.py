@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..catalog.where_texts import where_of
-from ..errors import CatalogError, ImageError, VectorError
+from ..errors import CatalogError, DetectorError, ImageError, VectorError
 from ..matching.similar import find_meant, similar
 from . import answers, documents
 from .kiosk import Kiosk
@@ -44,12 +44,16 @@ class ShopApi:
         where = _where(query.where)
         if query.session and query.labels:
             raise Problem("invalid", "labels came with a session; expected them with single photos")
+        if query.session and query.all:
+            raise Problem("invalid", "all came with a session; expected it with single photos")
         self._check_room()
         photo = await photo_of(request)
         served = kiosk.shop.served
         top_k = query.top_k or kiosk.settings.answers.top_k
         if query.session is None:
-            work = partial(answers.answer_photo, served, photo, query, top_k, where, kiosk.limits, kiosk.picture_of)
+            work = partial(
+                answers.answer_photo, served, photo, query, top_k, where, kiosk.limits, kiosk.picture_of, kiosk.finder
+            )
             found = await self._worked(work)
         else:
             with kiosk.sessions.taken(query.session, served.snapshot, top_k, where) as session:
@@ -77,7 +81,7 @@ class ShopApi:
             raise busy(error.retry_s) from None
         except (ImageError, VectorError) as error:
             raise Problem("photo", str(error)) from error
-        except CatalogError as error:
+        except (CatalogError, DetectorError) as error:
             raise Problem("invalid", str(error)) from error
 
     def _count(self, found: documents.Match) -> None:

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..catalog.attributes import Where
+from ..detection.crops import Photo
 from ..errors import CatalogError, ImageError
 from ..imaging.decode import decode, read_photo
-from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, Pixels, upright
+from ..imaging.image import DEFAULT_LIMITS, Decoded, ImageSource, Limits, Pixels, upright
 from ..imaging.resize import fit
 from ..scoring.fusion import Allowed
 from .look_again import AS_IT_CAME, variants_of
@@ -31,6 +32,7 @@ from .pipeline import match
 if TYPE_CHECKING:
     from ..catalog.product import Reference
     from ..encoders.card import EncoderCard
+    from .finder import Locator
     from .results import MatchResult
     from .snapshot import Branch, Snapshot
 
@@ -63,12 +65,13 @@ class Explanation:
 
     def picture(self) -> Image.Image:
         """Query, heat map and reference side by side, with confidence and runner-up, RGB."""
-        from .explanation_card import draw
+        from .explanation_card import draw, with_box
 
-        mended = self.result.look_again.variant if self.result.look_again and self.basis is not self.query else ""
+        again, located = self.result.look_again, self.result.located
+        mended = again.variant if again and again.variant != AS_IT_CAME and self.basis is not self.query else ""
         return draw(
             self.result,
-            query=self.query,
+            query=self.query if located is None else with_box(self.query, located.box),
             heated_picture=(self.basis, self.heat, self.seen),
             mended=mended,
             reference=self.reference,
@@ -95,12 +98,18 @@ def explain(
     labels: Sequence[str] = (),
     limits: Limits = DEFAULT_LIMITS,
     look_again: bool = True,
+    locate: Locator | None = None,
 ) -> Explanation:
     """Match a photo and explain the best candidate, accepted or not, as `Matcher.explain` does. Raises ImageError, CatalogError."""
-    result = match(snapshot, image, top_k=top_k, where=where, labels=labels, limits=limits, look_again=look_again)
+    result = match(
+        snapshot, image, top_k=top_k, where=where, labels=labels, limits=limits, look_again=look_again, locate=locate
+    )
     card, resizer = snapshot.encoder.card, snapshot.encoder.resizer
     decoded = decode(image, None, limits)
-    query = upright(decoded)
+    whole = query = upright(decoded)
+    if result.located is not None:  # the answer rests on that part
+        decoded = Decoded(Photo(query, limits).part(result.located.box))
+        query = upright(decoded)
     basis, pixels, seen = query, fit(decoded, card, resizer), seen_by(card, query.size)
     if result.look_again is not None and result.look_again.variant:
         # The mended photo gave the match: that is what to cover, and to show.
@@ -109,7 +118,7 @@ def explain(
             pixels, seen = named[result.look_again.variant], (0.0, 0.0, 1.0, 1.0)
             basis = Image.fromarray(pixels)
     if not result.candidates:
-        return Explanation(result, np.zeros(grid, np.float32), query, basis, seen)
+        return Explanation(result, np.zeros(grid, np.float32), whole, basis, seen)
     evidence = _Evidence(snapshot, result)
     heat = occlusion(pixels, evidence.scores_of, grid)
     product_id = snapshot.catalog.product_id(result.candidates[0].sku)
@@ -117,8 +126,8 @@ def explain(
     places = {number: place for place, number in enumerate(evidence.nearest)}
     found = find_reference_photo(sorted(references, key=lambda one: places.get(one.id, len(places))), photos)
     if found is None:
-        return Explanation(result, heat, query, basis, seen)
-    return Explanation(result, heat, query, basis, seen, upright(decode(found[0], None, limits)), found[1])
+        return Explanation(result, heat, whole, basis, seen)
+    return Explanation(result, heat, whole, basis, seen, upright(decode(found[0], None, limits)), found[1])
 
 
 class _Evidence:

@@ -69,6 +69,17 @@ def draw(
     return card
 
 
+def with_box(picture: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:
+    """A picture with a box drawn on it, as wide a line in any size."""
+    drawn = picture.convert("RGB")
+    width = max(2, round(max(picture.size) / 120))
+    corners = [min(max(0, round(edge)), length - 1) for edge, length in zip(box, picture.size * 2, strict=True)]
+    pen = ImageDraw.Draw(drawn)
+    pen.rectangle(corners, outline=PAPER, width=width + 2)
+    pen.rectangle(corners, outline=_GOOD, width=width)
+    return drawn
+
+
 def _headline(pen: ImageDraw.ImageDraw, result: MatchResult) -> None:
     best = result.candidates[0] if result.candidates else None
     matched = result.sku is not None and best is not None

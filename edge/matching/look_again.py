@@ -79,10 +79,12 @@ class LookAgain:
         }
 
 
-def variants_of(decoded: Decoded, card: EncoderCard, resizer: Resizer) -> tuple[Quality, list[Variant]]:
+def variants_of(
+    decoded: Decoded, card: EncoderCard, resizer: Resizer, *, turned: bool = True
+) -> tuple[Quality, list[Variant]]:
     """What to rank instead of, or besides, a rejected photo, and what is wrong with it.
 
-    A photo with faults is mended; one without is turned and looked at from nearer.
+    A photo with faults is mended; one without is turned and looked at from nearer, unless `turned` is False.
     """
     photo = _working_size(decoded, card)
     pixels = fit(Decoded(photo), card, resizer)
@@ -106,7 +108,7 @@ def variants_of(decoded: Decoded, card: EncoderCard, resizer: Resizer) -> tuple[
     if "blurred" in faults:
         mended = enhance.deblur(pixels, quality.blur_px)
         return quality, [Variant("deblurred", mended), Variant("sharpened", enhance.sharpen(pixels))]
-    found = _turned(photo, pixels, fitted)
+    found = _turned(photo, pixels, fitted) if turned else []
     if "blocky" in faults:  # takes little from a photo: it may be turned as well
         mended = fitted(enhance.denoise(photo, _JPEG_NOISE))
         found += [
@@ -162,13 +164,13 @@ def _working_size(decoded: Decoded, card: EncoderCard) -> Pixels:
 
 
 def rank_variants(
-    decoded: Decoded, card: EncoderCard, resizer: Resizer, rank: Callable[[Pixels], Evidence]
+    decoded: Decoded, card: EncoderCard, resizer: Resizer, rank: Callable[[Pixels], Evidence], *, turned: bool = True
 ) -> tuple[LookAgain, Evidence | None]:
     """Rank a rejected photo's variants: how it went, and what they say together, None where that is nothing.
 
-    `rank` gives the best `fusion.DEPTH` products of a picture of the encoder's size.
+    `rank` gives the best `fusion.DEPTH` products of a picture of the encoder's size; `turned` as for `variants_of`.
     """
-    quality, variants = variants_of(decoded, card, resizer)
+    quality, variants = variants_of(decoded, card, resizer, turned=turned)
     found: list[Evidence] = []
     seen: list[Variant] = []
     for variant in variants:

@@ -1,4 +1,7 @@
-"""Opens a bundle, follows it when it is changed, and hands each question to a function of its snapshot."""
+"""Opens a bundle, follows it when it is changed, and hands each question to a function of its snapshot.
+
+One module of over 400 lines: the public face in one class, each of whose questions is a function elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,17 @@ from ..forking import renew_after_fork
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits
 from ..index.vector_index import VectorIndex
 from ..scoring.gallery import Gallery
+from .finder import Finder, Mode
 from .pipeline import match
 from .results import MatchResult
 from .snapshot import Snapshot, load_snapshot
 
 if TYPE_CHECKING:
+    from ..detection.detector import Detector
     from .explanation import Explanation
     from .photos import ProductPhoto
     from .refusal import Refusal
+    from .scene import Scene
     from .similar import Neighbour
     from .tracking import Tracker
 
@@ -53,6 +59,7 @@ class Matcher:
         limits: Limits,
         follow: bool,
         look_again: bool,
+        finder: Finder,
         options: Mapping[str, Any],
     ) -> None:
         absolute = path.absolute()  # a relative one would name another bundle after os.chdir
@@ -61,6 +68,7 @@ class Matcher:
         self._limits = limits
         self._follow = follow
         self._look_again = look_again
+        self._finder = finder
         self._asked = options
         self._reload_lock = threading.Lock()
         self._refused: Refusal | None = None
@@ -86,6 +94,8 @@ class Matcher:
         follow: bool = True,
         look_again: bool = True,
         local: bool = True,
+        locate: Mode = "auto",
+        detector: str | os.PathLike[str] | Detector | None = None,
     ) -> Matcher:
         """Load a bundle and check every byte that answers will rest on.
 
@@ -93,14 +103,18 @@ class Matcher:
         aren't given (see `device`); `sessions` how many interpreters there may be (default: one a core, opened as threads ask
         for them). `resizer` "auto" takes what the catalogue was made with where it is installed. `follow`: take over what the
         bundle was changed to before each answer (2 µs). `look_again`: mend a rejected photo and rank once more. `local`:
-        compare photos with candidates part by part, in bundles that can. Raises BundleError and its kin, RuntimeUnavailable,
-        EncoderError, DeviceError.
+        compare photos with candidates part by part, in bundles that can. `locate`: "auto" finds the product on photos of which the
+        whole isn't sure, and names that part; "always" on all; "off" never. `detector`: what finds it, a name, file, card or
+        `Detector`, loaded when it is first needed (default: the package's own). Raises BundleError and its kin, RuntimeUnavailable,
+        EncoderError, DetectorError, DeviceError.
         """
         arguments.bundle_path(path)
         for name, value in (("threads", threads), ("sessions", sessions)):
             if value is not None:
                 arguments.count(name, value, 0 if name == "sessions" else 1, EncoderError)
-        options = {"threads": threads, "sessions": sessions, "runtime": runtime, "resizer": resizer}
+        finder = Finder.of(locate, detector, sessions or os.cpu_count() or 1)
+        options: dict[str, Any] = {"threads": threads, "sessions": sessions, "runtime": runtime, "resizer": resizer}
+        options |= {"locate": locate, "detector": detector}
         tuned = device.load() if threads is None or runtime == "auto" else None
         if threads is None:
             threads = (tuned.threads if tuned is not None else None) or 1
@@ -112,7 +126,7 @@ class Matcher:
             "tuned": tuned,
             "local": local,
         }
-        return cls(Path(path), settings, limits, follow, look_again, options)
+        return cls(Path(path), settings, limits, follow, look_again, finder, options)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """To copy and pickle: the other one opens the bundle anew, as this one was asked to. Raises BundleError if it is closed."""
@@ -181,14 +195,20 @@ class Matcher:
         return self._current().local is not None
 
     def match(
-        self, image: ImageSource, *, top_k: int = 5, where: Where | None = None, labels: Sequence[str] = ()
+        self,
+        image: ImageSource,
+        *,
+        top_k: int = 5,
+        where: Where | None = None,
+        labels: Sequence[str] = (),
+        locate: Mode | None = None,
     ) -> MatchResult:
         """Name the product on a photo: a path, bytes, a PIL image, or an (H, W, 3) uint8 RGB array.
 
         `where` keeps only products with these attributes, {"category": "tea"}; of several values, {"category": ["tea",
         "coffee"]}, either. `labels`: attributes that the nearest products (that pass `where`) vote on, also for products the
-        catalogue doesn't have. Raises ImageError if the photo can't be read, CatalogError for an attribute that no product
-        has, or of which no product has one of the values.
+        catalogue doesn't have. `locate`: as for `open`, for this photo. Raises ImageError if the photo can't be read, CatalogError
+        for an attribute that no product has, or of which no product has one of the values, DetectorError.
         """
         arguments.check_question(top_k=top_k, where=where, labels=labels)
         return match(
@@ -199,14 +219,49 @@ class Matcher:
             labels=labels,
             limits=self._limits,
             look_again=self._look_again,
+            locate=self._finder.locator(locate),
         )
 
-    def track(self, *, top_k: int = 5, where: Where | None = None) -> Tracker:
-        """Decide over several frames of one product: `tracker.add(frame)` gives the decision so far."""
+    def match_scene(
+        self,
+        image: ImageSource,
+        *,
+        top_k: int = 5,
+        where: Where | None = None,
+        labels: Sequence[str] = (),
+        gaps: bool = False,
+        workers: int = 0,
+    ) -> Scene:
+        """Find every product of a photo and name each: box, decision and candidates as if it were a photo of its own.
+
+        A shelf of hundreds is looked at in tiles. `gaps`: also find empty places on shelves; `workers`: threads (default: one a
+        core); the rest as for `match`. Raises ImageError, CatalogError, DetectorError.
+        """
+        from .scene import match_scene
+
+        arguments.check_question(top_k=top_k, where=where, labels=labels)
+        detector = self._finder.detector.get()
+        return match_scene(
+            self._fresh(),
+            detector,
+            image,
+            top_k=top_k,
+            where=where,
+            labels=labels,
+            limits=self._limits,
+            look_again=self._look_again,
+            kinds=("product", "gap") if gaps else ("product",),
+            workers=arguments.count("workers", workers, 0) or int(self._settings["sessions"]),
+        )
+
+    def track(self, *, top_k: int = 5, where: Where | None = None, locate: Mode | None = None) -> Tracker:
+        """Decide over several frames of one product: `tracker.add(frame)` gives the decision so far. A product that was found on a
+        frame (`locate`, as for `open`) is followed over the next."""
         from .tracking import track
 
         arguments.check_question(top_k=top_k, where=where)
-        return track(self._fresh, top_k=top_k, where=where, limits=self._limits)
+        locator = self._finder.locator(locate)
+        return track(self._fresh, top_k=top_k, where=where, limits=self._limits, locate=locator)
 
     def explain(
         self,
@@ -218,7 +273,8 @@ class Matcher:
         where: Where | None = None,
         labels: Sequence[str] = (),
     ) -> Explanation:
-        """The heat map of the evidence: `grid` (rows, columns) parts of the photo are covered in turn, a run of the encoder each.
+        """The heat map of the evidence, over the part of the photo that the answer rests on: `grid` (rows, columns) parts of it are
+        covered in turn, a run of the encoder each.
 
         `top_k`, `where` and `labels` as for `match`; `photos`: the folder or CSV that the bundle was built from, to show the
         reference; bundles hold no pictures. Raises ImageError if the photo can't be read, CatalogError if the folder isn't there.
@@ -236,6 +292,7 @@ class Matcher:
             labels=labels,
             limits=self._limits,
             look_again=self._look_again,
+            locate=self._finder.locator(None),
         )
 
     def match_many(
@@ -245,6 +302,7 @@ class Matcher:
         top_k: int = 5,
         where: Where | None = None,
         labels: Sequence[str] = (),
+        locate: Mode | None = None,
         workers: int = 0,
     ) -> Iterator[MatchResult | ImageError]:
         """Answers in the order of the images, computed by several threads (default: one a core).
@@ -256,7 +314,7 @@ class Matcher:
 
         def one(image: ImageSource) -> MatchResult | ImageError:
             try:
-                return self.match(image, top_k=top_k, where=where, labels=labels)
+                return self.match(image, top_k=top_k, where=where, labels=labels, locate=locate)
             except (ImageError, VectorError) as error:
                 return error if isinstance(error, ImageError) else ImageError(str(error))
 

@@ -58,8 +58,11 @@ def look_again_pass(
     candidates: tuple[Candidate, ...],
     count: int,
     where: Where | None,
+    *,
+    turned: bool = True,
 ) -> tuple[LookAgain, tuple[Candidate, ...]]:
-    """Mend a rejected photo and rank again; `candidates`, those of the passes before, where that says nothing."""
+    """Mend a rejected photo, or turn it where nothing is wrong with it and `turned` is set, and rank again; `candidates`, those of
+    the passes before, where that says nothing."""
     from .local_pass import local_rank
     from .look_again import less_sure, rank_variants
 
@@ -75,7 +78,8 @@ def look_again_pass(
         ]
         return rank(snapshot, vectors, max(DEPTH, count), allowed)
 
-    again, evidence = rank_variants(decode(image, encoder.card, limits), encoder.card, encoder.resizer, rank_pixels)
+    decoded = decode(image, encoder.card, limits)
+    again, evidence = rank_variants(decoded, encoder.card, encoder.resizer, rank_pixels, turned=turned)
     if evidence is not None:
         candidates = tuple(
             replace(candidate, confidence=less_sure(candidate.confidence))

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from ..catalog.attributes import Where
-from ..encoders.encoder import Embedding, Vector
+from ..encoders.encoder import Vector
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, source_name
-from ..scoring.evidence import Evidence
 from ..scoring.fusion import Allowed
+from .opinions import NOTHING, second_opinion, shows_nothing
 from .results import Candidate, MatchResult
 from .snapshot import Snapshot
 
 if TYPE_CHECKING:
     from .barcode_pass import Barcode
+    from .finder import Locator
     from .labels import Label
-
-FLAT = 2.0
-"""Grey levels: what differs less from one flat colour shows nothing (a white wall, a covered lens, a black frame), in every
-shop and with every encoder. Sensor noise that the resize leaves is under 2. Of 1,199 crops of phone photos, a third of them
-taken in near darkness, one is below (1.5) and the next at 2.8; crops of a fridge are over 20 (`benchmarks/nothing.py`)."""
-
-
-def shows_nothing(embedding: Embedding) -> bool:
-    """Whether there is nothing on the photo to name: pure black has an embedding, too, and each shop a product nearest to it."""
-    return embedding.spread < FLAT
+    from .locate import Part
+    from .look_again import LookAgain
 
 
 def match(
@@ -37,11 +31,13 @@ def match(
     where: Where | None = None,
     labels: Sequence[str] = (),
     limits: Limits = DEFAULT_LIMITS,
-    look_again: bool = True,
+    look_again: bool | Literal["upright"] = True,
+    locate: Locator | None = None,
 ) -> MatchResult:
-    """Name the product on a photo, as `Matcher.match` does; `look_again`: mend a rejected photo and rank once more.
+    """Name the product on a photo, as `Matcher.match` does; `look_again`: mend a rejected photo and rank once more
+    ("upright": but don't turn it); `locate`: find the product and name that part of the photo, where the whole isn't sure.
 
-    The other branches, or local matching, run where the first search is not sure. Raises ImageError, CatalogError.
+    The other branches, or local matching, run where the first search is not sure. Raises ImageError, CatalogError, DetectorError.
     """
     first, watch = snapshot.branches[0], _Stopwatch()
     embedding = first.encoder.embed_timed(image, limits)
@@ -52,24 +48,23 @@ def match(
     found = NOTHING if blank else first.gallery.evidence(vector, count, allowed)
     voted = dict.fromkeys(labels) if blank else snapshot.labels(vector, labels, allowed)
     watch.lap("search")
-    again = barcode = None
     candidates = before = snapshot.candidates(found, snapshot.first)
     watch.lap("decide")
-    opinion, candidates = _second_opinion(snapshot, image, limits, embedding, vector, allowed, candidates, count, where)
+    opinion, candidates = second_opinion(snapshot, image, limits, embedding, vector, allowed, candidates, count, where)
     if opinion:
         watch.lap(opinion)
+    closer = _Closer(candidates)
     if blank:
         from .passes import blank_pass
 
-        again = blank_pass(snapshot, image, limits)
+        closer.again = blank_pass(snapshot, image, limits)
         watch.lap("look_again")
-    elif not snapshot.accepts(candidates):  # of 100 packages as many are right as where every look waits for the reader
-        barcode, candidates = _by_barcode(snapshot, image, limits, vector, candidates, allowed, watch)
-    if look_again and not blank and barcode is None and not snapshot.accepts(candidates):
-        from .passes import look_again_pass  # only rejected photos pay for it
-
-        again, candidates = look_again_pass(snapshot, image, limits, candidates, count, where)
-        watch.lap("look_again")
+    elif not snapshot.accepts(candidates) or (locate is not None and locate.mode == "always"):
+        question = _Question(snapshot, image, limits, count, where, allowed, look_again, locate)
+        _look_closer(question, closer, vector, watch)
+        if closer.part is not None:
+            voted = snapshot.labels(closer.part.vector, labels, allowed)
+    candidates = closer.candidates
     accepted = snapshot.accepts(candidates)
     return MatchResult(
         image=source_name(image),
@@ -80,15 +75,81 @@ def match(
         latency_ms={**embedding.latency_ms, **watch.laps_ms, "total": watch.total_ms},
         generation=snapshot.bundle.manifest.generation,
         labels=_beside(candidates[0], voted) if accepted else voted,
-        look_again=again,
+        look_again=closer.again,
         second_encoder=None if snapshot.cascade is None else opinion == "second_encoder",
         threshold=snapshot.decision.threshold,
-        barcode=barcode,
+        barcode=closer.barcode,
         before_local=before[0].sku if opinion == "local" else None,
+        located=None if closer.part is None else closer.part.located,
     )
 
 
-NOTHING = Evidence.of_search([])
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What `match` was asked."""
+
+    snapshot: Snapshot
+    image: ImageSource
+    limits: Limits
+    count: int
+    where: Where | None
+    allowed: Allowed
+    look_again: bool | Literal["upright"]
+    locate: Locator | None
+
+
+@dataclass(slots=True)
+class _Closer:
+    """The candidates, and what the passes over a photo that wasn't sure made of it."""
+
+    candidates: tuple[Candidate, ...]
+    barcode: Barcode | None = None
+    part: Part | None = None
+    again: LookAgain | None = None
+
+
+def _look_closer(question: _Question, closer: _Closer, vector: Vector, watch: _Stopwatch) -> None:
+    """The passes over a photo of which the first looks aren't sure: its bar code, the product's part of it, the mended photo.
+
+    Each where the one before has settled nothing; of 100 packages as many are right as where every look waits for the reader.
+    """
+    snapshot, image, limits = question.snapshot, question.image, question.limits
+    if not snapshot.accepts(closer.candidates):
+        closer.barcode, closer.candidates = _by_barcode(
+            snapshot, image, limits, vector, closer.candidates, question.allowed, watch
+        )
+        if closer.barcode is not None:
+            return
+    if question.locate is not None and question.locate.wants(snapshot.accepts(closer.candidates)):
+        from .locate import locate_pass
+
+        closer.part = locate_pass(
+            snapshot,
+            question.locate,
+            image,
+            limits,
+            closer.candidates,
+            question.count,
+            question.where,
+            question.allowed,
+        )
+        if closer.part is not None:
+            closer.candidates = closer.part.candidates
+        watch.lap("locate")
+    if question.look_again and not snapshot.accepts(closer.candidates):
+        from .passes import look_again_pass  # only rejected photos pay for it
+
+        looked_at = image if closer.part is None else closer.part.picture
+        closer.again, closer.candidates = look_again_pass(
+            snapshot,
+            looked_at,
+            limits,
+            closer.candidates,
+            question.count,
+            question.where,
+            turned=question.look_again != "upright",
+        )
+        watch.lap("look_again")
 
 
 class _Stopwatch:
@@ -131,34 +192,6 @@ def _by_barcode(
     settled = barcode_pass(snapshot, image, limits, vector, candidates, allowed)
     watch.lap("barcode")
     return settled or (None, candidates)
-
-
-def _second_opinion(
-    snapshot: Snapshot,
-    image: ImageSource,
-    limits: Limits,
-    embedding: Embedding,
-    vector: Vector,
-    allowed: Allowed,
-    candidates: tuple[Candidate, ...],
-    count: int,
-    where: Where | None,
-) -> tuple[str, tuple[Candidate, ...]]:
-    """Where the first search isn't sure: what the other branches or local matching say, and which of them was asked ("" for none;
-    a photo of which the first search is sure pays for neither)."""
-    cascade, local = snapshot.cascade, snapshot.local
-    if not candidates:
-        return "", candidates
-    sure = candidates[0].confidence
-    if cascade is not None and not cascade.is_sure(sure):
-        from .passes import all_branches_pass
-
-        return "second_encoder", all_branches_pass(snapshot, image, limits, vector, candidates, count, where)
-    if local is not None and not local.record.is_sure(sure):
-        from .local_pass import local_rank
-
-        return "local", snapshot.candidates(local_rank(snapshot, embedding.vector, embedding.tap, count, allowed))
-    return "", candidates
 
 
 def _beside(answer: Candidate, voted: Mapping[str, Label | None]) -> Mapping[str, Label | None]:

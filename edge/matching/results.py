@@ -12,6 +12,7 @@ from ..catalog.product import ScoredProduct
 if TYPE_CHECKING:
     from .barcode_pass import Barcode
     from .labels import Label
+    from .locate import Located
     from .look_again import LookAgain
 
 
@@ -47,6 +48,7 @@ class MatchResult:
     `labels`: attribute → its likely value, for those that were asked for; None where no product that may vote has one.
     `barcode`: the article number on the photo, where it has settled what the look left open ("barcode" in `decided_by` then).
     `before_local`: the SKU of the best candidate before local matching; None where that wasn't asked.
+    `located`: where the product was found that is named; None where the answer is that of the whole photo.
     `look_again`: how a rejected photo was mended and ranked again; None where the first pass was enough."""
 
     image: str
@@ -62,6 +64,7 @@ class MatchResult:
     threshold: float = 0.0
     barcode: Barcode | None = None
     before_local: str | None = None
+    located: Located | None = None
 
     @property
     def decided_by(self) -> Literal["image", "barcode"]:
@@ -88,6 +91,8 @@ class MatchResult:
             record["second_encoder"] = self.second_encoder
         if self.before_local is not None:
             record["before_local"] = self.before_local
+        if self.located is not None:
+            record["located"] = self.located.to_dict()
         if self.barcode is not None:
             record["barcode"] = self.barcode.to_dict()
         if self.look_again is not None:

@@ -27,16 +27,13 @@ from numpy.typing import NDArray
 from ..catalog.attributes import Where
 from ..catalog.ids import product_of
 from ..errors import ImageError, VectorError
-from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, source_name
+from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits
 from ..scoring.evidence import Evidence, mean_evidence
-from ..scoring.fusion import DEPTH
-from .local_pass import local_rank
-from .passes import allowed_each, rank
-from .pipeline import shows_nothing
+from .observing import Frame, Observer
 
 if TYPE_CHECKING:
-    from ..encoders.encoder import Vector
     from ..index.vector_index import VectorIndex
+    from .finder import Locator
     from .results import Candidate
     from .snapshot import Snapshot
 
@@ -60,16 +57,6 @@ _CHANGE_LIMIT = 4.0
 product (E. S. Page 1954, "Continuous inspection schemes")."""
 _CHANGE_STEP = 6.0
 """One frame's most: a single odd frame may change the product only if it looks like nothing seen before."""
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """What one frame says: its vector in the index's space (D,) and what it says of the best products, by which snapshot of the
-    bundle."""
-
-    vector: Vector
-    evidence: Evidence
-    snapshot: Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +120,10 @@ class Tracker:
         sameness: Callable[[Snapshot], Sameness],
         *,
         top_k: int = 5,
+        forget: Callable[[], None] = lambda: None,
     ) -> None:
         self._observe, self._judge, self._new_sameness = observe, judge, sameness
+        self._forget = forget
         self._top_k = top_k
         self.correlation = CORRELATION  # of frames that differ like photos
         self.reset()
@@ -146,6 +135,10 @@ class Tracker:
 
     def reset(self) -> None:
         """Forget all frames: the next one begins another product."""
+        self._forget()
+        self._begin()
+
+    def _begin(self) -> None:
         self._frames: list[Frame] = []
         self._pending: list[Frame] = []  # look like another product, but may be a hand in between
         self._suspicion = 0.0
@@ -168,7 +161,7 @@ class Tracker:
             self._unreadable += 1
             return self._decided(changed=False, problem=str(error))
         if self._frames and self._frames[0].snapshot is not seen.snapshot:
-            self.reset()  # product ids and scores of another generation of the bundle
+            self._begin()  # product ids and scores of another generation of the bundle
         changed = self._take(seen)
         return self._decided(changed=changed)
 
@@ -238,30 +231,21 @@ class Tracker:
 
 
 def track(
-    snapshot_of: Callable[[], Snapshot], *, top_k: int = 5, where: Where | None = None, limits: Limits = DEFAULT_LIMITS
+    snapshot_of: Callable[[], Snapshot],
+    *,
+    top_k: int = 5,
+    where: Where | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    locate: Locator | None = None,
 ) -> Tracker:
     """A tracker whose frames go through the snapshot that `snapshot_of` gives, asked anew for each, and whose mean scores its
     decision judges.
 
-    Every frame goes through all branches: scores of one and of several don't make a mean.
+    Every frame goes through all branches: scores of one and of several don't make a mean. `locate`: a product is found where whole
+    frames aren't sure, and followed.
     """
-
-    def observe(image: ImageSource) -> Frame:
-        snapshot = snapshot_of()
-        embeddings = [branch.encoder.embed_timed(image, limits) for branch in snapshot.branches]
-        if shows_nothing(embeddings[0]):
-            raise VectorError(f"{source_name(image)} shows nothing: it is as good as one flat colour")
-        if snapshot.local is not None:
-            seen = embeddings[0]
-            fused = local_rank(snapshot, seen.vector, seen.tap, max(DEPTH, top_k), snapshot.allowed(where))
-            return Frame(snapshot.gallery.adapted(seen.vector), fused, snapshot)
-        vectors = [
-            branch.gallery.adapted(one.vector) for branch, one in zip(snapshot.branches, embeddings, strict=True)
-        ]
-        found = rank(snapshot, vectors, max(DEPTH, top_k), allowed_each(snapshot, where))
-        return Frame(vectors[0], found, snapshot)
-
-    return Tracker(observe, judge, sameness, top_k=top_k)
+    observer = Observer(snapshot_of, top_k=top_k, where=where, limits=limits, locate=locate)
+    return Tracker(observer.observe, judge, sameness, top_k=top_k, forget=observer.forget)
 
 
 def judge(snapshot: Snapshot, evidence: Evidence) -> Verdict:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from shelfmatch.edge import Matcher, build_bundle
-from shelfmatch.edge.matching.pipeline import FLAT
+from shelfmatch.edge.matching.opinions import FLAT
 from tests.conftest import tile_photo
 
 NOISE = np.random.default_rng(3)

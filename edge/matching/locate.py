@@ -1,0 +1,121 @@
+"""Not sure of the whole photo → find what is most like a product → name that part as if it were the photo.
+
+A product held up in a messy room covers a tenth of the frame: the encoder sees the room. Several boxes are several chances to take
+an unknown product for one of the shop's, so few are tried, the most product-like first, and a box must be surer than a whole photo
+(`ODDS`). benchmarks/scenes.py measures what that finds, and what it does to false accepts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from ..catalog.attributes import Where
+from ..detection.crops import Photo
+from ..detection.detection import Box
+from ..detection.prominence import most_product_like, scaled
+from ..errors import VectorError
+from ..imaging.image import ImageSource, Limits, Pixels
+from ..scoring.fusion import Allowed
+from .opinions import second_opinion, shows_nothing
+from .results import Candidate
+
+if TYPE_CHECKING:
+    from ..encoders.encoder import Vector
+    from .finder import Locator
+    from .snapshot import Snapshot
+
+MOST_BOXES = 3
+"""How many boxes are tried, until one is sure."""
+FLOOR = 0.2
+"""Detection scores from which on a box is tried."""
+ODDS = 1.5
+"""How much surer a box must be than a whole photo: its odds are divided by this before they meet the threshold, so that three
+chances give no more false accepts than were asked for (benchmarks/scenes.py --parts open)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where the product is that an answer names. `box`: x0, y0, x1, y1 in pixels of the upright photo; `detection_score`: how sure
+    the detector is that it is a product; `tried`: the place of this box among those
+    that were tried, the most product-like first."""
+
+    box: Box
+    detection_score: float
+    tried: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Under "located" in `match --json`."""
+        return {
+            "box": [round(edge, 1) for edge in self.box],
+            "detection_score": round(self.detection_score, 4),
+            "tried": self.tried,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A located part: its pixels, its vector in the first branch's gallery, and what it is."""
+
+    located: Located
+    pixels: Pixels
+    vector: Vector
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def picture(self) -> Image.Image:
+        """What look-again mends."""
+        return Image.fromarray(self.pixels)
+
+
+def locate_pass(
+    snapshot: Snapshot,
+    locator: Locator,
+    image: ImageSource,
+    limits: Limits,
+    candidates: tuple[Candidate, ...],
+    count: int,
+    where: Where | None,
+    allowed: Allowed,
+) -> Part | None:
+    """The part of the photo that is named more surely than the whole; None where none is. Raises ImageError, DetectorError."""
+    detector = locator.detector.get()
+    photo = Photo(image, limits, detector.card)
+    found = [scaled(one, 1 / photo.scale) for one in detector.detect_once(photo.decoded, floor=FLOOR)]
+    chosen = most_product_like(found, photo.size)[:MOST_BOXES]
+    photo.prepare([one.box for one in chosen], snapshot.encoder.card)
+    best: Part | None = None
+    surest = candidates[0].confidence if candidates else -1.0
+    for tried, one in enumerate(chosen, start=1):
+        part = named(snapshot, photo.part(one.box), limits, count, where, allowed)
+        if part is not None and part[1] and part[1][0].confidence > surest:
+            surest = part[1][0].confidence
+            best = Part(Located(one.box, one.score, tried), photo.part(one.box), part[0], part[1])
+            if snapshot.accepts(part[1]):
+                break
+    return best
+
+
+def named(
+    snapshot: Snapshot, pixels: Pixels, limits: Limits, count: int, where: Where | None, allowed: Allowed
+) -> tuple[Vector, tuple[Candidate, ...]] | None:
+    """A part of a photo as if it were the photo: its vector and its candidates; None where it shows nothing."""
+    first = snapshot.branches[0]
+    part = np.ascontiguousarray(pixels)
+    try:
+        embedding = first.encoder.embed_timed(part, limits)
+    except VectorError:
+        return None
+    if shows_nothing(embedding):
+        return None
+    vector = first.gallery.adapted(embedding.vector)
+    candidates = snapshot.candidates(first.gallery.evidence(vector, count, allowed), snapshot.first)
+    _, candidates = second_opinion(snapshot, part, limits, embedding, vector, allowed, candidates, count, where)
+    return vector, tuple(replace(one, confidence=_less_sure(one.confidence)) for one in candidates)
+
+
+def _less_sure(confidence: float) -> float:
+    return confidence / (confidence + ODDS * (1 - confidence))
