@@ -3,7 +3,8 @@
     python benchmarks/detection.py --faces FACES
     python benchmarks/detection.py --faces FACES --detector OTHER.tflite --shelves 20
 
-FACES is what `models/detection/faces.py` makes of a stock of typefaces; without it the rendered shelves are left out. Real ones:
+FACES is what `models/detection/faces.py` makes of a stock of typefaces (or SHELFMATCH_FACES says where it is); without it the
+rendered shelves are left out. Real ones:
 phone photos of the six classes kept out of training, every second photo of the fridge, 140 shelves with their empty places boxed
 (measured with only). Average precision is over all finds from a score of 0.03 on, with tiles as `Detector.detect` takes them;
 counts are of finds from the card's own floor on.
@@ -12,6 +13,7 @@ counts are of finds from the card's own floor on.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -153,7 +155,14 @@ def main() -> int:
     """The command line; see the first lines."""
     parser = reporting.argument_parser(__doc__)
     parser.add_argument("--detector", default="shelfmatch-detect", help="a name, a file or a card")
-    parser.add_argument("--faces", type=Path, metavar="DIR", help="what models/detection/faces.py made")
+    known = os.environ.get("SHELFMATCH_FACES")
+    parser.add_argument(
+        "--faces",
+        type=Path,
+        metavar="DIR",
+        default=Path(known) if known else None,
+        help="what models/detection/faces.py made",
+    )
     parser.add_argument("--shelves", type=int, default=24, metavar="N", help="rendered shelves (default: 24)")
     parser.add_argument("--runtime", default="auto")
     parser.add_argument("--only", nargs="+", help="some of the sets, by name")

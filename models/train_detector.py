@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from shelfmatch.models.detection.feed import Feed
 from shelfmatch.models.detection.losses import loss
-from shelfmatch.models.detection.network import SIDE, Detector, begin, folded_backbone
+from shelfmatch.models.detection.network import SIDE, Detector, begin, folded_backbone, weights_of
 from shelfmatch.models.networks import from_onnx, normalized
 
 SEED: Final = 24
@@ -54,6 +54,11 @@ class Training:
         encoder = from_onnx("shelfmatch-cnn", weights / "shelfmatch-cnn-fp32.onnx")
         begin(self.net, lambda number: encoder.blocks[number], encoder.stem, normalized(sample))
         folded_backbone(self.net)
+
+    def adopt(self, path: Path) -> None:
+        """Weights that `export_detector` kept, or another run's state."""
+        folded_backbone(self.net)
+        self.net.load_state_dict(weights_of(path), strict=False)
 
     def ready(self) -> None:
         """The optimizer and the mean, once the weights are there."""
@@ -157,6 +162,9 @@ def main() -> None:
     parser.add_argument("--faces", type=Path, required=True, help="what detection/faces.py made")
     parser.add_argument("--data", type=Path, required=True, help="the folder with phone and fridge")
     parser.add_argument("--weights", type=Path, required=True, help="the folder with shelfmatch-cnn-fp32.onnx")
+    parser.add_argument(
+        "--begin", type=Path, help="weights to begin with: shelfmatch-detect.npz, or another run's state"
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=4200, help="of all runs together")
     parser.add_argument("--keep", type=float, default=90, help="seconds between kept states")
@@ -170,7 +178,10 @@ def main() -> None:
     feed = Feed(options.faces, options.data, SIDE, SEED + training.steps)
     torch.set_num_threads(options.threads)
     if not kept.is_file():
-        training.begin(options.weights, feed.batch(np.random.default_rng(0), 24, SIDE)[0])
+        if options.begin is not None:
+            training.adopt(options.begin)
+        else:
+            training.begin(options.weights, feed.batch(np.random.default_rng(0), 24, SIDE)[0])
         training.ready()
     train(training, feed, options.out, options)
     feed.close()
