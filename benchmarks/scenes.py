@@ -24,13 +24,13 @@ import goods
 import numpy as np
 import reporting
 from encoders import file_of
-from PIL import Image, ImageDraw
+from PIL import Image
 from real_goods import catalogue_csv
 
 PARTS = ("phone", "open", "cost", "dense", "hostile")
 RATE = 0.05
-FACINGS = (10, 20)
-"""Rows and columns of the dense shelf."""
+FACINGS = (9, 18)
+"""Rows and about columns of the dense shelf: some 200 facings."""
 DENSE = (4000, 3000)
 
 CHILD = """
@@ -203,53 +203,10 @@ def _calls(run: Any) -> dict[str, int]:
     return counts
 
 
-def shelf(products: Sequence[Any], seed: int) -> tuple[Image.Image, list[tuple[tuple[int, int, int, int], str]]]:
-    """A shelf of 200 facings, 12 megapixels: each facing's box and SKU. Rails with price tags, uneven light, a slight blur."""
-    from shelfmatch.edge.synthetic.products import render_plain
-
-    random = np.random.default_rng(seed)
-    wide, high = DENSE
-    rows, columns = FACINGS
-    picture = Image.new("RGB", DENSE, (96, 92, 88))
-    pen = ImageDraw.Draw(picture)
-    stood = []
-    pitch = high / rows
-    for row in range(rows):
-        floor = round((row + 1) * pitch - 0.1 * pitch)
-        pen.rectangle((0, floor, wide, floor + round(0.1 * pitch)), fill=(188, 190, 192))
-        x = 12
-        while x < wide - 60 and sum(1 for one in stood if one[2] == row) < columns:
-            product = products[int(random.integers(len(products)))]
-            plain = render_plain(product, 300)
-            front = _cut_out(plain)
-            tall = int(pitch * random.uniform(0.66, 0.8))
-            broad = max(40, min(int(front.width * tall / front.height), int(1.15 * wide / columns)))
-            tall = min(tall, int(front.height * broad / front.width * 1.05))
-            for _ in range(int(random.integers(1, 4))):
-                if x + broad > wide - 8:
-                    break
-                picture.paste(front.resize((broad, tall), Image.Resampling.BILINEAR), (x, floor - tall))
-                stood.append(((x, floor - tall, x + broad, floor), product.sku, row))
-                x += broad + int(random.integers(3, 9))
-            pen.rectangle((x - 70, floor + 8, x - 14, floor + 26), fill=(250, 250, 240))
-    pixels = np.asarray(picture, np.float32)
-    light = np.linspace(0.82, 1.06, wide, dtype=np.float32)[None, :, None]
-    noise = random.normal(0, 3, (high, wide, 1)).astype(np.float32)
-    lit = Image.fromarray((pixels * light + noise).clip(0, 255).astype(np.uint8))
-    return lit, [(box, sku) for box, sku, _ in stood]
-
-
-def _cut_out(plain: Image.Image) -> Image.Image:
-    """The product of a plain picture, without its ground."""
-    pixels = np.asarray(plain, np.int16)
-    apart = np.abs(pixels - pixels[2, 2]).max(axis=2) > 24
-    ys, xs = np.flatnonzero(apart.any(axis=1)), np.flatnonzero(apart.any(axis=0))
-    return plain.crop((int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1))
-
-
 def dense(work: Path, options: Any) -> dict[str, Any]:
     """A shelf found and named by a process of its own: time, memory, and how much of it is right."""
     from shelfmatch.edge.synthetic.products import make_shop, render_plain
+    from shelfmatch.edge.synthetic.shelf import render_shelf
 
     products = make_shop(40, 77)
     folder = work / "dense-products"
@@ -260,15 +217,15 @@ def dense(work: Path, options: Any) -> dict[str, Any]:
             render_plain(product, 300).save(path)
     shop = goods.Shop("dense", tuple((path, path.parent.name) for path in sorted(folder.glob("*/*.png"))), ())
     bundle = built(shop, "dense", work, options)
-    picture, stood = shelf(products, 5)
+    stood = render_shelf(products, *FACINGS, DENSE, seed=5, empty=0.04)
     photo = work / "dense.jpg"
-    picture.save(photo, quality=90)
+    stood.picture.save(photo, quality=90)
     command = [sys.executable, "-c", CHILD, str(bundle), str(photo), options.detector or "", str(options.workers)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     boxes = [box for box, _, _ in found["products"]]
     hits = rights = named = 0
-    for box, sku in stood:
+    for box, sku in stood.facings:
         place, best = max(
             ((number, overlap(box, other)) for number, other in enumerate(boxes)),
             key=lambda one: one[1],
@@ -280,11 +237,11 @@ def dense(work: Path, options: Any) -> dict[str, Any]:
             named += found["products"][place][2] == sku
     walls = [wall for wall, _, _ in found["runs"][1:]]
     return {
-        "facings": len(stood),
+        "facings": len(stood.facings),
         "reported": len(boxes),
-        "found": hits / len(stood),
+        "found": hits / len(stood.facings),
         "recall_at_1_of_found": rights / max(hits, 1),
-        "named_right": named / len(stood),
+        "named_right": named / len(stood.facings),
         "seconds": min(walls),
         "processor_seconds": min(cpu for _, cpu, _ in found["runs"][1:]),
         "first_seconds": found["runs"][0][0],

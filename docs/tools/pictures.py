@@ -19,8 +19,9 @@ from diagrams import Box, Drawing, down_to, right_to
 HERE: Final = Path(__file__).resolve().parent
 TARGET: Final = HERE.parent / "pictures"
 ROWS: Final = {
-    "cli": 1, "demo": 2, "bench": 2, "doctor": 2, "pages": 3, "evaluation": 4, "matching": 5, "build": 5, "fitting": 6, "bundle": 7,
-    "scoring": 8, "device": 8, "encoders": 9, "index": 9, "catalog": 9, "imaging": 10, "synthetic": 10, "machine": 10,
+    "cli": 1, "demo": 2, "bench": 2, "doctor": 2, "pages": 3, "evaluation": 4, "matching": 5, "build": 5, "fitting": 6,
+    "detection": 6, "bundle": 7, "scoring": 8, "device": 8, "encoders": 9, "index": 9, "catalog": 9, "imaging": 10, "synthetic": 10,
+    "machine": 10,
 }  # fmt: skip
 """The rows of the house: an arrow may only go to a lower one."""
 ENTRIES: Final = {"match": "Matcher.match", "build": "build_bundle", "eval": "evaluate"}
@@ -278,6 +279,29 @@ def look_again_picture(photo: Path) -> None:
     _save(figure, "look-again.jpg")
 
 
+def shelf_picture(folder: Path, detector: str | None = None) -> None:
+    """A rendered shelf whose facings were found and named."""
+    import csv
+
+    from shelfmatch.edge import Matcher, build_bundle, count_facings
+    from shelfmatch.edge.synthetic.products import make_shop, render_plain
+    from shelfmatch.edge.synthetic.shelf import render_shelf
+
+    products = make_shop(24, 31)
+    with (folder / "shelf.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("image", "sku", "name"))
+        for product in products:
+            render_plain(product, 300).save(folder / f"{product.sku}.png")
+            writer.writerow((f"{product.sku}.png", product.sku, product.name))
+    build_bundle(folder / "shelf.csv", folder / "shelf.bundle")
+    photo = np.asarray(render_shelf(products, 4, 12, (1800, 1100), seed=3, empty=0.1).picture)
+    with Matcher.open(folder / "shelf.bundle", detector=detector) as matcher:
+        picture = count_facings(photo, matcher=matcher).picture(photo)
+    picture.thumbnail((1400, 1400))
+    picture.save(TARGET / "shelf.jpg", quality=86, optimize=True)
+
+
 def plots(folder: Path) -> None:
     """Everything that is drawn from what a rendered shop gives."""
     import matplotlib as mpl
@@ -304,6 +328,7 @@ def main() -> int:
     if not options.diagrams:
         with tempfile.TemporaryDirectory(prefix="shelfmatch-pictures-") as folder:
             plots(Path(folder))
+            shelf_picture(Path(folder))
     return 0
 
 

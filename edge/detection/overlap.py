@@ -68,6 +68,22 @@ def merged(
     return np.array(sorted(kept, key=lambda place: -float(scores[place])), np.intp)
 
 
+def one_each(boxes: Boxes, scores: NDArray[np.float32]) -> NDArray[np.intp]:
+    """The places of the boxes that stay, best first, where one thing has one box: none that lies mostly in a surer one (a label,
+    a lid), nor one around two surer ones (a group)."""
+    sizes = np.maximum(areas(boxes), 1e-9)
+    kept: list[int] = []
+    for place in np.argsort(-scores, kind="stable").tolist():
+        if kept:
+            both = shared(boxes[place], boxes[kept])
+            if (both > WITHIN * sizes[place]).any() or (both > WITHIN * sizes[kept]).sum() >= 2:
+                continue
+        kept.append(place)
+    return np.array(kept, np.intp)
+
+
+WITHIN = 0.8
+"""Of a box, how much of it lies in another that has it."""
 INSIDE = 0.7
 """Of the smaller of two boxes from different parts of a photo, how much lies in the other where both show one product: neighbours
 on a shelf share next to nothing."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..imaging.image import Decoded, Pixels
 from .detection import Detection, Kind
-from .overlap import merged
+from .overlap import merged, one_each
 
 if TYPE_CHECKING:
     from .detector import Detector
@@ -68,7 +68,17 @@ def detect_in_tiles(
             break
         side = float(max(tiles[0].right - tiles[0].left, tiles[0].bottom - tiles[0].top))
         found = _in_all(detector, pixels, tiles, looked, floor, found)
-    return tuple(one for one in found if one.kind in kinds)
+    return tuple(one for one in _simple(found) if one.kind in kinds)
+
+
+def _simple(found: tuple[Detection, ...]) -> list[Detection]:
+    """One box for each product, best first."""
+    products = [one for one in found if one.kind == "product"]
+    if len(products) < 2:
+        return list(found)
+    boxes = np.array([one.box for one in products], np.float32)
+    stay = {id(products[place]) for place in one_each(boxes, np.array([one.score for one in products], np.float32))}
+    return [one for one in found if one.kind != "product" or id(one) in stay]
 
 
 def tiles_of(size: tuple[int, int], side: float, overlap: float) -> list[Tile]:

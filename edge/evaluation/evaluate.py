@@ -149,9 +149,20 @@ def _check_attributes(matcher: Matcher, by: Sequence[str]) -> None:
         raise CatalogError(f"no product has the attribute {unknown[0]!r}; the catalogue has {', '.join(known)}")
 
 
-_STAGES = ("decode", "preprocess", "encode", "search", "decide", "second_encoder", "local", "barcode", "look_again")
-"""The medians of the last four are over the photos that went through the second encoder, local matching, the reading of bar
-codes, a look-again pass."""
+_STAGES = (
+    "decode",
+    "preprocess",
+    "encode",
+    "search",
+    "decide",
+    "second_encoder",
+    "local",
+    "barcode",
+    "locate",
+    "look_again",
+)
+"""The medians of the last five are over the photos that went through the second encoder, local matching, the reading of bar
+codes, the finding of the product, a look-again pass."""
 
 
 def _measured(answers: list[Answer], target: float) -> Evaluation:
@@ -182,6 +193,7 @@ def _measured(answers: list[Answer], target: float) -> Evaluation:
         efficiency=_efficiency(answers),
         risk_coverage=risk_coverage(confidences, right),
         barcodes=sum(answer.decided_by == "barcode" for _, answer in answers),
+        located=sum(answer.located is not None for _, answer in answers),
     )
 
 

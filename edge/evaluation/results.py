@@ -84,7 +84,7 @@ class Evaluation(Rates):
     CSV. `second_encoder_rate`: the share of queries at which both encoders of a bundle looked; None where it has one.
     `efficiency`: right answers accepted over the most that any threshold on the same confidences accepts with as many false
     accepts; None without queries of both kinds. `local`: None where the bundle has no local matching. `barcodes`: how many
-    answers rest on a bar code.
+    answers rest on a bar code, `located`: on a part of the photo that was found to be the product.
     """
 
     queries: int
@@ -106,6 +106,7 @@ class Evaluation(Rates):
     risk_coverage: list[RiskPoint] = field(default_factory=list)
     local: LocalEffect | None = None
     barcodes: int = 0
+    located: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The document of `eval --json`; "local" only of bundles with local matching,
@@ -137,6 +138,7 @@ class Evaluation(Rates):
             "unreadable": [{"image": label, "message": problem} for label, problem in self.unreadable],
             "findings": [finding.to_dict() for finding in self.findings],
             "barcodes": self.barcodes,
+            **({"located": self.located} if self.located else {}),
             **({} if self.local is None else {"local": asdict(self.local)}),
             **({} if self.second_encoder_rate is None else {"second_encoder_rate": self.second_encoder_rate}),
         }
@@ -169,6 +171,7 @@ class Evaluation(Rates):
                 else []
             ),
             *([("answers by bar code", f"{self.barcodes:,}")] if self.barcodes else []),
+            *([("answers to a part of the photo", f"{self.located:,}")] if self.located else []),
             *(
                 [("second encoder asked", percent(self.second_encoder_rate))]
                 if self.second_encoder_rate is not None

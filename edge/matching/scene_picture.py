@@ -62,8 +62,9 @@ def _scaled(box: Box, ratio: float) -> tuple[int, int, int, int]:
 def _label(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], name: str, colour: Colour, longest: int) -> None:
     """A name at the foot of its box, as large as fits, on the box's colour."""
     room = box[2] - box[0] - 4
-    size = max(9, min(round(longest / 70), round((box[3] - box[1]) / 6)))
-    while size > 9 and typefaces.length(name, size) > room:
+    least = max(9, round(longest / 115))
+    size = max(least, min(round(longest / 85), round((box[3] - box[1]) / 6)))
+    while size > least and typefaces.length(name, size) > room:
         size -= 1
     text = name
     while len(text) > 1 and typefaces.length(text, size) > room:

@@ -331,8 +331,7 @@ def blobs(white: NDArray[np.bool_]) -> list[tuple[int, int, int, int]]:
     return found
 
 
-@pytest.mark.parametrize("offset", [0, 13, 37, 61])
-@pytest.mark.parametrize("side", [40, 56])
+@pytest.mark.parametrize(("offset", "side"), [(0, 56), (37, 40), (61, 56)])
 def test_two_hundred_squares_are_each_found_once(offset: int, side: int) -> None:
     """Wherever the seams fall; in one look at the whole photo each has seven pixels."""
     photo = np.zeros((1500, 2000, 3), np.uint8)
@@ -370,3 +369,35 @@ def test_tiles_cover_the_photo_and_overlap() -> None:
     assert all(one.right - other.left >= 179 for one, other in itertools.pairwise(row))
     assert tiles_of((300, 200), 900.0, 100.0) == [Tile(0, 0, 300, 200)]
     assert len(tiles_of((30_000, 2_000), 100.0, 30.0)) <= 48
+
+
+# Around the matcher
+
+
+def test_eval_counts_what_was_located(tile_bundle: Path, tmp_path: Path) -> None:
+    from shelfmatch.edge import Query, evaluate
+
+    Image.fromarray(messy(5)).save(tmp_path / "messy.png")
+    tile_photo(3, 60).save(tmp_path / "plain.png")
+    queries = [
+        Query(tmp_path / "messy.png", "messy.png", "sku-005"),
+        Query(tmp_path / "plain.png", "plain.png", "sku-003"),
+    ]
+    found = {}
+    for mode in ("off", "auto"):
+        with Matcher.open(tile_bundle, detector=MIDDLE, locate=mode) as matcher:  # type: ignore[arg-type]
+            found[mode] = evaluate(matcher, queries)
+    assert found["auto"].located == 1 and found["auto"].to_dict()["located"] == 1
+    assert found["off"].located == 0 and "located" not in found["off"].to_dict()
+    assert found["off"].recall_at_1 == 0.5 and found["auto"].recall_at_1 == 1.0
+    assert "locate" in found["auto"].stages_ms
+
+
+def test_a_bench_can_locate_and_says_so(tile_bundle: Path) -> None:
+    from shelfmatch.edge.bench.runner import Settings
+    from shelfmatch.edge.bench.scenarios import STAGES
+
+    with Matcher.open(tile_bundle, follow=False, detector=MIDDLE, **Settings(locate="auto").opened()) as matcher:
+        assert "locate" in matcher.match(messy(5)).latency_ms and "locate" in STAGES
+    with Matcher.open(tile_bundle, follow=False, detector=MIDDLE, **Settings().opened()) as matcher:
+        assert "locate" not in matcher.match(messy(5)).latency_ms
