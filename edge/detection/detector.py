@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from typing import Any, Literal
 
 import numpy as np
@@ -14,11 +13,12 @@ from numpy.typing import NDArray
 from ..encoders.feed import PixelFeed, fits, same_quantization
 from ..encoders.runtimes import choose_runtime, open_session
 from ..encoders.session import Session, SessionPool
-from ..errors import DetectorError, EncoderError, ImageError
+from ..errors import DetectorError, ImageError
 from ..imaging.image import Decoded, Pixels
 from ..imaging.resize import fit, placed, resizer_in_use
 from .card import DetectorCard
 from .detection import Detection, Kind
+from .failures import as_detector_error
 from .heads import decoded
 from .overlap import Boxes, surest
 
@@ -185,16 +185,6 @@ def _check(pixels: Pixels, kinds: Collection[Kind], floor: float | None) -> None
         raise DetectorError(f"kinds is {kinds!r}; expected some of {', '.join(_KINDS)}, like ('product',)")
     if floor is not None and not (isinstance(floor, (int, float)) and 0 <= floor <= 1):
         raise DetectorError(f"floor is {floor!r}; expected a score from 0 to 1, like 0.3")
-
-
-@contextmanager
-def as_detector_error() -> Iterator[None]:
-    """What sessions and feeds raise of a network is a detector's fault here."""
-    try:
-        yield
-    except EncoderError as error:
-        text = str(error).replace("the encoder", "the detector")
-        raise DetectorError(text) from error
 
 
 def _checked_session(session: Session, card: DetectorCard) -> Session:

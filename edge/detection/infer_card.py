@@ -20,7 +20,7 @@ from ..encoders.runtimes import choose_runtime, open_session
 from ..encoders.session import Session, TensorInfo
 from ..errors import DetectorError
 from .card import DetectorCard
-from .detector import as_detector_error
+from .failures import as_detector_error
 from .heads import SSD_ANCHORS
 
 _YOLO, _NANODET_PLUS = (8, 16, 32), (8, 16, 32, 64)

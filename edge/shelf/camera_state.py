@@ -96,9 +96,12 @@ class CameraWatch:
 
 
 def edges_of(luma: Floats) -> float:
-    """The mean gradient over the mean level: the same in any light."""
-    rough = np.abs(np.diff(luma[::2], axis=1)).mean() + np.abs(np.diff(luma[:, ::2], axis=0)).mean()
-    return float(rough) / (float(luma.mean()) + 5.0)
+    """The mean gradient over the mean level, at a quarter of the size, where noise is less: the same in any light."""
+    height, width = (side - side % 4 for side in luma.shape)
+    rows = luma[0:height:4, :width] + luma[1:height:4, :width] + luma[2:height:4, :width] + luma[3:height:4, :width]
+    coarse = (rows[:, 0::4] + rows[:, 1::4] + rows[:, 2::4] + rows[:, 3::4]) / 16
+    rough = np.abs(np.diff(coarse, axis=1)).mean() + np.abs(np.diff(coarse, axis=0)).mean()
+    return float(rough) / (float(coarse.mean()) + 5.0)
 
 
 def _is_unmoving(luma: Floats, before: Floats) -> bool:

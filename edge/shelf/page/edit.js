@@ -1,0 +1,83 @@
+"use strict";
+const at = (id) => document.getElementById(id);
+let plan, chosen = 0, held = null;
+const slots = () => plan.planogram.positions;
+
+async function begin() {
+  const answer = await (await fetch("/plan.json")).json();
+  plan = answer.plan;
+  at("title").textContent = plan.name || "Edit a plan";
+  at("skus").replaceChildren(...answer.skus.map((sku) => Object.assign(document.createElement("option"), { value: sku })));
+  at("draw").setAttribute("viewBox", `0 0 ${plan.photo.width} ${plan.photo.height}`);
+  show();
+}
+
+function element(name, fields) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(fields)) made.setAttribute(key, value);
+  return made;
+}
+
+function show() {
+  at("slot").replaceChildren(...slots().map((one, n) => new Option(`${one.id} ${one.productId || "?"}`, n, false, n === chosen)));
+  const one = slots()[chosen];
+  for (const key of ["productId", "facings", "minStock"]) at(key).value = one[key];
+  draw();
+}
+
+function draw() {
+  const parts = [];
+  slots().forEach((one, number) => {
+    if (!one.polygon) return;
+    const kind = [one.productId ? "" : "unnamed", number === chosen ? "chosen" : ""].join(" ").trim();
+    const shape = element("polygon", { points: one.polygon.map((c) => c.join(",")).join(" "), class: kind });
+    shape.addEventListener("pointerdown", () => { chosen = number; show(); });
+    parts.push(shape);
+  });
+  (slots()[chosen].polygon || []).forEach((corner, number) => {
+    const dot = element("circle", { cx: corner[0], cy: corner[1], r: plan.photo.width / 130 });
+    dot.addEventListener("pointerdown", (event) => { held = number; event.preventDefault(); });
+    parts.push(dot);
+  });
+  at("draw").replaceChildren(...parts);
+}
+
+at("draw").addEventListener("pointermove", (event) => {
+  if (held === null) return;
+  const box = at("draw").getBoundingClientRect();
+  const limit = (value, most) => Math.round(Math.min(Math.max(value, 0), most) * 10) / 10;
+  slots()[chosen].polygon[held] = [
+    limit((event.clientX - box.left) / box.width * plan.photo.width, plan.photo.width),
+    limit((event.clientY - box.top) / box.height * plan.photo.height, plan.photo.height),
+  ];
+  draw();
+});
+addEventListener("pointerup", () => { held = null; });
+at("slot").addEventListener("change", (event) => { chosen = Number(event.target.value); show(); });
+at("productId").addEventListener("change", (event) => { slots()[chosen].productId = event.target.value.trim(); show(); });
+for (const key of ["facings", "minStock"]) {
+  at(key).addEventListener("change", (event) => { slots()[chosen][key] = Number(event.target.value); });
+}
+at("add").addEventListener("click", () => {
+  const { width, height } = plan.photo;
+  const box = [[.4, .4], [.55, .4], [.55, .6], [.4, .6]].map(([x, y]) => [Math.round(x * width), Math.round(y * height)]);
+  let number = slots().length + 1;
+  while (slots().some((one) => one.id === `s${number}`)) number += 1;
+  slots().push({ id: `s${number}`, productId: "", facings: 1, minStock: 1, polygon: box });
+  chosen = slots().length - 1;
+  show();
+});
+at("remove").addEventListener("click", () => {
+  if (slots().length < 2) return;
+  slots().splice(chosen, 1);
+  chosen = 0;
+  show();
+});
+at("form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const body = JSON.stringify(plan);
+  const answer = await fetch("/plan.json", { method: "PUT", headers: { "Content-Type": "application/json" }, body });
+  const { message } = await answer.json();
+  at("said").textContent = message;
+});
+begin();

@@ -1,0 +1,256 @@
+"""`shelfmatch shelf …` as it is typed: plans, a watch of a folder and of a simulation, its pages and its unit."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from shelfmatch.edge import ShelfError
+from shelfmatch.edge.cli.app import main
+from shelfmatch.edge.events.log import EventLog
+from shelfmatch.edge.shelf.edit_page import PlanEditor, start_editor
+from shelfmatch.edge.shelf.live_page import start_page
+from shelfmatch.edge.shelf.planogram import read_planogram
+from shelfmatch.edge.shelf.service import ShelfService, WatchOptions
+from tests.support.shelf import Camera, SmallShelf
+
+
+def run(*words: str) -> int:
+    return main(["shelf", *words])
+
+
+@pytest.fixture
+def photo(shelf: SmallShelf, tmp_path: Path) -> Path:
+    path = tmp_path / "full.png"
+    Image.fromarray(shelf.full).save(path)
+    return path
+
+
+def test_a_plan_by_hand_is_taught_drawn_and_checked(
+    shelf: SmallShelf, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = tmp_path / "bay.json"
+    assert run("init", "--photo", str(photo), "--rows", "2", "--cols", "4", "-o", str(plan), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["slots"] == 8
+    assert run("teach", str(plan), "--full", str(photo), str(photo)) == 0
+    assert run("draw", str(plan), "-o", str(tmp_path / "bay.jpg")) == 0
+    with Image.open(tmp_path / "bay.jpg") as picture:
+        assert picture.size == (1280, 960)
+    capsys.readouterr()
+    assert run("check", str(plan), "--bundle", str(shelf.bundle)) == 2
+    assert capsys.readouterr().err == (
+        "shelfmatch: position r1c1 has no productId yet; name it with shelfmatch shelf edit, or in the JSON\n"
+    )
+    assert run("check", str(shelf.plan_path), "--bundle", str(shelf.bundle)) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("init", "-o", "bay.json"), "neither --photo nor --from arrived"),
+        (("init", "--photo", "{photo}", "-o", "bay.txt"), "expected a name that ends in .json"),
+        (
+            ("init", "--photo", "{photo}", "-o", "{plan}"),
+            "is there already; name another file, or replace it with --force",
+        ),
+        (("draw", "{plan}", "-o", "bay.gif"), "bay.gif"),
+        (("teach", "{plan}", "--full", "none.jpg"), "none.jpg does not exist"),
+        (("check", "none.json"), "none.json isn't there"),
+        (("watch", "{plan}", "--source", "nowhere", "--bundle", "{bundle}"), "'nowhere' arrived as a source"),
+        (("watch", "{plan}", "--source", "{folder}", "--bundle", "none.bundle"), "none.bundle"),
+        (("watch", "none.json", "--source", "{folder}", "--bundle", "{bundle}"), "none.json isn't there"),
+        (
+            ("watch", "{plan}", "--source", "{folder}", "--bundle", "{bundle}", "--port", "1"),
+            "127.0.0.1:1 can't be listened at",
+        ),
+        (("install", "/home/x/bay.json", "--source", "0", "--bundle", "b", "--dry-run"), "lies in somebody's home"),
+    ],
+)
+def test_wrong_calls_are_named_on_one_line(
+    words: tuple[str, ...], message: str, shelf: SmallShelf, photo: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:  # fmt: skip
+    if "--port" in words and __import__("os").geteuid() == 0:
+        pytest.skip("root may listen at port 1")
+    monkeypatch.chdir(tmp_path)
+    names = {"photo": photo, "plan": shelf.plan_path, "bundle": shelf.bundle, "folder": shelf.folder}
+    assert run(*(word.format(**names) for word in words)) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err and captured.err.count("\n") == 1 and captured.out == ""
+
+
+def frames_in(folder: Path, shelf: SmallShelf) -> str:
+    """Ten photos: full, then a slot is emptied. The slot's id."""
+    folder.mkdir()
+    camera, bay = Camera(), shelf.bay()
+    slot = next(slot for slot in shelf.plan.slots if slot.facings == 1).id
+    for number in range(10):
+        if number == 4:
+            bay.put(slot, 0, [])
+        Image.fromarray(camera.frame(bay.picture).pixels).save(folder / f"{number:02}.png")
+    return slot
+
+
+def test_a_watch_writes_the_log_first_and_a_second_one_goes_on(
+    shelf: SmallShelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slot, log = frames_in(tmp_path / "in", shelf), tmp_path / "log"
+    words = ("watch", str(shelf.plan_path), "--source", str(tmp_path / "in"), "--once", "--bundle", str(shelf.bundle))
+    assert run(*words, "--log", str(log), "--json") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    event = json.loads(line)
+    assert (event["type"], event["slot"], event["after"]["state"]) == ("new", slot, "empty")
+    with contextlib.closing(EventLog.open(log)):
+        assert (log / "shelf.state").exists()
+    for path in sorted((tmp_path / "in").iterdir())[:4]:
+        path.unlink()
+    assert run(*words, "--log", str(log), "--json") == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_a_changed_plan_is_taken_over_and_a_broken_one_refused(
+    shelf: SmallShelf, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shelfmatch.edge.shelf.service.LOOK_EVERY_S", 0.0)
+    for path in shelf.folder.glob("plan.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    plan_path, camera, bay = tmp_path / "plan.json", Camera(), shelf.bay()
+    service = ShelfService(plan_path, shelf.matcher, WatchOptions())
+
+    def steps() -> Any:
+        yield camera.frame(bay.picture)
+        plan_path.write_text("{")
+        yield camera.frame(bay.picture)
+        assert "the plan in use stays" in service.refused and len(service.plan.slots) == len(shelf.plan.slots)
+        document = shelf.plan.to_document()
+        del document["planogram"]["positions"][0]
+        plan_path.write_text(json.dumps(document))
+        yield camera.frame(bay.picture)
+        yield camera.frame(bay.picture)
+
+    assert service.run(steps(), lambda event, frame: None, lambda: False) == 4
+    assert len(service.plan.slots) == len(shelf.plan.slots) - 1 and service.refused == ""
+
+
+def fetch(port: int, path: str, **headers: str) -> tuple[int, bytes]:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def test_the_live_page_is_for_this_device(shelf: SmallShelf) -> None:
+    server = start_page(ShelfService(shelf.plan_path, shelf.matcher, WatchOptions()), 0)
+    port = server.server_address[1]
+    try:
+        status = json.loads(fetch(port, "/status.json")[1])
+        assert status["camera"] == "ok" and {one["state"] for one in status["slots"]} == {"full"}
+        assert b"r1c1" in fetch(port, "/")[1] and fetch(port, "/shelf.jpg")[1][:2] == b"\xff\xd8"
+        assert fetch(port, "/status.json", Host="shop.example:80")[0] == 403 and fetch(port, "/x")[0] == 404
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_the_editor_saves_sound_plans_and_no_others(shelf: SmallShelf, tmp_path: Path) -> None:
+    for path in shelf.folder.glob("plan.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    editor = PlanEditor(tmp_path / "plan.json", ["S1"])
+    server = start_editor(editor, 0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    port = server.server_address[1]
+
+    def put(document: Any, **headers: str) -> tuple[int, str]:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/plan.json", json.dumps(document).encode(), method="PUT",
+            headers={"Content-Type": "application/json", "Origin": f"http://127.0.0.1:{port}", **headers},
+        )  # fmt: skip
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    try:
+        answer = json.loads(fetch(port, "/plan.json")[1])
+        assert answer["skus"] == ["S1"] and b"edit.js" in fetch(port, "/")[1] and fetch(port, "/photo.jpg")[0] == 200
+        plan = answer["plan"]
+        plan["planogram"]["positions"][0]["productId"] = "NEW-1"
+        assert put(plan, Origin="http://evil.example")[0] == 403
+        status, said = put(plan)
+        assert status == 200 and "saved" in said and read_planogram(tmp_path / "plan.json").slots[0].sku == "NEW-1"
+        plan["planogram"]["positions"][0]["polygon"][0] = [1e9, 0]
+        status, said = put(plan)
+        assert status == 422 and "position r1c1" in json.loads(said)["message"]
+        assert read_planogram(tmp_path / "plan.json").slots[0].sku == "NEW-1"
+    finally:
+        server.shutdown()
+        server.server_close()
+    with pytest.raises(ShelfError, match="can't be listened at"):
+        start_editor(editor, 70_000)
+
+
+def test_the_unit_is_hardened_and_names_absolute_paths(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("install", "/srv/bay.json", "--source", "rtsp://cam/1", "--bundle", "/srv/b", "--dry-run", "--json") == 0
+    unit = json.loads(capsys.readouterr().out)["text"]
+    for rule in (
+        "DynamicUser=yes",
+        "ProtectSystem=strict",
+        "NoNewPrivileges=yes",
+        "CapabilityBoundingSet=",
+        "WatchdogSec=",
+    ):
+        assert rule in unit
+    assert "AF_INET" in unit and "PrivateDevices=yes" in unit
+    assert re.search(
+        r"ExecStart=\S+ shelf watch .* --source rtsp://cam/1 .*--log /var/lib/shelfmatch-shelf/log .*/srv/bay\.json",
+        unit,
+    )
+    run("install", "/srv/bay.json", "--source", "0", "--bundle", "/srv/b", "--dry-run", "--json")
+    unit = json.loads(capsys.readouterr().out)["text"]
+    assert "DeviceAllow=char-video4linux rw" in unit and "PrivateNetwork=yes" in unit
+
+
+def test_sigterm_ends_a_watch_and_keeps_what_is_known(shelf: SmallShelf, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    state = tmp_path / "state"
+    words = [
+        "watch",
+        str(shelf.plan_path),
+        "--source",
+        str(tmp_path / "in"),
+        "--bundle",
+        str(shelf.bundle),
+        "--state",
+        str(state),
+    ]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "shelfmatch.edge.cli", "shelf", *words, "--port", "0"], stderr=subprocess.PIPE, text=True
+    )
+    Image.fromarray(shelf.full).save(tmp_path / "in" / ".a.png")
+    try:
+        for _ in range(600):
+            if state.exists():
+                break
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(0.2)
+                break
+            child.send_signal(15)
+        assert child.wait(60) == 0
+    finally:
+        child.kill()
+        child.wait()
+    assert state.exists()
