@@ -273,7 +273,7 @@ def _passers(sums: Sequence[NoisySum]) -> str:
         f'<div class="axis"><span>{_moment(sums[0].start_time)}</span><span>{_moment(sums[-1].end_time)}</span></div>'
     )
     note = (
-        f"About {max(0, total):,} people passed (± {2 * spread:,.0f} in 95 of 100 cases). Each hour's number had noise added before "
+        f"About {max(0, total):,} people passed (± {2 * spread:,.0f} in 95 of 100 cases). Each hour's number got noise before "
         "it was written down, so that nobody can tell from it whether one person was there; it may be below zero."
     )
     return html.section("Passers-by", f'<div class="bars">{bars}</div>{axis}', note=note)
