@@ -101,9 +101,16 @@ class ShelfLife:
                               "minStock": one.facings, "polygon": polygon})  # fmt: skip
         rows = sorted({one.id[:2] for one in self.places})
         fixtures = [{"id": row, "w": width, "h": height / len(rows), "x": 0, "y": n * height / len(rows)} for n, row in enumerate(rows)]  # fmt: skip
-        products = [{"id": one.sku, "name": one.name} for one in {p.product.sku: p.product for p in self.places}.values()]
+        products = [
+            {"id": one.sku, "name": one.name} for one in {p.product.sku: p.product for p in self.places}.values()
+        ]
         body = {"width": width, "height": height, "products": products, "fixtures": fixtures, "positions": positions}
-        return {"version": 1, "name": f"life-{self.seed}", "photo": {"width": width, "height": height}, "planogram": body}
+        return {
+            "version": 1,
+            "name": f"life-{self.seed}",
+            "photo": {"width": width, "height": height},
+            "planogram": body,
+        }
 
     def catalogue(self, folder: Path) -> None:
         """Three photos of each product that the shop has."""

@@ -125,7 +125,9 @@ def _kept(runs: list[Run]) -> list[Run]:
 
 def table(scores: Mapping[str, Score]) -> str:
     """Rows for people."""
-    lines = [f"{'life':12} {'frames':>7} {'true':>5} {'right':>5} {'false':>5} {'precision':>9} {'recall':>7} {'delay':>6}"]
+    lines = [
+        f"{'life':12} {'frames':>7} {'true':>5} {'right':>5} {'false':>5} {'precision':>9} {'recall':>7} {'delay':>6}"
+    ]
     for name, one in scores.items():
         delay = sorted(one.delays)[len(one.delays) // 2] if one.delays else 0
         lines.append(f"{name:12} {one.frames:7} {one.true:5} {one.right:5} {one.false:5} {one.precision:9.3f} {one.recall:7.3f} {delay:6}")  # fmt: skip

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..imaging.image import Pixels
+from .bare import roughness
 
 if TYPE_CHECKING:
     from ..matching.snapshot import Snapshot
@@ -34,9 +35,9 @@ EMPTY: Final = 0.85
 """Cosine to the empty shelf: with nothing there it is 0.93 to 0.99 (0.5 behind a sun patch's edge), with a product 0.4 at most."""
 _GALLERY_PENALTY: Final = 0.03
 """Photos of the bundle were taken elsewhere: siblings' reach 0.96 where the camera's own view of the right one has 0.98."""
-PLAIN: Final = 6.0
-"""Without a photo of the empty shelf: grey levels of standard deviation. A back wall has less, a package more; a guess that
-teaching replaces."""
+BARE_SHARE: Final = 0.4
+"""Without a photo of the empty shelf: a facing with less than this share of the taught product's edges is empty, unless it looks
+like another product. Empty places on 140 real shelves have few edges, too (`benchmarks/shelf_gaps.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,10 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One look at a facing: its embedding (D,), and by how many grey levels the cut differs from one flat colour."""
+    """One look at a facing: its embedding (D,), and its mean gradient, see `bare.roughness`."""
 
     vector: Vectors
-    spread: float
+    rough: float
 
 
 class Judge:
@@ -69,9 +70,13 @@ class Judge:
         self.snapshot = snapshot
         self._skus = [slot.skus for slot in plan.slots]
         self._slot_of = list(slot_of)
-        self._full = self.look(full)
-        self._empty = None if empty is None else np.stack([one.vector for one in self.look(empty)])
-        self._taught = np.stack([one.vector for one in self._full])
+        self._sku_of: dict[int, str] = {}
+        self._empty: Vectors | None = None
+        looks = self.look(full)
+        self._taught = np.stack([one.vector for one in looks])
+        self._rough = [one.rough for one in looks]
+        if empty is not None:
+            self._empty = np.stack([one.vector for one in self.look(empty)])
         self._taught_skus = np.array([self._skus[slot][0] for slot in slot_of])
 
     def look(self, pictures: Sequence[Pixels]) -> list[Seen]:
@@ -79,8 +84,8 @@ class Judge:
         return [self._one(picture) for picture in pictures]
 
     def _one(self, picture: Pixels) -> Seen:
-        seen = self.snapshot.encoder.embed_timed(picture)
-        return Seen(seen.vector, seen.spread)
+        vector = self.snapshot.encoder.embed_timed(picture).vector
+        return Seen(vector, roughness(picture) if self._empty is None else 0.0)
 
     def label(self, cell: int, looks: Sequence[Seen]) -> Label | None:
         """What a facing shows over several looks at it; None where they don't say enough.
@@ -111,11 +116,14 @@ class Judge:
             scores[sku] = max(scores.get(sku, -1.0), score)
         gallery = self.snapshot.gallery
         for product, score in gallery.rank(gallery.adapted(vector), 5):
-            sku = self.snapshot.catalog.product(product).sku
+            if product not in self._sku_of:
+                self._sku_of[product] = self.snapshot.catalog.product(product).sku
+            sku = self._sku_of[product]
             scores[sku] = max(scores.get(sku, -1.0), float(score) - (_GALLERY_PENALTY if sku in scores else 0.0))
         return scores
 
     def _emptiness(self, cell: int, vector: Vectors, looks: Sequence[Seen]) -> float:
         if self._empty is not None:
             return float((self._empty @ vector).max())
-        return 1.0 if float(np.median([one.spread for one in looks])) < PLAIN else -1.0
+        is_bare = float(np.median([one.rough for one in looks])) < BARE_SHARE * self._rough[cell]
+        return EMPTY if is_bare else -1.0

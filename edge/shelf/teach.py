@@ -103,7 +103,7 @@ def photos_of(plan: Planogram) -> tuple[Pixels, Pixels | None]:
 
 def _grey(pixels: Pixels) -> compare.Floats:
     small = compare.reduced(pixels, compare.factor_of(pixels.shape[1])).astype(np.float32)
-    return small @ np.array([0.299, 0.587, 0.114], np.float32)
+    return compare.grey_of(small)
 
 
 def _check(pixels: Pixels, what: str) -> None:

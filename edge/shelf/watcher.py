@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ..camera.frame import Frame
 from ..errors import ShelfError
@@ -45,7 +44,7 @@ ALIKE: Final = 0.85
 """Cosine of a look to the looks before: below, it is another thing."""
 UNKNOWN_FRAMES: Final = 5
 """An unknown product counts after more frames: people and their bags are unknown, too."""
-MOST_LOOKS: Final = 36
+MOST_LOOKS: Final = 32
 """Facings that are encoded in one frame, those that wait longest first: the work for a frame is bounded on any board, and a shelf
 of 60 that changes at once is seen in two frames."""
 MOST_KEPT: Final = 12
@@ -119,6 +118,8 @@ class ShelfWatcher:
         self._before: tuple[compare.Blocks, compare.Floats] | None = None
         self._since: dict[int, float] = {}
         self._count = 0
+        self._unsaid = True
+        self._visible_by: tuple[Matrix, NDArray[np.bool_]] | None = None
         self.looked = 0
         self.time = 0.0
 
@@ -131,7 +132,7 @@ class ShelfWatcher:
             self._since = dict.fromkeys(self._since, frame.time)
         self.time, self.looked = frame.time, 0
         small = compare.reduced(frame.pixels, self._factor)
-        grey = small.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+        grey = compare.grey_of(small)
         aligned = self._aligner.find(grey, self.matrix)
         was = self.camera.state
         before = None if self._before is None else self._before[1]
@@ -172,12 +173,8 @@ class ShelfWatcher:
 
     def _compare(self, frame: Frame, small: Pixels, grey: compare.Floats, aligned: Alignment) -> list[Event]:
         """Look for what differs, judge it, and say what counts."""
-        size = small.shape[1], small.shape[0]
-        moved = Image.fromarray(small).transform(
-            size, Image.Transform.AFFINE, _pillow(aligned.matrix), Image.Resampling.BILINEAR
-        )
-        picture = np.asarray(moved, np.float32)
-        seen = compare.blocks(picture)
+        picture = compare.moved_back(small, aligned.matrix)
+        seen = compare.blocks(picture, grey if picture is small else None)
         differs = compare.difference(seen, self._known)
         visible = self._visible(aligned.matrix)
         things = differs.things.reshape(-1).astype(np.float32)
@@ -192,9 +189,10 @@ class ShelfWatcher:
             self.states[number].waits = 0
             self._since.pop(int(number), None)
         settled = self._look(frame, seen, asking) if len(asking) else []
-        self._learn(picture / differs.gains, differs, settled, changed)
+        self._learn(picture, differs, settled, changed)
         self._before = seen, grey
-        return self._said()
+        self._unsaid |= bool(settled)
+        return self._said() if self._unsaid else []
 
     def _look(self, frame: Frame, seen: compare.Blocks, asking: NDArray[np.intp]) -> list[int]:
         """Encode the facings that show something else; which of them are settled now."""
@@ -206,7 +204,7 @@ class ShelfWatcher:
         looks = self.judge.look(cuts(frame.pixels, self.matrix, quads, self._factor))
         self.looked = len(looks)
         still = np.ones(len(self.states), np.float32)
-        if self._before is not None:
+        if self._before is not None and any(self.states[number].looks for number in chosen):
             still = self.cells.inside @ compare.is_still(seen, self._before[0]).reshape(-1).astype(np.float32)
         settled = []
         for number, look in zip(chosen, looks, strict=True):
@@ -224,11 +222,9 @@ class ShelfWatcher:
     def _settles(self, number: int) -> bool:
         """Whether a facing's looks are enough to know what it shows; it is known then."""
         state = self.states[number]
-        label = self.judge.label(number, state.looks)
-        if label is None:
-            return False
         count = len(state.looks)
-        if label == state.label and count < 2:
+        label = self.judge.label(number, state.looks) if count >= 2 else None
+        if label is None:
             return False
         if label != state.label:
             needs = UNKNOWN_FRAMES if label.kind == "unknown" else self.after_frames
@@ -245,6 +241,7 @@ class ShelfWatcher:
         found: list[Event] = []
         if self._count <= self.after_frames:  # after a restart: what was known before may not be what is taught now
             return found
+        self._unsaid = False
         for number, slot in enumerate(self.plan.slots):
             of_slot = [self.states[cell] for cell in self._of_slot[number]]
             view = view_of(slot, [state.label for state in of_slot])
@@ -254,6 +251,7 @@ class ShelfWatcher:
             if (view.state, view.by) != (known.state, known.by) and any(
                 0 < len(state.looks) < self.after_frames for state in of_slot
             ):
+                self._unsaid = True
                 continue
             event = self.incidents.slot(slot, known, view, self.time)
             self.views[number] = view
@@ -263,6 +261,8 @@ class ShelfWatcher:
 
     def _visible(self, matrix: Matrix) -> NDArray[np.bool_]:
         """Which facings lie in the frame."""
+        if self._visible_by is not None and np.abs(self._visible_by[0] - matrix)[:, 2].max() < 0.1:
+            return self._visible_by[1]
         rows, columns = self.cells.shape
         y, x = np.mgrid[0:rows, 0:columns] * compare.BLOCK + (compare.BLOCK - 1) / 2
         across = matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2]
@@ -270,10 +270,11 @@ class ShelfWatcher:
         width, height = columns * compare.BLOCK, rows * compare.BLOCK
         out = (across < 0) | (down < 0) | (across > width - 1) | (down > height - 1)
         result: NDArray[np.bool_] = self.cells.inside @ out.reshape(-1).astype(np.float32) < _EDGE_SHARE
+        self._visible_by = matrix, result
         return result
 
     def _learn(
-        self, picture: compare.Floats, differs: compare.Difference, settled: Sequence[int], changed: NDArray[np.float32]
+        self, picture: Pixels, differs: compare.Difference, settled: Sequence[int], changed: NDArray[np.float32]
     ) -> None:
         """Take settled facings, slow light and new price tags into what is known."""
         fresh = np.zeros(self.cells.owner.shape, bool)
@@ -292,7 +293,7 @@ class ShelfWatcher:
             weights[~differs.any] = _LEARN_RATE
         weights[fresh.reshape(self.cells.shape)] = 1.0
         spread = np.repeat(np.repeat(weights, compare.BLOCK, axis=0), compare.BLOCK, axis=1)[..., None]
-        self._known_picture += (picture - self._known_picture) * spread
+        self._known_picture += (picture / differs.gains - self._known_picture) * spread
         self._known = compare.blocks(self._known_picture)
         whole = fresh.reshape(self.cells.shape)
         if whole.any():
@@ -343,9 +344,3 @@ class ShelfWatcher:
                 record["view"] = "clear"
             slots.append(record)
         return {"time": self.time, "camera": self.camera.state, "slots": slots, "stock": self.stock()}
-
-
-def _pillow(matrix: Matrix) -> tuple[float, ...]:
-    """A map between pixel centres as Pillow takes it, whose pixels' centres are at halves."""
-    (a, b, c), (d, e, f) = matrix
-    return a, b, c + 0.5 - 0.5 * (a + b), d, e, f + 0.5 - 0.5 * (d + e)
