@@ -16,10 +16,15 @@ from typing import TYPE_CHECKING, Any
 from ..errors import EventError
 
 if TYPE_CHECKING:
+    from ..camera.frame import Frame
+    from ..events.event import Event
     from ..events.home_assistant import Device
     from ..events.log import EventLog
     from ..events.mqtt import Broker, MqttPublisher
+    from ..shelf.planogram import Planogram
 
+_AROUND = 0.06
+"""Of a slot's sides, beyond its corners: a camera that was nudged a little still has it."""
 _LOOK_EVERY_S = 1.0
 """For states that changed."""
 PASSWORD_VARIABLE = "SHELFMATCH_MQTT_PASSWORD"
@@ -32,18 +37,54 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
         "--mqtt", metavar="URL", help="events and states to this broker: mqtt://HOST, or mqtts://USER@HOST:8883; the password is "
         f"in {PASSWORD_VARIABLE}, or in a file of this name in systemd's credentials"
     )  # fmt: skip
-    parser.add_argument("--device", metavar="ID", help="what MQTT and Home Assistant call this camera (default: the plan's name)")
+    parser.add_argument(
+        "--device", metavar="ID", help="what MQTT and Home Assistant call this camera (default: the plan's name)"
+    )
     parser.add_argument("--topic", metavar="PREFIX", help="where it is said (default: shelfmatch/ID)")
     parser.add_argument(
         "--webhook", metavar="URL", action="append", default=[], help="post each event there; may be named again; the secret that "
         f"signs is in {SECRET_VARIABLE}, or in a file of this name in systemd's credentials"
     )  # fmt: skip
+    parser.add_argument(
+        "--pictures", metavar="DETECTOR", help="keep a picture of the slot with each event, none with a person in it; this is the "
+        "file of the detector of people"
+    )  # fmt: skip
+
+
+def pictures(
+    options: argparse.Namespace, plan: Callable[[], Planogram]
+) -> Callable[[Event, Frame | None], bytes | None]:
+    """What gives an event's picture, as JPEG; None where pictures are off, or somebody may be on it. Raises PrivacyError for a file
+    that isn't the detector, EventError without a log."""
+    if not options.pictures:
+        return lambda event, frame: None
+    if not options.log:
+        raise EventError("--pictures needs a log to keep them in; name its folder with --log")
+    from ..privacy.people import PeopleFinder
+
+    finder = PeopleFinder(Path(options.pictures))
+
+    def picture(event: Event, frame: Frame | None) -> bytes | None:
+        polygon = next((slot.polygon for slot in plan().slots if slot.id == event.slot), None)
+        if frame is None or polygon is None:
+            return None
+        height, width = frame.pixels.shape[:2]
+        (left, right), (top, bottom) = ((min(side), max(side)) for side in zip(*polygon, strict=True))
+        aside, above = _AROUND * (right - left), _AROUND * (bottom - top)
+        box = (left - aside) / width, (top - above) / height, (right + aside) / width, (bottom + above) / height
+        return finder.slot_picture(
+            frame.pixels, (max(0.0, box[0]), max(0.0, box[1]), min(1.0, box[2]), min(1.0, box[3]))
+        )
+
+    return picture
 
 
 @contextlib.contextmanager
-def outputs(options: argparse.Namespace, log: EventLog | None, status: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
-    """Deliver a log's events until the end of the block. `status`: the plan's name, the camera and the slots, as `ShelfService.status`
-    gives them. Raises EventError, RuntimeUnavailable."""
+def outputs(
+    options: argparse.Namespace, log: EventLog | None, status: Callable[[], Mapping[str, Any]]
+) -> Iterator[None]:
+    """Deliver a log's events until the end of the block. `status`: the plan's name, the camera and the slots, as `ShelfService`
+    tells them. Raises EventError, RuntimeUnavailable."""
     if log is None:
         if options.mqtt or options.webhook:
             raise EventError("--mqtt and --webhook need a log to send from; name its folder with --log")
@@ -83,7 +124,10 @@ def _published(options: argparse.Namespace, log: EventLog, status: Callable[[], 
 
 
 def _follow(
-    publisher: MqttPublisher, options: argparse.Namespace, status: Callable[[], Mapping[str, Any]], ended: threading.Event
+    publisher: MqttPublisher,
+    options: argparse.Namespace,
+    status: Callable[[], Mapping[str, Any]],
+    ended: threading.Event,
 ) -> None:
     """Take the states over, and another plan's slots."""
     known: object = None

@@ -27,7 +27,9 @@ class Story:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
 
-    def say(self, kind: EventType, slot: str | None, before: str, after: str, begun: float, now: float, by: str = "") -> None:
+    def say(
+        self, kind: EventType, slot: str | None, before: str, after: str, begun: float, now: float, by: str = ""
+    ) -> None:
         end = DAY + 60 * now if kind == "end" else None
         sku = "OATS" if slot != "s3" else "TEA"
         said = {"state": after, "expected": sku, "time": DAY + 60 * now, "by": by}
