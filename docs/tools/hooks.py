@@ -19,7 +19,7 @@ from typing import Any, Final
 import shelfmatch.edge
 from shelfmatch.edge.cli.app import _parser
 
-OPTIONS: Final = re.compile(r"<!-- options: (\S+) -->")
+OPTIONS: Final = re.compile(r"<!-- options: (\S+(?: \S+)?) -->")
 WAY: Final = re.compile(r"<!-- way: (\w+) -->")
 WAYS: Final = Path(__file__).with_name("ways.json")
 KIOSK_KEYS: Final = "<!-- keys of a kiosk -->"
@@ -27,9 +27,14 @@ THE_REST: Final = "<!-- every other public name -->"
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
-    """Every command of the command line, by name, in its order."""
+    """Every command of the command line, by name, in its order; one that has actions is followed by these ("shelf watch")."""
     (action,) = (one for one in _parser()._actions if isinstance(one, argparse._SubParsersAction))
-    return dict(action.choices)
+    found = {}
+    for name, parser in action.choices.items():
+        found[name] = parser
+        for inner in (one for one in parser._actions if isinstance(one, argparse._SubParsersAction)):
+            found |= {f"{name} {action_name}": sub for action_name, sub in inner.choices.items()}
+    return found
 
 
 def summaries() -> dict[str, str]:

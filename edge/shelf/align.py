@@ -20,7 +20,7 @@ Matrix = NDArray[np.float64]
 
 IDENTITY: Final[Matrix] = np.array([[1.0, 0, 0], [0, 1, 0]])
 _TILE: Final = 16
-_POINTS: Final = 12
+_POINTS: Final = 10
 """Of a tile, those with the strongest gradients; every second of twice as many, so that both sides of an edge are there."""
 _LEAST_CONTRAST: Final = 3.0
 """Grey levels of standard deviation: flatter tiles say nothing of a place."""

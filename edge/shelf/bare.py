@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 
 from ..imaging.image import Pixels
 
+_LEAST_SIDE = 8
 _MARGIN = 8
 """An eighth of a place's sides is left out at each border: neighbours lean over."""
 
 
 def roughness(pixels: Pixels) -> float:
-    """The mean gradient of a picture (H, W, 3), in grey levels a pixel: 0 for one flat colour."""
+    """The mean gradient of a picture (H, W, 3) at half its size, where noise is less, in grey levels a pixel: 0 for one flat
+    colour."""
+    if min(pixels.shape[:2]) >= 2 * _LEAST_SIDE:
+        pixels = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).reduce(2))
     grey = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     if min(grey.shape) < 2:
         return 0.0

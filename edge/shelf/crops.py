@@ -14,6 +14,8 @@ from ..imaging.image import Pixels
 from .align import Matrix
 from .geometry import Quad
 
+_UPRIGHT: Final = 1.5
+"""Pixels by which a facing's sides may slant and still be cut as they are."""
 MOST_SIDE: Final = 640
 """Pixels of a cut's longer side; encoders see 152 to 384."""
 
@@ -33,6 +35,13 @@ def cut(pixels: Pixels, corners: NDArray[np.float64]) -> Pixels:
     scale = min(1.0, MOST_SIDE / max(across, down, 1.0))
     size = max(8, round(across * scale)), max(8, round(down * scale))
     height, width = pixels.shape[:2]
+    upright = np.array([corners.min(axis=0), corners.max(axis=0)])
+    x, y = corners[:, 0], corners[:, 1]
+    skew = max(abs(x[0] - x[3]), abs(x[1] - x[2]), abs(y[0] - y[1]), abs(y[3] - y[2]))
+    if skew < _UPRIGHT and scale == 1.0:
+        first, last = np.rint(upright).astype(int)
+        if first.min() >= 0 and last[0] <= width and last[1] <= height:
+            return np.ascontiguousarray(pixels[first[1] : last[1], first[0] : last[0]])
     low = np.clip(np.floor(corners.min(axis=0)).astype(int) - 2, 0, (width - 2, height - 2))
     high = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 2, low + 2, (width, height))
     part = Image.fromarray(np.ascontiguousarray(pixels[low[1] : high[1], low[0] : high[0]]))

@@ -78,7 +78,7 @@ def test_search_works_without_a_server(site: Path) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_its_place_in_the_reference(command: str, site: Path) -> None:
     page = (site / "reference" / "commands.html").read_text(encoding="utf-8")
-    found = re.search(rf'<h2 id="shelfmatch-{command}">.*?(?=<h2 |</article>)', page, re.DOTALL)
+    found = re.search(rf'<h2 id="shelfmatch-{command.replace(" ", "-")}">.*?(?=<h2 |</article>)', page, re.DOTALL)
     assert found, f"docs/reference/commands.md has no section: ## shelfmatch {command}, <!-- options: {command} -->"
     shown = html.unescape(found[0])
     options = [name for action in COMMANDS[command]._actions for name in action.option_strings]
