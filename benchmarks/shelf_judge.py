@@ -172,7 +172,7 @@ class JudgeLife:
                         "facings": place.facings,
                         "minStock": place.min_stock,
                         "polygon": self._corners(place),
-                    }  # fmt: skip
+                    }
                     for place in self._places
                 ],
             },
@@ -359,7 +359,13 @@ def _board(rng: np.random.Generator, places: list[Place]) -> Picture:
     board = np.clip(wall, 0, 255).astype(np.uint8)
     for _ in range(26):  # posters, a pillar, the next shelf: something to hold on to
         x, y = int(rng.integers(0, width)), int(rng.integers(0, height))
-        cv2.rectangle(board, (x, y), (x + int(rng.integers(20, 240)), y + int(rng.integers(20, 200))), tuple(int(v) for v in rng.integers(20, 240, 3)), -1)  # fmt: skip
+        cv2.rectangle(
+            board,
+            (x, y),
+            (x + int(rng.integers(20, 240)), y + int(rng.integers(20, 200))),
+            tuple(int(v) for v in rng.integers(20, 240, 3)),
+            -1,
+        )
     back, rail = (
         rng.uniform(70, 225, 3) * [1, rng.uniform(0.9, 1.05), rng.uniform(0.85, 1.1)],
         tuple(int(v) for v in rng.integers(60, 250, 3)),

@@ -26,8 +26,14 @@ class Light:
         self._warm = rng.uniform(0.03, 0.12)
         self._jumps = self._exposure(rng, count)
         self._patches = [self._patch(rng, count) for _ in range(max(1, round(3 * count * step_s / 86_400)))]
-        self._flicker = [(first, first + int(rng.integers(20, 240)), rng.uniform(0.02, 0.07)) for first in rng.integers(0, count, max(1, count // 2500))]  # fmt: skip
-        self._tube = [(first, first + int(rng.integers(10, 120)), rng.uniform(0.55, 0.8), rng.integers(0, 2)) for first in rng.integers(0, count, max(1, count // 5000))]  # fmt: skip
+        self._flicker = [
+            (first, first + int(rng.integers(20, 240)), rng.uniform(0.02, 0.07))
+            for first in rng.integers(0, count, max(1, count // 2500))
+        ]
+        self._tube = [
+            (first, first + int(rng.integers(10, 120)), rng.uniform(0.55, 0.8), rng.integers(0, 2))
+            for first in rng.integers(0, count, max(1, count // 5000))
+        ]
         self._noise = [self._grain(rng) for _ in range(4)]
         self._lit = ""
 
@@ -104,7 +110,8 @@ class Light:
         for first, last, corners, speed, gain in self._patches:
             cloud = math.sin(number * 0.11 + first) + math.sin(number * 0.037 + 2 * first)
             if first <= number <= last and cloud > -0.6:
-                where = (corners + [speed * (number - first), speed * (number - first) / 2]) * [wide, high]
+                wandered = np.array([1.0, 0.5]) * speed * (number - first)
+                where = (corners + wandered) * np.array([wide, high])
                 mask = np.zeros((high, wide), np.float32)
                 cv2.fillPoly(mask, [where.astype(np.int32)], 1.0)
                 small *= 1 + (gain - 1) * cv2.blur(mask, (7, 7))[..., None]

@@ -172,14 +172,26 @@ def _outline(shape: str, width: int, height: int) -> NDArray[np.uint8]:
         cv2.rectangle(alpha, (2, 2), (right - 2, low - 2), 255, -1)
         cv2.circle(alpha, (width // 2, height // 16), max(3, width // 16), 0, -1)
     elif shape == "pouch":
-        bulge = [(int(width * (0.06 * abs(np.sin(t * 9)) if t in (0.0, 1.0) else 0.04 * np.sin(t * np.pi))), int(t * low)) for t in np.linspace(0, 1, 30)]  # fmt: skip
+        bulge = [
+            (int(width * (0.06 * abs(np.sin(t * 9)) if t in (0.0, 1.0) else 0.04 * np.sin(t * np.pi))), int(t * low))
+            for t in np.linspace(0, 1, 30)
+        ]
         points = [(right // 20 + 4 - x // 2, y) for x, y in bulge] + [
             (right - right // 20 - 4 + x // 2, y) for x, y in bulge[::-1]
         ]
         cv2.fillPoly(alpha, [np.array(points, np.int32)], 255, cv2.LINE_AA)
     elif shape == "bottle":
         neck = int(width * 0.34)
-        points = [(neck, 0), (right - neck, 0), (right - neck, int(low * 0.16)), (right - 3, int(low * 0.36)), (right - 3, low), (3, low), (3, int(low * 0.36)), (neck, int(low * 0.16))]  # fmt: skip
+        points = [
+            (neck, 0),
+            (right - neck, 0),
+            (right - neck, int(low * 0.16)),
+            (right - 3, int(low * 0.36)),
+            (right - 3, low),
+            (3, low),
+            (3, int(low * 0.36)),
+            (neck, int(low * 0.16)),
+        ]
         cv2.fillPoly(alpha, [np.array(points, np.int32)], 255, cv2.LINE_AA)
     elif shape == "jar":
         cv2.rectangle(alpha, (int(width * 0.08), 0), (int(width * 0.92), int(low * 0.16)), 255, -1)
@@ -222,7 +234,14 @@ def photo_of(pack: Pack, rng: np.random.Generator, side: int = 320) -> NDArray[n
     height, width = pack.sprite.shape[:2]
     scale = side * rng.uniform(0.78, 0.92) / max(height, width)
     left, upper = (side - width * scale) / 2, (side - height * scale) / 2
-    corners = np.array([[left, upper], [left + width * scale, upper], [left + width * scale, upper + height * scale], [left, upper + height * scale]])  # fmt: skip
+    corners = np.array(
+        [
+            [left, upper],
+            [left + width * scale, upper],
+            [left + width * scale, upper + height * scale],
+            [left, upper + height * scale],
+        ]
+    )
     corners = (corners + rng.uniform(-0.035, 0.035, (4, 2)) * side).astype(np.float32)
     source = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     warped = cv2.warpPerspective(

@@ -1,4 +1,4 @@
-"""Who and what comes between camera and shelf in the judging generator: people seen from behind, arms, trolleys, a roll container."""
+"""Who and what comes between camera and shelf in the judging generator: people from behind, arms, trolleys, a roll container."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Cover:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """Something between frames `first` and `last`, both included. `x`, `y`: where its middle begins, pixels; `speed`: pixels a frame."""
+    """Something between frames `first` and `last`, both included. `x`, `y`: where its middle begins; `speed`: pixels a frame."""
 
     kind: str
     first: int
@@ -72,7 +72,16 @@ def _person(rng: np.random.Generator) -> Cover:
     middle, head = width // 2, int(width * rng.uniform(0.17, 0.22))
     cv2.ellipse(mask, (middle, int(head * 1.35)), (head, int(head * 1.3)), 0, 0, 360, 255, -1)
     neck = int(head * 2.5)
-    shoulders = [(middle - head // 2, neck - head // 2), (middle + head // 2, neck - head // 2), (width - 12, neck + head), (width - 2, int(height * 0.55)), (int(width * 0.86), height), (int(width * 0.14), height), (2, int(height * 0.55)), (12, neck + head)]  # fmt: skip
+    shoulders = [
+        (middle - head // 2, neck - head // 2),
+        (middle + head // 2, neck - head // 2),
+        (width - 12, neck + head),
+        (width - 2, int(height * 0.55)),
+        (int(width * 0.86), height),
+        (int(width * 0.14), height),
+        (2, int(height * 0.55)),
+        (12, neck + head),
+    ]
     cv2.fillPoly(mask, [np.array(shoulders, np.int32)], 255)
     hair = tuple(int(v) for v in rng.integers(10, 150, 3) * rng.uniform(0.4, 1.0))
     cv2.ellipse(picture, (middle, int(head * 1.35)), (head, int(head * 1.3)), 0, 0, 360, hair, -1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ShelfError
 from ..terminal import DONE, NO, complain, print_json
-from . import shelf_watch
+from . import shelf_report, shelf_watch
 from .options import Command, positive
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def register(command: Command) -> None:
 
     _register_plans(action)
     shelf_watch.register(action)
+    shelf_report.register(action)
 
 
 def _register_plans(action: Action) -> None:

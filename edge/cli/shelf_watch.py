@@ -15,16 +15,19 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ShelfError
 from ..terminal import DONE, complain, print_json, titled
 from .options import number, positive, seconds, seed, whole
+from .shelf_outputs import add_outputs, outputs, pictures
 
 if TYPE_CHECKING:
     from ..camera.frame import Frame
     from ..events.event import Event
+    from ..shelf.service import ShelfService
 
 
 def register(action: Callable[..., argparse.ArgumentParser]) -> None:
     """The actions watch, simulate and install."""
     watch = action("watch", _watch, "watch a shelf: events as they come, until SIGTERM or the source ends")
     _add_watch(watch)
+    add_outputs(watch)
     watch.add_argument(
         "--once", action="store_true", help="of a folder, take the photos that are there, by name, and end"
     )
@@ -43,6 +46,8 @@ def register(action: Callable[..., argparse.ArgumentParser]) -> None:
     simulate.add_argument(
         "--pace", type=number, default=0.0, metavar="SECONDS", help="really wait so long between two frames"
     )
+    simulate.add_argument("--log", metavar="FOLDER", help="write events to this log first, from there to where they go")
+    add_outputs(simulate)
     install = action("install", _install, "write the hardened systemd unit of a watch, shown first")
     _add_watch(install)
     install.add_argument("--port", type=whole, metavar="N", help="a live page for this device alone, at 127.0.0.1:N")
@@ -96,11 +101,6 @@ def _watch(options: argparse.Namespace) -> int:
     settings = WatchOptions(options.frames, options.seconds, options.every, state)
     with _stopping() as stop, contextlib.ExitStack() as opened:
         source = frames(options.source, every_s=options.every, once=options.once, is_stopped=stop.is_set)
-        log = None
-        if options.log and not options.check:
-            from ..events.log import EventLog
-
-            log = opened.enter_context(contextlib.closing(EventLog.open(options.log)))
         matcher = opened.enter_context(open_matcher(options.bundle, 1, follow=True))
         service = ShelfService(Path(options.plan), matcher, settings)
         if options.check:
@@ -113,20 +113,35 @@ def _watch(options: argparse.Namespace) -> int:
 
             opened.callback(start_page(service, options.port).shutdown)
             complain(f"the live page is at http://127.0.0.1:{options.port}/")
-        count = service.run(source, lambda event, _: _told(event, log, options.json), stop.is_set)
+        count = _run_service(service, source, options, stop)
     if not options.json:
         complain(f"{count} frames seen")
     return DONE
 
 
-def _told(event: Event, log: Any, as_json: bool) -> None:
-    """An event to the log first, then to standard output."""
+def _run_service(
+    service: ShelfService, source: Iterator[Frame | None], options: argparse.Namespace, stop: threading.Event
+) -> int:
+    """Frames through a service, events to the log and from there to where they are sent; how many frames there were."""
+    from ..events.log import EventLog
+
+    with contextlib.ExitStack() as opened:
+        log = opened.enter_context(EventLog.open(options.log)) if options.log else None
+        picture = pictures(options, lambda: service.plan)
+        opened.enter_context(outputs(options, log, service.status))
+        return service.run(
+            source, lambda event, frame: _told(event, log, picture(event, frame), options.json), stop.is_set
+        )
+
+
+def _told(event: Event, log: Any, picture: bytes | None, as_json: bool) -> None:
+    """An event to the log first, from which JSON goes to standard output; lines for people, or JSON without a log, at once."""
     if log is not None:
-        log.append(event)
-    if as_json:
-        print(event.to_json().decode(), flush=True)
-    else:
+        log.append(event, picture)
+    if not as_json:
         print(_line(event), flush=True)
+    elif log is None:
+        print(event.to_json().decode(), flush=True)
 
 
 def _line(event: Event) -> str:
@@ -162,7 +177,7 @@ def _simulate(options: argparse.Namespace) -> int:
             return DONE
         with Matcher.open(bundle) as matcher:
             service = ShelfService(plan, matcher, WatchOptions())
-            service.run(source, lambda event, _: _told(event, None, options.json), stop.is_set)
+            _run_service(service, source, options, stop)
     return DONE
 
 

@@ -35,6 +35,8 @@ _MOST_HELD: Final = 10_000
 """Entries that wait in memory for a disk: about 20 MB."""
 _PRUNE_EVERY: Final = 256
 _PRUNE_AFTER_S: Final = 3600.0
+_TRY_EVERY_S: Final = 5.0
+"""To write what waits, whenever somebody asks for entries."""
 
 
 class EventLog:
@@ -55,7 +57,7 @@ class EventLog:
         self._copies = Copies(folder)
         self._last = self._copies.last
         self._consumers: set[str] = set()
-        self._pruned = time.monotonic()
+        self._pruned = self._tried = time.monotonic()
 
     @classmethod
     def open(
@@ -146,6 +148,7 @@ class EventLog:
     def _write_held(self) -> None:
         """Write what waits: the first entry alone, to see whether that works, and then the others. Where there is no room, with
         the reserve's."""
+        self._tried = time.monotonic()
         for attempt in range(2):
             try:
                 for count in (1, len(self._held)):
@@ -180,6 +183,8 @@ class EventLog:
     def entries(self, after: int = 0, limit: int = 500) -> list[Entry]:
         """Up to `limit` entries behind a sequence, in order."""
         with self._changed:
+            if self._held and time.monotonic() > self._tried + _TRY_EVERY_S:
+                self._write_held()
             found = self._copies.after(after, limit)
             return [*found, *(entry for entry in self._held if entry.sequence > after)][:limit]
 

@@ -53,12 +53,12 @@ svg text { font: 13px system-ui, sans-serif; fill: var(--ink); }
 """
 
 
-def page(title: str, body: Iterable[str]) -> bytes:
-    """One HTML document."""
+def page(title: str, body: Iterable[str], style: str = "") -> bytes:
+    """One HTML document; `style`: rules after those of all pages."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="generator" content="shelfmatch">'
         f"<title>{escape(title)}</title>"
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}{style}</style></head>'
         f"<body><main>{''.join(body)}</main></body></html>\n"
     ).encode(errors="backslashreplace")  # names of files that aren't UTF-8
 

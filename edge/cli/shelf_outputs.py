@@ -1,0 +1,182 @@
+"""Where a shelf's events go from its log: options of `shelf watch`, and what they open."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import sys
+import threading
+import urllib.parse
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import EventError
+
+if TYPE_CHECKING:
+    from ..camera.frame import Frame
+    from ..events.event import Event
+    from ..events.home_assistant import Device
+    from ..events.log import EventLog
+    from ..events.mqtt import Broker, MqttPublisher
+    from ..shelf.planogram import Planogram
+
+_AROUND = 0.06
+"""Of a slot's sides, beyond its corners: a camera that was nudged a little still has it."""
+_LOOK_EVERY_S = 1.0
+"""For states that changed."""
+PASSWORD_VARIABLE = "SHELFMATCH_MQTT_PASSWORD"
+SECRET_VARIABLE = "SHELFMATCH_WEBHOOK_SECRET"
+
+
+def add_outputs(parser: argparse.ArgumentParser) -> None:
+    """The options; all of them need --log."""
+    parser.add_argument(
+        "--mqtt", metavar="URL", help="events and states to this broker: mqtt://HOST, or mqtts://USER@HOST:8883; the password is "
+        f"in {PASSWORD_VARIABLE}, or in a file of this name in systemd's credentials"
+    )  # fmt: skip
+    parser.add_argument(
+        "--device", metavar="ID", help="what MQTT and Home Assistant call this camera (default: the plan's name)"
+    )
+    parser.add_argument("--topic", metavar="PREFIX", help="where it is said (default: shelfmatch/ID)")
+    parser.add_argument(
+        "--webhook", metavar="URL", action="append", default=[], help="post each event there; may be named again; the secret that "
+        f"signs is in {SECRET_VARIABLE}, or in a file of this name in systemd's credentials"
+    )  # fmt: skip
+    parser.add_argument(
+        "--pictures", metavar="DETECTOR", help="keep a picture of the slot with each event, none with a person in it; this is the "
+        "file of the detector of people"
+    )  # fmt: skip
+
+
+def pictures(
+    options: argparse.Namespace, plan: Callable[[], Planogram]
+) -> Callable[[Event, Frame | None], bytes | None]:
+    """What gives an event's picture, as JPEG; None where pictures are off, or somebody may be on it. Raises PrivacyError for a file
+    that isn't the detector, EventError without a log."""
+    if not options.pictures:
+        return lambda event, frame: None
+    if not options.log:
+        raise EventError("--pictures needs a log to keep them in; name its folder with --log")
+    from ..privacy.people import PeopleFinder
+
+    finder = PeopleFinder(Path(options.pictures))
+
+    def picture(event: Event, frame: Frame | None) -> bytes | None:
+        polygon = next((slot.polygon for slot in plan().slots if slot.id == event.slot), None)
+        if frame is None or polygon is None:
+            return None
+        height, width = frame.pixels.shape[:2]
+        (left, right), (top, bottom) = ((min(side), max(side)) for side in zip(*polygon, strict=True))
+        aside, above = _AROUND * (right - left), _AROUND * (bottom - top)
+        box = (left - aside) / width, (top - above) / height, (right + aside) / width, (bottom + above) / height
+        return finder.slot_picture(
+            frame.pixels, (max(0.0, box[0]), max(0.0, box[1]), min(1.0, box[2]), min(1.0, box[3]))
+        )
+
+    return picture
+
+
+@contextlib.contextmanager
+def outputs(
+    options: argparse.Namespace, log: EventLog | None, status: Callable[[], Mapping[str, Any]]
+) -> Iterator[None]:
+    """Deliver a log's events until the end of the block. `status`: the plan's name, the camera and the slots, as `ShelfService`
+    tells them. Raises EventError, RuntimeUnavailable."""
+    if log is None:
+        if options.mqtt or options.webhook:
+            raise EventError("--mqtt and --webhook need a log to send from; name its folder with --log")
+        yield
+        return
+    from ..events.delivery import Delivery, json_lines
+    from ..events.webhook import Webhook
+
+    with contextlib.ExitStack() as opened:
+        if options.json:
+            opened.enter_context(Delivery(log, "standard output", json_lines(sys.stdout)))
+        for url in dict.fromkeys(options.webhook):
+            hook = Webhook(url, _secret(SECRET_VARIABLE))
+            opened.enter_context(Delivery(log, f"webhook {url}", hook.send))
+        if options.mqtt:
+            opened.enter_context(_published(options, log, status))
+        yield
+
+
+@contextlib.contextmanager
+def _published(options: argparse.Namespace, log: EventLog, status: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
+    from ..events.home_assistant import Topics
+    from ..events.mqtt import MqttPublisher
+
+    device = _device(options, status())
+    topics = Topics(options.topic or f"shelfmatch/{device.id}")
+    publisher = MqttPublisher(log, broker_of(options.mqtt, _secret(PASSWORD_VARIABLE)), topics, device)
+    ended = threading.Event()
+    follower = threading.Thread(target=_follow, args=(publisher, options, status, ended), daemon=True)
+    with publisher:
+        follower.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            follower.join()
+
+
+def _follow(
+    publisher: MqttPublisher,
+    options: argparse.Namespace,
+    status: Callable[[], Mapping[str, Any]],
+    ended: threading.Event,
+) -> None:
+    """Take the states over, and another plan's slots."""
+    known: object = None
+    while True:
+        is_last = ended.wait(_LOOK_EVERY_S)
+        now = status()
+        device = _device(options, now)
+        if known is not None and device != known:
+            publisher.set_device(device)
+        known = device
+        states = {slot["id"]: slot for slot in now["slots"]}
+        publisher.set_states({**states, "camera": {"state": now["camera"]}})
+        if is_last:
+            return
+
+
+def _device(options: argparse.Namespace, status: Mapping[str, Any]) -> Device:
+    from ..events.home_assistant import Device
+
+    name = str(status["plan"]) or "shelf"
+    slots = {slot["id"]: " ".join(filter(None, (slot["id"], slot.get("expected", "")))) for slot in status["slots"]}
+    return Device(options.device or re.sub(r"[^a-zA-Z0-9_-]+", "-", name).strip("-") or "shelf", name, slots)
+
+
+def broker_of(url: str, password: str) -> Broker:
+    """A broker from mqtt://USER@HOST:PORT, or mqtts:// with TLS. Raises EventError."""
+    from ..events.mqtt import Broker
+
+    parts = urllib.parse.urlsplit(url if "://" in url else f"mqtt://{url}")
+    if parts.scheme not in ("mqtt", "mqtts") or parts.password or parts.path.strip("/") or not parts.hostname:
+        raise EventError(
+            f"--mqtt names {parts.scheme}://{parts.hostname or ''}; expected mqtt://HOST or mqtts://USER@HOST:PORT, and the "
+            f"password in {PASSWORD_VARIABLE}"
+        )
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise EventError(f"--mqtt has a wrong port: {error}; expected 1 to 65535") from error
+    tls = parts.scheme == "mqtts"
+    user = urllib.parse.unquote(parts.username or "")
+    return Broker(parts.hostname, port or (8883 if tls else 1883), user, password if user else "", tls)
+
+
+def _secret(name: str) -> str:
+    """From systemd's credentials (LoadCredential), else from the environment; empty where there is none. Raises EventError."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if folder and (path := Path(folder, name)).exists():
+        try:
+            return path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise EventError(f"the credential {name} can't be read: {error}; expected one line of text") from error
+    return os.environ.get(name, "")

@@ -1,0 +1,229 @@
+"""What a log says about a shelf over time: slots' states, how long products were out of stock, how soon they were refilled."""
+
+from __future__ import annotations
+
+import bisect
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .entry import Entry
+
+COMPLIANT: Final = ("full", "low")
+"""States in which a slot holds what the plan says."""
+_MOST_S: Final = 30 * 86_400.0
+"""An update that was logged so much later than its event began is taken for one of another clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSlot:
+    """What a report needs of a plan: a slot's id, its corners in pixels of the photo, the SKU that belongs there, its name."""
+
+    id: str
+    polygon: tuple[tuple[float, float], ...] = ()
+    sku: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A state from one time to another, seconds since 1970; `by`: the SKU that is misplaced."""
+
+    state: str
+    start: float
+    end: float
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """All messages of one event: when it began and ended (None: not yet), the worst that was said, its first and last picture."""
+
+    id: str
+    kind: str
+    slot: str
+    sku: str
+    state: str
+    by: str
+    severity: str
+    start: float
+    end: float | None
+    messages: int
+    pictures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """`slots`, `camera`: spans in order of time, without gaps between `start` and `end`."""
+
+    start: float
+    end: float
+    plan: tuple[PlanSlot, ...]
+    slots: Mapping[str, tuple[Span, ...]]
+    camera: tuple[Span, ...]
+    incidents: tuple[Incident, ...]
+
+    def empty_minutes(self) -> dict[str, float]:
+        """For each SKU, the minutes in which all of its slots were empty, most first; without time when nothing could be seen."""
+        groups: dict[str, list[str]] = {}
+        for slot in self.plan:
+            if slot.sku:
+                groups.setdefault(slot.sku, []).append(slot.id)
+        found = {}
+        for sku, slots in groups.items():
+            common = self._seen()
+            for name in slots:
+                empty = [(one.start, one.end) for one in self.slots.get(name, ()) if one.state == "empty"]
+                common = _both(common, empty)
+            found[sku] = sum(end - start for start, end in common) / 60
+        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+    def compliance(self, step_s: float = 3600.0) -> list[tuple[float, float | None]]:
+        """(start, share) of each hour: of the slots' time in which the camera saw, the share with the right product; None where it
+        saw nothing."""
+        found: list[tuple[float, float | None]] = []
+        begin = self.start // step_s * step_s
+        while begin < self.end:
+            window = _both(self._seen(), [(max(begin, self.start), min(begin + step_s, self.end))])
+            total = sum(end - start for start, end in window) * len(self.slots)
+            right = sum(
+                end - start
+                for spans in self.slots.values()
+                for start, end in _both(window, [(one.start, one.end) for one in spans if one.state in COMPLIANT])
+            )
+            found.append((begin, right / total if total > 0 else None))
+            begin += step_s
+        return found
+
+    def refill_minutes(self) -> list[float]:
+        """How long each alert about a slot lasted that has ended, in order of time."""
+        return [
+            max(0.0, one.end - one.start) / 60
+            for one in self.incidents
+            if one.kind == "slot" and one.severity == "alert" and one.end is not None
+        ]
+
+    def _seen(self) -> list[tuple[float, float]]:
+        return [(one.start, one.end) for one in self.camera if one.state == "ok"]
+
+    def summary(self) -> dict[str, Any]:
+        """The headline figures as a JSON object; rates from 0 to 1."""
+        shares = [share for _, share in self.compliance() if share is not None]
+        refills = self.refill_minutes()
+        empty = self.empty_minutes()
+        return {
+            "start_time": self.start,
+            "end_time": self.end,
+            "slots": len(self.slots),
+            "events": sum(one.kind == "slot" for one in self.incidents),
+            "alerts": sum(one.severity == "alert" for one in self.incidents),
+            "open_alerts": sum(one.severity == "alert" and one.end is None for one in self.incidents),
+            "compliance": statistics.fmean(shares) if shares else None,
+            "median_minutes_to_refill": statistics.median(refills) if refills else None,
+            "out_of_stock_minutes": {sku: round(minutes, 2) for sku, minutes in empty.items() if minutes > 0},
+        }
+
+
+def history(
+    entries: Sequence[Entry], plan: Iterable[PlanSlot] = (), start: float | None = None, end: float | None = None
+) -> History:
+    """What entries of a log say, in the order in which they were logged, between two times (by default from the first to the last
+    that is mentioned). Slots that the plan doesn't have are added from the entries."""
+    times = [time_of(entry) for entry in entries]
+    begins = [entry.event.start_time for entry in entries]
+    first = min([*times, *begins], default=0.0) if start is None else start
+    last = max(times, default=first) if end is None else max(end, first)
+    slots = {one.id: one for one in plan}
+    changes: dict[str, list[tuple[float, str, str, str]]] = {name: [] for name in slots}
+    camera: list[tuple[float, str, str, str]] = []
+    for entry, time in zip(entries, times, strict=True):
+        event = entry.event
+        change = (
+            time,
+            str(event.before.get("state", "")),
+            str(event.after.get("state", "")),
+            str(event.after.get("by", "")),
+        )
+        if event.slot is None:
+            camera.append(change)
+            continue
+        sku = str(event.after.get("expected") or event.before.get("expected") or "")
+        slots.setdefault(event.slot, PlanSlot(event.slot, (), sku))
+        changes.setdefault(event.slot, []).append(change)
+    return History(
+        first,
+        last,
+        tuple(slots.values()),
+        {name: _spans(found, first, last, "full") for name, found in changes.items()},
+        _spans(camera, first, last, "ok"),
+        tuple(one for one in _incidents(entries, slots) if one.start <= last and (one.end is None or one.end >= first)),
+    )
+
+
+def time_of(entry: Entry) -> float:
+    """When what an entry says happened: a frame's time where it is known, else when it was logged."""
+    event = entry.event
+    if event.type == "new":
+        return event.start_time
+    if event.end_time is not None:
+        return event.end_time
+    said = event.after.get("time")
+    if isinstance(said, int | float) and not isinstance(said, bool):
+        return float(said)
+    is_near = 0 <= entry.logged_time - event.start_time < _MOST_S
+    return entry.logged_time if is_near else event.start_time
+
+
+def _spans(changes: list[tuple[float, str, str, str]], first: float, last: float, well: str) -> tuple[Span, ...]:
+    """Spans from changes (time, before, after, by). A clock that went back makes one of no length."""
+    found: list[Span] = []
+    state, by, since = (changes[0][1] or well) if changes else well, "", first
+    for time, _, after, culprit in changes:
+        until = min(max(time, since), last)
+        if until > since:
+            found.append(Span(state, since, until, by))
+        if time <= last:
+            state, by, since = after or well, culprit, max(since, until)
+    if last > since or not found or found[-1].state != state:  # the last one may have begun at the end
+        found.append(Span(state, since, last, by))
+    return tuple(found)
+
+
+def _incidents(entries: Sequence[Entry], slots: Mapping[str, PlanSlot]) -> Iterable[Incident]:
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(entry.event.id, []).append(entry)
+    for name, group in groups.items():
+        alerts = [entry for entry in group if entry.event.severity == "alert" and entry.event.type != "end"]
+        worst = (alerts or group)[0].event
+        said = worst.before if worst.type == "end" else worst.after
+        slot = worst.slot or ""
+        pictures = [entry.picture for entry in group if entry.picture]
+        yield Incident(
+            id=name,
+            kind=worst.kind,
+            slot=slot,
+            sku=slots[slot].sku if slot else "",
+            state=str(said.get("state", "")),
+            by=str(said.get("by", "")),
+            severity="alert" if any(entry.event.severity == "alert" for entry in group) else "detection",
+            start=min(entry.event.start_time for entry in group),
+            end=group[-1].event.end_time,
+            messages=len(group),
+            pictures=tuple(dict.fromkeys((pictures[0], pictures[-1]))) if pictures else (),
+        )
+
+
+def _both(some: list[tuple[float, float]], others: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Where two lists of spans, each in order and without overlaps, are both."""
+    ends = [end for _, end in others]
+    found = []
+    for start, end in some:
+        for number in range(bisect.bisect_right(ends, start), len(others)):
+            left, right = max(start, others[number][0]), min(end, others[number][1])
+            if others[number][0] >= end:
+                break
+            if left < right:
+                found.append((left, right))
+    return found

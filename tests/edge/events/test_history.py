@@ -1,0 +1,117 @@
+"""What a log says over time: spans, minutes out of stock, compliance, time to refill; and a log that somebody else reads."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+
+import pytest
+
+from shelfmatch.edge import EventError
+from shelfmatch.edge.events.entry import Entry
+from shelfmatch.edge.events.event import Event, EventKind, EventType, Severity
+from shelfmatch.edge.events.history import PlanSlot, Span, history
+from shelfmatch.edge.events.log import EventLog
+from shelfmatch.edge.events.reading import read_log
+
+from .worker import event
+
+DAY = 20_000 * 86_400.0
+PLAN = [PlanSlot("s1", (), "OATS", "Oats"), PlanSlot("s2", (), "OATS"), PlanSlot("s3", (), "TEA")]
+
+
+class Story:
+    """Writes entries at times in minutes."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+
+    def say(
+        self, kind: EventType, slot: str | None, before: str, after: str, begun: float, now: float, by: str = ""
+    ) -> None:
+        end = DAY + 60 * now if kind == "end" else None
+        sku = "OATS" if slot != "s3" else "TEA"
+        said = {"state": after, "expected": sku, "time": DAY + 60 * now, "by": by}
+        severity: Severity = "alert" if "empty" in (before, after) else "detection"
+        what: EventKind = "slot" if slot else "camera"
+        start = DAY + 60 * begun
+        event = Event(f"{slot}-{begun:g}", kind, what, slot, {"state": before}, said, start, end, severity)
+        number = len(self.entries) + 1
+        picture = f"p{number}.jpg" if slot == "s1" else None
+        self.entries.append(Entry(number, f"m-{number}", DAY + 60 * now + 1, event, picture))
+
+
+def story() -> Story:
+    """s1 is empty from 10 to 40; s2 low from 20, empty from 30 to 60; s3 misplaced from 50 on; no view from 35 to 37."""
+    told = Story()
+    told.say("new", "s1", "full", "empty", 10, 10)
+    told.say("new", "s2", "full", "low", 20, 20)
+    told.say("update", "s2", "low", "empty", 20, 30)
+    told.say("new", None, "ok", "covered", 35, 35)
+    told.say("end", None, "covered", "ok", 35, 37)
+    told.say("end", "s1", "empty", "full", 10, 40)
+    told.say("new", "s3", "full", "misplaced", 50, 50, by="OATS")
+    told.say("end", "s2", "empty", "full", 20, 60)
+    return told
+
+
+def minutes(spans: tuple[Span, ...]) -> list[tuple[str, float, float]]:
+    return [(one.state, (one.start - DAY) / 60, (one.end - DAY) / 60) for one in spans]
+
+
+def test_spans_and_figures() -> None:
+    past = history(story().entries, PLAN, DAY, DAY + 6000)
+    assert minutes(past.slots["s2"]) == [("full", 0, 20), ("low", 20, 30), ("empty", 30, 60), ("full", 60, 100)]
+    assert minutes(past.slots["s3"]) == [("full", 0, 50), ("misplaced", 50, 100)]
+    assert past.slots["s3"][1].by == "OATS"
+    assert minutes(past.camera) == [("ok", 0, 35), ("covered", 35, 37), ("ok", 37, 100)]
+    assert past.empty_minutes() == {"OATS": 8.0, "TEA": 0.0}, "both slots at once, without what nobody saw"
+    hours = past.compliance()
+    # 58 minutes seen of three slots: s1 is empty for 28 of them, s2 for 28, s3 wrong for 10.
+    assert [round(share or 0, 6) for _, share in hours] == [
+        round(1 - (28 + 28 + 10) / (3 * 58), 6),
+        round(1 - 40 / 120, 6),
+    ]
+    assert past.refill_minutes() == [30.0, 40.0]
+    summary = past.summary()
+    assert summary["events"] == 3 and summary["alerts"] == 2 and summary["open_alerts"] == 0
+    assert summary["out_of_stock_minutes"] == {"OATS": 8.0}
+    first = past.incidents[0]
+    assert (first.slot, first.state, first.sku, first.pictures) == ("s1", "empty", "OATS", ("p1.jpg", "p6.jpg"))
+
+
+def test_a_part_of_the_time_and_no_plan() -> None:
+    past = history(story().entries, (), DAY + 35 * 60, DAY + 45 * 60)
+    assert minutes(past.slots["s1"]) == [("empty", 35, 40), ("full", 40, 45)]
+    assert {one.slot for one in past.incidents} == {"s1", "s2", ""}
+    assert {slot.sku for slot in past.plan} == {"OATS", "TEA"}
+    assert history([]).summary()["compliance"] is None
+
+
+def test_a_clock_that_went_back() -> None:
+    told = Story()
+    told.say("new", "s1", "full", "empty", 50, 50)
+    told.say("end", "s1", "empty", "full", 50, 20)
+    told.say("new", "s1", "full", "low", 21, 21)
+    past = history(told.entries, PLAN, DAY, DAY + 6000)
+    spans = past.slots["s1"]
+    assert all(one.start <= one.end for one in spans)
+    assert all(one.end == other.start for one, other in itertools.pairwise(spans))
+    assert past.refill_minutes() == [0.0]
+
+
+def test_a_log_that_another_process_writes(tmp_path: Path) -> None:
+    with EventLog.open(tmp_path / "log") as log:
+        for number in range(30):
+            log.append(event(number))
+        before = sorted(path.name for path in (tmp_path / "log").iterdir())
+        assert [entry.event.id for entry in read_log(tmp_path / "log")] == [f"e{number}" for number in range(30)]
+        assert sorted(path.name for path in (tmp_path / "log").iterdir()) == before
+    os.truncate(tmp_path / "log" / "events.sqlite", 5000)
+    assert len(read_log(tmp_path / "log")) == 30
+    (tmp_path / "log" / "events.journal").unlink()
+    assert isinstance(read_log(tmp_path / "log"), list)
+    for folder, complaint in ((tmp_path, "is no log"), (tmp_path / "nothing", "isn't there")):
+        with pytest.raises(EventError, match=complaint):
+            read_log(folder)
