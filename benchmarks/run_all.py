@@ -23,6 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+from right_table import right_answers_table
 from tables import (
     NAMES,
     RESULTS,
@@ -98,6 +99,7 @@ BENCHMARKS: Final = (
     Benchmark(
         "cascade_own", 5, ("--draws", "6", "--encoders", "shelfmatch-cnn", "shelfmatch-vit"), script="cascade.py"
     ),
+    Benchmark("right_answers", 240),
     Benchmark("coldstart", 3),
     Benchmark("kiosk", 7),
     Benchmark("cataloguing", 4),
@@ -136,6 +138,7 @@ TABLES: Final = (
     Table("frames", PAGES / "adapter.md", frames_table, "lookagain"),
     Table("cascade", PAGES / "adapter.md", cascade_table),
     Table("cascade_own", PAGES / "adapter.md", cascade_table),
+    Table("right_answers", PAGES / "right-answers.md", right_answers_table),
     Table("search", PAGES / "search.md", search_table),
     Table("export_matrix", PAGES / "export.md", export_table),
     Table("export_matrix in full", PAGES / "export.md", export_in_full, "export_matrix"),
