@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ import reporting
 import right_shops
 import small_shops
 from encoders import file_of
+from right_table import HEADER, PARTS, Row, right_answers_table, shown
 
 KINDS: Final = ("rendered", "grozi", "grocery", "phone")
 RECALL: Final = {
@@ -38,25 +39,6 @@ ACCEPTS: Final = {"rendered": 0.88, "grozi": 0.82, "grocery": 0.55, "phone": 0.4
 AUROC: Final = {"rendered": 0.97, "grozi": 0.95, "grocery": 0.88, "phone": 0.78}
 PICTURES: Final = {"grocery": (1, 2, 4, 0)}
 """Catalogue pictures a product, 0 for all: other shops have what they have."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A bar: `limit`, the most or (`at_least`) the least that keeps it; `measured` from 0 to 1, or a count; `of`: how many."""
-
-    part: str
-    what: str
-    measured: float | None
-    limit: float
-    at_least: bool
-    of: str = ""
-
-    @property
-    def met(self) -> bool | None:
-        """None where nothing was measured."""
-        if self.measured is None or np.isnan(self.measured):
-            return None
-        return self.measured >= self.limit if self.at_least else self.measured <= self.limit
 
 
 def recall(work: Path, options: Any) -> list[Row]:
@@ -90,7 +72,15 @@ def rates(work: Path, options: Any) -> list[Row]:
             errors[f"{kind}{f' {pictures}' if pictures else ''}"] = made[1]
     for name, (error, count) in errors.items():
         rows.append(
-            Row("rates", f"{name}: calibration error (3 of the 4 kinds)", error, 0.05, False, f"{count} known queries")
+            Row(
+                "rates",
+                f"{name}: calibration error (3 of the 4 kinds)",
+                error,
+                0.05,
+                False,
+                f"{count} known queries",
+                "",
+            )
         )
     return rows
 
@@ -110,14 +100,14 @@ def _rate_rows(kind: str, pictures: int, work: Path, options: Any) -> tuple[list
         rows += [
             Row("rates", f"{name}: false accepts off by", abs(mean["false_accepts"] - rate), 0.02, False,
                 f"{mean['false_accepts']:.1%} measured; {of}"),
-            Row("rates", f"{name}: worst draw, times the rate", max(one["false_accepts"] for one in each) / rate, 3, False, of),
+            Row("rates", f"{name}: worst draw, times the rate", max(one["false_accepts"] for one in each) / rate, 3, False, of, ""),
             Row("rates", f"{name}: right accepts over the oracle's",
                 mean["right_accepts"] / max(1e-9, mean["oracle_right_accepts"]), 0.9, True,
-                f"{mean['right_accepts']:.1%} of {mean['oracle_right_accepts']:.1%}; {of}"),
+                f"{mean['right_accepts']:.1%} of {mean['oracle_right_accepts']:.1%}; {of}", ""),
         ]  # fmt: skip
         if rate == 0.05 and not pictures:
             rows += [Row("rates", f"{name}: right accepts", mean["right_accepts"], ACCEPTS[kind], True, of),
-                     Row("rates", f"{name}: AUROC", mean["auroc"], AUROC[kind], True, of)]  # fmt: skip
+                     Row("rates", f"{name}: AUROC", mean["auroc"], AUROC[kind], True, of, "")]  # fmt: skip
     return rows, right_shops.calibration_error([one[options.rates[0]] for one in found])
 
 
@@ -161,7 +151,7 @@ def empty(work: Path, options: Any) -> list[Row]:
                 accepted += sum(isinstance(one, MatchResult) and one.decision == "match" for one in answers)
             asked += len(photos)
     of = f"{len(photos)} photos, {min(options.shops, len(made))} shops, {', '.join(options.encoders)}"
-    return [Row("nothing", f"photos of nothing accepted, of {asked:,}", accepted, 0, False, of)]
+    return [Row("nothing", f"photos of nothing accepted, of {asked:,}", accepted, 0, False, of, "")]
 
 
 def local(work: Path, options: Any) -> list[Row]:
@@ -237,8 +227,8 @@ def codes(work: Path, options: Any) -> list[Row]:
     sure = (found["settled"] + found["accepted by their look"]) / options.codes
     return [
         Row("barcodes", "settled, or accepted and right", sure, 0.8, True, of),
-        Row("barcodes", "wrong", found["wrong"], 0, False, of),
-        Row("barcodes", "false by a bar code", found["false by bar code"], 0, False, of),
+        Row("barcodes", "wrong", found["wrong"], 0, False, of, ""),
+        Row("barcodes", "false by a bar code", found["false by bar code"], 0, False, of, ""),
     ]
 
 
@@ -253,11 +243,11 @@ def cost(work: Path, options: Any) -> list[Row]:
         right_shops.built(shop, file_of(options.encoder, work), bundle, local="on")
         opened = Bundle.open(bundle)
         size = opened.file("cells").stat().st_size / max(1, len(shop.catalogue))
-        rows.append(Row("cost", f"{kind}: bytes a reference for local matching", size, 4096, False, _size(shop)))
+        rows.append(Row("cost", f"{kind}: bytes a reference for local matching", size, 4096, False, _size(shop), ""))
     return rows
 
 
-PARTS: Final[dict[str, Callable[[Path, Any], list[Row]]]] = {
+MEASURE: Final[dict[str, Callable[[Path, Any], list[Row]]]] = {
     "recall": recall, "rates": rates, "small": small, "nothing": empty, "cost": cost, "local": local, "calibrate": calibrate,
     "barcodes": codes,
 }  # fmt: skip
@@ -269,42 +259,6 @@ def _cut(shop: goods.Shop, options: Any) -> goods.Shop:
 
 def _size(shop: goods.Shop) -> str:
     return f"{len(shop.skus)} products, {len(shop.queries)} queries"
-
-
-def _shown(row: dict[str, Any]) -> tuple[str, ...]:
-    def number(value: float | None) -> str:
-        if value is None:
-            return "not run"
-        if row["limit"] in (0, 3, 4096) and "by" not in row["what"].split():
-            return f"{value:.4g}"
-        return (
-            f"{100 * value:.1f} %"
-            if "AUROC" not in row["what"] and "over the oracle" not in row["what"]
-            else f"{value:.3f}"
-        )
-
-    met = {None: "–", True: "yes", False: "NO"}[row["met"]]
-    return (
-        row["what"],
-        ("≥ " if row["at_least"] else "≤ ") + number(row["limit"]),
-        number(row["measured"]),
-        met,
-        row["of"],
-    )
-
-
-def page(document: dict[str, Any]) -> str:
-    """The table of a result, as Markdown."""
-    blocks = []
-    for part in PARTS:
-        rows = [row for row in document["rows"] if row["part"] == part]
-        told = PARTS[part].__doc__ or ""
-        if not rows:
-            blocks.append(f"**{part}** ({told.rstrip('.')}): not run.")
-            continue
-        table = reporting.markdown_table(("what", "bar", "measured", "met", "of"), [_shown(row) for row in rows])
-        blocks.append(f"**{part}** ({told.rstrip('.')}), {document['settings'][part]['encoder']}:\n\n{table}")
-    return "\n\n".join(blocks) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -340,13 +294,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                       "settings": before.get("results", {}).get("settings", {})}  # fmt: skip
     with reporting.work_folder(options.work) as work:
         for part in options.parts:
-            found = PARTS[part](work, options)
+            found = MEASURE[part](work, options)
             made = [{**asdict(row), "met": row.met} for row in found]
             report.results["rows"] += made
             report.results["settings"][part] = settings
-            reporting.print_table(part, ("what", "bar", "measured", "met", "of"), [_shown(row) for row in made])
+            reporting.print_table(part, HEADER, [shown(row) for row in made])
     if options.markdown is not None:
-        options.markdown.write_text(page(report.results), encoding="utf-8")
+        options.markdown.write_text(right_answers_table({"results": report.results}) + "\n", encoding="utf-8")
     report.finish(options)
     return 1 if options.gate and any(row["met"] is False for row in report.results["rows"]) else 0
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+from right_table import right_answers_table
 from tables import (
     NAMES,
     RESULTS,
@@ -104,6 +105,7 @@ BENCHMARKS: Final = (
     ),
     Benchmark("scenes", 25),
     Benchmark("detection", 12),
+    Benchmark("right_answers", 240),
     Benchmark("coldstart", 3),
     Benchmark("kiosk", 7),
     Benchmark("cataloguing", 4),
@@ -144,6 +146,7 @@ TABLES: Final = (
     Table("cascade_own", PAGES / "adapter.md", cascade_table),
     Table("scenes", SCENES_PAGE, scenes_table),
     Table("detection", DETECTOR_CARD, detection_table),
+    Table("right_answers", PAGES / "right-answers.md", right_answers_table),
     Table("search", PAGES / "search.md", search_table),
     Table("export_matrix", PAGES / "export.md", export_table),
     Table("export_matrix in full", PAGES / "export.md", export_in_full, "export_matrix"),

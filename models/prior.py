@@ -4,10 +4,13 @@
         --out models/shelfmatch-cnn.tflite.prior models/shelfmatch-cnn.onnx.prior
     python models/prior.py SHOPS.pkl --name generic --encoder shelfmatch-cnn --out edge/fitting/generic.prior
 
-SHOPS.pkl: what `prior_shops.py` drew; several files are one set of shops. Three fits, in each of which every shop weighs alike:
-the weights of the features (logistic regression, UNKNOWN_FOR_RANKING of the queries unknown), for each rate of false accepts the
-quantile of unknown queries given what the shop's own left-out ones came to (quantile regression: R. Koenker & G. Bassett 1978,
-"Regression quantiles"), and what probability that stands for (Platt scaling with UNKNOWN_SHARE unknown).
+    python models/prior.py SHOPS.pkl --name shelfmatch-cnn --encoder shelfmatch-cnn --before OLD.prior --out NEW.prior
+
+SHOPS.pkl: what `prior_shops.py` drew; several files are one set of shops. `--before`: a prior that was fitted on other shops
+keeps its weights, and draws the new thresholds to its own, the less the more shops there are. Three fits, in each of which every
+shop weighs alike: the weights of the features (logistic regression, UNKNOWN_FOR_RANKING of the queries unknown), for each rate of
+false accepts the quantile of unknown queries given what the shop's own left-out ones came to (quantile regression: R. Koenker &
+G. Bassett 1978, "Regression quantiles"), and what probability that stands for (Platt scaling with UNKNOWN_SHARE unknown).
 """
 
 from __future__ import annotations
@@ -118,23 +121,36 @@ def fit_spread(shops: Sequence[Drawn]) -> tuple[float, ...]:
     return (1.0, 0.0, *found.x.tolist())
 
 
-def fit_stage(shops: Sequence[Drawn], name: Name, spread: tuple[float, ...]) -> Stage:
-    """The weights, the thresholds and the probability of one stage."""
-    table = Table(shops, name, "real", spread)
-    columns = 6 if name == "search" else 8
-    beta = fit_logistic(table.features[:, :columns], table.right, table.weights(UNKNOWN_FOR_RANKING))
-    stage = Stage(Weights(*beta.tolist()), RATES, (), (), (1.0, 0.0, 0.0, 0.0, 0.0, 0.0))
+def fit_stage(shops: Sequence[Drawn], name: Name, spread: tuple[float, ...], before: Stage | None = None) -> Stage:
+    """The weights, the thresholds and the probability of one stage; `before`: of other shops, see `fit_prior`."""
+    if before is None:
+        table = Table(shops, name, "real", spread)
+        columns = 6 if name == "search" else 8
+        beta = fit_logistic(table.features[:, :columns], table.right, table.weights(UNKNOWN_FOR_RANKING))
+        weights = Weights(*beta.tolist())
+    else:
+        weights = before.weights
+    stage = Stage(weights, RATES, (), (), (1.0, 0.0, 0.0, 0.0, 0.0, 0.0))
     held = [logits_of(stage, shop, shop.held[name][1], spread) for shop in shops]
     real = [logits_of(stage, shop, shop.real[name][1], spread) for shop in shops]
-    centers = [
-        (
-            float(np.mean([np.quantile(one, 1 - rate) for one in held if len(one) > 4])),
-            float(np.mean([one.mean() for one in held if len(one) > 4])),
-        )
-        for rate in RATES
-    ]
+    centers = (
+        [
+            (
+                float(np.mean([np.quantile(one, 1 - rate) for one in held if len(one) > 4])),
+                float(np.mean([one.mean() for one in held if len(one) > 4])),
+            )
+            for rate in RATES
+        ]
+        if before is None
+        else before.centers
+    )
     rows = np.stack([threshold_rows(shop.facts, own, RATES, centers) for shop, own in zip(shops, held, strict=True)])
-    thresholds = [_quantile_regression(rows[:, place], real, 1 - rate) for place, rate in enumerate(RATES)]
+    thresholds = [
+        _quantile_regression(
+            rows[:, place], real, 1 - rate, None if before is None else np.array(before.thresholds[place])
+        )
+        for place, rate in enumerate(RATES)
+    ]
     return Stage(
         stage.weights,
         RATES,
@@ -153,25 +169,29 @@ def logits_of(stage: Stage, shop: Drawn, samples: Samples, spread: tuple[float, 
     return result
 
 
-def _quantile_regression(rows: Floats, values: Sequence[Floats], level: float) -> Floats:
-    """(10,) coefficients under which `rows` (S, 10) times them is the `level` quantile of each shop's values."""
+def _quantile_regression(rows: Floats, values: Sequence[Floats], level: float, before: Floats | None = None) -> Floats:
+    """(10,) coefficients under which `rows` (S, 10) times them is the `level` quantile of each shop's values; where the shops
+    don't say, they are those `before`, else small."""
     used = [place for place, own in enumerate(values) if len(own) > 7]
     design = np.concatenate([np.repeat(rows[place][np.newaxis], len(values[place]), axis=0) for place in used])
     targets = np.concatenate([values[place] for place in used])
     weights = np.concatenate([np.full(len(values[place]), 1 / len(values[place])) for place in used])
     weights /= weights.sum()
     ridge = _RIDGE * min(level, 1 - level)
+    free = np.arange(rows.shape[1]) > 0  # the first is the level itself
+    center = np.zeros(rows.shape[1]) if before is None else before
 
     def loss(beta: Floats) -> tuple[float, Floats]:
         rest = targets - design @ beta
         soft = np.logaddexp(0, rest / _SMOOTH) * _SMOOTH - (1 - level) * rest
         slope = 1 / (1 + np.exp(-np.clip(rest / _SMOOTH, -50, 50))) - (1 - level)
         gradient = -(design * (weights * slope)[:, np.newaxis]).sum(axis=0)
-        penalty = np.concatenate([[0.0], beta[1:]])
+        penalty = np.where(free, beta - center, 0.0)
         return float((weights * soft).sum() + ridge * (penalty @ penalty)), gradient + 2 * ridge * penalty
 
-    start = np.zeros(rows.shape[1])
-    start[0], start[1] = float(np.quantile(targets, level)), 0.5
+    start = center.copy()
+    if before is None:
+        start[0], start[1] = float(np.quantile(targets, level)), 0.5
     found: Floats = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500}).x
     return found
 
@@ -198,12 +218,16 @@ def _short(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def fit_prior(name: str, shops: Sequence[Drawn], background: tuple[float, ...] = (0.0, 1.0)) -> Prior:
-    """The whole of it; `background` as `Prior` has it."""
-    spread = tuple(map(_short, fit_spread(shops)))
+def fit_prior(
+    name: str, shops: Sequence[Drawn], background: tuple[float, ...] = (0.0, 1.0), before: Prior | None = None
+) -> Prior:
+    """The whole of it; `background` as `Prior` has it. `before`: fitted on other shops. Its weights stay, and what these
+    shops say of thresholds and probabilities moves it."""
+    spread = tuple(map(_short, fit_spread(shops))) if before is None else before.spread
     local = [shop for shop in shops if "local" in shop.real]
-    stages = {"search": _rounded(fit_stage(shops, "search", spread))}
-    last = _rounded(fit_stage(local, "local", spread)) if local else None
+    search_before, local_before = (None, None) if before is None else (before.search, before.local)
+    stages = {"search": _rounded(fit_stage(shops, "search", spread, search_before))}
+    last = _rounded(fit_stage(local, "local", spread, local_before)) if local else None
     return Prior(name, len(shops), spread, stages["search"], last, background)
 
 
@@ -257,20 +281,22 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--out", type=Path, nargs="+", required=True)
     parser.add_argument("--encoder", help="whose shops they are, to read cosines of others by")
+    parser.add_argument("--before", type=Path, help="a prior of other shops, to be moved by these")
     parser.add_argument("--rates", type=float, nargs="*", default=(0.01, 0.05, 0.1), help="to report")
     options = parser.parse_args()
     shops: list[Drawn] = [shop for file in options.shops for shop in pickle.loads(file.read_bytes())]
+    before = None if options.before is None else Prior.from_bytes(options.before.read_bytes(), str(options.before))
     folds: list[tuple[Prior, Any]] = []
     for fold in range(4):
         rest = [shop for number, shop in enumerate(shops) if number % 4 != fold]
-        folds.append((fit_prior("fold", rest), shops[fold::4]))
+        folds.append((fit_prior("fold", rest, before=before), shops[fold::4]))
     for rate in options.rates:
         print(f"asked for {rate:.0%}, shops of a quarter that had no part in the fit:")
         for fold, (prior, left_out) in enumerate(folds):
             for row in report(prior, left_out, rate) if fold == 0 else []:
                 print("  ", *row)
     background = tuple(map(_short, likeness(Encoder.load(options.encoder)))) if options.encoder else (0.0, 1.0)
-    prior = fit_prior(options.name, shops, background)
+    prior = fit_prior(options.name, shops, background, before)
     for path in options.out:
         path.write_bytes(prior.to_bytes())
     print(prior.spread, prior.search.weights, None if prior.local is None else prior.local.weights, sep="\n")

@@ -64,8 +64,8 @@ def rendered(share: float) -> Iterator[Shown]:
     for shop in RENDERED_SHOPS:
         for product in make_shop(round(share * RENDERED), shop):
             yield Shown("rendered", product.sku, 0, render_plain(product, 320))
-            for view in range(RENDERED_VIEWS):
-                difficulty = float(random.uniform(0.3, 1.0))
+            # Rising: a shop has one camera, not the best and the worst at once (`prior_shops.CAMERAS`).
+            for view, difficulty in enumerate(sorted(random.uniform(0.3, 1.0, RENDERED_VIEWS).tolist())):
                 yield Shown("rendered", product.sku, 1 + view, render_view(product, view + 1, (400, 300), difficulty))
 
 
@@ -83,7 +83,8 @@ def printed(stock: Path, grounds: NDArray[np.uint8], share: float) -> Iterator[S
         numbers = [torch.tensor([getattr(one, part) for one in made]) for part in ("size", "other_size", "kind")]
         prints = views.Prints(*pictures, *numbers)
         for place in range(1 + PRINTED_VIEWS):
-            hard = torch.rand(12) * 0.7 + 0.3 if place else torch.full((12,), 0.1)
+            rising = (place - 1 + torch.rand(12)) / PRINTED_VIEWS
+            hard = rising * 0.7 + 0.3 if place else torch.full((12,), 0.1)
             found = views.photograph(prints, hard, PRINTED_SIDE, behind, prints)
             for one, pixels in zip(made, found.permute(0, 2, 3, 1).to(torch.uint8).numpy(), strict=True):
                 yield Shown("printed", f"{one.family}-{one.variant}", place, Image.fromarray(pixels))

@@ -36,6 +36,10 @@ KINDS: Final = {"rendered": 0.35, "printed": 0.33, "box": 0.16, "grocery": 0.11,
 """Of which goods how many shops are made. Photos that the encoders trained on are too easy for them: they are fewer."""
 PHOTOS: Final = {"rendered": (1, 1, 1, 2, 3, 4), "printed": (1, 1, 1, 2, 3, 4), "box": (1,),
                  "grocery": (1, 2, 3, 4, 6, 10), "phone": (1, 2, 3, 4, 6, 10)}  # fmt: skip
+CAMERAS: Final = ((1, 2), (2, 3), (3, 4), (1, 2, 3, 4))
+"""Places of the pool, in the order of their difficulty, that a shop's queries of rendered and printed goods are taken from. A shop
+has one camera: with views of all difficulties in every shop the easiest of them, of unknown products, would set the threshold, and
+a shop with a worse camera would be far too strict (1.6 % false accepts for 5, and half of the right answers that could be had)."""
 FEWEST, MOST = 2, 300
 MOST_QUERIES, MOST_A_ROUND = 60, 20
 WITHOUT_ADAPTER = 0.15
@@ -71,15 +75,18 @@ class Pool:
         chosen = set(random.choice(listed, min(products, int(len(listed) * 0.75)), replace=False).tolist())
         plain_first = kind in ("rendered", "printed", "box") or (photos == 1 and random.random() < 0.5)
         catalogue, known, unknown = [], [], []
+        seen = places > 0
+        if kind in ("rendered", "printed"):
+            seen = np.isin(places, CAMERAS[random.integers(len(CAMERAS))])
         for name in listed:
             rows = random.permutation(own[names[own] == name])
             if name not in chosen:
-                unknown.append(rows[places[rows] > 0])
+                unknown.append(rows[seen[rows]])
                 continue
             if plain_first:
                 rows = rows[np.argsort(places[rows] > 0, kind="stable")]
             catalogue.append(rows[:photos])
-            known.append(rows[photos:][places[rows[photos:]] > 0])
+            known.append(rows[photos:][seen[rows[photos:]]])
         return catalogue, np.concatenate(known), np.concatenate(unknown)
 
     def pictures(self, catalogue: list[NDArray[np.intp]], views: int) -> tuple[Pictures, Described | None]:
@@ -232,12 +239,13 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--count", type=int, default=600)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--most", type=int, default=MOST, help="products of a shop")
     options = parser.parse_args()
     pool, random, started = Pool(options.pool, options.encoder), np.random.default_rng(options.seed), time.monotonic()
     shops: list[Drawn] = []
     while len(shops) < options.count:
         kind = str(random.choice(list(KINDS), p=list(KINDS.values())))
-        products = round(float(np.exp(random.uniform(np.log(FEWEST), np.log(MOST)))))
+        products = round(float(np.exp(random.uniform(np.log(FEWEST), np.log(options.most)))))
         photos = int(random.choice(PHOTOS[kind]))
         found = pool.shop(
             random,

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,8 @@ from ..catalog.product import Product
 from ..catalog.source import read_source
 from ..encoders.card import EncoderCard
 from ..encoders.encoder import Encoder
-from ..encoders.registry import EncoderNames, find_encoders
+from ..encoders.local import LocalHead
+from ..encoders.registry import EncoderNames, encoder_names, find_encoders, names_resize
 from ..encoders.runtimes import choose_runtime, probe
 from ..errors import BundleError, CatalogError, RuntimeUnavailable, VectorError
 from ..fitting.prior import Prior
@@ -47,6 +48,7 @@ from .localize import heads_for, localized
 from .priors import prior_for
 from .pruning import Pruned
 from .report import BuildReport, report_of
+from .resize_rule import suited
 
 if TYPE_CHECKING:
     from ..detection.detector import Detector
@@ -232,17 +234,30 @@ def _read(source: str | os.PathLike[str] | CatalogSource, settings: BuildSetting
     photos, products = len(catalogue.photos), len(catalogue.skus())
     chosen = find_encoders(names, settings.output, settings.runtime)
     heads = heads_for(settings.local, chosen, photos)
-    for (card, model_path), head in zip(chosen, heads, strict=True):
+    for name, (card, model_path), head in zip(encoder_names(names), chosen, heads, strict=True):
         _probe(card, settings.runtime)
-        model, runtime, resizer = model_path.read_bytes(), settings.runtime, settings.resizer
-        encoders.append(Encoder(card, model, sessions=workers, runtime=runtime, resizer=resizer, local=head))
-        encoders[-1].warm_up()
+        made = _ready(card, model_path, head, workers, settings)
+        if not names_resize(name, settings.output):
+            better, finding = suited(made, catalogue.photos)
+            if finding is not None:
+                logger.info("%s", finding.message)
+                catalogue = replace(catalogue, findings=(*catalogue.findings, finding))
+                made = _ready(better, model_path, head, workers, settings)
+        encoders.append(made)
     # A cascade and local matching are measured on views where products have one photo each.
     alone = len(encoders) == 1 and heads[0] is None
     no_views = settings.adapt == "off" and (alone or photos >= 2 * products)
     views, every = (0, 1) if no_views else view_plan(photos, products)
     logger.info("%s: %d photos of %d products, %d views of each %d.", source, photos, products, views, every)
     return _Inputs(catalogue, encoders, prior_for(encoders[0], chosen[0][1]), views, every, index, workers)
+
+
+def _ready(card: EncoderCard, model: Path, head: LocalHead | None, workers: int, settings: BuildSettings) -> Encoder:
+    """An encoder that has run once."""
+    runtime, resizer = settings.runtime, settings.resizer
+    made = Encoder(card, model.read_bytes(), sessions=workers, runtime=runtime, resizer=resizer, local=head)
+    made.warm_up()
+    return made
 
 
 def _embed(

@@ -28,7 +28,7 @@ PHOTO_SUFFIXES = frozenset(
 )
 
 FindingKind: TypeAlias = Literal[
-    "guessed", "cleaned", "contradiction", "gtin", "folders", "same picture", "placeholder", "dark", "blank"
+    "guessed", "cleaned", "contradiction", "gtin", "folders", "same picture", "placeholder", "dark", "blank", "resize"
 ]
 
 

@@ -100,6 +100,17 @@ def find_encoder(
     )
 
 
+def names_resize(source: str | os.PathLike[str], output: str | None = None) -> bool:
+    """Whether a name, a file or a card comes with a resize rule: in a card, not read off the network's file. Of what `find_encoder`
+    finds."""
+    path = Path(source)
+    if path.suffix not in (".tflite", ".onnx", ".json"):
+        return True
+    cards = [path] if path.suffix == ".json" else [Path(f"{path}.json"), path.with_suffix(".json")]
+    told = [json.loads(one.read_bytes()) for one in cards if one.is_file() and (output is None or one == path)]
+    return any("resize" in record for record in told if isinstance(record, dict))
+
+
 def find_encoders(
     source: EncoderNames, output: str | None = None, runtime: str = "auto"
 ) -> list[tuple[EncoderCard, Path]]:

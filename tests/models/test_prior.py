@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'shel
 from shelfmatch.edge.fitting.calibration import Samples, confidences_of
 from shelfmatch.edge.fitting.prior import Facts, Prior
 from shelfmatch.models.prior import RATES, fit_prior
-from shelfmatch.models.prior_shops import KINDS, Drawn
+from shelfmatch.models.prior_shops import CAMERAS, KINDS, Drawn, Pool
 
 pytestmark = pytest.mark.xdist_group("export")
 
@@ -85,3 +86,54 @@ def test_the_command_writes_what_it_fits(shops: list[Drawn], tmp_path: Path) -> 
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert "search all" in " ".join(done.stdout.split()) and "asked for 5%" in done.stdout
     assert Prior.from_bytes((tmp_path / "a.prior").read_bytes(), "x") == fit_prior("some", shops[:40])
+
+
+def test_an_earlier_prior_draws_few_shops_to_itself_and_many_move_it(shops: list[Drawn]) -> None:
+    """Its weights stay; thresholds of eight shops alone are mere chance."""
+    before = fit_prior("some", shops[:100])
+
+    def off(prior: Prior) -> float:
+        """How far from the asked-for rate shops are that had no part in it."""
+        found = []
+        for shop in shops[108:]:
+            decision = prior.judge("search", shop.facts, shop.held["search"][0]).decision(
+                0.05, "held-out", *shop.held["search"]
+            )
+            found.append((confidences_of(decision, shop.real["search"][1]) >= decision.threshold).mean())
+        return float(np.abs(np.array(found) - 0.05).mean())
+
+    few = fit_prior("some", shops[100:108], before=before)
+    assert few.search.weights == before.search.weights
+    assert few.spread == before.spread
+    assert off(few) < off(fit_prior("some", shops[100:108]))
+
+    def asked_of_all(prior: Prior) -> float:
+        return prior.search.thresholds[RATES.index(0.05)][0]
+
+    # Shops whose unknown queries score higher than any before.
+    harder = [
+        replace(
+            shop,
+            real={
+                stage: (known, replace(unknown, scores=unknown.scores * 1.3))
+                for stage, (known, unknown) in shop.real.items()
+            },
+        )
+        for shop in shops[:60]
+    ]
+    assert asked_of_all(fit_prior("some", harder, before=before)) > asked_of_all(before) + 0.2
+
+
+def test_a_shops_queries_are_of_one_camera() -> None:
+    """Places of rendered goods are in the order of their difficulty: a shop's lie in one window, catalogue pictures apart."""
+    pool = Pool.__new__(Pool)
+    products, places = np.repeat([f"r{number:02d}" for number in range(40)], 5), np.tile(np.arange(5), 40)
+    pool.arrays = {"kinds": np.full(200, "rendered"), "products": products, "places": places}
+    seen = set()
+    for seed in range(30):
+        catalogue, known, unknown = pool.draw(np.random.default_rng(seed), "rendered", 12, 1)
+        asked = tuple(sorted(set(places[np.concatenate([known, unknown])].tolist())))
+        assert asked in CAMERAS
+        assert all(places[rows].tolist() == [0] for rows in catalogue)
+        seen.add(asked)
+    assert seen == set(CAMERAS)
