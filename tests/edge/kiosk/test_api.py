@@ -39,6 +39,24 @@ def test_where_and_labels(kiosk: KioskProcess) -> None:
     assert {one["sku"] for one in few["candidates"]} == {"sku-000", "sku-001", "sku-002"}
 
 
+def test_every_product_in_the_photo(kiosk: KioskProcess) -> None:
+    from shelfmatch.edge.detection.registry import known_detectors
+    from shelfmatch.edge.synthetic.products import make_shop
+    from shelfmatch.edge.synthetic.shelf import render_shelf
+
+    if not known_detectors():
+        pytest.skip("shelfmatch-detect is not installed; models/train_detector.py makes it")
+    shelf = render_shelf(make_shop(6, 4), 2, 5, (900, 600))
+    found = kiosk.match(jpeg(shelf.picture), "?all=true&top_k=2").json
+    assert len(shelf.facings) / 2 <= len(found["products"]) <= 2 * len(shelf.facings)
+    for one in found["products"]:
+        assert 0 <= one["box"][0] < one["box"][2] <= 900 and 0 < one["detection_score"] <= 1
+        assert len(one["candidates"]) <= 2 and one["decision"] in ("match", "unknown")
+    assert kiosk.match(tile(4)).json["products"] is None
+    refused = kiosk.match(tile(4), "?all=true&session=one")
+    assert refused.status == 422 and "all came with a session" in refused.json["detail"]
+
+
 def test_frames_of_a_session_become_sure_and_still_ones_cost_nothing(kiosk: KioskProcess) -> None:
     answers = [kiosk.match(tile(6, photo), "?session=one").json for photo in range(60, 66)]
     assert [one["frames"] for one in answers][:2] == [1, 2]
