@@ -7,6 +7,7 @@ batch norm throughout, as in `networks`; depthwise 5x5 filters in neck and head 
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shelfmatch.edge.files import write_atomic
 from shelfmatch.models.networks import MEAN, Unit
 
 SIDE: Final = 320
@@ -258,7 +260,9 @@ def weights_of(path: Path) -> dict[str, Tensor]:
 def write_source(weights: dict[str, Tensor], path: Path) -> None:
     """The weights in half precision: what training can begin with and device files are made from."""
     halves = {name: value.half() if value.abs().max() < 6e4 else value for name, value in weights.items()}
-    np.savez_compressed(path, **{name: value.numpy() for name, value in halves.items() if "num_batches" not in name})
+    written = io.BytesIO()
+    np.savez_compressed(written, **{name: value.numpy() for name, value in halves.items() if "num_batches" not in name})
+    write_atomic(path, written.getvalue())
 
 
 def ready(weights: dict[str, Tensor]) -> Any:
