@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ShelfError
 from ..terminal import DONE, NO, complain, print_json
 from . import shelf_report, shelf_watch
-from .options import Command, positive
+from .options import Command, positive, whole
 
 if TYPE_CHECKING:
     from ..shelf.planogram import Planogram
@@ -53,6 +53,10 @@ def _register_plans(action: Action) -> None:
     teach.add_argument("--full", metavar="PHOTO", nargs="+", required=True, help="one or more frames of the full shelf")
     teach.add_argument("--empty", metavar="PHOTO", nargs="+", default=[], help="one or more frames of the empty shelf, from the "
                        "same place: empty slots are told more surely")  # fmt: skip
+    edit = action("edit", _edit, "a page in the browser of this device: drag corners, name slots")
+    edit.add_argument("plan", metavar="PLAN")
+    edit.add_argument("--bundle", metavar="SHOP.bundle", help="offer its SKUs to choose from")
+    edit.add_argument("--port", type=whole, default=8091, metavar="N", help="at 127.0.0.1:N (default: 8091)")
     draw = action("draw", _draw, "draw the plan over its photo, or over another one")
     draw.add_argument("plan", metavar="PLAN")
     draw.add_argument(
@@ -184,6 +188,23 @@ def _teach(options: argparse.Namespace) -> int:
     empty = averaged([read_photo(photo) for photo in options.empty]) if options.empty else None
     plan = taught(plan, path, full, empty)
     return _said(plan, path, options, full=plan.photo and plan.photo.full, empty=plan.photo and plan.photo.empty)
+
+
+def _edit(options: argparse.Namespace) -> int:
+    from ..shelf.edit_page import PlanEditor, start_editor
+    from .live import until_stopped
+    from .match import open_matcher
+
+    skus: list[str] = []
+    if options.bundle is not None:
+        with open_matcher(options.bundle) as matcher:
+            skus = [product.sku for _, product in matcher.catalog.products()]
+    server = start_editor(PlanEditor(Path(options.plan), skus), options.port)
+    complain(f"edit {options.plan} at http://127.0.0.1:{server.server_address[1]}/ and end with Ctrl-C")
+    with until_stopped():
+        server.serve_forever()
+    server.server_close()
+    return DONE
 
 
 def _draw(options: argparse.Namespace) -> int:

@@ -24,9 +24,10 @@ FROZEN_FRAMES, FROZEN_SECONDS = 20, 60.0
 CONFIRM: Final = 3
 """Frames in a row before a state counts, either way."""
 _LOST: Final = 5
-"""Frames in a row in which an unmoving picture with edges isn't the shelf: the camera looks elsewhere."""
-_UNMOVING: Final = 12.0
-"""Mean grey levels between two frames of one scene, gain taken out; people who walk make more."""
+"""Frames since the shelf was last found in which an unmoving picture with edges isn't it: the camera looks elsewhere."""
+_UNMOVING: Final = 6.0
+"""Grey levels that half of the pixels differ by at most between two frames of one scene, gain taken out; somebody who fills the
+frame and walks makes more."""
 
 
 @dataclass(slots=True)
@@ -79,7 +80,7 @@ class CameraWatch:
         if edges_of(luma) < FLAT_SHARE * self.edges:
             self.lost = 0
             return "covered"
-        self.lost = self.lost + 1 if before is None or _is_unmoving(luma, before) else 0
+        self.lost += before is None or _is_unmoving(luma, before)
         return "moved" if self.lost >= _LOST or self.state == "moved" else self.state
 
     def _is_frozen(self, luma: Floats, time: float) -> bool:
@@ -106,4 +107,4 @@ def edges_of(luma: Floats) -> float:
 
 def _is_unmoving(luma: Floats, before: Floats) -> bool:
     scale = (float(before.mean()) + 1) / (float(luma.mean()) + 1)
-    return float(np.abs(luma[::2, ::2] * scale - before[::2, ::2]).mean()) < _UNMOVING
+    return float(np.median(np.abs(luma[::4, ::4] * scale - before[::4, ::4]))) < _UNMOVING

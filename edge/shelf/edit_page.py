@@ -21,7 +21,10 @@ _PAGES: Final = {
     "/": ("edit.html", "text/html; charset=utf-8"),
     "/edit.js": ("edit.js", "text/javascript; charset=utf-8"),
 }
-_POLICY: Final = "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; frame-ancestors 'none'"
+_POLICY: Final = (
+    "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; "
+    "frame-ancestors 'none'"
+)
 
 
 class PlanEditor:

@@ -9,7 +9,6 @@ import html
 import io
 import json
 import logging
-import socketserver
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
@@ -40,8 +39,7 @@ def start_page(service: ShelfService, port: int) -> ThreadingHTTPServer:
         """One request; only names of this device are answered (DNS rebinding)."""
 
         def do_GET(self) -> None:
-            name = (self.headers.get("Host") or "").rpartition(":")[0] or self.headers.get("Host", "")
-            if name not in LOOPBACK:
+            if not is_of_this_device(self.headers.get("Host")):
                 self.send_error(403, "only this device is answered")
                 return
             answer = _answer(service, self.path)
@@ -60,16 +58,26 @@ def start_page(service: ShelfService, port: int) -> ThreadingHTTPServer:
         def log_message(self, format: str, *args: object) -> None:
             logger.debug(format, *args)
 
-    try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    except OSError as error:
-        raise ShelfError(
-            f"127.0.0.1:{port} can't be listened at: {error.strerror}; expected a free port (--port)"
-        ) from error
-    assert isinstance(server, socketserver.ThreadingMixIn)
-    server.daemon_threads = True
+    server = listening(port, Handler)
     threading.Thread(target=server.serve_forever, name="shelfmatch-page", daemon=True).start()
     return server
+
+
+def listening(port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    """A server on loopback. Raises ShelfError where the port can't be had."""
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ShelfError(f"127.0.0.1:{port} can't be listened at: {reason}; expected a free port (--port)") from error
+    server.daemon_threads = True
+    return server
+
+
+def is_of_this_device(host: str | None) -> bool:
+    """Whether a request's Host header names loopback: a page of another site that points its name here doesn't (DNS rebinding)."""
+    name = (host or "").rpartition(":")[0] or (host or "")
+    return name in LOOPBACK
 
 
 def _answer(service: ShelfService, path: str) -> tuple[str, bytes] | None:

@@ -38,6 +38,8 @@ LOOK_AT: Final = 0.15
 """Share of a facing's blocks that must differ before it is looked at: noise, JPEG and a pixel of misalignment leave 0.1."""
 HIDES: Final = 0.3
 """Share of the rail before a facing that must differ for somebody to stand there; people and hands cover 0.4 to all of it."""
+CLEAR: Final = 0.05
+"""Share of the rail that may differ for an unknown product to count: with more, it may be the edge of somebody's trolley."""
 STILL: Final = 0.75
 """Share of a facing's blocks that must be as in the frame before for both to show one thing."""
 ALIKE: Final = 0.85
@@ -114,6 +116,7 @@ class ShelfWatcher:
             self._of_slot[slot].append(number)
         self.views = [SlotView("full", slot.facings) for slot in plan.slots]
         self.hidden = np.zeros(len(quads), bool)
+        self._covered = np.zeros(len(quads), np.float32)
         self._rail_age = np.zeros(self.cells.owner.shape, np.int32)
         self._before: tuple[compare.Blocks, compare.Floats] | None = None
         self._since: dict[int, float] = {}
@@ -182,6 +185,7 @@ class ShelfWatcher:
         covered = self.cells.before @ differs.any.reshape(-1).astype(np.float32)
         to_see = changed > LOOK_AT
         self.hidden = ~visible | (to_see & (covered > HIDES))
+        self._covered = covered
         asking = np.flatnonzero(to_see & ~self.hidden)
         calm = np.flatnonzero(~to_see & visible)
         for number in calm:
@@ -227,6 +231,8 @@ class ShelfWatcher:
         if label is None:
             return False
         if label != state.label:
+            if label.kind == "unknown" and self._covered[number] > CLEAR:
+                return False
             needs = UNKNOWN_FRAMES if label.kind == "unknown" else self.after_frames
             elapsed = self.time - self._since.get(number, self.time)
             if count < max(2, needs) or elapsed < self.after_seconds:

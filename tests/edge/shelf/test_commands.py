@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -81,7 +83,7 @@ def test_wrong_calls_are_named_on_one_line(
     words: tuple[str, ...], message: str, shelf: SmallShelf, photo: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 ) -> None:  # fmt: skip
-    if "--port" in words and __import__("os").geteuid() == 0:
+    if "--port" in words and os.geteuid() == 0:
         pytest.skip("root may listen at port 1")
     monkeypatch.chdir(tmp_path)
     names = {"photo": photo, "plan": shelf.plan_path, "bundle": shelf.bundle, "folder": shelf.folder}
@@ -237,20 +239,20 @@ def test_sigterm_ends_a_watch_and_keeps_what_is_known(shelf: SmallShelf, tmp_pat
         "--state",
         str(state),
     ]
-    child = subprocess.Popen(
-        [sys.executable, "-m", "shelfmatch.edge.cli", "shelf", *words, "--port", "0"], stderr=subprocess.PIPE, text=True
-    )
-    Image.fromarray(shelf.full).save(tmp_path / "in" / ".a.png")
-    try:
-        for _ in range(600):
-            if state.exists():
-                break
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(0.2)
-                break
-            child.send_signal(15)
-        assert child.wait(60) == 0
-    finally:
-        child.kill()
-        child.wait()
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as notified:
+        notified.bind(str(tmp_path / "notify"))
+        notified.settimeout(120)
+        child = subprocess.Popen(
+            [sys.executable, "-m", "shelfmatch.edge.cli", "shelf", *words],
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")},
+        )
+        try:
+            assert notified.recv(99) == b"READY=1"
+            assert not state.exists()
+            child.terminate()
+            assert child.wait(60) == 0
+        finally:
+            child.kill()
+            child.wait()
     assert state.exists()
