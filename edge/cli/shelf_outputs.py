@@ -98,7 +98,7 @@ def outputs(
             opened.enter_context(Delivery(log, "standard output", json_lines(sys.stdout)))
         for url in dict.fromkeys(options.webhook):
             hook = Webhook(url, _secret(SECRET_VARIABLE))
-            opened.enter_context(Delivery(log, f"webhook {url}", hook.send))
+            opened.enter_context(Delivery(log, hook.name, hook.send))
         if options.mqtt:
             opened.enter_context(_published(options, log, status))
         yield

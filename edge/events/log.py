@@ -34,6 +34,8 @@ _LEAST_BYTES: Final = 1 << 20
 _MOST_HELD: Final = 10_000
 """Entries that wait in memory for a disk: about 20 MB."""
 _PRUNE_EVERY: Final = 256
+_PRUNE_PARTS: Final = 24
+"""Of the largest size: it is pruned whenever so much of it was added."""
 _PRUNE_AFTER_S: Final = 3600.0
 _TRY_EVERY_S: Final = 5.0
 """To write what waits, whenever somebody asks for entries."""
@@ -58,6 +60,7 @@ class EventLog:
         self._last = self._copies.last
         self._consumers: set[str] = set()
         self._pruned = self._tried = time.monotonic()
+        self._grown = 0
 
     @classmethod
     def open(
@@ -123,7 +126,12 @@ class EventLog:
             entry = Entry(self._last, f"{self._opening}-{self._last}", time.time(), event, name if kept else None)
             self._hold(entry)
             self._write_held()
-            if not self._last % _PRUNE_EVERY or time.monotonic() > self._pruned + _PRUNE_AFTER_S:
+            self._grown += len(entry.to_line())
+            if (
+                self._grown * _PRUNE_PARTS > self._most_bytes
+                or not self._last % _PRUNE_EVERY
+                or time.monotonic() > self._pruned + _PRUNE_AFTER_S
+            ):
                 self._prune()
             self._changed.notify_all()
             return entry
@@ -174,7 +182,7 @@ class EventLog:
         return True
 
     def _prune(self) -> None:
-        self._pruned = time.monotonic()
+        self._pruned, self._grown = time.monotonic(), 0
         try:
             self.dropped += self._copies.prune(self._keep_s, self._most_bytes, self._consumers)
         except (Damaged, sqlite3.Error, OSError) as error:

@@ -14,6 +14,8 @@ from .entry import Entry
 FORMAT_VERSION: Final = 1
 _APPLICATION_ID: Final = 0x534D4556
 """SQLite's mark of whose file this is ("SMEV")."""
+_WAL_PAGES: Final = 128
+"""Half a megabyte, after which SQLite moves what it has written ahead into the database (its default is 4 MB)."""
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS entries (
     sequence INTEGER PRIMARY KEY, event_id TEXT NOT NULL, logged_time REAL NOT NULL, line BLOB NOT NULL
@@ -60,6 +62,7 @@ class Store:
         run("PRAGMA auto_vacuum = INCREMENTAL")
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = FULL")
+        run(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
         checked = [row[0] for row in run("PRAGMA quick_check(1)")]
         if checked != ["ok"]:
             raise Damaged(" ".join(checked[0].split()))

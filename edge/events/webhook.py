@@ -53,6 +53,11 @@ class Webhook:
         parts = urllib.parse.urlsplit(self.url)
         return f"{parts.scheme}://{parts.hostname or ''}" + (f":{parts.port}" if _port(parts) else "")
 
+    @property
+    def name(self) -> str:
+        """What the log calls this receiver: the same for the same address, which can't be read from it."""
+        return f"webhook {self.place} {hashlib.sha256(self.url.encode()).hexdigest()[:8]}"
+
     def _key(self) -> bytes:
         if not self.secret:
             return b""

@@ -22,7 +22,7 @@ from .worker import event
 
 pytest.importorskip("paho.mqtt.client", reason="needs paho-mqtt: pip install 'shelfmatch[mqtt]'")
 
-from shelfmatch.edge.events.mqtt import Broker, MqttPublisher
+from shelfmatch.edge.events.mqtt import SENT_AGAIN_S, Broker, MqttPublisher
 
 TOPICS = Topics("shop/bay1")
 DEVICE = Device("bay1", "Bay 1", {"s0": "Oats", "s1": "", "shelf 2/left": "Tea"})
@@ -145,6 +145,30 @@ def test_the_broker_is_killed(tmp_path: Path, mosquitto: Mosquitto) -> None:
 @pytest.mark.slow
 def test_the_broker_is_killed_twenty_times(tmp_path: Path, mosquitto: Mosquitto) -> None:
     check_broker_kills(tmp_path, mosquitto, 20)
+
+
+def test_what_a_killed_broker_had_just_taken_is_sent_again(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """It may have passed on none of it. The ids are the same, and what came before isn't sent again."""
+    listener = Listener(mosquitto.port, "shop/bay1/events")
+    with (
+        EventLog.open(tmp_path / "log") as log,
+        MqttPublisher(log, Broker("127.0.0.1", mosquitto.port), TOPICS, DEVICE),
+    ):
+        log.append(event(0))
+        until(lambda: log.consumer("mqtt shop/bay1").position == 1, "not acknowledged")
+        time.sleep(SENT_AGAIN_S + 0.5)
+        for number in (1, 2):
+            log.append(event(number))
+        until(lambda: log.consumer("mqtt shop/bay1").position == 3, "not acknowledged")
+        mosquitto.kill()
+        mosquitto.start()
+        until(lambda: len(listener.messages) == 5, "not sent again")
+        log.append(event(3))
+        until(lambda: len(listener.messages) == 6, "it doesn't go on")
+    said = listener.events("shop/bay1/events")
+    assert [one["id"] for one in said] == ["e0", "e1", "e2", "e1", "e2", "e3"]
+    assert len({one["message_id"] for one in said}) == 4
+    listener.close()
 
 
 def test_events_wait_for_a_broker_that_is_away(tmp_path: Path, mosquitto: Mosquitto) -> None:
