@@ -38,8 +38,10 @@ PHOTOS: Final = {"rendered": (1, 1, 1, 2, 3, 4), "printed": (1, 1, 1, 2, 3, 4), 
                  "grocery": (1, 2, 3, 4, 6, 10), "phone": (1, 2, 3, 4, 6, 10)}  # fmt: skip
 CAMERAS: Final = ((1, 2), (2, 3), (3, 4), (1, 2, 3, 4))
 """Places of the pool, in the order of their difficulty, that a shop's queries of rendered and printed goods are taken from. A shop
-has one camera: with views of all difficulties in every shop the easiest of them, of unknown products, would set the threshold, and
-a shop with a worse camera would be far too strict (1.6 % false accepts for 5, and half of the right answers that could be had)."""
+has one camera: were its queries of all difficulties, the easiest of the unknown ones would set the threshold."""
+WHOLE_FAMILIES = 0.5
+"""Of the shops that lack whole product lines. In the others lines are torn apart: unknown products are variants of those in the
+catalogue, which little tells from them (printed goods: AUROC .65), and the shops of such a kind set the threshold of all."""
 FEWEST, MOST = 2, 300
 MOST_QUERIES, MOST_A_ROUND = 60, 20
 WITHOUT_ADAPTER = 0.15
@@ -72,7 +74,7 @@ class Pool:
         names, places = self.arrays["products"], self.arrays["places"]
         own = np.flatnonzero(self.arrays["kinds"] == kind)
         listed = np.unique(names[own])
-        chosen = set(random.choice(listed, min(products, int(len(listed) * 0.75)), replace=False).tolist())
+        chosen = _chosen(random, listed, min(products, int(len(listed) * 0.75)))
         plain_first = kind in ("rendered", "printed", "box") or (photos == 1 and random.random() < 0.5)
         catalogue, known, unknown = [], [], []
         seen = places > 0
@@ -194,6 +196,26 @@ class Pool:
         return Round(labels, counts, scores, np.zeros_like(scores), pictures.products[queried], out[queried])
 
 
+def _chosen(random: np.random.Generator, listed: NDArray[Any], count: int) -> set[str]:
+    """Names of the products of a shop: any, or whole families of them (the last one cut to the count)."""
+    if random.random() >= WHOLE_FAMILIES:
+        return set(random.choice(listed, count, replace=False).tolist())
+    families = np.array([family_of(name) for name in listed.tolist()])
+    order = random.permutation(np.unique(families))
+    rank = {family: place for place, family in enumerate(order.tolist())}
+    sorted_by_family = listed[np.argsort([rank[family] for family in families.tolist()], kind="stable")]
+    return set(sorted_by_family[:count].tolist())
+
+
+def family_of(name: str) -> str:
+    """The product line of a pool's product: of printed goods what stands before the variant, of rendered ones their seed in eights
+    (`synthetic.products.make_product`); other products have none."""
+    line, _, number = name.rpartition("-")
+    if not line or not number.isdigit():
+        return name
+    return line if line.isdigit() else f"{line}-{int(number) // 8}"
+
+
 def _described(ids: NDArray[np.uint32], vectors: NDArray[np.int8], lengths: NDArray[np.float16]) -> Described:
     return Described(ids, lambda places: (vectors[places], lengths[places]))
 
@@ -256,7 +278,7 @@ def main() -> None:
         )
         if found is not None:
             shops.append(found)
-            if len(shops) % 50 == 0:
+            if len(shops) % 20 == 0:
                 print(len(shops), f"{time.monotonic() - started:.0f} s", flush=True)
                 options.out.write_bytes(pickle.dumps(shops))
     options.out.write_bytes(pickle.dumps(shops))

@@ -16,7 +16,7 @@ pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'shel
 from shelfmatch.edge.fitting.calibration import Samples, confidences_of
 from shelfmatch.edge.fitting.prior import Facts, Prior
 from shelfmatch.models.prior import RATES, fit_prior
-from shelfmatch.models.prior_shops import CAMERAS, KINDS, Drawn, Pool
+from shelfmatch.models.prior_shops import CAMERAS, KINDS, Drawn, Pool, family_of
 
 pytestmark = pytest.mark.xdist_group("export")
 
@@ -137,3 +137,30 @@ def test_a_shops_queries_are_of_one_camera() -> None:
         assert all(places[rows].tolist() == [0] for rows in catalogue)
         seen.add(asked)
     assert seen == set(CAMERAS)
+
+
+def test_product_lines_leave_a_shop_together_or_not() -> None:
+    """In half of the shops unknown products have no variant in the catalogue, but for the line that is cut to the count."""
+    assert [family_of(name) for name in ("80-0", "80-3", "BRE-17", "BRE-23", "box7")] == [
+        "80",
+        "80",
+        "BRE-2",
+        "BRE-2",
+        "box7",
+    ]
+    pool = Pool.__new__(Pool)
+    names = np.array([f"{line}-{variant}" for line in range(20) for variant in range(4)])
+    pool.arrays = {
+        "kinds": np.full(400, "printed"),
+        "products": np.repeat(names, 5),
+        "places": np.tile(np.arange(5), 80),
+    }
+    torn = []
+    for seed in range(40):
+        catalogue, _, unknown = pool.draw(np.random.default_rng(seed), "printed", 30, 1)
+        assert len(catalogue) == 30
+        known = {family_of(pool.arrays["products"][rows[0]]) for rows in catalogue}
+        lacking = {family_of(name) for name in pool.arrays["products"][unknown].tolist()}
+        torn.append(len(known & lacking))
+    assert 10 <= sum(count <= 1 for count in torn) <= 30
+    assert max(torn) > 8
