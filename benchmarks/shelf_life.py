@@ -185,7 +185,7 @@ class ShelfLife:
         kinds: list[tuple[CameraState, int]] = [("covered", 12), ("dark", 25), ("moved", 20)]
         for number, (kind, frames) in enumerate(kinds):
             first = int(self.count * (0.2 + 0.25 * number)) + int(rng.integers(10))
-            states |= {frame: kind for frame in range(first, min(self.count, first + frames))}
+            states |= dict.fromkeys(range(first, min(self.count, first + frames)), kind)
         return states
 
     def _nudges(self, rng: np.random.Generator) -> list[tuple[int, float, float, float]]:
