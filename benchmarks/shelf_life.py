@@ -5,6 +5,8 @@
 Sales one by one, refills, swaps, misplaced and unknown products; shoppers who walk by and stand, hands, trolleys; light that drifts
 and flickers, sun patches, jumps of the exposure, nudges and sag of the camera, smudges, sensor noise, JPEG, dropped frames; a
 covered lens, a dark hour, a camera that is turned away. The protocol is in `shelf_truth.py`.
+
+One module of over 400 lines: what happens, who passes and what the camera does to it share one clock and one seed.
 """
 
 from __future__ import annotations
