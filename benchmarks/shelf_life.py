@@ -5,6 +5,8 @@
 Sales one by one, refills, swaps, misplaced and unknown products; shoppers who walk by and stand, hands, trolleys; light that drifts
 and flickers, sun patches, jumps of the exposure, nudges and sag of the camera, smudges, sensor noise, JPEG, dropped frames; a
 covered lens, a dark hour, a camera that is turned away. The protocol is in `shelf_truth.py`.
+
+One module of over 400 lines: what happens, who passes and what the camera does to it share one clock and one seed.
 """
 
 from __future__ import annotations
@@ -100,7 +102,8 @@ class ShelfLife:
             positions.append({"id": one.id, "productId": one.product.sku, "fixtureId": one.id[:2], "facings": one.facings,
                               "minStock": one.facings, "polygon": polygon})  # fmt: skip
         rows = sorted({one.id[:2] for one in self.places})
-        fixtures = [{"id": row, "w": width, "h": height / len(rows), "x": 0, "y": n * height / len(rows)} for n, row in enumerate(rows)]  # fmt: skip
+        high = height / len(rows)
+        fixtures = [{"id": row, "w": width, "h": high, "x": 0, "y": n * high} for n, row in enumerate(rows)]
         products = [
             {"id": one.sku, "name": one.name} for one in {p.product.sku: p.product for p in self.places}.values()
         ]
@@ -163,7 +166,12 @@ class ShelfLife:
         frame = 6
         while frame < self.count:
             kind = str(rng.choice(["person", "person", "person", "trolley", "hand"]))
-            stays = {"person": int(rng.choice([1, 1, 1, 2, 4, 9])), "trolley": int(rng.integers(3, 25)), "hand": int(rng.integers(1, 3))}[kind]  # fmt: skip
+            person, trolley, hand = (
+                int(rng.choice([1, 1, 1, 2, 4, 9])),
+                int(rng.integers(3, 25)),
+                int(rng.integers(1, 3)),
+            )
+            stays = {"person": person, "trolley": trolley, "hand": hand}[kind]
             place = float(rng.random()), float(rng.random())
             found.append(Passer(frame, stays, kind, *place, int(rng.integers(10_000))))
             frame += int(rng.exponential(5)) + 1
@@ -179,7 +187,7 @@ class ShelfLife:
         kinds: list[tuple[CameraState, int]] = [("covered", 12), ("dark", 25), ("moved", 20)]
         for number, (kind, frames) in enumerate(kinds):
             first = int(self.count * (0.2 + 0.25 * number)) + int(rng.integers(10))
-            states |= {frame: kind for frame in range(first, min(self.count, first + frames))}
+            states |= dict.fromkeys(range(first, min(self.count, first + frames)), kind)
         return states
 
     def _nudges(self, rng: np.random.Generator) -> list[tuple[int, float, float, float]]:
@@ -310,7 +318,8 @@ class _Light:
         y, x = np.mgrid[0:15, 0:20] / np.array([14, 19])[:, None, None] - 0.5
         angle = float(rng.uniform(0, 2 * math.pi))
         self.ramp = (x * math.cos(angle) + y * math.sin(angle)).astype(np.float32)
-        self.jumps = {int(frame): float(rng.uniform(0.7, 1.4)) for frame in rng.integers(20, self.count + 21, self.count // 90 + 1)}  # fmt: skip
+        jumps = rng.integers(20, self.count + 21, self.count // 90 + 1)
+        self.jumps = {int(frame): float(rng.uniform(0.7, 1.4)) for frame in jumps}
         self.suns = [int(frame) for frame in rng.integers(30, self.count + 31, self.count // 400 + 1)]
         self.sun_seed = int(rng.integers(1000))
         self.smudge_from = int(rng.integers(self.count // 2, self.count + 1))

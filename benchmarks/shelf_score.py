@@ -92,8 +92,7 @@ class Scorer:
     def _slot(self, slot: str, runs: list[Run], events: list[tuple[int, Value]]) -> None:
         score, kept = self._score, _kept(runs)
         open_events = list(events)
-        for before, run in zip(kept, kept[1:], strict=False):
-            del before
+        for run in kept[1:]:
             score.true += 1
             match = next((e for e in open_events if e[1] == run.value and run.first <= e[0] <= run.last + GRACE), None)
             if match is None:
@@ -130,5 +129,6 @@ def table(scores: Mapping[str, Score]) -> str:
     ]
     for name, one in scores.items():
         delay = sorted(one.delays)[len(one.delays) // 2] if one.delays else 0
-        lines.append(f"{name:12} {one.frames:7} {one.true:5} {one.right:5} {one.false:5} {one.precision:9.3f} {one.recall:7.3f} {delay:6}")  # fmt: skip
+        counts = f"{one.frames:7} {one.true:5} {one.right:5} {one.false:5}"
+        lines.append(f"{name:12} {counts} {one.precision:9.3f} {one.recall:7.3f} {delay:6}")
     return "\n".join(lines)

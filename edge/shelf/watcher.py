@@ -56,6 +56,8 @@ _LEARN_EVERY, _LEARN_RATE = 16, 0.3
 _RAIL_FRAMES: Final = 40
 """A rail that shows something else for so long without hiding a facing has a new price tag."""
 _RELEARN_EVERY: Final = 20
+_LEAST_RAIL: Final = 0.3
+"""Share of a facing's rail that must lie in the frame for it to say whether somebody stands there."""
 _CLOCK_STEP_S: Final = 5.0
 _EDGE_SHARE: Final = 0.1
 """Of a facing outside of the frame: more, and it can't be seen."""
@@ -117,6 +119,8 @@ class ShelfWatcher:
         self.views = [SlotView("full", slot.facings) for slot in plan.slots]
         self.hidden = np.zeros(len(quads), bool)
         self._covered = np.zeros(len(quads), np.float32)
+        self._out = np.zeros(self.cells.owner.shape, bool)
+        self._rail_seen = np.ones(len(quads), np.float32)
         self._rail_age = np.zeros(self.cells.owner.shape, np.int32)
         self._before: tuple[compare.Blocks, compare.Floats] | None = None
         self._since: dict[int, float] = {}
@@ -182,10 +186,12 @@ class ShelfWatcher:
         visible = self._visible(aligned.matrix)
         things = differs.things.reshape(-1).astype(np.float32)
         changed = self.cells.inside @ things
-        covered = self.cells.before @ differs.any.reshape(-1).astype(np.float32)
+        in_frame = ~self._out
+        covered = self.cells.before @ (differs.any.reshape(-1) & in_frame).astype(np.float32)
+        covered /= np.maximum(self._rail_seen, _LEAST_RAIL)
         to_see = changed > LOOK_AT
         self.hidden = ~visible | (to_see & (covered > HIDES))
-        self._covered = covered
+        self._covered = np.where(self._rail_seen < _LEAST_RAIL, 1.0, covered)
         asking = np.flatnonzero(to_see & ~self.hidden)
         calm = np.flatnonzero(~to_see & visible)
         for number in calm:
@@ -231,8 +237,9 @@ class ShelfWatcher:
         if label is None:
             return False
         if label != state.label:
-            if label.kind == "unknown" and self._covered[number] > CLEAR:
-                return False
+            beside = self.hidden & self.cells.near[number]
+            if label.kind == "unknown" and (self._covered[number] > CLEAR or beside.any()):
+                return False  # what nobody knows beside somebody who stands there is likely theirs
             needs = UNKNOWN_FRAMES if label.kind == "unknown" else self.after_frames
             elapsed = self.time - self._since.get(number, self.time)
             if count < max(2, needs) or elapsed < self.after_seconds:
@@ -275,6 +282,8 @@ class ShelfWatcher:
         down = matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2]
         width, height = columns * compare.BLOCK, rows * compare.BLOCK
         out = (across < 0) | (down < 0) | (across > width - 1) | (down > height - 1)
+        self._out = out.reshape(-1)
+        self._rail_seen = self.cells.before @ (~self._out).astype(np.float32)
         result: NDArray[np.bool_] = self.cells.inside @ out.reshape(-1).astype(np.float32) < _EDGE_SHARE
         self._visible_by = matrix, result
         return result
@@ -286,7 +295,7 @@ class ShelfWatcher:
         fresh = np.zeros(self.cells.owner.shape, bool)
         for number in settled:
             fresh |= self.cells.inside[number] > 0
-        other = differs.any.reshape(-1) & ~self.cells.owner
+        other = differs.any.reshape(-1) & ~self.cells.owner & ~self._out
         self._rail_age = np.where(other, self._rail_age + 1, 0).astype(np.int32)
         if self._count % _LEARN_EVERY == 0:
             hiding = (self.cells.before[changed > 0.5] > 0).any(axis=0) if (changed > 0.5).any() else False
@@ -298,6 +307,7 @@ class ShelfWatcher:
         if slow:
             weights[~differs.any] = _LEARN_RATE
         weights[fresh.reshape(self.cells.shape)] = 1.0
+        weights[self._out.reshape(self.cells.shape)] = 0.0
         spread = np.repeat(np.repeat(weights, compare.BLOCK, axis=0), compare.BLOCK, axis=1)[..., None]
         self._known_picture += (picture / differs.gains - self._known_picture) * spread
         self._known = compare.blocks(self._known_picture)
