@@ -150,6 +150,10 @@ def test_the_broker_is_killed_twenty_times(tmp_path: Path, mosquitto: Mosquitto)
 def test_what_a_killed_broker_had_just_taken_is_sent_again(tmp_path: Path, mosquitto: Mosquitto) -> None:
     """It may have passed on none of it. The ids are the same, and what came before isn't sent again."""
     listener = Listener(mosquitto.port, "shop/bay1/events")
+
+    def ids() -> list[str]:
+        return [one["id"] for one in listener.events("shop/bay1/events")]
+
     with (
         EventLog.open(tmp_path / "log") as log,
         MqttPublisher(log, Broker("127.0.0.1", mosquitto.port), TOPICS, DEVICE),
