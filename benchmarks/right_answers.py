@@ -112,7 +112,7 @@ def _rate_rows(kind: str, pictures: int, work: Path, options: Any) -> tuple[list
 
 
 def small(work: Path, options: Any) -> list[Row]:
-    """Shops of 2 to 10 products, asked for 5 %, with strangers from the same shelf."""
+    """Shops of 2 to 10 products, asked for 5 %, with unknown queries from the same shelf."""
     rows, rate = [], 0.05
     for kind in options.kinds or ("grocery", "phone", "rendered"):
         whole, every = goods.SHOPS[kind](work), []

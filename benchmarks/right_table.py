@@ -12,7 +12,7 @@ import reporting
 PARTS: Final = {
     "recall": "closed shops",
     "rates": "draws with a quarter of the products left out, at each rate",
-    "small": "shops of few products, asked for 5 %, with strangers from the same shelf",
+    "small": "shops of few products, asked for 5 %, with unknown queries from the same shelf",
     "nothing": "photos of nothing",
     "cost": "local matching's share of a bundle",
     "local": "small shops as they are built, against the same without local matching and adapter",
