@@ -107,8 +107,8 @@ def names_resize(source: str | os.PathLike[str], output: str | None = None) -> b
     if path.suffix not in (".tflite", ".onnx", ".json"):
         return True
     cards = [path] if path.suffix == ".json" else [Path(f"{path}.json"), path.with_suffix(".json")]
-    told = [json.loads(one.read_bytes()) for one in cards if one.is_file() and (output is None or one == path)]
-    return any("resize" in record for record in told if isinstance(record, dict))
+    records = [json.loads(one.read_bytes()) for one in cards if one.is_file() and (output is None or one == path)]
+    return any("resize" in record for record in records if isinstance(record, dict))
 
 
 def find_encoders(
