@@ -32,6 +32,7 @@ from tables import (
     card_table,
     cascade_table,
     cold_start_table,
+    detection_table,
     encoders_in_full,
     encoders_table,
     export_in_full,
@@ -55,6 +56,7 @@ PAGES: Final = DOCS / "benchmarks"
 KIOSK_PAGE: Final = DOCS / "explanation" / "kiosk.md"
 SCENES_PAGE: Final = DOCS / "explanation" / "scenes.md"
 CARDS: Final = tuple(HERE.parent / "models" / f"{name}.md" for name in ("shelfmatch-cnn", "shelfmatch-vit"))
+DETECTOR_CARD: Final = HERE.parent / "models" / "shelfmatch-detect.md"
 PLOT: Final = DOCS / "pictures" / "encoders.svg"
 SAMPLES: Final = 20
 """A list of more numbers than this is single measurements, and isn't kept."""
@@ -101,6 +103,7 @@ BENCHMARKS: Final = (
         "cascade_own", 5, ("--draws", "6", "--encoders", "shelfmatch-cnn", "shelfmatch-vit"), script="cascade.py"
     ),
     Benchmark("scenes", 25),
+    Benchmark("detection", 12),
     Benchmark("coldstart", 3),
     Benchmark("kiosk", 7),
     Benchmark("cataloguing", 4),
@@ -140,6 +143,7 @@ TABLES: Final = (
     Table("cascade", PAGES / "adapter.md", cascade_table),
     Table("cascade_own", PAGES / "adapter.md", cascade_table),
     Table("scenes", SCENES_PAGE, scenes_table),
+    Table("detection", DETECTOR_CARD, detection_table),
     Table("search", PAGES / "search.md", search_table),
     Table("export_matrix", PAGES / "export.md", export_table),
     Table("export_matrix in full", PAGES / "export.md", export_in_full, "export_matrix"),

@@ -196,6 +196,25 @@ def scenes_table(found: Document) -> str:
     )
 
 
+def detection_table(found: Document) -> str:
+    """What the detector finds on photos and designs that trained nothing."""
+    rows = [
+        (name, row["photos"], row["boxes"], f"{row['ap50']:.1f}", f"{row['ap75']:.1f}", f"{row['recall_at_one_false']:.1f} %",
+         "" if row["count_off"] is None else f"{row['count_off']:.1f} %")
+        for name, row in found["results"].items()
+    ]  # fmt: skip
+    header = (
+        "",
+        "photos",
+        "boxes",
+        "AP50",
+        "AP75",
+        "boxes found at ≤ 1 false find a photo",
+        "count off by, in the mean",
+    )
+    return reporting.markdown_table(header, rows)
+
+
 def frames_table(found: Document) -> str:
     """Several photos of a product as frames, with the correlation that `track` uses."""
     rows = [

@@ -58,11 +58,13 @@ def detect_in_tiles(
     input_side = max(detector.card.width, detector.card.height)
     side = float(max(wide, high))
     for _ in range(LEVELS):
-        sizes = [math.sqrt(one.size[0] * one.size[1]) for one in found if one.kind == "product"]
+        # What is sure sets the tiles: a lower floor asks for more finds, not for other tiles.
+        sure = [one for one in found if one.kind == "product" and one.score >= detector.card.floor]
+        sizes = [math.sqrt(one.size[0] * one.size[1]) for one in sure]
         if len(sizes) < FEW or float(np.median(sizes)) >= SMALL * side or side <= input_side:
             break
         wanted = max(float(np.median(sizes)) / WANTED, float(input_side))
-        large = float(np.quantile([max(one.size) for one in found if one.kind == "product"], 0.9))
+        large = float(np.quantile([max(one.size) for one in sure], 0.9))
         tiles = tiles_of((wide, high), wanted, min(OVERLAP * large, 0.5 * wanted))
         if len(tiles) < 2:
             break
