@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from .finder import Locator
     from .snapshot import Snapshot
 
-MOST_BOXES = 3
+MOST_BOXES = 2
 """How many boxes are tried, until one is sure."""
 FLOOR = 0.2
 """Detection scores from which on a box is tried."""
 ODDS = 1.5
-"""How much surer a box must be than a whole photo: its odds are divided by this before they meet the threshold, so that three
+"""How much surer a box must be than a whole photo: its odds are divided by this before they meet the threshold, so that two
 chances give no more false accepts than were asked for (benchmarks/scenes.py --parts open)."""
 
 
@@ -91,11 +91,14 @@ def locate_pass(
     surest = candidates[0].confidence if candidates else -1.0
     for tried, one in enumerate(chosen, start=1):
         part = named(snapshot, photo.part(one.box), limits, count, where, allowed)
-        if part is not None and part[1] and part[1][0].confidence > surest:
-            surest = part[1][0].confidence
-            best = Part(Located(one.box, one.score, tried), photo.part(one.box), part[0], part[1])
-            if snapshot.accepts(part[1]):
-                break
+        if part is None or not part[1] or part[1][0].confidence <= surest:
+            continue
+        surest = part[1][0].confidence
+        # The surest is chosen as it is; that there were several chances counts where it is held against the threshold.
+        held = tuple(replace(candidate, confidence=_less_sure(candidate.confidence)) for candidate in part[1])
+        best = Part(Located(one.box, one.score, tried), photo.part(one.box), part[0], held)
+        if snapshot.accepts(held):
+            break
     return best
 
 
@@ -114,7 +117,7 @@ def named(
     vector = first.gallery.adapted(embedding.vector)
     candidates = snapshot.candidates(first.gallery.evidence(vector, count, allowed), snapshot.first)
     _, candidates = second_opinion(snapshot, part, limits, embedding, vector, allowed, candidates, count, where)
-    return vector, tuple(replace(one, confidence=_less_sure(one.confidence)) for one in candidates)
+    return vector, candidates
 
 
 def _less_sure(confidence: float) -> float:

@@ -178,7 +178,7 @@ def test_what_fills_the_photo_is_no_part_and_the_middle_comes_first() -> None:
         at((0, 0, 30, 30)),
         at((40, 40, 60, 60), 0.3),
     )
-    assert most_product_like([whole, corner, weak, middle], (100, 100)) == [middle, corner, weak]
+    assert most_product_like([whole, corner, weak, middle], (100, 100)) == [middle, weak, corner]
     assert most_product_like([Detection((10, 10, 40, 40), 0.9, "gap")], (100, 100)) == []
 
 
