@@ -58,12 +58,14 @@ class Located:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A located part: its pixels, its vector in the first branch's gallery, and what it is."""
+    """A located part: its pixels, its vector in the first branch's gallery, and what it is. `is_product`: whether the detector's own
+    card takes its score for a product; less sure parts may be named, but nothing is mended that perhaps isn't there."""
 
     located: Located
     pixels: Pixels
     vector: Vector
     candidates: tuple[Candidate, ...]
+    is_product: bool
 
     @property
     def picture(self) -> Image.Image:

@@ -90,10 +90,9 @@ class Observer:
         from ..detection.prominence import most_product_like
         from ..imaging.image import Decoded
         from .following import Follower
-        from .locate import FLOOR
-
         assert self._locate is not None
-        found = self._locate.detector.get().detect_once(Decoded(photo.pixels), floor=FLOOR)
+        # From the card's own floor on: what is followed decides over many frames.
+        found = self._locate.detector.get().detect_once(Decoded(photo.pixels))
         chosen = most_product_like(found, photo.size)
         if not chosen:
             return self._look(snapshot, image)

@@ -139,7 +139,7 @@ def _look_closer(question: _Question, closer: _Closer, vector: Vector, watch: _S
     if question.look_again and not snapshot.accepts(closer.candidates):
         from .passes import look_again_pass  # only rejected photos pay for it
 
-        looked_at = image if closer.part is None else closer.part.picture
+        looked_at = closer.part.picture if closer.part is not None and closer.part.is_product else image
         closer.again, closer.candidates = look_again_pass(
             snapshot,
             looked_at,

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shelfmatch.edge import EventError
@@ -74,6 +74,7 @@ PLAIN = st.recursive(
 STATES = st.dictionaries(TEXT, PLAIN, max_size=4)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(before=STATES, after=STATES, start=st.floats(0, 1e11))
 def test_json_comes_back(before: dict[str, Any], after: dict[str, Any], start: float) -> None:
     event = Event("x", "update", "camera", None, before, after, start)
@@ -83,6 +84,7 @@ def test_json_comes_back(before: dict[str, Any], after: dict[str, Any], start: f
     assert Entry.from_line(entry.to_line()) == entry
 
 
+@settings(deadline=None)
 @given(position=st.integers(0, 10_000), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_seen(position: int, bit: int) -> None:
     line = bytearray(sealed(GOOD))
