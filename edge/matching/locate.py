@@ -98,7 +98,8 @@ def locate_pass(
         surest = part[1][0].confidence
         # The surest is chosen as it is; that there were several chances counts where it is held against the threshold.
         held = tuple(replace(candidate, confidence=_less_sure(candidate.confidence)) for candidate in part[1])
-        best = Part(Located(one.box, one.score, tried), photo.part(one.box), part[0], held)
+        is_product = one.score >= detector.card.floor
+        best = Part(Located(one.box, one.score, tried), photo.part(one.box), part[0], held, is_product)
         if snapshot.accepts(held):
             break
     return best

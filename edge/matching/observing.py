@@ -90,6 +90,7 @@ class Observer:
         from ..detection.prominence import most_product_like
         from ..imaging.image import Decoded
         from .following import Follower
+
         assert self._locate is not None
         # From the card's own floor on: what is followed decides over many frames.
         found = self._locate.detector.get().detect_once(Decoded(photo.pixels))
