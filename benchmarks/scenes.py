@@ -153,7 +153,7 @@ def cost(work: Path, options: Any) -> dict[str, Any]:
     """Processor time in turns, and calls into the detector's room where the whole photo is sure."""
     shop = goods.phone_whole(work)
     bundle = built(shop, "phone", work, options)
-    with opened(bundle, options, look_again=False, sessions=1) as matcher:
+    with opened(bundle, options, sessions=1) as matcher:
         answers = [(path, matcher.match(path, locate="off")) for path, _ in shop.queries[:: max(1, options.every)]]
         sure = [path.read_bytes() for path, answer in answers if answer.sku is not None][:12]
         unsure = [path.read_bytes() for path, answer in answers if answer.sku is None][:12]
@@ -299,6 +299,7 @@ def _hold(report: reporting.Report) -> None:
         report.bar("calls into the detector's room of sure photos", found["cost"]["calls_into_detection"], 0)
         report.bar("more calls of ours, a sure photo", found["cost"]["more_calls_of_a_sure_photo"], 0)
         report.bar("a photo that needs locating, of a sure one's time", found["cost"]["of_a_sure_photo"], 2.5)
+        report.bar("… of its own time without locating", found["cost"]["of_the_same_photo"], 2.5)
     if "dense" in found:
         report.bar("dense shelf: facings found", found["dense"]["found"], 0.85, at_least=True)
         report.bar("dense shelf: s", found["dense"]["seconds"], 1.5)
