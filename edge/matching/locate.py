@@ -58,8 +58,8 @@ class Located:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A located part: its pixels, its vector in the first branch's gallery, and what it is. `is_product`: whether the detector's card
-    takes its score for a product; less sure parts may be named, but nothing is mended that perhaps isn't there."""
+    """A located part: its pixels, its vector in the first branch's gallery, and what it is. `is_product`: whether its score reaches
+    the floor of the detector's card; less sure parts may be named, but nothing is mended that perhaps isn't there."""
 
     located: Located
     pixels: Pixels
