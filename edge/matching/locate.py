@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from ..catalog.attributes import Where
 from ..detection.crops import Photo
@@ -58,17 +57,11 @@ class Located:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A located part: its pixels, its vector in the first branch's gallery, and what it is."""
+    """A located part: its vector in the first branch's gallery, and what it is."""
 
     located: Located
-    pixels: Pixels
     vector: Vector
     candidates: tuple[Candidate, ...]
-
-    @property
-    def picture(self) -> Image.Image:
-        """What look-again mends."""
-        return Image.fromarray(self.pixels)
 
 
 def locate_pass(
@@ -96,7 +89,7 @@ def locate_pass(
         surest = part[1][0].confidence
         # The surest is chosen as it is; that there were several chances counts where it is held against the threshold.
         held = tuple(replace(candidate, confidence=_less_sure(candidate.confidence)) for candidate in part[1])
-        best = Part(Located(one.box, one.score, tried), photo.part(one.box), part[0], held)
+        best = Part(Located(one.box, one.score, tried), part[0], held)
         if snapshot.accepts(held):
             break
     return best
