@@ -10,6 +10,8 @@ from .detection import Detection
 
 ALL = 0.8
 """Of the frame: a box that covers more shows what the whole photo shows."""
+LEAST = 16
+"""Pixels of a box's longer side: fewer show no product that anybody could name."""
 _SHARE, _MIDDLE, _CUT = 0.1, 8.0, 0.7
 """How much its share of the frame, its distance from the middle (in sides of the frame, squared) and each edge that cuts it count.
 Chosen on 163 phone photos of classes that trained the detector (benchmarks/scenes.py measures the others)."""
@@ -18,8 +20,12 @@ _EDGE = 0.003
 
 
 def most_product_like(found: Sequence[Detection], size: tuple[int, int]) -> list[Detection]:
-    """Products in order of how likely each is what the photo is of; none that fills the photo (width, height)."""
-    apart = [one for one in found if one.kind == "product" and one.size[0] * one.size[1] < ALL * size[0] * size[1]]
+    """Products in order of how likely each is what the photo is of; none that fills the photo (width, height), or is tiny."""
+    apart = [
+        one
+        for one in found
+        if one.kind == "product" and one.size[0] * one.size[1] < ALL * size[0] * size[1] and max(one.size) >= LEAST
+    ]
     return sorted(apart, key=lambda one: -prominence(one, size))
 
 

@@ -68,7 +68,7 @@ class Explanation:
         from .explanation_card import draw, with_box
 
         again, located = self.result.look_again, self.result.located
-        mended = again.variant if again and again.variant != AS_IT_CAME and self.basis is not self.query else ""
+        mended = again.variant if again and located is None and self.basis is not self.query else ""
         return draw(
             self.result,
             query=self.query if located is None else with_box(self.query, located.box),
@@ -111,7 +111,7 @@ def explain(
         decoded = Decoded(Photo(query, limits).part(result.located.box))
         query = upright(decoded)
     basis, pixels, seen = query, fit(decoded, card, resizer), seen_by(card, query.size)
-    if result.look_again is not None and result.look_again.variant:
+    if result.located is None and result.look_again is not None and result.look_again.variant:
         # The mended photo gave the match: that is what to cover, and to show.
         named = {variant.name: variant.pixels for variant in variants_of(decoded, card, resizer)[1]}
         if result.look_again.variant != AS_IT_CAME:

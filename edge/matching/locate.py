@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from ..catalog.attributes import Where
 from ..detection.crops import Photo
@@ -58,19 +57,11 @@ class Located:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A located part: its pixels, its vector in the first branch's gallery, and what it is. `is_product`: whether its score reaches
-    the floor of the detector's card; less sure parts may be named, but nothing is mended that perhaps isn't there."""
+    """A located part: its vector in the first branch's gallery, and what it is."""
 
     located: Located
-    pixels: Pixels
     vector: Vector
     candidates: tuple[Candidate, ...]
-    is_product: bool
-
-    @property
-    def picture(self) -> Image.Image:
-        """What look-again mends."""
-        return Image.fromarray(self.pixels)
 
 
 def locate_pass(
@@ -98,8 +89,7 @@ def locate_pass(
         surest = part[1][0].confidence
         # The surest is chosen as it is; that there were several chances counts where it is held against the threshold.
         held = tuple(replace(candidate, confidence=_less_sure(candidate.confidence)) for candidate in part[1])
-        is_product = one.score >= detector.card.floor
-        best = Part(Located(one.box, one.score, tried), photo.part(one.box), part[0], held, is_product)
+        best = Part(Located(one.box, one.score, tried), part[0], held)
         if snapshot.accepts(held):
             break
     return best

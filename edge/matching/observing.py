@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 3
 """So many frames in a row must be unsure, once one was sure as a whole, before a product is looked for: the answer rests on whole
-frames then, and a part's embedding is another."""
+frames then, and a part's embedding is another. So many pass, too, after a look that found nothing better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +83,13 @@ class Observer:
             patience = _PATIENCE if self._was_sure else 1
             if sure or self._unsure < patience or not self._locate.wants(sure):
                 return seen
-        return self._found(snapshot, photo or self._photo(image), image)
+        else:
+            seen = self._look(snapshot, image)
+        return self._found(snapshot, photo or self._photo(image), seen) or seen
 
-    def _found(self, snapshot: Snapshot, photo: Photo, image: ImageSource) -> Frame:
-        """What the most product-like part of a frame says, which is followed from now on; of the whole where there is none."""
+    def _found(self, snapshot: Snapshot, photo: Photo, seen: Frame) -> Frame | None:
+        """What the most product-like part of a frame says, which is followed from now on; None where there is none, or where it is
+        less sure than the whole frame (`seen`), which stands for some frames then."""
         from ..detection.prominence import most_product_like
         from ..imaging.image import Decoded
         from .following import Follower
@@ -95,12 +98,16 @@ class Observer:
         # From the card's own floor on: what is followed decides over many frames.
         found = self._locate.detector.get().detect_once(Decoded(photo.pixels))
         chosen = most_product_like(found, photo.size)
+        self._unsure = -_PATIENCE
         if not chosen:
-            return self._look(snapshot, image)
+            return None
+        part = self._look(snapshot, _cut(photo, chosen[0].box))
+        if _surest(snapshot, part) <= _surest(snapshot, seen):
+            return None
         self._follower = self._follower or Follower()
         self._follower.start(photo.pixels, chosen[0].box)
         self._unsure = 0
-        return self._look(snapshot, _cut(photo, chosen[0].box))
+        return part
 
     def _photo(self, image: ImageSource) -> Photo:
         from ..detection.crops import Photo
@@ -124,3 +131,9 @@ class Observer:
 
 def _cut(photo: Photo, box: Box) -> Image.Image:
     return Image.fromarray(photo.part(box))
+
+
+def _surest(snapshot: Snapshot, frame: Frame) -> float:
+    """The confidence of a frame's best candidate."""
+    found = snapshot.candidates(frame.evidence.cut(2))
+    return found[0].confidence if found else -1.0

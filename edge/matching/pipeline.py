@@ -139,16 +139,12 @@ def _look_closer(question: _Question, closer: _Closer, vector: Vector, watch: _S
     if question.look_again and not snapshot.accepts(closer.candidates):
         from .passes import look_again_pass  # only rejected photos pay for it
 
-        looked_at = closer.part.picture if closer.part is not None and closer.part.is_product else image
-        closer.again, closer.candidates = look_again_pass(
-            snapshot,
-            looked_at,
-            limits,
-            closer.candidates,
-            question.count,
-            question.where,
-            turned=question.look_again != "upright",
+        turned = question.look_again != "upright"
+        closer.again, found = look_again_pass(
+            snapshot, image, limits, closer.candidates, question.count, question.where, turned=turned
         )
+        if closer.part is None or snapshot.accepts(found) or found[0].confidence > closer.candidates[0].confidence:
+            closer.candidates, closer.part = found, None
         watch.lap("look_again")
 
 

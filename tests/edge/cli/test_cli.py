@@ -284,7 +284,7 @@ def test_eval(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     result = document(capfd, "eval", "shop.bundle", "queries.csv")
     MORE = {"findings", "risk_coverage", "barcodes", "located"}
     contract = {"queries", "recall_at_1", "recall_at_5", "mrr", "open_set", "latency_ms"}
-    assert set(result) == contract | {
+    assert set(result) - {"located"} == contract | {
         "stages_ms",
         "looked_again",
         "unreadable",
