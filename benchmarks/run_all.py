@@ -103,7 +103,7 @@ BENCHMARKS: Final = (
     Benchmark(
         "cascade_own", 5, ("--draws", "6", "--encoders", "shelfmatch-cnn", "shelfmatch-vit"), script="cascade.py"
     ),
-    Benchmark("scenes", 25),
+    Benchmark("scenes", 10, ("--every", "2")),
     Benchmark("detection", 12),
     Benchmark("right_answers", 240),
     Benchmark("coldstart", 3),
