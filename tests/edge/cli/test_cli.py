@@ -282,7 +282,7 @@ def test_verify(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_eval(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     result = document(capfd, "eval", "shop.bundle", "queries.csv")
-    MORE = {"findings", "risk_coverage", "barcodes", "located"}
+    MORE = {"findings", "risk_coverage", "barcodes"}
     contract = {"queries", "recall_at_1", "recall_at_5", "mrr", "open_set", "latency_ms"}
     assert set(result) - {"located"} == contract | {
         "stages_ms",
