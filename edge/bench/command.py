@@ -42,15 +42,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _refuse(options: argparse.Namespace, with_what: str, names: tuple[str, ...]) -> None:
     for name in names:
-        if getattr(options, name) not in (None, False, "auto", _unasked(name)):
+        if getattr(options, name) not in (None, False, "auto"):
             raise BenchError(
                 f"--{name.replace('_', '-')} arrived with {with_what}, which has no use for it; leave it out"
             )
-
-
-def _unasked(name: str) -> str | None:
-    """An option's default, where that is a word of its own."""
-    return "off" if name == "locate" else None
 
 
 def _measure(options: argparse.Namespace, target: str) -> int:
@@ -65,7 +60,9 @@ def _measure(options: argparse.Namespace, target: str) -> int:
         "scenarios": options.scenario or SCENARIOS,
         "fps": options.fps if options.fps is not None else DEFAULT_FPS,
         "quick": options.quick,
-        "settings": Settings(options.threads, options.runtime, options.resizer, options.look_again, options.locate),
+        "settings": Settings(
+            options.threads, options.runtime, options.resizer, options.look_again, options.locate or "off"
+        ),
         "references": options.references,
         "progress": progress_bar("bench", "round"),
     }

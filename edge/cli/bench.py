@@ -43,7 +43,7 @@ def register(command: Command) -> None:
     bench.add_argument(
         "--locate",
         choices=("off", "auto", "always"),
-        default="off",
+        default=None,
         help="with finding the product: where the whole photo isn't sure, or always (default: off)",
     )
     bench.add_argument(

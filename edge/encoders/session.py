@@ -96,9 +96,9 @@ class SessionPool:
 
     def close_free(self) -> None:
         """Let go of the sessions that nobody has borrowed, and of their memory; the next `take` opens one."""
-        with self._condition, at_rest:
-            while self._free:
-                self._free.pop()
+        with self._condition, at_rest, suppress(IndexError):
+            while True:
+                self._free.pop()  # as in `take`, others may pop meanwhile
                 self._opened -= 1
 
     def _wait_or_open(self) -> Session:

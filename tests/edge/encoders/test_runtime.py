@@ -372,6 +372,32 @@ def test_one_thread_opens_one_session() -> None:
     assert len(made) == 1
 
 
+def test_idle_sessions_close_and_borrowed_ones_stay() -> None:
+    made: list[weakref.ref[Turnstile]] = []
+
+    def make() -> Turnstile:
+        one = Turnstile()
+        made.append(weakref.ref(one))
+        return one
+
+    pool = SessionPool(make, 2)
+    with pool.borrow() as kept:
+        with pool.borrow():
+            pass
+        pool.close_free()
+        assert [one() is None for one in made] == [False, True]
+        with pool.borrow():  # its place is free again: this would wait for ever
+            assert len(made) == 3
+        del kept
+
+
+def test_an_encoder_that_rested_embeds_as_before(tiny_tflite: Path) -> None:
+    encoder = Encoder.load(tiny_tflite)
+    before = encoder.embed(tile_photo(0, 1))
+    encoder.rest()
+    assert np.array_equal(encoder.embed(tile_photo(0, 1)), before)
+
+
 def test_a_session_comes_back_after_an_error() -> None:
     pool = SessionPool(Turnstile, 1)
     with pytest.raises(KeyError), pool.borrow():
