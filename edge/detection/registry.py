@@ -19,8 +19,17 @@ def known_detectors(runtime: str = "auto") -> dict[str, Path]:
     return card_of_runtime(card_paths(detectors=True), runtime)
 
 
+def check_source(source: object) -> None:
+    """Raise DetectorError for what can be no name, file or card."""
+    if not isinstance(source, (str, os.PathLike)):
+        raise DetectorError(
+            f"detector is {source!r} ({type(source).__name__}); expected a name, a file, a card or a Detector"
+        )
+
+
 def find_detector(source: str | os.PathLike[str], runtime: str = "auto") -> tuple[DetectorCard, Path]:
     """The card and the file that a name, a file or a card stands for. Raises DetectorError."""
+    check_source(source)
     path = Path(source)
     if path.suffix == ".json":
         return read_detector_card(path)
