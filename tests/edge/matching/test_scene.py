@@ -170,7 +170,7 @@ def test_always_takes_no_sure_answer_away(tile_bundle: Path, monkeypatch: pytest
         always = matcher._finder.locator("always")
         assert match(snapshot, photo, locate=always).located is not None
         monkeypatch.setattr(locate, "ODDS", 1e9)
-        found = match(snapshot, photo, locate=always)
+        found = match(snapshot, photo, look_again=False, locate=always)
         assert found.decision == "match" and found.sku == whole.candidates[0].sku and found.located is None
 
 
