@@ -20,7 +20,7 @@ _NAME_BYTES = 255
 SQLITE_PATH_BYTES = 512
 """Longest path that SQLite opens, with the "-journal" that it keeps room for (MAX_PATHNAME in its os_unix.c)."""
 
-OutputKind: TypeAlias = Literal["page", "picture", "measurement", "settings"]
+OutputKind: TypeAlias = Literal["page", "picture", "measurement", "settings", "table"]
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -116,6 +116,10 @@ _KINDS: dict[OutputKind, tuple[str, Callable[[bytes], bool]]] = {
         lambda head: head.lstrip()[:1] == b"{" and b"shelfmatch-bench" in head,
     ),
     "settings": ("settings", lambda head: b"version" in head and b"=" in head),
+    "table": (
+        "table of shelfmatch",
+        lambda head: head.startswith((b"\xef\xbb\xbfimage,kind,row,place,", b"\xef\xbb\xbfevent,kind,slot,sku,")),
+    ),
 }
 """What each kind is called, and how a file of it begins."""
 

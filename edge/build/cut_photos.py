@@ -12,7 +12,7 @@ from PIL import Image
 from ..detection.crops import Photo
 from ..detection.detection import Box
 from ..detection.on_demand import DetectorOnDemand
-from ..detection.prominence import most_product_like, prominence, scaled
+from ..detection.prominence import ALL, most_product_like, prominence, scaled
 from ..imaging.image import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class PhotoCutter:
             return None
         share = chosen[0].size[0] * chosen[0].size[1] / (photo.size[0] * photo.size[1])
         rivals = [prominence(one, photo.size) for one in chosen[:2]]
-        whole = any(one.size[0] * one.size[1] >= 0.8 * photo.size[0] * photo.size[1] for one in found)
+        whole = any(one.size[0] * one.size[1] >= ALL * photo.size[0] * photo.size[1] for one in found)
         if share < LEAST or whole or (len(rivals) > 1 and rivals[1] > APART * rivals[0]):
             return None
         part = Photo(data, limits).part(chosen[0].box)

@@ -88,7 +88,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check_options(options: argparse.Namespace) -> None:
     """Refuse what doesn't go together, or would destroy something, before anything is loaded."""
-    from ..files import check_can_write, check_output
+    from ..files import check_output
 
     if options.where and options.bundle is None:
         raise ImageError("--where arrived without --bundle; it chooses among a shop's products")
@@ -102,9 +102,11 @@ def _check_options(options: argparse.Namespace) -> None:
         check_ending(Path(options.picture))
         check_output(options.picture, "picture", options.images)
     if options.csv is not None:
-        check_can_write(options.csv)
-        if any(Path(options.csv).resolve() == Path(image).resolve() for image in options.images):
-            raise ImageError(f"--csv arrived with {options.csv}, one of the photos; expected another file to write")
+        check_output(options.csv, "table", options.images)
+        if options.picture is not None and Path(options.csv).resolve() == Path(options.picture).resolve():
+            raise ImageError(
+                f"--csv and --picture arrived with {options.csv}; expected two names, each is a file of its own"
+            )
 
 
 def _print_problem(image: str, error: ImageError, *, json: bool) -> None:

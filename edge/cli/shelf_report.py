@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..sheets import sheet
 from ..terminal import DONE, NO, complain, print_json
 
 if TYPE_CHECKING:
@@ -57,6 +56,9 @@ def _run(options: argparse.Namespace) -> int:
 
     page = Path(options.output)
     check_output(page, "page")
+    table = page.with_suffix(".csv")
+    if options.csv:
+        check_output(table, "table")
     entries = read_log(options.log)
     name, plan = _plan(options.plan)
     if not entries:
@@ -75,7 +77,6 @@ def _run(options: argparse.Namespace) -> int:
     sums = tuple(one for one in read_sums(options.log) if one.end_time > past.start and one.start_time < past.end)
     pictures = Path(options.log, PICTURES) if options.pictures else None
     write_atomic(page, shelf_page(ShelfReport(name or Path(options.log).resolve().name, past, pictures, sums)))
-    table = page.with_suffix(".csv")
     if options.csv:
         write_atomic(table, table_of(past))
     if options.json:
@@ -100,19 +101,12 @@ def _plan(path: str | None) -> tuple[str, list[PlanSlot]]:
 
 def table_of(past: History) -> bytes:
     """The events as CSV, UTF-8 with the mark that spreadsheets look for. Times are local, with their offset."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(_COLUMNS)
+    rows = []
     for one in sorted(past.incidents, key=lambda one: (one.start, one.id)):
         minutes = "" if one.end is None else f"{max(0.0, one.end - one.start) / 60:.2f}"
         row = (one.id, one.kind, one.slot, one.sku, one.state, one.by, one.severity)
-        writer.writerow((*map(_harmless, row), _moment(one.start), _moment(one.end), minutes, one.messages))
-    return b"\xef\xbb\xbf" + text.getvalue().encode()
-
-
-def _harmless(cell: str) -> str:
-    """Text that a spreadsheet doesn't take for a formula (OWASP, "CSV Injection")."""
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+        rows.append((*row, _moment(one.start), _moment(one.end), minutes, one.messages))
+    return sheet(_COLUMNS, rows)
 
 
 def _moment(seconds: float | None) -> str:

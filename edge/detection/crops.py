@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..imaging.decode import decode, full_size, read_photo
-from ..imaging.image import Decoded, ImageSource, Limits, Pixels, upright_pixels
+from ..imaging.image import Decoded, ImageSource, Limits, Pixels, source_name, upright_pixels
 from ..imaging.resize import NetworkInput, Wanted
 from .detection import Box, grown
 
@@ -28,7 +28,7 @@ class Photo:
         self._limits = limits
         self._source: ImageSource = read_photo(source, limits) if isinstance(source, (str, os.PathLike)) else source
         # Not without any: `decode` reads JPEGs with fewer copies where a size is wanted.
-        self._decoded = decode(self._source, card or Wanted(_ALL, _ALL), limits)
+        self._decoded = decode(self._source, card or Wanted(_ALL, _ALL), limits, source_name(source))
         self.size = full_size(self._source, self._decoded, limits)
         self._pixels: Pixels | None = None
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..encoders.feed import PixelFeed, fits, same_quantization
+from ..encoders.feed import PixelFeed, checked_input, same_quantization
 from ..encoders.runtimes import choose_runtime, open_session
 from ..encoders.session import Session, SessionPool
 from ..errors import DetectorError, ImageError
@@ -189,18 +189,7 @@ def _check(pixels: Pixels, kinds: Collection[Kind], floor: float | None) -> None
 
 def _checked_session(session: Session, card: DetectorCard) -> Session:
     """Hold the loaded file against its card. Raises DetectorError that names the first difference."""
-    tensor = session.inputs[0] if session.inputs else None
-    size = (card.height, card.width, 3) if card.layout == "NHWC" else (3, card.height, card.width)
-    if (
-        len(session.inputs) != 1
-        or tensor is None
-        or not fits(tensor.shape, (1, *size))
-        or tensor.dtype != card.input_dtype
-    ):
-        found = ", ".join(f"{info.dtype} {list(info.shape)}" for info in session.inputs) or "none"
-        raise DetectorError(
-            f"detector {card.file} takes {found}; its card says one input of {card.input_dtype} {[1, *size]}"
-        )
+    tensor = checked_input(session, card, f"detector {card.file}")
     named = {info.name: info for info in session.outputs}
     for output in card.outputs:
         info = named.get(output.name)

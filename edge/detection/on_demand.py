@@ -11,13 +11,14 @@ from typing import Any
 from ..errors import DetectorError
 from ..forking import renew_after_fork
 from .detector import Detector
-from .registry import DEFAULT_DETECTOR, find_detector, known_detectors
+from .registry import DEFAULT_DETECTOR, check_source, find_detector, known_detectors
 
 
 class DetectorOnDemand:
     """Opens a detector once, for all threads, with the first call of `get`.
 
-    `source`: a name, file, card or a `Detector`; None for the package's own. `settings` as for `Detector.open`.
+    `source`: a name, file, card or a `Detector`; None for the package's own. `settings` as for `Detector.open`. Raises
+    DetectorError for another thing; what a name stands for is looked at later.
     """
 
     def __init__(
@@ -25,6 +26,7 @@ class DetectorOnDemand:
     ) -> None:
         self._detector = source if isinstance(source, Detector) else None
         self._source = DEFAULT_DETECTOR if source is None or isinstance(source, Detector) else source
+        check_source(self._source)
         self._settings = dict(settings or {})
         self._lock = threading.Lock()
         renew_after_fork(self)

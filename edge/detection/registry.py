@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
-from ..encoders.registry import card_of_runtime, card_paths
+from ..encoders.registry import card_of_runtime, card_paths, read_card_as
 from ..errors import DetectorError
 from .card import DetectorCard
 
@@ -19,8 +18,17 @@ def known_detectors(runtime: str = "auto") -> dict[str, Path]:
     return card_of_runtime(card_paths(detectors=True), runtime)
 
 
+def check_source(source: object) -> None:
+    """Raise DetectorError for what can be no name, file or card."""
+    if not isinstance(source, (str, os.PathLike)):
+        raise DetectorError(
+            f"detector is {source!r} ({type(source).__name__}); expected a name, a file, a card or a Detector"
+        )
+
+
 def find_detector(source: str | os.PathLike[str], runtime: str = "auto") -> tuple[DetectorCard, Path]:
     """The card and the file that a name, a file or a card stands for. Raises DetectorError."""
+    check_source(source)
     path = Path(source)
     if path.suffix == ".json":
         return read_detector_card(path)
@@ -46,15 +54,4 @@ def find_detector(source: str | os.PathLike[str], runtime: str = "auto") -> tupl
 
 def read_detector_card(path: Path) -> tuple[DetectorCard, Path]:
     """A card and the detector file beside it. Raises DetectorError."""
-    try:
-        record = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DetectorError(f"card {path} can't be read ({error}); expected a JSON file") from error
-    try:
-        card = DetectorCard.from_dict(record)
-    except DetectorError as error:
-        raise DetectorError(f"{path}: {error}") from error
-    model_path = path.parent / card.file
-    if not model_path.is_file():
-        raise DetectorError(f"card {path} names the file {card.file}, which is not beside it")
-    return card, model_path
+    return read_card_as(DetectorCard.from_dict, path, DetectorError)

@@ -100,6 +100,8 @@ class EncoderCard:
         if not isinstance(record, Mapping):
             _bad_card(f"{type(record).__name__} arrived", "a JSON object")
         values = dict(record)
+        if "detector_card_version" in values and "card_version" not in values:
+            _bad_card("a detector's card arrived", "an encoder's, with card_version, output_name and dimension")
         version = values.pop("card_version", CARD_VERSION)
         if version != CARD_VERSION:
             _bad_card(f"card_version is {version!r}", f"{CARD_VERSION}; install a newer shelfmatch")

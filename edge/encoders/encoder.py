@@ -18,7 +18,7 @@ from ..imaging.decode import decode
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, Pixels
 from ..imaging.resize import Resizer, fit, inside, resizer_in_use
 from .card import EncoderCard
-from .feed import PixelFeed, fits, same_quantization
+from .feed import PixelFeed, checked_input, same_quantization
 from .runtimes import choose_runtime, open_session
 from .session import Session, SessionPool
 
@@ -199,18 +199,7 @@ def _checked_session(session: Session, card: EncoderCard, local: LocalHead | Non
     """Hold the loaded file against its card and its local head. Raises EncoderError that names the first difference."""
     if local is not None:
         _check_tap(session, card, local)
-    tensor = session.inputs[0] if session.inputs else None
-    size = (card.height, card.width, 3) if card.layout == "NHWC" else (3, card.height, card.width)
-    if (
-        len(session.inputs) != 1
-        or tensor is None
-        or not fits(tensor.shape, (1, *size))
-        or tensor.dtype != card.input_dtype
-    ):
-        found = ", ".join(f"{info.dtype} {list(info.shape)}" for info in session.inputs) or "none"
-        raise EncoderError(
-            f"encoder {card.file} takes {found}; its card says one input of {card.input_dtype} {[1, *size]}"
-        )
+    tensor = checked_input(session, card, f"encoder {card.file}")
     for output in session.outputs:
         if output.name == card.output_name:
             break

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..errors import EncoderError
 from ..imaging.image import Pixels
 from .card import Quantization
+from .session import Session, TensorInfo
 
 
 class FedWithPixels(Protocol):
@@ -87,6 +88,16 @@ def same_quantization(a: Quantization, b: Quantization) -> bool:
     return a.zero_point == b.zero_point and abs(a.scale - b.scale) <= 1e-5 * a.scale
 
 
-def fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+def checked_input(session: Session, card: FedWithPixels, what: str) -> TensorInfo:
+    """A loaded file's only input, held against its card; `what`: how messages call the file. Raises EncoderError."""
+    tensor = session.inputs[0] if len(session.inputs) == 1 else None
+    size = (card.height, card.width, 3) if card.layout == "NHWC" else (3, card.height, card.width)
+    if tensor is None or not _fits(tensor.shape, (1, *size)) or tensor.dtype != card.input_dtype:
+        found = ", ".join(f"{info.dtype} {list(info.shape)}" for info in session.inputs) or "none"
+        raise EncoderError(f"{what} takes {found}; its card says one input of {card.input_dtype} {[1, *size]}")
+    return tensor
+
+
+def _fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
     """Whether a tensor's shape, -1 where a side is free, takes the expected one."""
     return len(shape) == len(expected) and all(a in (-1, b) for a, b in zip(shape, expected, strict=True))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
-from ..errors import EncoderError
+from ..errors import EncoderError, ShelfmatchError
 from .card import EncoderCard
 from .runtimes import RUNTIMES
 
@@ -150,15 +150,28 @@ def encoder_names(source: EncoderNames) -> tuple[str | os.PathLike[str], ...]:
 
 def read_card(path: Path) -> tuple[EncoderCard, Path]:
     """A card and the encoder file beside it. Raises EncoderError."""
+    return read_card_as(EncoderCard.from_dict, path, EncoderError)
+
+
+class _NamesFile(Protocol):
+    @property
+    def file(self) -> str: ...
+
+
+_Card = TypeVar("_Card", bound=_NamesFile)
+
+
+def read_card_as(from_dict: Callable[[object], _Card], path: Path, wrong: type[ShelfmatchError]) -> tuple[_Card, Path]:
+    """A card of any kind and the file beside it. Raises `wrong`, as `from_dict` does."""
     try:
         record = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise EncoderError(f"card {path} can't be read ({error}); expected a JSON file") from error
+        raise wrong(f"card {path} can't be read ({error}); expected a JSON file") from error
     try:
-        card = EncoderCard.from_dict(record)
-    except EncoderError as error:
-        raise EncoderError(f"{path}: {error}") from error
+        card = from_dict(record)
+    except wrong as error:
+        raise wrong(f"{path}: {error}") from error
     model_path = path.parent / card.file
     if not model_path.is_file():
-        raise EncoderError(f"card {path} names the file {card.file}, which is not beside it")
+        raise wrong(f"card {path} names the file {card.file}, which is not beside it")
     return card, model_path

@@ -61,15 +61,18 @@ def _check_weight(name: str, size_bytes: int, limits: Limits) -> None:
         raise ImageError(f"{name} has {size_bytes:,} bytes; at most {limits.size_bytes:,} are read, make it smaller")
 
 
-def decode(source: ImageSource, card: NetworkInput | None = None, limits: Limits = DEFAULT_LIMITS) -> Decoded:
+def decode(
+    source: ImageSource, card: NetworkInput | None = None, limits: Limits = DEFAULT_LIMITS, name: str | None = None
+) -> Decoded:
     """Decode a photo to RGB.
 
     `source`: a path, the bytes of a file, a PIL image, or an (H, W, 3) uint8 RGB array. With a `card`, large photos come out
-    halved as often as the card's input size allows. Raises ImageError for anything that is not a readable photo.
+    halved as often as the card's input size allows. `name`: what messages call it, where bytes were read from a file. Raises
+    ImageError for anything that is not a readable photo.
     """
     if isinstance(source, np.ndarray):
         return Decoded(_checked_array(source, limits))
-    name = source_name(source)
+    name = name or source_name(source)
     if isinstance(source, Image.Image):
         with _as_image_error(name), _pillow.no_warnings if source.info else nullcontext():
             _check_pixels(name, source.size, limits)

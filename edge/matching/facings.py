@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -167,13 +165,9 @@ def _facings(scene: Scene) -> tuple[Facings, ...]:
 def write_counts(counts: Iterable[ShelfCount], path: Path) -> None:
     """A CSV of all products and gaps, in one rename. Raises OSError."""
     from ..files import write_atomic
+    from ..sheets import sheet
 
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    for count in counts:
-        writer.writerows(count.lines())
-    write_atomic(path, text.getvalue().encode())
+    write_atomic(path, sheet(COLUMNS, [line for count in counts for line in count.lines()]))
 
 
 def _edges(box: Box) -> tuple[str, ...]:

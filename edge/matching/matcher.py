@@ -1,34 +1,28 @@
-"""Opens a bundle, follows it when it is changed, and hands each question to a function of its snapshot.
-
-One module of over 400 lines: the public face in one class, each of whose questions is a function elsewhere.
-"""
+"""Opens a bundle and hands each question to a function of the generation in use."""
 
 from __future__ import annotations
 
-import logging
 import os
-import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .. import arguments, device
-from ..bundle.bundle import Bundle, Stamp, read_stamp, read_whole
+from ..bundle.bundle import Bundle
 from ..catalog.attributes import Where
 from ..catalog.catalog import Catalog
 from ..catalog.product import Reference
 from ..encoders.encoder import Encoder
-from ..errors import BundleError, EncoderError, ImageError, ShelfmatchError, VectorError
-from ..forking import renew_after_fork
+from ..errors import EncoderError, ImageError, VectorError
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits
 from ..index.vector_index import VectorIndex
 from ..scoring.gallery import Gallery
 from .finder import Finder, Mode
+from .generations import Generations
 from .pipeline import match
 from .results import MatchResult
-from .snapshot import Snapshot, load_snapshot
+from .snapshot import Snapshot
 
 if TYPE_CHECKING:
     from ..detection.detector import Detector
@@ -38,11 +32,6 @@ if TYPE_CHECKING:
     from .scene import Scene
     from .similar import Neighbour
     from .tracking import Tracker
-
-logger = logging.getLogger(__name__)
-
-_LONGEST_WAIT_S = 60.0
-"""Between two tries of a generation that can't be used."""
 
 
 class Matcher:
@@ -62,24 +51,13 @@ class Matcher:
         finder: Finder,
         options: Mapping[str, Any],
     ) -> None:
-        absolute = path.absolute()  # a relative one would name another bundle after os.chdir
-        self._path = path  # while it is opened: messages name what was asked for
         self._settings = settings
         self._limits = limits
         self._follow = follow
         self._look_again = look_again
         self._finder = finder
         self._asked = options
-        self._reload_lock = threading.Lock()
-        self._refused: Refusal | None = None
-        self._wait_s, self._retry_from = 1.0, 0.0
-        self._snapshot: Snapshot | None = self._load(None)
-        self._path = absolute
-        renew_after_fork(self)
-
-    def after_fork(self) -> None:
-        """In a forked child: the thread that was loading a generation isn't there."""
-        self._reload_lock = threading.Lock()
+        self._generations = Generations(path, settings, follow)
 
     @classmethod
     def open(
@@ -132,7 +110,7 @@ class Matcher:
         """To copy and pickle: the other one opens the bundle anew, as this one was asked to. Raises BundleError if it is closed."""
         self._current()
         options = {**self._asked, "limits": self._limits, "follow": self._follow, "look_again": self._look_again}
-        return _open_again, (self._path, options)
+        return _open_again, (self._generations.path, options)
 
     def __enter__(self) -> Matcher:
         return self
@@ -144,8 +122,7 @@ class Matcher:
 
     def close(self) -> None:
         """Let go of the bundle; later calls raise BundleError."""
-        with self._reload_lock:  # a snapshot that is being loaded would open it again
-            self._snapshot = None  # the last answer that uses it closes its files
+        self._generations.close()
 
     @property
     def bundle(self) -> Bundle:
@@ -159,10 +136,7 @@ class Matcher:
         Tried before each answer (with `follow`) and by `reload`: a readiness probe calls `reload` first. The answers go on from
         the generation in use; each refusal is logged once, as a warning.
         """
-        refused, snapshot = self._refused, self._snapshot
-        if refused is None or snapshot is None or read_stamp_or_none(self._path) == snapshot.bundle.stamp:
-            return None
-        return refused
+        return self._generations.refused
 
     @property
     def encoder(self) -> Encoder:
@@ -327,77 +301,13 @@ class Matcher:
     def reload(self) -> bool:
         """Load the bundle's current generation now; False if it is the one in use. Raises BundleError and its kin, and the
         generation in use stays; it is in `refused` then, too."""
-        with self._reload_lock:
-            current = self._current()
-            stamp = read_stamp_or_none(self._path)
-            if stamp == current.bundle.stamp:
-                return False
-            try:
-                self._take_over(current)
-            except ShelfmatchError as error:
-                self._refuse(error, stamp, current)
-                raise
-            return True
+        return self._generations.reload()
 
     def _current(self) -> Snapshot:
-        snapshot = self._snapshot
-        if snapshot is None:
-            raise BundleError(f"{self._path}: this matcher is closed; open it again")
-        return snapshot
+        return self._generations.current()
 
     def _fresh(self) -> Snapshot:
-        """The snapshot in use, after taking over a new generation if the bundle changed.
-
-        A new generation that can't be used (half copied, damaged) is tried again when its manifest changes, and after 1, 2, 4 …
-        s: copied in the order of their names, the vectors come after the manifest. A kiosk goes on with the one it has.
-        """
-        snapshot = self._current()
-        if not self._follow:
-            return snapshot
-        stamp = read_stamp_or_none(self._path)
-        if stamp is None or stamp == snapshot.bundle.stamp:
-            return snapshot
-        refused = self._refused
-        if refused is not None and stamp == refused.stamp and time.monotonic() < self._retry_from:
-            return snapshot
-        if self._reload_lock.acquire(blocking=False):  # one thread loads, the others go on with what there is
-            try:
-                if self._snapshot is not None:
-                    self._take_over(snapshot)
-            except ShelfmatchError as error:
-                again = refused is not None and stamp == refused.stamp
-                self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S) if again else 1.0
-                self._retry_from = time.monotonic() + self._wait_s
-                self._refuse(error, stamp, snapshot)
-            finally:
-                self._reload_lock.release()
-        return self._current()
-
-    def _take_over(self, previous: Snapshot) -> None:
-        """Put the bundle's current generation in the place of the one in use."""
-        self._snapshot = self._load(previous)
-        self._refused = None
-        logger.info("%s: took over generation %d", self._path, self._snapshot.bundle.manifest.generation)
-
-    def _refuse(self, error: ShelfmatchError, stamp: Stamp | None, current: Snapshot) -> None:
-        """Remember why a generation can't be used, and say so once for each that comes."""
-        from .refusal import refusal_of  # only where something is wrong
-
-        before = self._refused
-        if before is not None and before.stamp == stamp:
-            return
-        self._refused = refusal_of(self._path, error, stamp)
-        logger.warning(
-            "%s: generation %s is refused, answers go on from generation %d: %s",
-            self._path,
-            "unknown" if self._refused.generation is None else self._refused.generation,
-            current.bundle.manifest.generation,
-            error,
-        )
-
-    def _load(self, previous: Snapshot | None) -> Snapshot:
-        """Load the bundle, again if a writer replaced it meanwhile."""
-        return read_whole(self._path, lambda bundle: load_snapshot(bundle, self._settings, previous))
+        return self._generations.fresh()
 
     def similar(self, sku: str, *, top_k: int = 5, where: Where | None = None) -> tuple[Neighbour, ...]:
         """The other products most like this one, best first: see `similar.similar`. `where` as for `match`.
@@ -445,11 +355,3 @@ class Matcher:
 
 def _open_again(path: Path, options: Mapping[str, Any]) -> Matcher:
     return Matcher.open(path, **options)
-
-
-def read_stamp_or_none(path: Path) -> Stamp | None:
-    """None while there is no manifest, for instance in the middle of somebody's copying."""
-    try:
-        return read_stamp(path)
-    except OSError:
-        return None

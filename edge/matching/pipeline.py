@@ -123,7 +123,7 @@ def _look_closer(question: _Question, closer: _Closer, vector: Vector, watch: _S
     if question.locate is not None and question.locate.wants(snapshot.accepts(closer.candidates)):
         from .locate import locate_pass
 
-        closer.part = locate_pass(
+        part = locate_pass(
             snapshot,
             question.locate,
             image,
@@ -133,8 +133,9 @@ def _look_closer(question: _Question, closer: _Closer, vector: Vector, watch: _S
             question.where,
             question.allowed,
         )
-        if closer.part is not None:
-            closer.candidates = closer.part.candidates
+        # Asked "always", a photo that was sure as a whole stays so: a part that isn't takes no right answer away.
+        if part is not None and (snapshot.accepts(part.candidates) or not snapshot.accepts(closer.candidates)):
+            closer.part, closer.candidates = part, part.candidates
         watch.lap("locate")
     if question.look_again and not snapshot.accepts(closer.candidates):
         from .passes import look_again_pass  # only rejected photos pay for it

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -91,13 +90,3 @@ def own_detector(found: Mapping[Any, Any], **changes: Any) -> Detector:
     outputs = {"near": cells(found), "far": cells({}, stride=16)}
     model = constant_onnx(outputs)
     return Detector(own_card(model, outputs, **changes), model)
-
-
-def detector_file(folder: Path, detector: Detector, model: bytes) -> Path:
-    """The file and its card; the file's path."""
-    import json
-
-    path = folder / detector.card.file
-    path.write_bytes(model)
-    path.with_suffix(".json").write_text(json.dumps(detector.card.to_dict()))
-    return path

@@ -72,6 +72,9 @@ def test_unreadable_photos_among_scenes(capfd: pytest.CaptureFixture[str]) -> No
     assert main(["match", "shop.bundle", "text.jpg", "shelf.png", "--all", "--detector", "shelf.onnx", "--json"]) == 2
     first, second = map(json.loads, capfd.readouterr().out.splitlines())
     assert first["error"]["type"] == "ImageError" and len(second["products"]) == 5
+    assert first["error"]["message"].startswith("text.jpg is damaged or not a photo")
+    assert main(["count", "text.jpg", "shelf.png", "--detector", "shelf.onnx"]) == 2
+    assert "text.jpg is damaged or not a photo" in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("scene")
@@ -90,7 +93,9 @@ def test_a_shelf_is_counted(capfd: pytest.CaptureFixture[str]) -> None:
     found = document(capfd, *command, "--picture", "out.png", "--csv", "out.csv")
     assert [row["products"] for row in found["rows"]] == [3, 2] and len(found["gaps"]) == 1
     assert found["facings"][0]["sku"] == "sku-003" and found["facings"][0]["facings"] == 3
-    assert len(list(csv.DictReader(Path("out.csv").read_text().splitlines()))) == 6
+    table = list(csv.DictReader(Path("out.csv").read_text("utf-8-sig").splitlines()))
+    assert [row["sku"] for row in table][:2] == ["sku-003", "sku-003"] and [row["kind"] for row in table][5:] == ["gap"]
+    assert exit_code_of([*command, "--csv", "out.csv"]) == 0  # its own table is written anew
     with Image.open("out.png") as picture:
         assert picture.size == (512, 512)
     people = lines(capfd, *command)
@@ -119,7 +124,20 @@ WRONG = {
     "picture of two": (["count", "shelf.png", "messy.png", "--picture", "a.png"], "--picture arrived with 2 photos"),
     "picture's ending": (["count", "shelf.png", "--picture", "a.gif", "--detector", "shelf.onnx"], "expected a name ending in"),
     "picture over the photo": (["count", "shelf.png", "--picture", "shelf.png", "--detector", "shelf.onnx"], "shelf.png"),
-    "csv over the photo": (["count", "shelf.png", "--csv", "shelf.png"], "--csv arrived with shelf.png"),
+    "csv over the photo": (["count", "shelf.png", "--csv", "shelf.png"], "shelf.png can't be used: it is also an input"),
+    "csv over a photo of the folder": (["count", ".", "--csv", "shelf.png"], "no table of shelfmatch is there already"),
+    "csv over the bundle's": (
+        ["count", "shelf.png", "--bundle", "shop.bundle", "--csv", "shop.bundle/manifest.json"],
+        "no table of shelfmatch is there already",
+    ),
+    "csv over the picture": (
+        ["count", "shelf.png", "--csv", "out.png", "--picture", "out.png"],
+        "--csv and --picture arrived with out.png",
+    ),
+    "a detector for an encoder": (
+        ["build", "photos", "-o", "b.bundle", "--encoder", "shelf.onnx"],
+        "a detector's card arrived; expected an encoder's",
+    ),
 }  # fmt: skip
 
 

@@ -126,7 +126,7 @@ def test_a_refused_generation_is_logged_once_and_can_be_seen(
         assert refused.generation is None and refused.stamp == read_stamp(tile_bundle)
         assert 0 <= (datetime.now(UTC) - refused.since).total_seconds() < 60
         (warning,) = caplog.records
-        assert warning.levelname == "WARNING" and warning.name == "shelfmatch.edge.matching.matcher"
+        assert warning.levelname == "WARNING" and warning.name == "shelfmatch.edge.matching.generations"
         assert "answers go on from generation 1" in warning.getMessage() and refused.reason in warning.getMessage()
         manifest.write_bytes(good)
         remove_from_bundle(tile_bundle, ["sku-000"])
@@ -157,7 +157,7 @@ def test_the_library_adds_no_handler(tile_bundle: Path) -> None:
     with Matcher.open(tile_bundle) as matcher:
         matcher.match(tile_photo(1, 9))
     names = [name for name in logging.root.manager.loggerDict if name.startswith("shelfmatch")]
-    assert "shelfmatch.edge.matching.matcher" in names
+    assert "shelfmatch.edge.matching.generations" in names
     assert not any(logging.getLogger(name).handlers for name in names)
 
 
@@ -169,7 +169,7 @@ def test_a_copy_in_the_order_of_names_is_picked_up_when_it_is_whole(
     remove_from_bundle(tmp_path / "new", ["sku-000"])
     now, opened = [0.0], []
     monkeypatch.setattr(
-        "shelfmatch.edge.matching.matcher.time",
+        "shelfmatch.edge.matching.generations.time",
         SimpleNamespace(perf_counter=time.perf_counter, monotonic=lambda: now[0]),
     )
     real = Bundle.open

@@ -6,6 +6,7 @@ The detectors are real files of constant answers: where things are is what a tes
 from __future__ import annotations
 
 import csv
+import dataclasses
 import itertools
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from shelfmatch.edge.detection.detection import Box
 from shelfmatch.edge.detection.prominence import most_product_like
 from shelfmatch.edge.detection.tiles import Tile, detect_in_tiles, tiles_of
 from shelfmatch.edge.imaging.image import DEFAULT_LIMITS, Decoded
+from shelfmatch.edge.matching import locate
 from shelfmatch.edge.matching.facings import write_counts
 from shelfmatch.edge.matching.following import Follower
+from shelfmatch.edge.matching.pipeline import match
 from shelfmatch.edge.matching.scene import rows_of
 from tests.conftest import tile_photo
 from tests.support.detectors import own_detector
@@ -157,6 +160,20 @@ def test_where_nothing_is_found_the_whole_photo_decides(tile_bundle: Path) -> No
             assert result.confidence == matcher.match(messy(5), locate="off").confidence
 
 
+def test_always_takes_no_sure_answer_away(tile_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The part is surer than the whole, and not sure enough as one of several chances."""
+    photo = messy(5)
+    with Matcher.open(tile_bundle, detector=MIDDLE) as matcher:
+        whole = matcher.match(photo, locate="off")
+        decision = dataclasses.replace(matcher.snapshot.decision, threshold=whole.confidence / 2)
+        snapshot = dataclasses.replace(matcher.snapshot, decision=decision)
+        always = matcher._finder.locator("always")
+        assert match(snapshot, photo, locate=always).located is not None
+        monkeypatch.setattr(locate, "ODDS", 1e9)
+        found = match(snapshot, photo, look_again=False, locate=always)
+        assert found.decision == "match" and found.sku == whole.candidates[0].sku and found.located is None
+
+
 def test_a_wrong_mode_or_detector_is_refused(tile_bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(DetectorError, match="locate is 'maybe'; expected one of auto, off, always"):
         Matcher.open(tile_bundle, locate="maybe")  # type: ignore[arg-type]
@@ -164,6 +181,11 @@ def test_a_wrong_mode_or_detector_is_refused(tile_bundle: Path, tmp_path: Path) 
         Matcher.open(tile_bundle, detector=tmp_path / "gone.onnx")
     with pytest.raises(DetectorError, match="unknown detector"):
         Matcher.open(tile_bundle, detector="no-such")
+    for arrived in (5, b"x", []):
+        with pytest.raises(DetectorError, match="expected a name, a file, a card or a Detector"):
+            Matcher.open(tile_bundle, detector=arrived)  # type: ignore[arg-type]
+        with pytest.raises(DetectorError, match="expected a name, a file, a card or a Detector"):
+            Detector.open(arrived)  # type: ignore[arg-type]
     with Matcher.open(tile_bundle) as matcher, pytest.raises(DetectorError, match="locate is 1"):
         matcher.match(tile_photo(3, 9), locate=1)  # type: ignore[arg-type]
 
@@ -260,7 +282,7 @@ def test_a_shelf_is_counted_by_product_row_and_gap(tile_bundle: Path, tmp_path: 
     assert [row["products"] for row in record["rows"]] == [3, 2] and [row["gaps"] for row in record["rows"]] == [0, 1]
     assert record["gaps"][0]["row"] == 2 and len(record["products"]) == 5
     write_counts([count], tmp_path / "shelf.csv")
-    rows = list(csv.DictReader((tmp_path / "shelf.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((tmp_path / "shelf.csv").read_text("utf-8-sig").splitlines()))
     assert len(rows) == 6 and rows[0]["sku"] == "sku-003" and rows[5]["kind"] == "gap"
     assert [row["place"] for row in rows] == ["1", "2", "3", "1", "2", ""]
     assert count.picture(photo).size == (512, 512)
