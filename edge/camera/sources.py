@@ -27,7 +27,8 @@ POLL_S: Final = 0.5
 
 def is_camera(source: str) -> bool:
     """Whether a source goes on for ever and is tried again when it drops out."""
-    return source.isdecimal() or source.startswith(("/dev/", "csi")) or "://" in source
+    is_csi = source == "csi" or source.startswith("csi:")
+    return is_csi or source.isdecimal() or source.startswith("/dev/") or "://" in source
 
 
 def frames(

@@ -152,6 +152,19 @@ def _device(options: argparse.Namespace, status: Mapping[str, Any]) -> Device:
     return Device(options.device or re.sub(r"[^a-zA-Z0-9_-]+", "-", name).strip("-") or "shelf", name, slots)
 
 
+def credentials_of(options: argparse.Namespace) -> tuple[str, ...]:
+    """The secrets that these outputs ask systemd for. Raises EventError for an address that can't be one."""
+    from ..events.webhook import Webhook
+
+    if options.mqtt:
+        broker_of(options.mqtt, "")
+    for url in options.webhook:
+        Webhook(url)
+    return tuple(
+        name for name, wanted in ((PASSWORD_VARIABLE, options.mqtt), (SECRET_VARIABLE, options.webhook)) if wanted
+    )
+
+
 def broker_of(url: str, password: str) -> Broker:
     """A broker from mqtt://USER@HOST:PORT, or mqtts:// with TLS. Raises EventError."""
     from ..events.mqtt import Broker

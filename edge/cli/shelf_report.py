@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +39,8 @@ def register(action: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _day(text: str) -> float:
     """Its first second, local time."""
+    from datetime import datetime
+
     try:
         return datetime.strptime(text, "%Y-%m-%d").astimezone().timestamp()
     except (ValueError, OverflowError, OSError):
@@ -110,4 +111,6 @@ def table_of(past: History) -> bytes:
 
 
 def _moment(seconds: float | None) -> str:
+    from datetime import datetime
+
     return "" if seconds is None else datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ShelfError
 from ..terminal import DONE, complain, print_json, titled
 from .options import number, positive, seconds, seed, whole
-from .shelf_outputs import add_outputs, outputs, pictures
+from .shelf_outputs import add_outputs, credentials_of, outputs, pictures
 
 if TYPE_CHECKING:
     from ..camera.frame import Frame
@@ -50,6 +50,7 @@ def register(action: Callable[..., argparse.ArgumentParser]) -> None:
     add_outputs(simulate)
     install = action("install", _install, "write the hardened systemd unit of a watch, shown first")
     _add_watch(install)
+    add_outputs(install)
     install.add_argument("--port", type=whole, metavar="N", help="a live page for this device alone, at 127.0.0.1:N")
     install.add_argument("--dry-run", action="store_true", help="show what would be written, and change nothing")
     install.add_argument("--root", metavar="FOLDER", default="/", help="install into this folder instead of /")
@@ -145,7 +146,7 @@ def _told(event: Event, log: Any, picture: bytes | None, as_json: bool) -> None:
 
 
 def _line(event: Event) -> str:
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.end_time or event.start_time))
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(event.after["time"])))
     after = event.after
     if event.kind == "camera":
         return f"{when} camera: {after['state']}" + (f"; {after['advice']}" if "advice" in after else "")
@@ -162,6 +163,7 @@ def _simulate(options: argparse.Namespace) -> int:
     folder = Path(options.folder)
     folder.mkdir(parents=True, exist_ok=True)
     simulation, plan, bundle = Simulation(options.seed), folder / "plan.json", folder / "shop.bundle"
+    simulation.check_ours(plan)
     if not bundle.exists():
         complain("building the bundle of the simulated shop")
         simulation.write_catalogue(folder / "catalogue")
@@ -193,7 +195,7 @@ def _install(options: argparse.Namespace) -> int:
 
     if options.port is not None and not 1 <= options.port <= 65_535:
         raise ShelfError(f"--port {options.port} arrived; expected 1 to 65535")
-    text = planned_unit(options)
+    text = planned_unit(options, credentials_of(options))
     if options.json:
         print_json({"path": UNIT_PATH, "text": text, "dry_run": options.dry_run})
     else:

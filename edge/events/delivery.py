@@ -29,21 +29,17 @@ class NotDelivered(Exception):
         self.pause_s = pause_s
 
 
-class Delivery:
-    """A thread that takes one consumer's entries to `send`, which raises NotDelivered. Pauses grow from 1 s to a minute, each
-    drawn from its second half, so that many devices don't come at once. Use as a context, or `start` and `stop`."""
+class Courier:
+    """A thread that carries something away until it is stopped. `start` and `stop`, or a context."""
 
-    def __init__(self, log: EventLog, name: str, send: Callable[[Entry], Outcome]) -> None:
-        self.name = name
+    def __init__(self, name: str, run: Callable[[], None]) -> None:
         self.problem = ""
-        """Why the last entry has not arrived yet; empty where all is well."""
-        self._consumer = log.consumer(name)
-        self._send = send
+        """Why nothing arrives at the moment; empty where all is well."""
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"events to {name}", daemon=True)
+        self._thread = threading.Thread(target=run, name=f"events to {name}", daemon=True)
 
     def start(self) -> Self:
-        """Begin to deliver."""
+        """Begin."""
         self._thread.start()
         return self
 
@@ -57,6 +53,17 @@ class Delivery:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+class Delivery(Courier):
+    """A thread that takes one consumer's entries to `send`, which raises NotDelivered. Pauses grow from 1 s to a minute, each
+    drawn from its second half, so that many devices don't come at once."""
+
+    def __init__(self, log: EventLog, name: str, send: Callable[[Entry], Outcome]) -> None:
+        super().__init__(name, self._run)
+        self.name = name
+        self._consumer = log.consumer(name)
+        self._send = send
 
     def _run(self) -> None:
         pause = FIRST_PAUSE_S

@@ -80,21 +80,24 @@ class History:
         return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
     def compliance(self, step_s: float = 3600.0) -> list[tuple[float, float | None]]:
-        """(start, share) of each hour: of the slots' time in which the camera saw, the share with the right product; None where it
-        saw nothing."""
+        """(start, share) of each hour; a share is None where the camera saw nothing."""
         found: list[tuple[float, float | None]] = []
         begin = self.start // step_s * step_s
         while begin < self.end:
-            window = _both(self._seen(), [(max(begin, self.start), min(begin + step_s, self.end))])
-            total = sum(end - start for start, end in window) * len(self.slots)
-            right = sum(
-                end - start
-                for spans in self.slots.values()
-                for start, end in _both(window, [(one.start, one.end) for one in spans if one.state in COMPLIANT])
-            )
-            found.append((begin, right / total if total > 0 else None))
+            found.append((begin, self._share(max(begin, self.start), min(begin + step_s, self.end))))
             begin += step_s
         return found
+
+    def _share(self, begin: float, end: float) -> float | None:
+        """Of the slots' time in which the camera saw, the share with the right product; None where it saw nothing."""
+        window = _both(self._seen(), [(begin, end)])
+        total = sum(end - start for start, end in window) * len(self.slots)
+        right = sum(
+            end - start
+            for spans in self.slots.values()
+            for start, end in _both(window, [(one.start, one.end) for one in spans if one.state in COMPLIANT])
+        )
+        return right / total if total > 0 else None
 
     def refill_minutes(self) -> list[float]:
         """How long each alert about a slot lasted that has ended, in order of time."""
@@ -109,7 +112,6 @@ class History:
 
     def summary(self) -> dict[str, Any]:
         """The headline figures as a JSON object; rates from 0 to 1."""
-        shares = [share for _, share in self.compliance() if share is not None]
         refills = self.refill_minutes()
         empty = self.empty_minutes()
         return {
@@ -119,7 +121,7 @@ class History:
             "events": sum(one.kind == "slot" for one in self.incidents),
             "alerts": sum(one.severity == "alert" for one in self.incidents),
             "open_alerts": sum(one.severity == "alert" and one.end is None for one in self.incidents),
-            "compliance": statistics.fmean(shares) if shares else None,
+            "compliance": self._share(self.start, self.end),
             "median_minutes_to_refill": statistics.median(refills) if refills else None,
             "out_of_stock_minutes": {sku: round(minutes, 2) for sku, minutes in empty.items() if minutes > 0},
         }

@@ -17,10 +17,10 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import EventError, RuntimeUnavailable
-from .delivery import FIRST_PAUSE_S, LONGEST_PAUSE_S, checked_seconds
+from .delivery import FIRST_PAUSE_S, LONGEST_PAUSE_S, Courier, checked_seconds
 from .entry import Entry
 from .home_assistant import EXPIRES_S, Device, Topics, discovery, discovery_topic
 from .log import EventLog
@@ -72,15 +72,15 @@ class Broker:
         checked_seconds("birth_delay_s", self.birth_delay_s, 0.0, 300.0)
 
 
-class MqttPublisher:
-    """A thread that says a log's events, its slots' states and a device's discovery over MQTT. `start` and `stop`, or a context.
+class MqttPublisher(Courier):
+    """A thread that says a log's events, its slots' states and a device's discovery over MQTT.
 
-    `problem`: why the broker can't be reached now; empty where all is well. Raises RuntimeUnavailable without paho-mqtt.
+    Raises RuntimeUnavailable without paho-mqtt.
     """
 
     def __init__(self, log: EventLog, broker: Broker, topics: Topics, device: Device) -> None:
         _paho()
-        self.problem = ""
+        super().__init__("MQTT", self._run)
         self._broker, self._topics = broker, topics
         self._consumer = log.consumer(f"mqtt {topics.prefix}")
         self._lock = threading.Lock()
@@ -90,28 +90,10 @@ class MqttPublisher:
         self._unsaid: set[str] = set()
         """Slots (and "camera") whose state the broker doesn't have yet."""
         self._announce_at = 0.0
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="events to MQTT", daemon=True)
         self._acknowledged: deque[tuple[float, int]] = deque()
         """When, and which entries, in the last seconds."""
         self._again_from: int | None = None
         """From which entry on they are sent once more."""
-
-    def start(self) -> Self:
-        """Begin to connect and publish."""
-        self._thread.start()
-        return self
-
-    def stop(self, timeout_s: float = 5.0) -> None:
-        """Say what can be said at once, say that this device stopped, and end."""
-        self._ended.set()
-        self._thread.join(timeout_s)
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def set_device(self, device: Device) -> None:
         """The plan changed: announce its slots, and take those away that are gone."""

@@ -8,20 +8,19 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ..errors import KioskError
 from ..files import write_atomic
+from ..machine.systemd import ANY_NETWORK, LOOPBACK_ALONE, NO_NETWORK, in_a_home, own_command, sandbox
 from ..terminal import DONE, WRONG_INPUT, complain, print_json
 from .settings import Settings, as_toml
 
 NAME: Final = "shelfmatch-kiosk"
 SETTINGS: Final = "/etc/shelfmatch/kiosk.toml"
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
-_HOMES: Final = ("/home/", "/root/")
 
 SERVICE: Final = """\
 # Written by shelfmatch kiosk install. systemd-analyze security {name}.service
@@ -42,43 +41,12 @@ RestartSec=2
 WatchdogSec=30
 TimeoutStartSec=120
 TimeoutStopSec=15
-# A user that exists while this runs; its folder stays.
-DynamicUser=yes
-User={name}
-StateDirectory={name}
-StateDirectoryMode=0700
-UMask=0077
-{credential}Environment=MALLOC_ARENA_MAX=2 PYTHONDONTWRITEBYTECODE=1 SHELFMATCH_DEVICE={device}
+{sandbox}{credential}Environment=MALLOC_ARENA_MAX=2 PYTHONDONTWRITEBYTECODE=1 SHELFMATCH_DEVICE={device}
+# /proc/meminfo and /sys say how much memory is left and how hot it is.
+ProcSubset=all
 MemoryMax=75%
 TasksMax=128
 OOMScoreAdjust=-200
-# What it doesn't need, it doesn't get.
-ProtectSystem=strict
-ProtectHome=yes
-PrivateTmp=yes
-PrivateUsers=yes
-{network}{devices}ProtectKernelTunables=yes
-ProtectKernelModules=yes
-ProtectKernelLogs=yes
-ProtectControlGroups=yes
-ProtectClock=yes
-ProtectHostname=yes
-ProtectProc=invisible
-ProcSubset={proc}
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-RemoveIPC=yes
-LockPersonality=yes
-NoNewPrivileges=yes
-MemoryDenyWriteExecute=yes
-CapabilityBoundingSet=
-AmbientCapabilities=
-KeyringMode=private
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallFilter=~@privileged @resources
-SystemCallErrorNumber=EPERM
 
 [Install]
 WantedBy=multi-user.target
@@ -130,12 +98,8 @@ class Planned:
 
 def planned(bundle: Path, settings: Settings, executable: str, screen_user: str) -> list[Planned]:
     """The files of a kiosk that serves this bundle. Raises KioskError for what the service couldn't read."""
-    for what in (str(bundle), executable, settings.pictures.folder, settings.privacy.detector):
-        if what.startswith(_HOMES):
-            raise KioskError(
-                f"{what} lies in somebody's home, which the service can't see; expected a place like /srv/shelfmatch "
-                "or /opt/shelfmatch"
-            )
+    if problem := in_a_home(str(bundle), executable, settings.pictures.folder, settings.privacy.detector):
+        raise KioskError(problem)
     command = [executable, "serve", "--config", SETTINGS, str(bundle)]
     url = f"http://127.0.0.1:{settings.server.port}/"
     policy = {
@@ -177,22 +141,15 @@ def service_unit(settings: Settings, command: str) -> str:
     """The unit: without a network of its own (systemd hands it its socket), without devices unless it has a camera."""
     source = settings.camera.source
     # An rtsp:// camera is a call to the network; otherwise there is none but the socket that systemd hands over.
-    network = "RestrictAddressFamilies=AF_UNIX\nPrivateNetwork=yes\n"
-    if "://" in source:
-        network = "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n"
-    elif settings.server.host in LOOPBACK:
-        network += "IPAddressDeny=any\nIPAddressAllow=localhost\n"
-    devices = "PrivateDevices=yes\n"
-    if source.isdecimal():
-        devices = "DevicePolicy=closed\nDeviceAllow=char-video4linux rw\nSupplementaryGroups=video\n"
+    network = ANY_NETWORK if "://" in source else NO_NETWORK
+    if "://" not in source and settings.server.host in LOOPBACK:
+        network += LOOPBACK_ALONE
     tokens = settings.staff.tokens
     return SERVICE.format(
         name=NAME,
         command=command,
         credential=f"LoadCredential=staff-codes:{tokens}\n" if tokens else "",
-        network=network,
-        devices=devices,
-        proc="all",  # /proc/meminfo and /sys say how much memory is left and how hot it is
+        sandbox=sandbox(NAME, network, has_camera=source.isdecimal()),
         device="/etc/shelfmatch/device.toml" if Path("/etc/shelfmatch/device.toml").is_file() else "",
     )
 
@@ -200,8 +157,7 @@ def service_unit(settings: Settings, command: str) -> str:
 def install(bundle: Path, settings: Settings, *, root: Path, screen_user: str, dry_run: bool, as_json: bool) -> int:
     """Show what makes this device a kiosk, and unless `dry_run`, write it below `root` and start it; the exit code."""
     bundle = bundle.absolute()
-    executable = shutil.which("shelfmatch", path=str(Path(sys.executable).parent)) or sys.argv[0]
-    files = planned(bundle, settings, executable, screen_user)
+    files = planned(bundle, settings, own_command(), screen_user)
     commands = [
         ["systemctl", "daemon-reload"],
         ["systemctl", "enable", "--now", f"{NAME}.socket", f"{NAME}.service"],

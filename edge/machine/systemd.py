@@ -1,10 +1,79 @@
-"""What a service tells systemd."""
+"""What services share under systemd: what they tell it, and what their units forbid them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+_HOMES: Final = ("/home/", "/root/")
+ANY_NETWORK: Final = "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n"
+NO_NETWORK: Final = "RestrictAddressFamilies=AF_UNIX\nPrivateNetwork=yes\n"
+LOOPBACK_ALONE: Final = "IPAddressDeny=any\nIPAddressAllow=localhost\n"
+_NO_DEVICES: Final = "PrivateDevices=yes\n"
+_CAMERAS: Final = """\
+DevicePolicy=closed
+DeviceAllow=char-video4linux rw
+DeviceAllow=char-media rw
+SupplementaryGroups=video
+"""
+_SANDBOX: Final = """\
+# A user that exists while this runs; its folder stays.
+DynamicUser=yes
+User={name}
+StateDirectory={name}
+StateDirectoryMode=0700
+UMask=0077
+# What it doesn't need, it doesn't get.
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+PrivateUsers=yes
+{network}{devices}ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+ProtectProc=invisible
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+RemoveIPC=yes
+LockPersonality=yes
+NoNewPrivileges=yes
+MemoryDenyWriteExecute=yes
+CapabilityBoundingSet=
+AmbientCapabilities=
+KeyringMode=private
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
+"""
+
+
+def sandbox(name: str, network: str, *, has_camera: bool) -> str:
+    """The lines of a unit that give a service a user and a folder, /var/lib/<name>, and keep the rest of the machine from it.
+    `network`: ANY_NETWORK or NO_NETWORK, either with LOOPBACK_ALONE; `has_camera`: one of this machine's own."""
+    return _SANDBOX.format(name=name, network=network, devices=_CAMERAS if has_camera else _NO_DEVICES)
+
+
+def own_command() -> str:
+    """The program that a unit starts: this environment's shelfmatch."""
+    return shutil.which("shelfmatch", path=str(Path(sys.executable).parent)) or sys.argv[0]
+
+
+def in_a_home(*paths: str) -> str:
+    """Says which of these paths the sandbox hides because it lies in somebody's home; empty where none does."""
+    for path in paths:
+        if path.startswith(_HOMES):
+            return f"{path} lies in somebody's home, which the service can't see; expected a place like /srv/shelfmatch"
+    return ""
 
 
 def notify(message: str) -> None:

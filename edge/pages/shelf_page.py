@@ -31,7 +31,7 @@ _STYLE: Final = """
 body { background: var(--ground); } section.card, .figures div, figure { background: var(--card); }
 figure .pair { background: var(--ground); } figure .pair .shot { border-color: var(--card); }
 .legend { display: flex; flex-wrap: wrap; gap: 6px 16px; margin: 0 0 14px; padding: 0; list-style: none; font-size: 13px; }
-.legend i { display: inline-block; width: 22px; height: 16px; border-radius: 4px; margin-right: 6px; vertical-align: -3px;
+.legend i { display: inline-block; width: 22px; height: 16px; border-radius: 4px; margin-right: 6px; vertical-align: middle;
   font: 700 11px/16px system-ui, sans-serif; color: var(--onstate); text-align: center; }
 .full { fill: var(--full); background: var(--full); } .low { fill: var(--low); background: var(--low); }
 .empty { fill: var(--empty); background: var(--empty); } .misplaced { fill: var(--misplaced); background: var(--misplaced); }

@@ -47,11 +47,10 @@ def view_of(slot: Slot, labels: Sequence[Label]) -> SlotView:
 
 @dataclass(slots=True)
 class Incident:
-    """An event that is open: its id, when it began and what was last said."""
+    """An event that is open: its id and when it began."""
 
     id: str
     start: float
-    said: dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -91,14 +90,13 @@ class Incidents:
             return None
         if known is None:
             start = max(time, self.used.get(key, 0.0) + 0.001)  # a clock that jumped back must not give one id twice
-            known = self.open[key] = Incident(f"{name}-{round(start * 1000)}", time, after)
+            known = self.open[key] = Incident(f"{name}-{round(start * 1000)}", time)
             self.used[key] = start
             step: Literal["new", "update", "end"] = "new"
         else:
             step = "end" if ends else "update"
         if ends:
             del self.open[key]
-        known.said = after
         state = str(before["state"] if ends else after["state"])
         return Event(
             id=known.id,
@@ -106,7 +104,7 @@ class Incidents:
             kind=kind,
             slot=name if kind == "slot" else None,
             before=dict(before),
-            after=after,
+            after=after | {"time": time},
             start_time=known.start,
             end_time=max(time, known.start) if ends else None,
             severity="alert" if state in ALERTS else "detection",

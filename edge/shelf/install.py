@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import shutil
-import sys
 from pathlib import Path
 from typing import Final
 
 from ..camera.sources import is_camera
 from ..errors import ShelfError
 from ..files import write_atomic
+from ..machine.systemd import ANY_NETWORK, LOOPBACK_ALONE, NO_NETWORK, in_a_home, own_command, sandbox
 
 NAME: Final = "shelfmatch-shelf"
 UNIT_PATH: Final = f"/etc/systemd/system/{NAME}.service"
-_HOMES: Final = ("/home/", "/root/")
+FOLDER: Final = f"/var/lib/{NAME}"
+"""The only one that the service may write to."""
 
 UNIT: Final = """\
 # Written by shelfmatch shelf install. systemd-analyze security {name}.service
@@ -35,83 +35,50 @@ RestartSec=5
 WatchdogSec=120
 TimeoutStartSec=300
 TimeoutStopSec=30
-# A user that exists while this runs; its folder stays.
-DynamicUser=yes
-User={name}
-StateDirectory={name}
-StateDirectoryMode=0700
-UMask=0077
-Environment=MALLOC_ARENA_MAX=2 PYTHONDONTWRITEBYTECODE=1
+{sandbox}{credentials}Environment=MALLOC_ARENA_MAX=2 PYTHONDONTWRITEBYTECODE=1
 MemoryMax=75%
 TasksMax=64
-# What it doesn't need, it doesn't get.
-ProtectSystem=strict
-ProtectHome=yes
-PrivateTmp=yes
-PrivateUsers=yes
-{network}{devices}ProtectKernelTunables=yes
-ProtectKernelModules=yes
-ProtectKernelLogs=yes
-ProtectControlGroups=yes
-ProtectClock=yes
-ProtectHostname=yes
-ProtectProc=invisible
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-RemoveIPC=yes
-LockPersonality=yes
-NoNewPrivileges=yes
-MemoryDenyWriteExecute=yes
-CapabilityBoundingSet=
-AmbientCapabilities=
-KeyringMode=private
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallFilter=~@privileged @resources
-SystemCallErrorNumber=EPERM
 
 [Install]
 WantedBy=multi-user.target
 """
 
 
-def planned_unit(options: argparse.Namespace) -> str:
-    """The unit of `shelf watch` with these options. Raises ShelfError for what the service couldn't read."""
-    executable = shutil.which("shelfmatch", path=str(Path(sys.executable).parent)) or sys.argv[0]
-    plan, bundle = Path(options.plan).absolute(), Path(options.bundle).absolute()
+def planned_unit(options: argparse.Namespace, credentials: tuple[str, ...] = ()) -> str:
+    """The unit of `shelf watch` with these options, and these credentials from /etc/credstore, where they may be missing. Raises
+    ShelfError for what the service couldn't read or write."""
     source = options.source if is_camera(options.source) else str(Path(options.source).absolute())
-    for what in (str(plan), str(bundle), executable, source):
-        if what.startswith(_HOMES):
+    plan, bundle, pictures = (
+        str(Path(path).absolute()) if path else "" for path in (options.plan, options.bundle, options.pictures)
+    )
+    command = [own_command(), "shelf", "watch", "--json", "--source", source, "--bundle", bundle]
+    command += ["--every", f"{options.every:g}", "--frames", str(options.frames), "--seconds", f"{options.seconds:g}"]
+    command += ["--log", options.log or f"{FOLDER}/log"]
+    for name in ("state", "port", "mqtt", "device", "topic"):
+        value = getattr(options, name)
+        command += [f"--{name}", str(value)] if value else []
+    for url in options.webhook:
+        command += ["--webhook", url]
+    command += ["--pictures", pictures] if pictures else []
+    if problem := in_a_home(plan, bundle, command[0], source, pictures):
+        raise ShelfError(problem)
+    for name in ("log", "state"):
+        path = getattr(options, name)
+        if path and not os.path.normpath(path).startswith(f"{FOLDER}/"):
             raise ShelfError(
-                f"{what} lies in somebody's home, which the service can't see; expected a place like /srv/shelfmatch"
+                f"--{name} {path} arrived, where the service can't write; expected a place in {FOLDER}, or no --{name}"
             )
-    command = [
-        executable,
-        "shelf",
-        "watch",
-        "--json",
-        "--source",
-        source,
-        "--bundle",
-        str(bundle),
-        "--every",
-        f"{options.every:g}",
-    ]
-    command += ["--frames", str(options.frames), "--seconds", f"{options.seconds:g}"]
-    command += ["--log", options.log or f"/var/lib/{NAME}/log"]
-    command += ["--port", str(options.port)] if options.port else []
-    # A camera on the network, and the live page on loopback, need sockets; otherwise there are none.
-    network = "RestrictAddressFamilies=AF_UNIX\nPrivateNetwork=yes\n"
-    if "://" in source:
-        network = "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n"
-    elif options.port:
-        network = "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\nIPAddressDeny=any\nIPAddressAllow=localhost\n"
-    devices = "PrivateDevices=yes\n"
-    if is_camera(source) and "://" not in source:
-        devices = "DevicePolicy=closed\nDeviceAllow=char-video4linux rw\nDeviceAllow=char-media rw\nSupplementaryGroups=video\n"
-    words = " ".join(shlex.quote(word).replace("%", "%%") for word in [*command, str(plan)])
-    return UNIT.format(name=NAME, command=words, network=network, devices=devices)
+    # The live page needs loopback; a camera on the network, a broker and a webhook need more, otherwise there is nothing.
+    network = ANY_NETWORK + LOOPBACK_ALONE if options.port else NO_NETWORK
+    if "://" in source or options.mqtt or options.webhook:
+        network = ANY_NETWORK
+    words = " ".join(shlex.quote(word).replace("%", "%%") for word in [*command, plan])
+    return UNIT.format(
+        name=NAME,
+        command=words,
+        sandbox=sandbox(NAME, network, has_camera=is_camera(source) and "://" not in source),
+        credentials="".join(f"LoadCredential={one}\n" for one in credentials),
+    )
 
 
 def write_unit(text: str, root: Path) -> None:

@@ -6,11 +6,13 @@ import hashlib
 import io
 import json
 import zipfile
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 
-from ..errors import ShelfError
+from ..errors import EventError, ShelfError
+from ..events.event import Event
 from ..imaging.image import Pixels
 from .incidents import Incident, SlotView
 from .judge import Label
@@ -24,8 +26,9 @@ def digest_of(photo: Pixels) -> str:
     return hashlib.sha256(np.ascontiguousarray(photo).tobytes()).hexdigest()[:16]
 
 
-def kept(watcher: ShelfWatcher, taught: str) -> bytes:
-    """All that a watcher knows; `taught`: the digest of the photo of the full shelf."""
+def kept(watcher: ShelfWatcher, taught: str, untold: Sequence[Event] = ()) -> bytes:
+    """All that a watcher knows; `taught`: the digest of the photo of the full shelf; `untold`: events that may not have been taken
+    by anybody yet."""
     slots = {}
     for number, slot in enumerate(watcher.plan.slots):
         labels = [watcher.states[cell].label for cell in watcher.cells_of_slot(number)]
@@ -42,8 +45,9 @@ def kept(watcher: ShelfWatcher, taught: str) -> bytes:
         "time": watcher.time,
         "camera": watcher.camera.state,
         "slots": slots,
-        "open": {key: [one.id, one.start, one.said] for key, one in watcher.incidents.open.items()},
+        "open": {key: [one.id, one.start] for key, one in watcher.incidents.open.items()},
         "used": watcher.incidents.used,
+        "untold": [event.to_dict() for event in untold],
     }
     target = io.BytesIO()
     np.savez_compressed(
@@ -56,9 +60,10 @@ def kept(watcher: ShelfWatcher, taught: str) -> bytes:
     return target.getvalue()
 
 
-def restore(watcher: ShelfWatcher, data: bytes, taught: str) -> None:
-    """Give a new watcher what an earlier one knew. Slots that were moved or expect something else begin anew; after another photo
-    was taught all do, and only open incidents go on. Raises ShelfError for damaged bytes, and the watcher stays as it was."""
+def restore(watcher: ShelfWatcher, data: bytes, taught: str) -> tuple[Event, ...]:
+    """Give a new watcher what an earlier one knew; the events that may not have been taken. Slots that were moved or expect
+    something else begin anew; after another photo was taught all do, and only open incidents go on. Raises ShelfError for damaged
+    bytes, and the watcher stays as it was."""
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             record = json.loads(arrays["record"].tobytes())
@@ -69,9 +74,10 @@ def restore(watcher: ShelfWatcher, data: bytes, taught: str) -> None:
             raise ShelfError(f"the kept state has version {version!r}; expected {VERSION}, remove it to begin anew")
         is_same = record["taught"] == taught and known.shape == watcher.known_picture.shape
         slots = {name: _slot(one) for name, one in record["slots"].items()}
-        incidents = {key: Incident(str(one[0]), float(one[1]), dict(one[2])) for key, one in record["open"].items()}
+        incidents = {key: Incident(str(one[0]), float(one[1])) for key, one in record["open"].items()}
         used = {str(key): float(value) for key, value in record["used"].items()}
         time, camera = float(record["time"]), str(record["camera"])
+        untold = tuple(Event.from_dict(one) for one in record["untold"])
     except (
         ValueError,
         KeyError,
@@ -80,6 +86,7 @@ def restore(watcher: ShelfWatcher, data: bytes, taught: str) -> None:
         EOFError,
         OSError,
         AttributeError,
+        EventError,
         zipfile.BadZipFile,
     ) as error:
         raise ShelfError(f"the kept state is damaged ({error}); it is left out and the watch begins anew") from error
@@ -102,6 +109,7 @@ def restore(watcher: ShelfWatcher, data: bytes, taught: str) -> None:
     watcher.time = time
     if camera in ("covered", "dark", "frozen", "moved", "gone"):
         watcher.camera.state = watcher.camera.pending = camera  # type: ignore[assignment]
+    return untold
 
 
 def _slot(one: dict[str, Any]) -> tuple[Any, tuple[str, ...], list[Label], SlotView]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..camera.frame import Frame
-from ..errors import ShelfError, ShelfmatchError
+from ..errors import EventError, ShelfError, ShelfmatchError
 from ..events.event import Event
 from ..files import write_atomic
 from ..machine.systemd import notify
@@ -60,6 +60,7 @@ class ShelfService:
         self._taught = ""
         self.plan, self.photo, self.watcher = self._made()
         self._kept_at = self._looked_at = time.monotonic()
+        self._untold: tuple[Event, ...] = ()
         self._restore(None)
 
     def _made(self) -> tuple[Planogram, Pixels, ShelfWatcher]:
@@ -90,7 +91,7 @@ class ShelfService:
                 logger.warning("%s can't be read: %s; the watch begins anew", path, error.strerror)
                 return
         try:
-            restore(self.watcher, data, self._taught)
+            self._untold = restore(self.watcher, data, self._taught)
         except ShelfError as error:
             logger.warning("%s", error)
             if path is not None:
@@ -99,11 +100,16 @@ class ShelfService:
 
     def run(self, frames: Iterable[Frame | None], sink: Sink, is_stopped: Callable[[], bool]) -> int:
         """Take frames until they end or `is_stopped`; how many there were. Each event goes to `sink` with the frame it came from,
-        None where there was none. What is known is written at the end, however it comes."""
+        None where there was none. What is known is written before anybody is told, and at the end, however it comes: a process
+        that is killed in between tells its last events again when it is started, and a log takes each of them once."""
         count, last = 0, time.monotonic()
         gone_after = max(GONE_AFTER_S, 3 * self.options.every_s)
         notify("READY=1")
         try:
+            try:
+                self._tell(sink, None)
+            except EventError as error:  # the log went on while the state's disk was full
+                logger.warning("what was known is older than the log: %s", error)
             for frame in frames:
                 if is_stopped():
                     break
@@ -117,14 +123,19 @@ class ShelfService:
                         events = self.watcher.no_frame(time.time())
                     else:
                         events = ()
-                for event in events:
-                    sink(event, frame)
+                self._untold = events
                 if events or time.monotonic() - self._kept_at > KEEP_EVERY_S:
                     self.keep()
+                self._tell(sink, frame)
         finally:
             notify("STOPPING=1")
             self.keep()
         return count
+
+    def _tell(self, sink: Sink, frame: Frame | None) -> None:
+        for event in self._untold:
+            sink(event, frame)
+        self._untold = ()
 
     def _seen(self, frame: Frame) -> tuple[Event, ...]:
         """A frame's events; one of another size is refused with a line, as long as others may come."""
@@ -141,7 +152,7 @@ class ShelfService:
         if path is None:
             return
         try:
-            write_atomic(path, kept(self.watcher, self._taught))
+            write_atomic(path, kept(self.watcher, self._taught, self._untold))
         except OSError as error:
             self._refuse(f"{path} can't be written: {error.strerror}; what is known isn't kept until it can")
 

@@ -11,11 +11,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..camera.frame import Frame
+from ..errors import ShelfError
 from ..imaging.image import Pixels
 from ..synthetic.products import make_shop, render_plain, render_view
 from ..synthetic.shelf_scene import Bay
 from . import geometry
-from .planogram import Fixture, Photo, Planogram, PlanProduct, Slot, planogram_of
+from .planogram import Fixture, Photo, Planogram, PlanProduct, Slot, planogram_of, read_planogram
 from .teach import taught
 
 _NOISE: Final = 3.0
@@ -30,6 +31,13 @@ class Simulation:
 
     def _new_bay(self) -> Bay:
         return Bay(self.seed, self.rows, self.across)
+
+    def check_ours(self, path: Path) -> None:
+        """Raises ShelfError where a plan of another shelf is at this place."""
+        if path.exists() and {*read_planogram(path).skus} != {one.product.sku for one in self._bay.places}:
+            raise ShelfError(
+                f"{path} is the plan of another shelf, or of another --seed; name another folder, nothing in this one was changed"
+            )
 
     def write_catalogue(self, folder: Path) -> None:
         """Three photos of each product, `folder/<sku>/*.png`, as `shelfmatch build` takes them."""

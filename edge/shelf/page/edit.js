@@ -36,7 +36,11 @@ function draw() {
   });
   (slots()[chosen].polygon || []).forEach((corner, number) => {
     const dot = element("circle", { cx: corner[0], cy: corner[1], r: plan.photo.width / 130 });
-    dot.addEventListener("pointerdown", (event) => { held = number; event.preventDefault(); });
+    dot.addEventListener("pointerdown", (event) => {
+      held = number;
+      event.preventDefault();
+      at("draw").setPointerCapture(event.pointerId); // also when the corner is drawn anew under a finger, or left behind
+    });
     parts.push(dot);
   });
   at("draw").replaceChildren(...parts);
@@ -52,7 +56,7 @@ at("draw").addEventListener("pointermove", (event) => {
   ];
   draw();
 });
-addEventListener("pointerup", () => { held = null; });
+for (const name of ["pointerup", "pointercancel"]) addEventListener(name, () => { held = null; });
 at("slot").addEventListener("change", (event) => { chosen = Number(event.target.value); show(); });
 at("productId").addEventListener("change", (event) => { slots()[chosen].productId = event.target.value.trim(); show(); });
 for (const key of ["facings", "minStock"]) {
@@ -76,8 +80,12 @@ at("remove").addEventListener("click", () => {
 at("form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const body = JSON.stringify(plan);
-  const answer = await fetch("/plan.json", { method: "PUT", headers: { "Content-Type": "application/json" }, body });
-  const { message } = await answer.json();
-  at("said").textContent = message;
+  try {
+    const answer = await fetch("/plan.json", { method: "PUT", headers: { "Content-Type": "application/json" }, body });
+    at("said").textContent = answer.headers.get("Content-Type") === "application/json"
+      ? (await answer.json()).message : `not saved: ${answer.statusText}`;
+  } catch {
+    at("said").textContent = "not saved: shelfmatch shelf edit has ended; start it again and save once more";
+  }
 });
 begin();

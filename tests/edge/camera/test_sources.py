@@ -115,7 +115,7 @@ def test_no_video_and_an_empty_folder_are_named(tmp_path: Path) -> None:
 
 def test_what_is_a_camera() -> None:
     assert all(map(is_camera, ("0", "/dev/video2", "csi", "csi:1", "rtsp://cam/1", "http://cam/stream")))
-    assert not any(map(is_camera, ("photos", "a.mp4", "./0.mp4")))
+    assert not any(map(is_camera, ("photos", "a.mp4", "./0.mp4", "csi-photos", "csi_1.mp4")))
 
 
 def test_an_iterator_gives_frames_and_refuses_other_things() -> None:

@@ -75,6 +75,9 @@ def test_spans_and_figures() -> None:
     ]
     assert past.refill_minutes() == [30.0, 40.0]
     summary = past.summary()
+    assert summary["compliance"] == pytest.approx(1 - (28 + 28 + 10 + 40) / (3 * 98)), (
+        "of the whole time, not the mean of unlike hours"
+    )
     assert summary["events"] == 3 and summary["alerts"] == 2 and summary["open_alerts"] == 0
     assert summary["out_of_stock_minutes"] == {"OATS": 8.0}
     first = past.incidents[0]

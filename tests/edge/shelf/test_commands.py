@@ -20,6 +20,7 @@ from PIL import Image
 
 from shelfmatch.edge import ShelfError
 from shelfmatch.edge.cli.app import main
+from shelfmatch.edge.cli.shelf_outputs import PASSWORD_VARIABLE, SECRET_VARIABLE
 from shelfmatch.edge.events.log import EventLog
 from shelfmatch.edge.shelf.edit_page import PlanEditor, start_editor
 from shelfmatch.edge.shelf.live_page import start_page
@@ -226,6 +227,45 @@ def test_the_unit_is_hardened_and_names_absolute_paths(capsys: pytest.CaptureFix
     assert "DeviceAllow=char-video4linux rw" in unit and "PrivateNetwork=yes" in unit
 
 
+def test_the_unit_has_all_that_watch_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("install", "/srv/bay.json", "--source", "0", "--bundle", "/srv/b", "--dry-run", "--json")
+    outputs = (
+        "--every", "5", "--frames", "4", "--seconds", "9", "--port", "8090", "--state", "/var/lib/shelfmatch-shelf/known",
+        "--mqtt", "mqtts://shelf@broker:8883", "--device", "bay-1", "--topic", "shop/bay-1", "--pictures", "/srv/people.tflite",
+        "--webhook", "https://a.example/1", "--webhook", "https://b.example/2",
+    )  # fmt: skip
+    assert run(*words, *outputs) == 0
+    unit = json.loads(capsys.readouterr().out)["text"]
+    (line,) = re.findall("^ExecStart=.*", unit, re.MULTILINE)
+    for option, value in zip(outputs[::2], outputs[1::2], strict=True):
+        assert f"{option} {value} " in line
+    for name in (PASSWORD_VARIABLE, SECRET_VARIABLE):
+        assert f"\nLoadCredential={name}\n" in unit
+    assert "AF_INET" in unit and "PrivateNetwork" not in unit and "IPAddressDeny" not in unit
+    run(*words, "--port", "8090")
+    unit = json.loads(capsys.readouterr().out)["text"]
+    assert "IPAddressDeny=any" in unit and "PrivateNetwork" not in unit and "LoadCredential" not in unit
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--log", "/srv/log"), "where the service can't write; expected a place in /var/lib/shelfmatch-shelf"),
+        (("--state", "/var/lib/shelfmatch-shelf/../x"), "where the service can't write"),
+        (("--pictures", "/home/x/people.tflite"), "lies in somebody's home"),
+        (("--mqtt", "http://broker"), "expected mqtt://HOST"),
+        (("--webhook", "ftp://x"), "expected https://HOST/PATH"),
+    ],
+)  # fmt: skip
+def test_a_unit_that_couldnt_run_isnt_written(
+    words: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("/srv/bay.json", "--source", "0", "--bundle", "/srv/b", "--root", str(tmp_path))
+    assert run("install", *arguments, *words) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err and captured.err.count("\n") == 1 and list(tmp_path.iterdir()) == []
+
+
 def test_sigterm_ends_a_watch_and_keeps_what_is_known(shelf: SmallShelf, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     state = tmp_path / "state"
@@ -256,3 +296,40 @@ def test_sigterm_ends_a_watch_and_keeps_what_is_known(shelf: SmallShelf, tmp_pat
             child.kill()
             child.wait()
     assert state.exists()
+
+
+def test_a_kill_between_state_and_log_loses_nothing_and_doubles_nothing(shelf: SmallShelf, tmp_path: Path) -> None:
+    """The state's file as it is when an event is handed over: before the log has it, and when it has."""
+    slot, camera, bay = next(slot for slot in shelf.plan.slots if slot.facings == 1).id, Camera(), shelf.bay()
+    handed_over: list[bytes] = []
+
+    def watched(log: EventLog, state: Path, count: int) -> None:
+        def sink(event: Any, frame: Any) -> None:
+            handed_over.append(state.read_bytes())
+            log.append(event)
+
+        service = ShelfService(shelf.plan_path, shelf.matcher, WatchOptions(state=state))
+        service.run((camera.frame(bay.picture) for _ in range(count)), sink, lambda: False)
+
+    with EventLog.open(tmp_path / "log") as log:
+        watched(log, tmp_path / "state", 4)
+        bay.put(slot, 0, [])
+        watched(log, tmp_path / "state", 4)
+        (first,) = log.entries()
+    assert first.event.slot == slot
+    for folder in ("log", "log-without-it"):
+        (tmp_path / "state").write_bytes(handed_over[0])
+        with EventLog.open(tmp_path / folder) as log:
+            watched(log, tmp_path / "state", 8)
+            assert [one.event for one in log.entries()] == [first.event]
+
+
+def test_a_simulation_leaves_another_shelfs_plan_alone(
+    shelf: SmallShelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in shelf.folder.glob("plan.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert run("simulate", str(tmp_path), "--seed", "9") == 2
+    assert "is the plan of another shelf, or of another --seed; name another folder" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -57,7 +57,7 @@ def test_facings_are_counted_and_stock_is_summed(shelf: SmallShelf) -> None:
     for facing in range(1, slot.facings):
         bay.put(slot.id, facing, [])
     (event,) = shown(watcher, camera, bay.picture, 3)
-    assert (event.type, event.after["state"]) == ("update", "empty")
+    assert (event.type, event.after["state"], event.after["time"]) == ("update", "empty", camera.time)
 
 
 def test_a_misplaced_product_is_named_and_a_strange_one_is_unknown(shelf: SmallShelf) -> None:
