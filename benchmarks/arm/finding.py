@@ -31,7 +31,9 @@ def inside(source: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
     photo = Decoded(pixels)
     for _ in range(REPEATS):
-        value: Any = counted("preprocess", lambda: detector._feed.tensor(fit(photo, detector.card, detector.resizer)))
+        value: Any = counted(
+            "preprocess", lambda: detector._feed.tensor(fit(photo, detector.card, detector.resizer, coarsely=True))
+        )
         counted("encode", lambda value=value: detector._run(value))
         counted("search", lambda: detector.detect_once(photo))
 

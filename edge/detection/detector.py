@@ -109,7 +109,7 @@ class Detector:
     ) -> tuple[Detection, ...]:
         """One look at a decoded photo; boxes in pixels of the upright photo as it was decoded."""
         with as_detector_error():
-            value = self._feed.tensor(fit(photo, self.card, self.resizer))
+            value = self._feed.tensor(fit(photo, self.card, self.resizer, coarsely=True))
             boxes, scores = decoded(self.card, self._run(value))
         size = photo.upright_size
         boxes = self._in_photo(boxes, size)

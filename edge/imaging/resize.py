@@ -100,19 +100,31 @@ def halvings(size: tuple[int, int], card: NetworkInput, orientation: int) -> int
 
     Stopping at once as large would save 0.4 ms of a photo at 640x480, and move embeddings by 0.003 to 0.006 in cosine.
     """
-    left, top, right, bottom = _source_box(size, card, orientation)
-    wide, high = _stored_size(card, orientation)
-    ratios = ((right - left) / wide, (bottom - top) / high)
-    ratio = max(ratios) if card.resize == "pad" else min(ratios)
+    ratio = _ratio(size, card, orientation)
     factor = 1
     while factor * 4 <= ratio:
         factor *= 2
     return factor
 
 
-def fit(decoded: Decoded, card: NetworkInput, resizer: Resizer = "pillow") -> Pixels:
-    """Resize to the card's input size: (height, width, 3) uint8 RGB, upright."""
-    factor = halvings(decoded.size, card, decoded.orientation)
+def _ratio(size: tuple[int, int], card: NetworkInput, orientation: int) -> float:
+    """How many times as large as in the input a picture is."""
+    left, top, right, bottom = _source_box(size, card, orientation)
+    wide, high = _stored_size(card, orientation)
+    ratios = ((right - left) / wide, (bottom - top) / high)
+    return max(ratios) if card.resize == "pad" else min(ratios)
+
+
+def fit(decoded: Decoded, card: NetworkInput, resizer: Resizer = "pillow", *, coarsely: bool = False) -> Pixels:
+    """Resize to the card's input size: (height, width, 3) uint8 RGB, upright.
+
+    `coarsely`: averages whole blocks of pixels as far as they go, and filters what is left: a tenth of the work at two to one. For
+    networks that ask where something is; what something is gets the finer filter.
+    """
+    if coarsely:
+        factor = max(1, int(_ratio(decoded.size, card, decoded.orientation)))
+    else:
+        factor = halvings(decoded.size, card, decoded.orientation)
     whole = _stored_size(card, decoded.orientation)
     inside = _padded_size(decoded.size, whole) if card.resize == "pad" else whole
     result = _resize(decoded, card, inside, factor, resizer)

@@ -111,6 +111,19 @@ def test_halvings(size: tuple[int, int], card: Any, orientation: int, expected: 
     assert halvings(size, card, orientation) == expected
 
 
+@pytest.mark.parametrize("resizer", ["pillow", "opencv"])
+@pytest.mark.parametrize("factor", [2, 3])
+def test_coarsely_is_the_mean_of_whole_blocks(factor: int, resizer: Resizer) -> None:
+    if resizer == "opencv":
+        pytest.importorskip("cv2")
+    pixels = np.random.default_rng(0).integers(0, 256, (32 * factor, 48 * factor, 3), dtype=np.uint8)
+    means = pixels.reshape(32, factor, 48, factor, 3).mean(axis=(1, 3))
+    seen = fit(Decoded(pixels), plain_card(48, 32), resizer, coarsely=True)
+    assert np.abs(seen - means).max() <= 1
+    finer = fit(Decoded(pixels), plain_card(48, 32), resizer)
+    assert np.abs(finer - means).max() > 8
+
+
 def test_crop_takes_the_centre() -> None:
     pixels = np.zeros((40, 100, 3), np.uint8)
     pixels[:, 30:70] = 255
