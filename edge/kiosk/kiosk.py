@@ -53,11 +53,11 @@ class Kiosk:
         self.camera = self._camera()
         matching = matcher_settings(threads=answers.threads, workers=workers, runtime=answers.runtime)
         self.shop = Shop(bundle, matching, folder)
-        self.finder = Finder("auto", None, workers)
+        self.finder = Finder("off" if answers.locate == "off" else "auto", None, workers)
         self.pool = Pool(workers, answers.queue)
         self.lookups = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="shelfmatch-look-up")
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="shelfmatch-change")
-        self.sessions = Sessions(self.limits)
+        self.sessions = Sessions(self.limits, locate=self.finder.locator(None))
         self.pictures = Pictures(Path(settings.pictures.folder) if settings.pictures.folder else None)
         self.metrics = Metrics()
         self.is_stopping = False

@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from ..imaging.image import ImageSource, Limits
 from ..matching.snapshot import Snapshot
 from ..matching.tracking import TrackDecision, Tracker, track
 from .problems import Problem
+
+if TYPE_CHECKING:
+    from ..matching.finder import Locator
 
 MOST_SESSIONS: Final = 64
 FORGOTTEN_AFTER_S: Final = 30.0
@@ -44,10 +47,14 @@ class Session:
 
 
 class Sessions:
-    """Sessions by name, the latest MOST_SESSIONS. From the event loop; `add` from a thread."""
+    """Sessions by name, the latest MOST_SESSIONS. From the event loop; `add` from a thread. `locate`: finds the product where whole
+    frames aren't sure; None doesn't look for it."""
 
-    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, limits: Limits, clock: Callable[[], float] = time.monotonic, locate: Locator | None = None
+    ) -> None:
         self._limits = limits
+        self._locate = locate
         self._clock = clock
         self._sessions: OrderedDict[str, Session] = OrderedDict()
 
@@ -67,7 +74,9 @@ class Sessions:
             )
         if session is None or session.of is not snapshot or session.question != question:
             session = Session(
-                track(lambda: snapshot, top_k=top_k, where=where, limits=self._limits), snapshot, question
+                track(lambda: snapshot, top_k=top_k, where=where, limits=self._limits, locate=self._locate),
+                snapshot,
+                question,
             )
             self._sessions[name] = session
         session.is_busy, session.used = True, now

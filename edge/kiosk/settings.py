@@ -61,6 +61,9 @@ class AnswerSettings:
     top_k: int = _key(5, "candidates in an answer", 1, 50)
     pixels: int = _key(25_000_000, "largest photo, in pixels", 10_000, 200_000_000)
     runtime: str = _key("auto", "runtime of the encoder", one_of=("auto", "litert", "onnx", "tflite-runtime"))
+    locate: str = _key(
+        "auto", "find the product on the photo where the whole photo isn't sure of it", one_of=("auto", "off")
+    )
     watch_seconds: float = _key(2.0, "how often to look for a new bundle; 0: only at SIGHUP", 0, 86_400)
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from shelfmatch.edge.bundle.bundle import Bundle
 from shelfmatch.edge.imaging.image import DEFAULT_LIMITS
 from shelfmatch.edge.kiosk.problems import Problem
 from shelfmatch.edge.kiosk.sessions import FORGOTTEN_AFTER_S, MOST_SESSIONS, Sessions
 from shelfmatch.edge.kiosk.shop import matcher_settings
+from shelfmatch.edge.matching.finder import Finder
 from shelfmatch.edge.matching.snapshot import Snapshot, load_snapshot
+from tests.edge.matching.test_scene import MIDDLE, messy
 
 from .conftest import tile
 
@@ -71,3 +75,15 @@ def test_a_still_frame_is_looked_at_now_and_then(tile_shop: Path) -> None:
         assert sessions.add(session, last)[1]
         now[0] += 4.0
         assert not sessions.add(session, last)[1]
+
+
+@pytest.mark.parametrize(("mode", "named"), [("auto", "sku-005"), ("off", None)])
+def test_a_product_far_from_the_camera_is_found(tile_shop: Path, mode: str, named: str | None) -> None:
+    locate = Finder(mode, MIDDLE, 1).locator(None)  # type: ignore[arg-type]
+    sessions, snapshot = Sessions(DEFAULT_LIMITS, locate=locate), snapshot_of(tile_shop / "shop.bundle")
+    frame = io.BytesIO()
+    Image.fromarray(messy(5)).save(frame, "JPEG", quality=95)
+    with sessions.taken("a", snapshot, 5, None) as session:
+        for _ in range(6):
+            decision, _ = sessions.add(session, frame.getvalue())
+    assert decision.sku == named
