@@ -4,13 +4,14 @@
     python benchmarks/right_answers.py --parts small calibrate --draws 2 --shops 3 --json FOUND.json
 
 The default counts are those of the bars: some hours on two cores. Smaller ones are told in the last column. A part that is run
-again replaces its rows in --json; the others stay, so that the table can be made part by part.
+again replaces its rows in --json (with --kinds only those of the kinds); the others stay, so that the table can be made part by part.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,7 @@ import reporting
 import right_shops
 import small_shops
 from encoders import file_of
+from remembered import remembered
 from right_table import HEADER, PARTS, Row, right_answers_table, shown
 
 KINDS: Final = ("rendered", "grozi", "grocery", "phone")
@@ -140,18 +142,21 @@ def empty(work: Path, options: Any) -> list[Row]:
     """Photos of nothing."""
     from shelfmatch.edge import Matcher, MatchResult
 
-    photos, accepted, asked = nothing.nothing(work, options.photos), 0, 0
-    made = nothing.made_shops(work)
+    photos, made, rows = nothing.nothing(work, options.photos), nothing.made_shops(work), []
     for name in options.encoders:
-        for shop in list(made.values())[: options.shops]:
+        accepted: Counter[str] = Counter()
+        for where, shop in list(made.items())[: options.shops]:
             bundle = work / "right" / "nothing.bundle"
             right_shops.built(shop, file_of(name, work), bundle)
             with Matcher.open(bundle) as matcher:
-                answers = matcher.match_many([path for _, path in photos])
-                accepted += sum(isinstance(one, MatchResult) and one.decision == "match" for one in answers)
-            asked += len(photos)
-    of = f"{len(photos)} photos, {min(options.shops, len(made))} shops, {', '.join(options.encoders)}"
-    return [Row("nothing", f"photos of nothing accepted, of {asked:,}", accepted, 0, False, of, "")]
+                for (kind, path), one in zip(photos, matcher.match_many([path for _, path in photos]), strict=True):
+                    if isinstance(one, MatchResult) and one.decision == "match":
+                        accepted[kind] += 1
+                        print(f"  {name}, {where}: {kind} {path.name} is {one.sku}, {one.confidence:.2f}", flush=True)
+        told = ", ".join(f"{count} {kind}" for kind, count in accepted.items())
+        of = f"{len(photos)} photos in each of {min(options.shops, len(made))} shops{': ' * bool(told)}{told}"
+        rows.append(Row("nothing", f"{name}: photos of nothing accepted", accepted.total(), 0, False, of, ""))
+    return rows
 
 
 def local(work: Path, options: Any) -> list[Row]:
@@ -261,6 +266,19 @@ def _size(shop: goods.Shop) -> str:
     return f"{len(shop.skus)} products, {len(shop.queries)} queries"
 
 
+def merged(before: list[dict[str, Any]], made: list[dict[str, Any]], part: str, *, whole: bool) -> list[dict[str, Any]]:
+    """The rows of all parts: those just made in place of the part's (`whole`), or of those that tell of the same; by kind."""
+    told = {row["what"] for row in made}
+    kept = [row for row in before if row["part"] != part or not (whole or row["what"] in told)]
+    order = list(goods.SHOPS)
+
+    def place(row: dict[str, Any]) -> tuple[int, int]:
+        kind = row["what"].replace(" iconic", "-iconic").split(":")[0].split(",")[0]
+        return list(PARTS).index(row["part"]), order.index(kind) if kind in order else len(order)
+
+    return sorted(kept + made, key=place)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = reporting.argument_parser(__doc__)
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
@@ -290,13 +308,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     report = reporting.Report.start("right_answers")
     before = json.loads(options.json.read_text(encoding="utf-8")) if options.json and options.json.exists() else {}
-    report.results = {"rows": [row for row in before.get("results", {}).get("rows", []) if row["part"] not in options.parts],
-                      "settings": before.get("results", {}).get("settings", {})}  # fmt: skip
-    with reporting.work_folder(options.work) as work:
+    report.results = {key: before.get("results", {}).get(key, empty) for key, empty in (("rows", []), ("settings", {}))}
+    with reporting.work_folder(options.work) as work, remembered(work / "remembered.sqlite"):
         for part in options.parts:
             found = MEASURE[part](work, options)
             made = [{**asdict(row), "met": row.met} for row in found]
-            report.results["rows"] += made
+            report.results["rows"] = merged(report.results["rows"], made, part, whole=options.kinds is None)
             report.results["settings"][part] = settings
             reporting.print_table(part, HEADER, [shown(row) for row in made])
     if options.markdown is not None:
