@@ -4,7 +4,8 @@
     python benchmarks/right_answers.py --parts small calibrate --draws 2 --shops 3 --json FOUND.json
 
 The default counts are those of the bars: some hours on two cores. Smaller ones are told in the last column. A part that is run
-again replaces its rows in --json (with --kinds only those of the kinds); the others stay, so that the table can be made part by part.
+again replaces its rows in --json (with --kinds only those of the kinds); the others stay, so that the table can be made part by
+part.
 """
 
 from __future__ import annotations

@@ -62,8 +62,8 @@ class IndexRecord:
 @dataclass(frozen=True, slots=True)
 class BranchRecord:
     """One encoder of a bundle: its card, what the vectors that it made are, and the adapter fitted to them; `local`: what its
-    local matching was fitted to, None without; `keeps_embeddings`: whether the photos' own are kept, to fit anew with; `blank`: what
-    tells photos of nothing, None in bundles of earlier versions."""
+    local matching was fitted to, None without; `keeps_embeddings`: whether the photos' own are kept, to fit anew with; `blank`:
+    what tells photos of nothing, None in bundles of earlier versions."""
 
     encoder: EncoderCard
     index: IndexRecord

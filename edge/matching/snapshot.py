@@ -45,8 +45,8 @@ class Snapshot:
     """One whole generation of a bundle, loaded and hashed. Answers use one from start to end.
 
     `branches`: every photo goes through the first one; `cascade` says when the others run, None where there is one branch.
-    `local`: local matching, None in bundles without; `decision` is then on its fused scores, `first` on those before. `blanks`: what tells
-    photos of nothing, None in bundles of earlier versions.
+    `local`: local matching, None in bundles without; `decision` is then on its fused scores, `first` on those before.
+    `blanks`: what tells photos of nothing, None in bundles of earlier versions.
     """
 
     bundle: Bundle

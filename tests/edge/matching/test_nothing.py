@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shelfmatch.edge import Matcher, build_bundle
-from shelfmatch.edge.matching.opinions import FLAT
+import shelfmatch.models
+from shelfmatch.edge import (
+    Bundle,
+    Matcher,
+    MatchResult,
+    add_to_bundle,
+    build_bundle,
+    remove_from_bundle,
+    tune_bundle,
+)
+from shelfmatch.edge.build.blanks import _shipped
+from shelfmatch.edge.encoders.registry import read_card
+from shelfmatch.edge.matching.opinions import FLAT, is_blank
+from shelfmatch.edge.synthetic.nothing import nothing_pictures
+from shelfmatch.edge.synthetic.products import make_shop, render_background, render_plain, render_view
 from tests.conftest import tile_photo
 
 NOISE = np.random.default_rng(3)
@@ -38,6 +52,70 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
             picture.save(folder / "photos" / name / f"{view}.png")
     build_bundle(folder / "photos", folder / "shop.bundle")
     return folder / "shop.bundle"
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four rendered products, a clean picture each."""
+    folder = tmp_path_factory.mktemp("few")
+    for product in make_shop(4, 41):
+        (folder / "photos" / product.sku).mkdir(parents=True)
+        render_plain(product, 200).save(folder / "photos" / product.sku / "0.png")
+    build_bundle(folder / "photos", folder / "shop.bundle")
+    return folder / "shop.bundle"
+
+
+def test_bare_shelves_and_hands_are_no_match_in_a_shop_of_four(few: Path) -> None:
+    """By the threshold alone some were: in a shop of few, each is as near to a product as a hard photo of it."""
+    scenes = [np.asarray(render_background(seed, (320, 240))) for seed in range(40)]
+    with Matcher.open(few) as matcher:
+        found = list(matcher.match_many(scenes))
+        blank = [is_blank(matcher.snapshot, row) for row in matcher.encoder.embed(*scenes)]
+    assert sum(blank) >= 38
+    assert [one.decision for one in found if isinstance(one, MatchResult)] == ["unknown"] * len(scenes)
+    told = [one for one, is_one in zip(found, blank, strict=True) if is_one and isinstance(one, MatchResult)]
+    assert all(one.confidence < one.threshold for one in told)
+
+
+def test_goods_in_hard_views_are_something(few: Path) -> None:
+    views = [np.asarray(render_view(product, 2, (320, 240), 0.6)) for product in make_shop(30, 41)]
+    with Matcher.open(few) as matcher:
+        assert sum(is_blank(matcher.snapshot, row) for row in matcher.encoder.embed(*views)) <= 1
+
+
+def test_a_tracker_counts_frames_of_nothing_as_unreadable(few: Path) -> None:
+    with Matcher.open(few) as matcher:
+        tracker = matcher.track()
+        for seed in range(3):
+            decision = tracker.add(np.asarray(render_background(seed, (320, 240))))
+    assert decision.decision == "unknown" and decision.frames + decision.unreadable == 3
+    assert decision.unreadable >= 2
+
+
+def test_the_rule_outlives_every_change_of_a_bundle(few: Path, tmp_path: Path) -> None:
+    """add makes room for what is added; remove, tune and update keep it."""
+    bundle = tmp_path / "shop.bundle"
+    shutil.copytree(few, bundle)
+    photos = tmp_path / "photos" / "bare"
+    photos.mkdir(parents=True)
+    render_background(7, (320, 240)).save(photos / "0.png")
+    before = Bundle.open(bundle).manifest.branches[0].blank
+    add_to_bundle(bundle, photos.parent)
+    after = Bundle.open(bundle).manifest.branches[0].blank
+    assert before is not None and (after is None or after.offset > before.offset)
+    remove_from_bundle(bundle, ["bare"])
+    tune_bundle(bundle, 0.02)
+    assert Bundle.open(bundle).manifest.branches[0].blank == after
+
+
+@pytest.mark.parametrize("name", ["shelfmatch-cnn", "shelfmatch-nano", "shelfmatch-vit"])
+def test_the_embedded_encoders_bring_what_nothing_looks_like(name: str) -> None:
+    """Rendering and embedding it would take two seconds of each build; `models/blank.py` writes it when they are trained anew."""
+    for kind in ("tflite", "onnx"):
+        card, model = read_card(Path(shelfmatch.models.__path__[0]) / f"{name}.{kind}.json")
+        found = _shipped(card, model)
+        assert found is not None
+        assert found[1].shape == (len(nothing_pictures()), card.dimension)
 
 
 @pytest.mark.parametrize("size", [(640, 480), (300, 900), (200, 200)])
