@@ -66,13 +66,7 @@ class Observer:
             self._follower.stop()
 
     def observe(self, image: ImageSource) -> Frame:
-        """One frame. Raises ImageError, DetectorError, VectorError where it shows nothing."""
-        frame = self._observed(image)
-        if frame.blank:
-            raise VectorError(f"{source_name(image)} shows nothing: a wall, a bare shelf, an empty hand")
-        return frame
-
-    def _observed(self, image: ImageSource) -> Frame:
+        """One frame. Raises ImageError, VectorError, DetectorError."""
         snapshot = self._snapshot_of()
         if self._locate is None:
             return self._look(snapshot, image)

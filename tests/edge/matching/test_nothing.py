@@ -83,13 +83,17 @@ def test_goods_in_hard_views_are_something(few: Path) -> None:
         assert sum(is_blank(matcher.snapshot, row) for row in matcher.encoder.embed(*views)) <= 1
 
 
-def test_a_tracker_counts_frames_of_nothing_as_unreadable(few: Path) -> None:
+def test_frames_of_nothing_take_the_product_away(few: Path) -> None:
+    """They aren't passed over: a tracker would go on naming what was carried off."""
+    product = make_shop(4, 41)[1]
     with Matcher.open(few) as matcher:
-        tracker = matcher.track()
-        for seed in range(3):
-            decision = tracker.add(np.asarray(render_background(seed, (320, 240))))
-    assert decision.decision == "unknown" and decision.frames + decision.unreadable == 3
-    assert decision.unreadable >= 2
+        tracker = matcher.track(locate="off")
+        for _ in range(4):
+            sold = tracker.add(np.asarray(render_plain(product, 240)))
+        for _ in range(6):
+            gone = tracker.add(np.asarray(render_background(3, (320, 240))))
+    assert sold.sku == product.sku
+    assert gone.decision == "unknown" and gone.confidence == 0.0 and gone.unreadable == 0
 
 
 def test_the_rule_outlives_every_change_of_a_bundle(few: Path, tmp_path: Path) -> None:
