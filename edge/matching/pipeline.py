@@ -137,13 +137,14 @@ def _look_closer(question: _Question, closer: _Closer, vector: Vector, watch: _S
             closer.candidates = closer.part.candidates
         watch.lap("locate")
     if question.look_again and not snapshot.accepts(closer.candidates):
+        from .look_again import less_sure
         from .passes import look_again_pass  # only rejected photos pay for it
 
         turned = question.look_again != "upright"
         closer.again, found = look_again_pass(
             snapshot, image, limits, closer.candidates, question.count, question.where, turned=turned
         )
-        if closer.part is None or snapshot.accepts(found) or found[0].confidence > closer.candidates[0].confidence:
+        if closer.part is None or snapshot.accepts(found) or found[0].confidence > less_sure(closer.part.sure):
             closer.candidates, closer.part = found, None
         watch.lap("look_again")
 
