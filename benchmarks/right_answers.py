@@ -15,8 +15,11 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
+
+sys.path.append(str(Path(__file__).resolve().parent / "arm"))
 
 import barcodes
 import goods
@@ -154,6 +157,7 @@ def empty(work: Path, options: Any) -> list[Row]:
                     if isinstance(one, MatchResult) and one.decision == "match":
                         accepted[kind] += 1
                         print(f"  {name}, {where}: {kind} {path.name} is {one.sku}, {one.confidence:.2f}", flush=True)
+            print(f"  {name}, {where}: {accepted.total()} so far", flush=True)
         told = ", ".join(f"{count} {kind}" for kind, count in accepted.items())
         of = f"{len(photos)} photos in each of {min(options.shops, len(made))} shops{': ' * bool(told)}{told}"
         rows.append(Row("nothing", f"{name}: photos of nothing accepted", accepted.total(), 0, False, of, ""))
@@ -250,7 +254,44 @@ def cost(work: Path, options: Any) -> list[Row]:
         opened = Bundle.open(bundle)
         size = opened.file("cells").stat().st_size / max(1, len(shop.catalogue))
         rows.append(Row("cost", f"{kind}: bytes a reference for local matching", size, 4096, False, _size(shop), ""))
+        rows += _instructions(kind, shop, bundle, work)
     return rows
+
+
+def _instructions(kind: str, shop: goods.Shop, bundle: Path, work: Path) -> list[Row]:
+    """On an emulated Cortex-A76 of six photos each: what local matching takes of the encoder's, where it looks, and in the mean of
+    the shop's queries. None where nothing can be emulated."""
+    from check import Shop, run_stages, stages_command
+    from emulation import set_up, unavailable
+
+    from shelfmatch.edge import Matcher, MatchResult
+
+    if (reason := unavailable()) is not None:
+        print(f"  no instructions are counted: {reason}", flush=True)
+        return []
+    photos = []
+    for number, place in enumerate(np.linspace(0, len(shop.queries) - 1, 6).astype(int)):
+        photos.append(work / f"local-{number}{shop.queries[place][0].suffix}")
+        photos[-1].write_bytes(shop.queries[place][0].read_bytes())
+    _, counts = run_stages(stages_command(set_up(work / "arm"), "cortex-a76", Shop(kind, bundle), photos))
+    share = counts["local"] / counts["encode"]
+    with Matcher.open(bundle, look_again=False, locate="off") as matcher:
+        answers = [
+            one for one in matcher.match_many([path for path, _ in shop.queries]) if isinstance(one, MatchResult)
+        ]
+    looked = float(np.mean([one.before_local is not None for one in answers]))
+    of = f"{counts['local'] / 1e6:.1f} of {counts['encode'] / 1e6:.1f} million instructions, Cortex-A76"
+    return [
+        Row("cost", f"{kind}: a look of local matching, of the encoder's instructions", share, 0.3, False, of),
+        Row(
+            "cost",
+            f"{kind}: in the mean over queries",
+            share * looked,
+            0.1,
+            False,
+            f"{looked:.0%} of {len(answers)} looked at",
+        ),
+    ]
 
 
 MEASURE: Final[dict[str, Callable[[Path, Any], list[Row]]]] = {
@@ -310,6 +351,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = reporting.Report.start("right_answers")
     before = json.loads(options.json.read_text(encoding="utf-8")) if options.json and options.json.exists() else {}
     report.results = {key: before.get("results", {}).get(key, empty) for key, empty in (("rows", []), ("settings", {}))}
+    report.results["versions"] = {name: version(name) for name in ("shelfmatch", "ai-edge-litert", "numpy", "pillow")}
     with reporting.work_folder(options.work) as work, remembered(work / "remembered.sqlite"):
         for part in options.parts:
             found = MEASURE[part](work, options)
@@ -318,7 +360,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             report.results["settings"][part] = settings
             reporting.print_table(part, HEADER, [shown(row) for row in made])
     if options.markdown is not None:
-        options.markdown.write_text(right_answers_table({"results": report.results}) + "\n", encoding="utf-8")
+        options.markdown.write_text(
+            right_answers_table({"machine": report.machine, "results": report.results}) + "\n", encoding="utf-8"
+        )
     report.finish(options)
     return 1 if options.gate and any(row["met"] is False for row in report.results["rows"]) else 0
 
