@@ -164,13 +164,22 @@ def _working_size(decoded: Decoded, card: EncoderCard) -> Pixels:
 
 
 def rank_variants(
-    decoded: Decoded, card: EncoderCard, resizer: Resizer, rank: Callable[[Pixels], Evidence], *, turned: bool = True
+    decoded: Decoded,
+    card: EncoderCard,
+    resizer: Resizer,
+    rank: Callable[[Pixels], Evidence],
+    *,
+    turned: bool = True,
+    blank: bool = False,
 ) -> tuple[LookAgain, Evidence | None]:
     """Rank a rejected photo's variants: how it went, and what they say together, None where that is nothing.
 
-    `rank` gives the best `fusion.DEPTH` products of a picture of the encoder's size; `turned` as for `variants_of`.
+    `rank` gives the best `fusion.DEPTH` products of a picture of the encoder's size; `turned` as for `variants_of`; `blank`: the
+    photo as it came shows no goods. Turned or in more light it may; sharpened it doesn't.
     """
     quality, variants = variants_of(decoded, card, resizer, turned=turned)
+    if blank and "blurred" in quality.faults and not {"dark", "low contrast"} & set(quality.faults):
+        variants = []
     found: list[Evidence] = []
     seen: list[Variant] = []
     for variant in variants:

@@ -61,9 +61,10 @@ def look_again_pass(
     where: Where | None,
     *,
     turned: bool = True,
+    blank: bool = False,
 ) -> tuple[LookAgain, tuple[Candidate, ...]]:
     """Mend a rejected photo, or turn it where nothing is wrong with it and `turned` is set, and rank again; `candidates`, those of
-    the passes before, where that says nothing."""
+    the passes before, where that says nothing. `blank`: as a whole it shows no goods."""
     from .local_pass import local_rank
     from .look_again import less_sure, rank_variants
 
@@ -84,7 +85,7 @@ def look_again_pass(
         return rank(snapshot, adapted, max(DEPTH, count), allowed)
 
     decoded = decode(image, encoder.card, limits)
-    again, evidence = rank_variants(decoded, encoder.card, encoder.resizer, rank_pixels, turned=turned)
+    again, evidence = rank_variants(decoded, encoder.card, encoder.resizer, rank_pixels, turned=turned, blank=blank)
     if evidence is not None:
         candidates = tuple(
             replace(candidate, confidence=less_sure(candidate.confidence))

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from ..imaging.image import Pixels
 from .products import render_background
 
-PICTURES, SIDE = 96, 200
+PICTURES, SIDE = 192, 200
 _FIRST_SEED = 2_000_000
 """Backgrounds of training and benchmarks have seeds below."""
 

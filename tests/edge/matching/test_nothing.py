@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 import shelfmatch.models
 from shelfmatch.edge import (
@@ -22,7 +22,10 @@ from shelfmatch.edge import (
 )
 from shelfmatch.edge.build.blanks import _shipped
 from shelfmatch.edge.encoders.registry import read_card
+from shelfmatch.edge.imaging.decode import decode
+from shelfmatch.edge.matching.look_again import rank_variants
 from shelfmatch.edge.matching.opinions import FLAT, is_blank
+from shelfmatch.edge.scoring.evidence import Evidence
 from shelfmatch.edge.synthetic.nothing import nothing_pictures
 from shelfmatch.edge.synthetic.products import make_shop, render_background, render_plain, render_view
 from tests.conftest import tile_photo
@@ -75,6 +78,34 @@ def test_bare_shelves_and_hands_are_no_match_in_a_shop_of_four(few: Path) -> Non
     assert [one.decision for one in found if isinstance(one, MatchResult)] == ["unknown"] * len(scenes)
     told = [one for one, is_one in zip(found, blank, strict=True) if is_one and isinstance(one, MatchResult)]
     assert all(one.confidence < one.threshold for one in told)
+
+
+def test_variants_of_a_bare_shelf_say_nothing_either(few: Path) -> None:
+    scene = np.asarray(render_background(3, (320, 240)))
+    with Matcher.open(few, locate="off") as matcher:
+        assert is_blank(matcher.snapshot, matcher.encoder.embed(scene)[0])
+        found = matcher.match(scene)
+    assert found.decision == "unknown" and found.look_again is not None
+    assert found.look_again.tried == () and found.look_again.problem == "nothing to see"
+
+
+@pytest.mark.parametrize(("blur", "light", "looks"), [(9, 1.0, 0), (9, 0.06, 1), (0, 1.0, 5)])
+def test_nothing_out_of_focus_is_not_sharpened(few: Path, blur: float, light: float, looks: int) -> None:
+    """Turned, or in more light, goods may come to light; of a lens out of focus a sharpener makes what was never there."""
+    picture = render_plain(make_shop(1, 41)[0], 240).filter(ImageFilter.GaussianBlur(blur))
+    scene, looked = (np.asarray(picture) * light).astype(np.uint8), []
+    with Matcher.open(few) as matcher:
+        encoder = matcher.encoder
+
+        def rank(pixels: Any) -> Evidence:
+            looked.append(pixels)
+            return Evidence.of_search([(1, 0.5), (2, 0.4)])
+
+        for blank in (False, True):
+            looked.clear()
+            rank_variants(decode(scene, encoder.card), encoder.card, encoder.resizer, rank, blank=blank)
+            assert len(looked) >= (looks if blank else 1)
+    assert looks or not looked
 
 
 def test_goods_in_hard_views_are_something(few: Path) -> None:
