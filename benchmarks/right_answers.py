@@ -4,17 +4,22 @@
     python benchmarks/right_answers.py --parts small calibrate --draws 2 --shops 3 --json FOUND.json
 
 The default counts are those of the bars: some hours on two cores. Smaller ones are told in the last column. A part that is run
-again replaces its rows in --json; the others stay, so that the table can be made part by part.
+again replaces its rows in --json (with --kinds only those of the kinds); the others stay, so that the table can be made part by
+part.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
+
+sys.path.append(str(Path(__file__).resolve().parent / "arm"))
 
 import barcodes
 import goods
@@ -24,6 +29,7 @@ import reporting
 import right_shops
 import small_shops
 from encoders import file_of
+from remembered import remembered
 from right_table import HEADER, PARTS, Row, right_answers_table, shown
 
 KINDS: Final = ("rendered", "grozi", "grocery", "phone")
@@ -140,18 +146,22 @@ def empty(work: Path, options: Any) -> list[Row]:
     """Photos of nothing."""
     from shelfmatch.edge import Matcher, MatchResult
 
-    photos, accepted, asked = nothing.nothing(work, options.photos), 0, 0
-    made = nothing.made_shops(work)
+    photos, made, rows = nothing.nothing(work, options.photos), nothing.made_shops(work), []
     for name in options.encoders:
-        for shop in list(made.values())[: options.shops]:
+        accepted: Counter[str] = Counter()
+        for where, shop in list(made.items())[: options.shops]:
             bundle = work / "right" / "nothing.bundle"
             right_shops.built(shop, file_of(name, work), bundle)
             with Matcher.open(bundle) as matcher:
-                answers = matcher.match_many([path for _, path in photos])
-                accepted += sum(isinstance(one, MatchResult) and one.decision == "match" for one in answers)
-            asked += len(photos)
-    of = f"{len(photos)} photos, {min(options.shops, len(made))} shops, {', '.join(options.encoders)}"
-    return [Row("nothing", f"photos of nothing accepted, of {asked:,}", accepted, 0, False, of, "")]
+                for (kind, path), one in zip(photos, matcher.match_many([path for _, path in photos]), strict=True):
+                    if isinstance(one, MatchResult) and one.decision == "match":
+                        accepted[kind] += 1
+                        print(f"  {name}, {where}: {kind} {path.name} is {one.sku}, {one.confidence:.2f}", flush=True)
+            print(f"  {name}, {where}: {accepted.total()} so far", flush=True)
+        told = ", ".join(f"{count} {kind}" for kind, count in accepted.items())
+        of = f"{len(photos)} photos in each of {min(options.shops, len(made))} shops{': ' * bool(told)}{told}"
+        rows.append(Row("nothing", f"{name}: photos of nothing accepted", accepted.total(), 0, False, of, ""))
+    return rows
 
 
 def local(work: Path, options: Any) -> list[Row]:
@@ -244,7 +254,44 @@ def cost(work: Path, options: Any) -> list[Row]:
         opened = Bundle.open(bundle)
         size = opened.file("cells").stat().st_size / max(1, len(shop.catalogue))
         rows.append(Row("cost", f"{kind}: bytes a reference for local matching", size, 4096, False, _size(shop), ""))
+        rows += _instructions(kind, shop, bundle, work)
     return rows
+
+
+def _instructions(kind: str, shop: goods.Shop, bundle: Path, work: Path) -> list[Row]:
+    """On an emulated Cortex-A76 of six photos each: what local matching takes of the encoder's, where it looks, and in the mean of
+    the shop's queries. None where nothing can be emulated."""
+    from check import Shop, run_stages, stages_command
+    from emulation import set_up, unavailable
+
+    from shelfmatch.edge import Matcher, MatchResult
+
+    if (reason := unavailable()) is not None:
+        print(f"  no instructions are counted: {reason}", flush=True)
+        return []
+    photos = []
+    for number, place in enumerate(np.linspace(0, len(shop.queries) - 1, 6).astype(int)):
+        photos.append(work / f"local-{number}{shop.queries[place][0].suffix}")
+        photos[-1].write_bytes(shop.queries[place][0].read_bytes())
+    _, counts = run_stages(stages_command(set_up(work / "arm"), "cortex-a76", Shop(kind, bundle), photos))
+    share = counts["local"] / counts["encode"]
+    with Matcher.open(bundle, look_again=False, locate="off") as matcher:
+        answers = [
+            one for one in matcher.match_many([path for path, _ in shop.queries]) if isinstance(one, MatchResult)
+        ]
+    looked = float(np.mean([one.before_local is not None for one in answers]))
+    of = f"{counts['local'] / 1e6:.1f} of {counts['encode'] / 1e6:.1f} million instructions, Cortex-A76"
+    return [
+        Row("cost", f"{kind}: a look of local matching, of the encoder's instructions", share, 0.3, False, of),
+        Row(
+            "cost",
+            f"{kind}: in the mean over queries",
+            share * looked,
+            0.1,
+            False,
+            f"{looked:.0%} of {len(answers)} looked at",
+        ),
+    ]
 
 
 MEASURE: Final[dict[str, Callable[[Path, Any], list[Row]]]] = {
@@ -259,6 +306,19 @@ def _cut(shop: goods.Shop, options: Any) -> goods.Shop:
 
 def _size(shop: goods.Shop) -> str:
     return f"{len(shop.skus)} products, {len(shop.queries)} queries"
+
+
+def merged(before: list[dict[str, Any]], made: list[dict[str, Any]], part: str, *, whole: bool) -> list[dict[str, Any]]:
+    """The rows of all parts: those just made in place of the part's (`whole`), or of those that tell of the same; by kind."""
+    told = {row["what"] for row in made}
+    kept = [row for row in before if row["part"] != part or not (whole or row["what"] in told)]
+    order = list(goods.SHOPS)
+
+    def place(row: dict[str, Any]) -> tuple[int, int]:
+        kind = row["what"].replace(" iconic", "-iconic").split(":")[0].split(",")[0]
+        return list(PARTS).index(row["part"]), order.index(kind) if kind in order else len(order)
+
+    return sorted(kept + made, key=place)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -290,17 +350,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     report = reporting.Report.start("right_answers")
     before = json.loads(options.json.read_text(encoding="utf-8")) if options.json and options.json.exists() else {}
-    report.results = {"rows": [row for row in before.get("results", {}).get("rows", []) if row["part"] not in options.parts],
-                      "settings": before.get("results", {}).get("settings", {})}  # fmt: skip
-    with reporting.work_folder(options.work) as work:
+    report.results = {key: before.get("results", {}).get(key, empty) for key, empty in (("rows", []), ("settings", {}))}
+    report.results["versions"] = {name: version(name) for name in ("shelfmatch", "ai-edge-litert", "numpy", "pillow")}
+    with reporting.work_folder(options.work) as work, remembered(work / "remembered.sqlite"):
         for part in options.parts:
             found = MEASURE[part](work, options)
             made = [{**asdict(row), "met": row.met} for row in found]
-            report.results["rows"] += made
+            report.results["rows"] = merged(report.results["rows"], made, part, whole=options.kinds is None)
             report.results["settings"][part] = settings
             reporting.print_table(part, HEADER, [shown(row) for row in made])
     if options.markdown is not None:
-        options.markdown.write_text(right_answers_table({"results": report.results}) + "\n", encoding="utf-8")
+        options.markdown.write_text(
+            right_answers_table({"machine": report.machine, "results": report.results}) + "\n", encoding="utf-8"
+        )
     report.finish(options)
     return 1 if options.gate and any(row["met"] is False for row in report.results["rows"]) else 0
 

@@ -62,9 +62,15 @@ def shown(row: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
+def _machine(machine: dict[str, Any], versions: dict[str, str]) -> str:
+    installed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"Measured on {machine['cores']} cores of an {machine['cpu']}, Python {machine['python']}, {installed}."
+
+
 def right_answers_table(document: dict[str, Any]) -> str:
     """All parts of a result, as Markdown."""
-    found, blocks = document["results"], []
+    found = document["results"]
+    blocks = [_machine(document["machine"], found.get("versions", {}))] if "machine" in document else []
     for part, told in PARTS.items():
         rows: Sequence[dict[str, Any]] = [row for row in found["rows"] if row["part"] == part]
         if not rows:

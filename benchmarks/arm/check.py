@@ -43,7 +43,8 @@ BUDGETS = HERE / "budgets.json"
 TOLERANCE = 0.01
 SLACK = 10_000
 """What no stage is blamed for: 0.02 % of a photo. The decision takes 160,000, and 1 % of that is a string hashed or not."""
-STAGES = ("decode", "preprocess", "encode", "search", "decide")
+STAGES = ("decode", "preprocess", "encode", "search", "decide", "local")
+"""Local matching where the shop has it: those of the budgets have none."""
 PHOTOS, REFERENCES = 6, 10_000
 LEAST_COSINE, LEAST_OVERLAP = 0.999, 9
 """Between an embedding there and here, and of the ten best products. The CNN's are the same to the digit; a softmax

@@ -21,9 +21,10 @@ from typing import Any, TypeVar
 from shelfmatch.edge import Matcher
 from shelfmatch.edge.imaging.decode import decode
 from shelfmatch.edge.imaging.resize import fit
+from shelfmatch.edge.matching.local_pass import local_rank
 from shelfmatch.edge.scoring.evidence import Evidence
 
-STAGES = ("decode", "preprocess", "encode", "search", "decide")
+STAGES = ("decode", "preprocess", "encode", "search", "decide", "local")
 WARM_UPS = 2
 _Result = TypeVar("_Result")
 
@@ -63,12 +64,14 @@ def one_photo(matcher: Matcher, photo: bytes, extra: int) -> dict[str, list[obje
     def encode() -> Any:
         for _ in range(extra):
             encoder._run(value, check=True)
-        return encoder._run(value, check=True)[0]
+        return encoder._run(value, check=True)
 
-    vector: Any = counted("encode", encode)
+    vector, tap = counted("encode", encode)
     ranked = counted("search", lambda: version.gallery.rank(version.gallery.adapted(vector), 10, None))
     candidates = counted("decide", lambda: version.candidates(Evidence.of_search(ranked)))
     version.accepts(candidates)
+    if version.local is not None:  # of a photo of which the first search isn't sure
+        counted("local", lambda: local_rank(version, vector, tap, 10, None))
     return {
         "embedding": [round(float(x), 7) for x in vector],
         "top_k": [candidate.sku for candidate in candidates],

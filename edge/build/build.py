@@ -40,6 +40,7 @@ from ..progress import Progress
 from ..scoring.adapter import Floats
 from ..scoring.decision import Decision
 from . import commit
+from .blanks import blank_rule
 from .cut_photos import PhotoCutter
 from .draft import Adapt, BranchDraft, Draft, calibrated, compose, compose_each, decided_by_vectors, not_adapted
 from .enroll import Enrolled, Entries, enroll
@@ -155,7 +156,7 @@ def build_bundle(
 @dataclass(frozen=True, slots=True)
 class _Inputs:
     """What was read: the catalogue's source, the encoders, ready to run, and the first one's `prior`; `views`: synthetic ones to
-    make of each `every`-th photo."""
+    make of each `every`-th photo; `model`: the first encoder's file."""
 
     catalogue: CatalogSource
     encoders: list[Encoder]
@@ -164,6 +165,7 @@ class _Inputs:
     every: int
     index: str
     workers: int
+    model: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +218,8 @@ def _written(
             )
             give_back()
             why = _localize(fitted, embedded, inputs, settings, decision)
+            first = embedded.every[0].vectors if embedded.every else fitted.branches[0].index.vectors()
+            fitted.branches[0].blank = blank_rule(first, inputs.encoders[0], inputs.model)
             editor.prune_references(fitted.pruned_ids)
             cards = tuple(one.card for one in inputs.encoders)
             fitted_to = FitRecord(editor.count(), len(fitted.branches[0].index))
@@ -249,7 +253,9 @@ def _read(source: str | os.PathLike[str] | CatalogSource, settings: BuildSetting
     no_views = settings.adapt == "off" and (alone or photos >= 2 * products)
     views, every = (0, 1) if no_views else view_plan(photos, products)
     logger.info("%s: %d photos of %d products, %d views of each %d.", source, photos, products, views, every)
-    return _Inputs(catalogue, encoders, prior_for(encoders[0], chosen[0][1]), views, every, index, workers)
+    return _Inputs(
+        catalogue, encoders, prior_for(encoders[0], chosen[0][1]), views, every, index, workers, chosen[0][1]
+    )
 
 
 def _ready(card: EncoderCard, model: Path, head: LocalHead | None, workers: int, settings: BuildSettings) -> Encoder:
@@ -359,6 +365,7 @@ def write_bundle(
             )
             branch, _, _ = compose(enrolled, adapt=adapt, index=index, dtype=dtype)
             decision = decided_by_vectors(branch, false_accept, prior_for(encoder))
+            branch.blank = blank_rule(enrolled.vectors, encoder)
             fitted_to = FitRecord(editor.count(), len(branch.index))
             draft = Draft((encoder.card,), [branch], encoder.resizer, decision, fitted_to=fitted_to)
             committed = commit.commit(writer, editor, draft)

@@ -249,7 +249,9 @@ def _load_branch(bundle: Bundle, record: BranchRecord, number: int) -> BranchDra
     if record.adaptation.scoring == "prototype":
         prototypes = index_of(role_of("prototypes", number))
     index, local = index_of(role_of("vectors", number)), load_local(bundle, number)
-    return BranchDraft(index, record.adaptation, adapter, prototypes, local=local, kept=load_kept(bundle, number))
+    return BranchDraft(
+        index, record.adaptation, adapter, prototypes, local=local, kept=load_kept(bundle, number), blank=record.blank
+    )
 
 
 def copied_catalog(writer: BundleWriter, current: Bundle) -> CatalogEditor:

@@ -27,7 +27,7 @@ def commit(writer: BundleWriter, editor: CatalogEditor, draft: Draft) -> Bundle:
         local = None if branch.local is None else branch.local.record
         if branch.kept is not None:
             branch.kept.save(writer.stage(role_of("embeddings", number)))
-        records.append(BranchRecord(card, record, branch.adaptation, local, branch.kept is not None))
+        records.append(BranchRecord(card, record, branch.adaptation, local, branch.kept is not None, branch.blank))
     return writer.commit(
         records,
         products=products,

@@ -19,6 +19,7 @@ from ..encoders.card import EncoderCard
 from ..encoders.encoder import Encoder
 from ..errors import ImageError, VectorError
 from ..fitting.adapter_fit import Fit, fit, prototypes
+from ..fitting.blank_fit import with_room
 from ..fitting.calibration import MIN_SAMPLES, Samples, leave_one_out, left_out_products
 from ..fitting.discriminant import unit
 from ..fitting.local_fit import facts_of
@@ -32,6 +33,7 @@ from ..index.kinds import choose_kind
 from ..index.vector_index import VectorIndex
 from ..progress import Progress, stage
 from ..scoring.adapter import Adaptation, Adapter, Floats
+from ..scoring.blank import BlankRule
 from ..scoring.cascade import Cascade
 from ..scoring.decision import Decision, Method, best_products, margin_of
 from ..scoring.gallery import Gallery
@@ -49,7 +51,8 @@ _SYNTHETIC_PRODUCTS = 300
 class BranchDraft:
     """What a bundle holds of one encoder besides its file; `fit` with the held-out queries, where one was made just now, and
     whether it has seen all products (`whole`); `local`: its local matching, None without; `kept`: the photos' embeddings, where
-    they are kept; `facts`: what the prior asks of the shop, None where nothing was held out."""
+    they are kept; `facts`: what the prior asks of the shop, None where nothing was held out; `blank`: what tells photos of nothing,
+    None where nothing does."""
 
     index: VectorIndex
     adaptation: Adaptation
@@ -60,6 +63,7 @@ class BranchDraft:
     local: LocalDraft | None = None
     kept: Kept | None = None
     facts: Facts | None = None
+    blank: BlankRule | None = None
 
     @property
     def gallery(self) -> Gallery:
@@ -179,6 +183,8 @@ def extend(draft: BranchDraft, enrolled: Enrolled, pruned: Mapping[int, int]) ->
     references are in that already."""
     if not len(enrolled.ids):
         return
+    if draft.blank is not None:
+        draft.blank = with_room(draft.blank, enrolled.vectors)
     if draft.adapter is not None:
         draft.adapter = centered_on_packshots(draft.adapter, enrolled)
     before = product_of(draft.index.ids)

@@ -40,6 +40,7 @@ def refitted(
     made, keep, _ = compose_each(every, _adapt_of(manifest), 0, record.kind, record.dtype, progress)
     for branch, own in zip(made, kept, strict=True):
         branch.kept = own
+    made[0].blank = branches[0].blank  # of the shop's pictures as a whole, which it has room for
     if len(made) > 1:
         cascade, decision = decide_pair(every, made, rate, progress)
         return made, cascade, decision, ""

@@ -13,6 +13,7 @@ from ..encoders.card import EncoderCard
 from ..errors import BundleDamaged, BundleError, BundleVersion, EncoderError
 from ..records import problem_of_choice, read_record
 from ..scoring.adapter import Adaptation
+from ..scoring.blank import BlankRule
 from ..scoring.cascade import Cascade
 from ..scoring.decision import Confidences, Decision
 from ..scoring.local import Local
@@ -61,13 +62,15 @@ class IndexRecord:
 @dataclass(frozen=True, slots=True)
 class BranchRecord:
     """One encoder of a bundle: its card, what the vectors that it made are, and the adapter fitted to them; `local`: what its
-    local matching was fitted to, None without; `keeps_embeddings`: whether the photos' own are kept, to fit anew with."""
+    local matching was fitted to, None without; `keeps_embeddings`: whether the photos' own are kept, to fit anew with; `blank`:
+    what tells photos of nothing, None in bundles of earlier versions."""
 
     encoder: EncoderCard
     index: IndexRecord
     adaptation: Adaptation
     local: Local | None = None
     keeps_embeddings: bool = False
+    blank: BlankRule | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in the manifest."""
@@ -77,17 +80,20 @@ class BranchRecord:
             "encoder": self.encoder.to_dict(),
             **({} if self.local is None else {"local": self.local.to_dict()}),
             **({"keeps_embeddings": True} if self.keeps_embeddings else {}),
+            **({} if self.blank is None else {"blank": self.blank.to_dict()}),
         }
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], where: str) -> BranchRecord:
         """From the manifest, or from its record of the second encoder. Raises BundleError, EncoderError, KeyError, TypeError."""
+        card = EncoderCard.from_dict(record["encoder"])
         return cls(
-            EncoderCard.from_dict(record["encoder"]),
+            card,
             read_record(IndexRecord, record["index"], where, BundleError, _AGAIN),
             Adaptation.from_dict(record["adaptation"]),
             Local.from_dict(record["local"]) if "local" in record else None,
             record.get("keeps_embeddings") is True,
+            BlankRule.from_dict(record["blank"], card.dimension) if "blank" in record else None,
         )
 
 
@@ -199,7 +205,7 @@ class Manifest:
             "adaptation": first["adaptation"],
             "encoder": first["encoder"],
         }
-        record |= {key: first[key] for key in ("local", "keeps_embeddings") if key in first}
+        record |= {key: first[key] for key in ("local", "keeps_embeddings", "blank") if key in first}
         if self.fit is not None:  # these two are new, and readers of the same format pass over them
             record["fit"] = dataclasses.asdict(self.fit)
         if self.decision.confidences is not None:

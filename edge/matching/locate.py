@@ -31,9 +31,11 @@ MOST_BOXES = 2
 """How many boxes are tried, until one is sure."""
 FLOOR = 0.2
 """Detection scores from which on a box is tried."""
-ODDS = 1.5
-"""How much surer a box must be than a whole photo: its odds are divided by this before they meet the threshold, so that two
-chances give no more false accepts than were asked for (benchmarks/scenes.py --parts open)."""
+ODDS = 3.0
+"""How much surer a box must be than a whole photo: its odds are divided by this before they meet the threshold, for each box is one
+more chance to take an unknown product for one of the shop's. Of unknown products that fill their photo, in 35 shops of rendered,
+printed and photographed goods, the boxes let 2.7 in a hundred through beside the 8.2 of whole photos with odds of 1.5, and 0.9 with
+3; of products held up in a room 62 % of the right answers are accepted with 1.5, 58 % with 3, and 29 % without boxes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +59,13 @@ class Located:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A located part: its vector in the first branch's gallery, and what it is."""
+    """A located part: its vector in the first branch's gallery, and what it is; `sure`: of the best candidate, before its odds are
+    divided."""
 
     located: Located
     vector: Vector
     candidates: tuple[Candidate, ...]
+    sure: float
 
 
 def locate_pass(
@@ -89,7 +93,7 @@ def locate_pass(
         surest = part[1][0].confidence
         # The surest is chosen as it is; that there were several chances counts where it is held against the threshold.
         held = tuple(replace(candidate, confidence=_less_sure(candidate.confidence)) for candidate in part[1])
-        best = Part(Located(one.box, one.score, tried), part[0], held)
+        best = Part(Located(one.box, one.score, tried), part[0], held, surest)
         if snapshot.accepts(held):
             break
     return best

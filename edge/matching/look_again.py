@@ -164,13 +164,22 @@ def _working_size(decoded: Decoded, card: EncoderCard) -> Pixels:
 
 
 def rank_variants(
-    decoded: Decoded, card: EncoderCard, resizer: Resizer, rank: Callable[[Pixels], Evidence], *, turned: bool = True
+    decoded: Decoded,
+    card: EncoderCard,
+    resizer: Resizer,
+    rank: Callable[[Pixels], Evidence],
+    *,
+    turned: bool = True,
+    blank: bool = False,
 ) -> tuple[LookAgain, Evidence | None]:
     """Rank a rejected photo's variants: how it went, and what they say together, None where that is nothing.
 
-    `rank` gives the best `fusion.DEPTH` products of a picture of the encoder's size; `turned` as for `variants_of`.
+    `rank` gives the best `fusion.DEPTH` products of a picture of the encoder's size; `turned` as for `variants_of`; `blank`: the
+    photo as it came shows no goods. Turned or in more light it may; sharpened it doesn't.
     """
     quality, variants = variants_of(decoded, card, resizer, turned=turned)
+    if blank and "blurred" in quality.faults and not {"dark", "low contrast"} & set(quality.faults):
+        variants = []
     found: list[Evidence] = []
     seen: list[Variant] = []
     for variant in variants:
@@ -180,7 +189,7 @@ def rank_variants(
                 found.append(evidence)
                 seen.append(variant)
     if not found:
-        return LookAgain("", (), quality, problem_of(quality)), None
+        return LookAgain("", (), quality, problem_of(quality) or "nothing to see"), None
     lead = (
         sum(one.ranked[0][1] - one.ranked[-1][1] for one in found) / len(found) or 1.0
     )  # one product alone leads nobody

@@ -14,7 +14,7 @@ from ..imaging.image import ImageSource, Limits, source_name
 from ..scoring.evidence import Evidence
 from ..scoring.fusion import DEPTH
 from .local_pass import local_rank
-from .opinions import shows_nothing
+from .opinions import is_blank, shows_nothing
 from .passes import allowed_each, rank
 
 if TYPE_CHECKING:
@@ -33,11 +33,12 @@ frames then, and a part's embedding is another. So many pass, too, after a look 
 @dataclass(frozen=True, slots=True)
 class Frame:
     """What one frame says: its vector in the index's space (D,) and what it says of the best products, by which snapshot of the
-    bundle."""
+    bundle; `blank`: it shows no goods."""
 
     vector: Vector
     evidence: Evidence
     snapshot: Snapshot
+    blank: bool = False
 
 
 class Observer:
@@ -77,7 +78,7 @@ class Observer:
                 return self._look(snapshot, _cut(photo, box))
         if self._locate.mode == "auto":
             seen = self._look(snapshot, image)
-            sure = snapshot.accepts(snapshot.candidates(seen.evidence.cut(2)))
+            sure = not seen.blank and snapshot.accepts(snapshot.candidates(seen.evidence.cut(2)))
             self._was_sure |= sure
             self._unsure = 0 if sure else self._unsure + 1
             patience = _PATIENCE if self._was_sure else 1
@@ -118,15 +119,16 @@ class Observer:
         embeddings = [branch.encoder.embed_timed(image, self._limits) for branch in snapshot.branches]
         if shows_nothing(embeddings[0]):
             raise VectorError(f"{source_name(image)} shows nothing: it is as good as one flat colour")
+        blank = is_blank(snapshot, embeddings[0].vector)
         if snapshot.local is not None:
             seen = embeddings[0]
             fused = local_rank(snapshot, seen.vector, seen.tap, self._count, snapshot.allowed(self._where))
-            return Frame(snapshot.gallery.adapted(seen.vector), fused, snapshot)
+            return Frame(snapshot.gallery.adapted(seen.vector), fused, snapshot, blank)
         vectors = [
             branch.gallery.adapted(one.vector) for branch, one in zip(snapshot.branches, embeddings, strict=True)
         ]
         found = rank(snapshot, vectors, self._count, allowed_each(snapshot, self._where))
-        return Frame(vectors[0], found, snapshot)
+        return Frame(vectors[0], found, snapshot, blank)
 
 
 def _cut(photo: Photo, box: Box) -> Image.Image:
@@ -134,6 +136,8 @@ def _cut(photo: Photo, box: Box) -> Image.Image:
 
 
 def _surest(snapshot: Snapshot, frame: Frame) -> float:
-    """The confidence of a frame's best candidate."""
+    """The confidence of a frame's best candidate, less than any of a frame that shows no goods."""
+    if frame.blank:
+        return -1.0
     found = snapshot.candidates(frame.evidence.cut(2))
     return found[0].confidence if found else -1.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..catalog.attributes import Where
 from ..encoders.encoder import Embedding, Vector
 from ..imaging.image import ImageSource, Limits
@@ -22,6 +24,11 @@ def shows_nothing(embedding: Embedding) -> bool:
     return embedding.spread < FLAT
 
 
+def is_blank(snapshot: Snapshot, embedding: Vector) -> bool:
+    """Whether a photo of this plain (D,) embedding is of no goods: a bare shelf, a wall, a hand. A part of it may show some."""
+    return snapshot.blanks is not None and snapshot.blanks.has(embedding)
+
+
 def second_opinion(
     snapshot: Snapshot,
     image: ImageSource,
@@ -34,10 +41,12 @@ def second_opinion(
     where: Where | None,
 ) -> tuple[str, tuple[Candidate, ...]]:
     """Where the first search isn't sure: what the other branches or local matching say, and which of them was asked ("" for none;
-    a photo of which the first search is sure pays for neither)."""
+    a photo of which the first search is sure pays for neither). Of a photo of no goods none is asked, and no candidate is sure."""
     cascade, local = snapshot.cascade, snapshot.local
     if not candidates:
         return "", candidates
+    if is_blank(snapshot, embedding.vector):
+        return "", tuple(replace(one, confidence=0.0) for one in candidates)
     sure = candidates[0].confidence
     if cascade is not None and not cascade.is_sure(sure):
         from .passes import all_branches_pass

@@ -18,6 +18,7 @@ from ..imaging.image import Decoded, ImageSource, Limits, Pixels
 from ..imaging.resize import fit
 from ..scoring.evidence import Evidence
 from ..scoring.fusion import DEPTH, Allowed, fused_rank
+from .opinions import is_blank
 from .results import Candidate
 from .snapshot import Snapshot
 
@@ -60,9 +61,10 @@ def look_again_pass(
     where: Where | None,
     *,
     turned: bool = True,
+    blank: bool = False,
 ) -> tuple[LookAgain, tuple[Candidate, ...]]:
     """Mend a rejected photo, or turn it where nothing is wrong with it and `turned` is set, and rank again; `candidates`, those of
-    the passes before, where that says nothing."""
+    the passes before, where that says nothing. `blank`: as a whole it shows no goods."""
     from .local_pass import local_rank
     from .look_again import less_sure, rank_variants
 
@@ -70,16 +72,20 @@ def look_again_pass(
     allowed = allowed_each(snapshot, where)
 
     def rank_pixels(pixels: Pixels) -> Evidence:
+        vector, tap = encoder.embed_with_tap(pixels)
+        if is_blank(snapshot, vector):
+            raise VectorError("a variant of no goods says nothing")
         if snapshot.local is not None:
-            return local_rank(snapshot, *encoder.embed_with_tap(pixels), max(DEPTH, count), allowed[0])
+            return local_rank(snapshot, vector, tap, max(DEPTH, count), allowed[0])
         vectors = [
-            branch.gallery.adapted(branch.encoder.embed_pixels(pixels_for(branch.encoder, encoder, pixels)))
-            for branch in snapshot.branches
+            vector,
+            *(one.encoder.embed_pixels(pixels_for(one.encoder, encoder, pixels)) for one in snapshot.branches[1:]),
         ]
-        return rank(snapshot, vectors, max(DEPTH, count), allowed)
+        adapted = [gallery.adapted(one) for gallery, one in zip(snapshot.galleries, vectors, strict=True)]
+        return rank(snapshot, adapted, max(DEPTH, count), allowed)
 
     decoded = decode(image, encoder.card, limits)
-    again, evidence = rank_variants(decoded, encoder.card, encoder.resizer, rank_pixels, turned=turned)
+    again, evidence = rank_variants(decoded, encoder.card, encoder.resizer, rank_pixels, turned=turned, blank=blank)
     if evidence is not None:
         candidates = tuple(
             replace(candidate, confidence=less_sure(candidate.confidence))

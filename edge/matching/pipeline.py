@@ -11,7 +11,7 @@ from ..catalog.attributes import Where
 from ..encoders.encoder import Vector
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, source_name
 from ..scoring.fusion import Allowed
-from .opinions import NOTHING, second_opinion, shows_nothing
+from .opinions import NOTHING, is_blank, second_opinion, shows_nothing
 from .results import Candidate, MatchResult
 from .snapshot import Snapshot
 
@@ -60,7 +60,8 @@ def match(
         closer.again = blank_pass(snapshot, image, limits)
         watch.lap("look_again")
     elif not snapshot.accepts(candidates) or (locate is not None and locate.mode == "always"):
-        question = _Question(snapshot, image, limits, count, where, allowed, look_again, locate)
+        no_goods = is_blank(snapshot, embedding.vector)
+        question = _Question(snapshot, image, limits, count, where, allowed, look_again, locate, no_goods)
         _look_closer(question, closer, vector, watch)
         if closer.part is not None:
             voted = snapshot.labels(closer.part.vector, labels, allowed)
@@ -86,7 +87,7 @@ def match(
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What `match` was asked."""
+    """What `match` was asked; `blank`: of a photo that shows no goods as a whole."""
 
     snapshot: Snapshot
     image: ImageSource
@@ -96,6 +97,7 @@ class _Question:
     allowed: Allowed
     look_again: bool | Literal["upright"]
     locate: Locator | None
+    blank: bool
 
 
 @dataclass(slots=True)
@@ -138,13 +140,21 @@ def _look_closer(question: _Question, closer: _Closer, vector: Vector, watch: _S
             closer.part, closer.candidates = part, part.candidates
         watch.lap("locate")
     if question.look_again and not snapshot.accepts(closer.candidates):
+        from .look_again import less_sure
         from .passes import look_again_pass  # only rejected photos pay for it
 
         turned = question.look_again != "upright"
         closer.again, found = look_again_pass(
-            snapshot, image, limits, closer.candidates, question.count, question.where, turned=turned
+            snapshot,
+            image,
+            limits,
+            closer.candidates,
+            question.count,
+            question.where,
+            turned=turned,
+            blank=question.blank,
         )
-        if closer.part is None or snapshot.accepts(found) or found[0].confidence > closer.candidates[0].confidence:
+        if closer.part is None or snapshot.accepts(found) or found[0].confidence > less_sure(closer.part.sure):
             closer.candidates, closer.part = found, None
         watch.lap("look_again")
 

@@ -18,6 +18,7 @@ from ..encoders.encoder import Encoder, Vector
 from ..errors import BundleError
 from ..index.vector_index import VectorIndex
 from ..scoring.adapter import Adapter
+from ..scoring.blank import Blanks
 from ..scoring.cascade import Cascade
 from ..scoring.decision import Decision
 from ..scoring.evidence import Evidence
@@ -45,6 +46,7 @@ class Snapshot:
 
     `branches`: every photo goes through the first one; `cascade` says when the others run, None where there is one branch.
     `local`: local matching, None in bundles without; `decision` is then on its fused scores, `first` on those before.
+    `blanks`: what tells photos of nothing, None in bundles of earlier versions.
     """
 
     bundle: Bundle
@@ -53,6 +55,7 @@ class Snapshot:
     decision: Decision
     cascade: Cascade | None = None
     local: LocalMatching | None = None
+    blanks: Blanks | None = None
 
     @property
     def first(self) -> Decision | None:
@@ -126,7 +129,9 @@ def load_snapshot(bundle: Bundle, settings: Mapping[str, Any], previous: Snapsho
         raise BundleError(f"{bundle.path}: the vectors of the two encoders disagree; build the bundle again")
     catalog = Catalog(bundle.check("catalog"))
     decision = manifest.decision if local is None else manifest.final_decision
-    return Snapshot(bundle, tuple(branches), catalog, decision, manifest.cascade, local)
+    rule = manifest.branches[0].blank
+    blanks = None if rule is None else Blanks(rule)
+    return Snapshot(bundle, tuple(branches), catalog, decision, manifest.cascade, local, blanks)
 
 
 def _load_local(bundle: Bundle) -> LocalMatching | None:

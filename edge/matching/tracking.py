@@ -208,6 +208,10 @@ class Tracker:
         candidates = tuple(
             _with_evidence(candidate, worth(count, self._correlation())) for candidate in verdict.candidates
         )
+        if (
+            2 * sum(frame.blank for frame in self._frames) > count
+        ):  # a bare counter isn't sold, however often it is seen
+            candidates = tuple(replace(candidate, confidence=0.0) for candidate in candidates)
         best = candidates[0] if candidates else None
         confidence = best.confidence if best is not None else 0.0
         accepted = best is not None and confidence >= verdict.threshold

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
-from shelfmatch.edge import Matcher, build_bundle
-from shelfmatch.edge.matching.opinions import FLAT
+import shelfmatch.models
+from shelfmatch.edge import (
+    Bundle,
+    Matcher,
+    MatchResult,
+    add_to_bundle,
+    build_bundle,
+    remove_from_bundle,
+    tune_bundle,
+)
+from shelfmatch.edge.build.blanks import _shipped
+from shelfmatch.edge.encoders.registry import read_card
+from shelfmatch.edge.imaging.decode import decode
+from shelfmatch.edge.matching.look_again import rank_variants
+from shelfmatch.edge.matching.opinions import FLAT, is_blank
+from shelfmatch.edge.scoring.evidence import Evidence
+from shelfmatch.edge.synthetic.nothing import nothing_pictures
+from shelfmatch.edge.synthetic.products import make_shop, render_background, render_plain, render_view
 from tests.conftest import tile_photo
 
 NOISE = np.random.default_rng(3)
@@ -38,6 +55,102 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
             picture.save(folder / "photos" / name / f"{view}.png")
     build_bundle(folder / "photos", folder / "shop.bundle")
     return folder / "shop.bundle"
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four rendered products, a clean picture each."""
+    folder = tmp_path_factory.mktemp("few")
+    for product in make_shop(4, 41):
+        (folder / "photos" / product.sku).mkdir(parents=True)
+        render_plain(product, 200).save(folder / "photos" / product.sku / "0.png")
+    build_bundle(folder / "photos", folder / "shop.bundle")
+    return folder / "shop.bundle"
+
+
+def test_bare_shelves_and_hands_are_no_match_in_a_shop_of_four(few: Path) -> None:
+    """By the threshold alone some were: in a shop of few, each is as near to a product as a hard photo of it."""
+    scenes = [np.asarray(render_background(seed, (320, 240))) for seed in range(40)]
+    with Matcher.open(few) as matcher:
+        found = list(matcher.match_many(scenes))
+        blank = [is_blank(matcher.snapshot, row) for row in matcher.encoder.embed(*scenes)]
+    assert sum(blank) >= 38
+    assert [one.decision for one in found if isinstance(one, MatchResult)] == ["unknown"] * len(scenes)
+    told = [one for one, is_one in zip(found, blank, strict=True) if is_one and isinstance(one, MatchResult)]
+    assert all(one.confidence < one.threshold for one in told)
+
+
+def test_variants_of_a_bare_shelf_say_nothing_either(few: Path) -> None:
+    scene = np.asarray(render_background(3, (320, 240)))
+    with Matcher.open(few, locate="off") as matcher:
+        assert is_blank(matcher.snapshot, matcher.encoder.embed(scene)[0])
+        found = matcher.match(scene)
+    assert found.decision == "unknown" and found.look_again is not None
+    assert found.look_again.tried == () and found.look_again.problem == "nothing to see"
+
+
+@pytest.mark.parametrize(("blur", "light", "looks"), [(9, 1.0, 0), (9, 0.06, 1), (0, 1.0, 5)])
+def test_nothing_out_of_focus_is_not_sharpened(few: Path, blur: float, light: float, looks: int) -> None:
+    """Turned, or in more light, goods may come to light; of a lens out of focus a sharpener makes what was never there."""
+    picture = render_plain(make_shop(1, 41)[0], 240).filter(ImageFilter.GaussianBlur(blur))
+    scene, looked = (np.asarray(picture) * light).astype(np.uint8), []
+    with Matcher.open(few) as matcher:
+        encoder = matcher.encoder
+
+        def rank(pixels: Any) -> Evidence:
+            looked.append(pixels)
+            return Evidence.of_search([(1, 0.5), (2, 0.4)])
+
+        for blank in (False, True):
+            looked.clear()
+            rank_variants(decode(scene, encoder.card), encoder.card, encoder.resizer, rank, blank=blank)
+            assert len(looked) >= (looks if blank else 1)
+    assert looks or not looked
+
+
+def test_goods_in_hard_views_are_something(few: Path) -> None:
+    views = [np.asarray(render_view(product, 2, (320, 240), 0.6)) for product in make_shop(30, 41)]
+    with Matcher.open(few) as matcher:
+        assert sum(is_blank(matcher.snapshot, row) for row in matcher.encoder.embed(*views)) <= 1
+
+
+def test_frames_of_nothing_take_the_product_away(few: Path) -> None:
+    """They aren't passed over: a tracker would go on naming what was carried off."""
+    product = make_shop(4, 41)[1]
+    with Matcher.open(few) as matcher:
+        tracker = matcher.track(locate="off")
+        for _ in range(4):
+            sold = tracker.add(np.asarray(render_plain(product, 240)))
+        for _ in range(6):
+            gone = tracker.add(np.asarray(render_background(3, (320, 240))))
+    assert sold.sku == product.sku
+    assert gone.decision == "unknown" and gone.confidence == 0.0 and gone.unreadable == 0
+
+
+def test_the_rule_outlives_every_change_of_a_bundle(few: Path, tmp_path: Path) -> None:
+    """add makes room for what is added; remove, tune and update keep it."""
+    bundle = tmp_path / "shop.bundle"
+    shutil.copytree(few, bundle)
+    photos = tmp_path / "photos" / "bare"
+    photos.mkdir(parents=True)
+    render_background(7, (320, 240)).save(photos / "0.png")
+    before = Bundle.open(bundle).manifest.branches[0].blank
+    add_to_bundle(bundle, photos.parent)
+    after = Bundle.open(bundle).manifest.branches[0].blank
+    assert before is not None and (after is None or after.offset > before.offset)
+    remove_from_bundle(bundle, ["bare"])
+    tune_bundle(bundle, 0.02)
+    assert Bundle.open(bundle).manifest.branches[0].blank == after
+
+
+@pytest.mark.parametrize("name", ["shelfmatch-cnn", "shelfmatch-nano", "shelfmatch-vit"])
+def test_the_embedded_encoders_bring_what_nothing_looks_like(name: str) -> None:
+    """Rendering and embedding it would take two seconds of each build; `models/blank.py` writes it when they are trained anew."""
+    for kind in ("tflite", "onnx"):
+        card, model = read_card(Path(shelfmatch.models.__path__[0]) / f"{name}.{kind}.json")
+        found = _shipped(card, model)
+        assert found is not None
+        assert found[1].shape == (len(nothing_pictures()), card.dimension)
 
 
 @pytest.mark.parametrize("size", [(640, 480), (300, 900), (200, 200)])

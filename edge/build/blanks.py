@@ -1,0 +1,87 @@
+"""The rule for photos of nothing in a shop: its own pictures and rendered goods against rendered pictures of nothing."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..encoders.card import EncoderCard
+from ..encoders.encoder import Encoder
+from ..encoders.registry import find_encoders
+from ..errors import EncoderError, ShelfmatchError
+from ..fitting.blank_fit import fit_blank_rule
+from ..scoring.adapter import Floats
+from ..scoring.blank import BlankRule
+
+SUFFIX = ".blank"
+GOODS, GOODS_SHOP, GOODS_SIZE = 64, 990, (200, 150)
+"""Hard views of rendered goods, of a shop that nothing was fitted or measured on."""
+_made: dict[str, tuple[Floats, Floats]] = {}
+"""sha256 of an encoder's file → what was rendered and embedded for it in this process."""
+
+
+def blank_rule(own: Floats, encoder: Encoder, model: Path | None = None) -> BlankRule | None:
+    """The rule of a shop with these (N, D) plain embeddings; `model`: the encoder's file, where it is known."""
+    goods, nothing = _shipped(encoder.card, model) or embedded(encoder)
+    return fit_blank_rule(own, goods, nothing)
+
+
+def embedded(encoder: Encoder) -> tuple[Floats, Floats]:
+    """(G, D) embeddings of rendered goods and (M, D) of nothing. A second or two, once a process."""
+    key = encoder.card.sha256
+    if key not in _made:
+        from ..synthetic.nothing import nothing_pictures  # only encoders of others need them
+        from ..synthetic.products import make_shop, render_view
+
+        rising = np.linspace(0.3, 1.0, 8)
+        views = [
+            np.asarray(render_view(product, 1, GOODS_SIZE, float(rising[place % 8])))
+            for place, product in enumerate(make_shop(GOODS, GOODS_SHOP))
+        ]
+        _made[key] = encoder.embed(*views), encoder.embed(*nothing_pictures())
+    return _made[key]
+
+
+def to_bytes(card: EncoderCard, other: EncoderCard, found: tuple[Floats, Floats]) -> bytes:
+    """The file beside an encoder's two files, of these cards: int8, 50 KB."""
+    out = io.BytesIO()
+    rows = {name: np.rint(127 * one).astype(np.int8) for name, one in zip(("goods", "nothing"), found, strict=True)}
+    np.savez_compressed(out, sha256=np.array([card.sha256, other.sha256]), **rows)
+    return out.getvalue()
+
+
+def _shipped(card: EncoderCard, model: Path | None) -> tuple[Floats, Floats] | None:
+    """What lies beside an encoder's file, None where that is of other bytes or isn't there. Raises EncoderError."""
+    if model is None:
+        model = _installed(card)
+    if model is None:
+        return None
+    path = model.with_suffix(SUFFIX)
+    try:
+        with np.load(io.BytesIO(path.read_bytes())) as arrays:
+            if card.sha256 not in arrays["sha256"].tolist():
+                return None
+            goods, nothing = (_units(arrays[name]) for name in ("goods", "nothing"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise EncoderError(f"{path} can't be read: {error}; install shelfmatch again") from error
+    return goods, nothing
+
+
+def _installed(card: EncoderCard) -> Path | None:
+    try:
+        ((found, model),) = find_encoders(card.name, None, "onnx" if card.format == "onnx" else "litert")
+    except ShelfmatchError:
+        return None
+    return model if found.sha256 == card.sha256 else None
+
+
+def _units(rows: NDArray[np.int8]) -> Floats:
+    values = rows.astype(np.float32)
+    result: Floats = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-6)
+    return result
