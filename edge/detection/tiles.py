@@ -10,14 +10,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..imaging.image import Decoded, Pixels
 from .detection import Detection, Kind
-from .overlap import merged, one_each
+from .overlap import doubted, merged
 
 if TYPE_CHECKING:
     from .detector import Detector
@@ -70,17 +70,19 @@ def detect_in_tiles(
             break
         side = float(max(tiles[0].right - tiles[0].left, tiles[0].bottom - tiles[0].top))
         found = _in_all(detector, pixels, tiles, looked, floor, found)
-    return tuple(one for one in _simple(found) if one.kind in kinds)
+    least = detector.card.floor if floor is None else floor
+    return tuple(one for one in _weighed(found) if one.kind in kinds and one.score >= least)
 
 
-def _simple(found: tuple[Detection, ...]) -> list[Detection]:
-    """One box for each product, best first."""
+def _weighed(found: tuple[Detection, ...]) -> list[Detection]:
+    """Products that may be a part of one, or several, with less of a score; best first."""
     products = [one for one in found if one.kind == "product"]
     if len(products) < 2:
         return list(found)
     boxes = np.array([one.box for one in products], np.float32)
-    stay = {id(products[place]) for place in one_each(boxes, np.array([one.score for one in products], np.float32))}
-    return [one for one in found if one.kind != "product" or id(one) in stay]
+    scores = doubted(boxes, np.array([one.score for one in products], np.float32)).tolist()
+    weighed = [replace(one, score=min(one.score, score)) for one, score in zip(products, scores, strict=True)]
+    return sorted([*weighed, *(one for one in found if one.kind != "product")], key=lambda one: -one.score)
 
 
 def tiles_of(size: tuple[int, int], side: float, overlap: float) -> list[Tile]:

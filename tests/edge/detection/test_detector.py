@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shelfmatch.edge import Detection, Detector, DetectorCard, DetectorError, ImageError
-from shelfmatch.edge.detection.overlap import areas, merged, one_each, shared, surest
+from shelfmatch.edge.detection.overlap import DOUBT, areas, doubted, merged, shared, surest
 from tests.support.detectors import cells, constant_onnx, constant_tflite, own_card, own_detector
 
 PHOTO = np.full((128, 128, 3), 90, np.uint8)
@@ -141,13 +141,15 @@ def test_a_box_cut_at_a_seam_gives_way_to_the_whole_one() -> None:
     assert kept.tolist() == [1, 2]
 
 
-def test_a_label_and_a_group_are_no_products_of_their_own() -> None:
+def test_a_label_and_a_group_are_doubted() -> None:
     bottle, label, weak_label = [10, 10, 40, 100], [12, 40, 38, 70], [14, 42, 36, 66]
     beside, both = [42, 10, 72, 100], [8, 8, 74, 102]
     boxes = np.array([bottle, label, beside, both, weak_label], np.float32)
-    assert one_each(boxes, np.array([0.9, 0.6, 0.8, 0.5, 0.3], np.float32)).tolist() == [0, 2]
+    scores = np.array([0.9, 0.6, 0.8, 0.5, 0.3], np.float32)
+    assert np.allclose(doubted(boxes, scores) / scores, [1, DOUBT, 1, DOUBT, DOUBT])
     # A label that is surer than its bottle leaves the bottle: which of both it is, boxes alone don't tell.
-    assert one_each(boxes[:2], np.array([0.5, 0.8], np.float32)).tolist() == [1, 0]
+    scores = np.array([0.5, 0.8], np.float32)
+    assert np.array_equal(doubted(boxes[:2], scores), scores)
 
 
 def test_a_card_survives_json() -> None:
