@@ -285,7 +285,7 @@ def _embed(
         index = VectorIndex(dimensions[0], kind=kind, dtype=settings.vectors)
         index.extend(((one, embedded[0].vector) for one, embedded in stream), batch=_BATCH)
         return _Embedded(entries, [], index)
-    return _Embedded(entries, Enrolled.collect_each(stream, dimensions, photos))
+    return _Embedded(entries, Enrolled.collect_each(stream, dimensions, photos, work_folder))
 
 
 def _fit(embedded: _Embedded, inputs: _Inputs, settings: BuildSettings, progress: Progress | None) -> _Fitted:

@@ -107,14 +107,14 @@ def compose(
         facts = facts_of(pictures, fitted.adaptation)
     adapter = None if fitted is None else fitted.adapter
     adaptation = not_adapted(dimension, len(enrolled.ids)) if fitted is None else fitted.adaptation
-    rows = enrolled.adapted(adapter)
     pruned = None
     if keep is None:
-        keep = np.ones(len(rows), bool)
+        keep = np.ones(len(enrolled.ids), bool)
         if max_references:
-            keep, pruned = prune(enrolled.ids, rows, max_references)
-    built = VectorIndex(rows.shape[1], kind=choose_kind((int(keep.sum()), rows.shape[1]), index), dtype=dtype)
-    built.add(enrolled.ids[keep], rows[keep])
+            keep, pruned = prune(enrolled.ids, enrolled.adapted(adapter), max_references)
+    shape = int(keep.sum()), adaptation.dimension
+    built = VectorIndex(shape[1], kind=choose_kind(shape, index), dtype=dtype)
+    built.extend(enrolled.references_for(keep, adapter))
     means = None
     if adapter is not None and adaptation.scoring == "prototype":
         products, vectors = prototypes(adapter, enrolled.pictures(most=len(enrolled.ids)))

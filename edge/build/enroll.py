@@ -20,6 +20,11 @@ from ..progress import Progress
 from ..scoring.adapter import Adapter, Floats
 from .cut_photos import PhotoCutter
 from .embed_photos import Embedded, EmbeddedPhoto, EmbeddingCache, embed_photos
+from .spool import Rows, Spool
+
+
+_ADAPTED = 1024
+"""Vectors, at a time."""
 
 
 @dataclass(slots=True)
@@ -120,22 +125,25 @@ class Enrolled:
     vectors: Floats
     views: Floats
     is_packshot: NDArray[np.bool_]
-    cells: NDArray[np.uint8] | None = None
-    view_cells: NDArray[np.uint8] | None = None
+    cells: Rows | None = None
+    view_cells: Rows | None = None
     viewed: NDArray[np.intp] | None = None
 
     @classmethod
-    def collect(cls, rows: Iterable[tuple[int, Embedded]], dimension: int, most: int) -> Enrolled:
+    def collect(
+        cls, rows: Iterable[tuple[int, Embedded]], dimension: int, most: int, work_folder: Path
+    ) -> Enrolled:
         """From a stream of at most `most` photos of one encoder."""
-        (one,) = cls.collect_each(((number, (embedded,)) for number, embedded in rows), (dimension,), most)
+        (one,) = cls.collect_each(((number, (embedded,)) for number, embedded in rows), (dimension,), most, work_folder)
         return one
 
     @classmethod
     def collect_each(
-        cls, rows: Iterable[tuple[int, Sequence[Embedded]]], dimensions: Sequence[int], most: int
+        cls, rows: Iterable[tuple[int, Sequence[Embedded]]], dimensions: Sequence[int], most: int, work_folder: Path
     ) -> list[Enrolled]:
-        """One for each encoder, the vectors straight into their array: beside a list, 100,000 photos would be in memory twice."""
-        collectors = [_Collector(dimension, most) for dimension in dimensions]
+        """One for each encoder, the vectors straight into their array: beside a list, 100,000 photos would be in memory twice.
+        `work_folder`: where the cells wait. Raises OSError where it is full."""
+        collectors = [_Collector(dimension, most, work_folder) for dimension in dimensions]
         for reference_id, embeddings in rows:
             for collector, embedded in zip(collectors, embeddings, strict=True):
                 collector.take(reference_id, embedded)
@@ -214,19 +222,28 @@ class Enrolled:
         """(N, d) vectors for the index."""
         return self.vectors if adapter is None else adapter.apply(self.vectors, self.is_packshot)
 
+    def references_for(self, keep: NDArray[np.bool_], adapter: Adapter | None) -> Iterator[tuple[int, Floats]]:
+        """(id, (d,) vector for the index) of the references in `keep` (N,): some at a time, as all of 50,000 are 50 MB more."""
+        places = np.flatnonzero(keep)
+        for start in range(0, len(places), _ADAPTED):
+            part = places[start : start + _ADAPTED]
+            rows = self.vectors[part]
+            rows = rows if adapter is None else adapter.apply(rows, self.is_packshot[part])
+            yield from zip(self.ids[part].tolist(), rows, strict=True)
+
 
 class _Collector:
     """Photos of one encoder as they come."""
 
-    def __init__(self, dimension: int, most: int) -> None:
-        self._count = 0
+    def __init__(self, dimension: int, most: int, work_folder: Path) -> None:
+        self._count, self._work_folder = 0, work_folder
         self._ids = np.empty(most, np.uint32)
         self._is_packshot = np.zeros(most, bool)
         self._vectors = np.empty((most, dimension), np.float32)
-        self._cells: NDArray[np.uint8] | None = None
+        self._cells: Spool | None = None
         self._viewed: list[int] = []
         self._views: list[Floats] = []
-        self._view_cells: list[NDArray[np.uint8]] = []
+        self._view_cells: Spool | None = None
 
     def take(self, reference_id: int, embedded: Embedded) -> None:
         """One more."""
@@ -238,9 +255,11 @@ class _Collector:
             self._views.append(np.asarray(embedded.views, np.float32))
         if embedded.cells is not None:
             if self._cells is None:
-                self._cells = np.empty((len(self._ids), embedded.cells.shape[1]), np.uint8)
-            self._cells[row] = embedded.cells[0]
+                self._cells = Spool(self._work_folder, embedded.cells.shape[1:])
+            self._cells.append(embedded.cells[0])
             if len(embedded.views):
+                if self._view_cells is None:
+                    self._view_cells = Spool(self._work_folder, embedded.cells[1:].shape)
                 self._view_cells.append(embedded.cells[1:])
         self._count += 1
 
@@ -255,8 +274,8 @@ class _Collector:
             self._vectors[:count],
             views,
             self._is_packshot[:count],
-            None if self._cells is None else self._cells[:count],
-            np.stack(self._view_cells) if self._view_cells else None,
+            self._cells,
+            self._view_cells,
             np.array(self._viewed, np.intp) if 0 < len(self._viewed) < count else None,
         )
 

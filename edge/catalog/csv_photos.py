@@ -35,7 +35,7 @@ def read_csv(path: Path, columns: Mapping[str, str] | None = None) -> CatalogSou
             continue
         image = places.found(image)
         sku = clean_sku(sku)
-        photos.append(SourcePhoto(path.parent / image, _label(image, path.parent), sku))
+        photos.append(SourcePhoto(str(path.parent / image), _label(image, path.parent), sku))
         attributes.add(sku, row, line)
     bad.sort()
     if bad and not photos:
@@ -128,10 +128,10 @@ def missing(source: CatalogSource) -> list[tuple[str, str]]:
     """(label, reason) of the photos that don't exist, with a hint where a cell seems to name several."""
     found = []
     for photo in source.photos:
-        if not os.path.exists(photo.path):  # noqa: PTH110
+        if not os.path.exists(photo.place):  # noqa: PTH110
             several = sum(photo.label.lower().count(ending) for ending in (".jpg", ".jpeg", ".png", ".webp")) > 1
             hint = "; expected one photo a row" if several else ""
-            found.append((photo.label, f"{photo.path} does not exist{hint}"))
+            found.append((photo.label, f"{photo.place} does not exist{hint}"))
     return found
 
 
