@@ -227,6 +227,7 @@ def _written(
 def _read(source: str | os.PathLike[str] | CatalogSource, settings: BuildSettings) -> _Inputs:
     """Stage 1: the list of photos, and encoders that have run once."""
     catalogue = read_source(source)
+    give_back()
     names = device.encoder_for_builds() if settings.encoder is None else settings.encoder
     index = device.index_for_builds() if settings.index == "auto" else settings.index
     workers = settings.workers or os.cpu_count() or 1

@@ -46,7 +46,7 @@ class _Folder:
     @property
     def name(self) -> str:
         """As it is on the disk."""
-        return os.path.basename(self.place)
+        return os.path.basename(self.place)  # noqa: PTH119
 
     def place_of(self, photo: str) -> str:
         """The path of a photo in it."""
@@ -204,7 +204,7 @@ def _catalogued(
         in_path = sku_from == "path" or clean_sku(folder.name) in by_path
         above = _above(folder if sku_from != "file" else _Folder(folder.place, "", folder))
         around = "/".join(above.values())
-        for one, photo in ((one, photo) for one in own for photo in one.photos):
+        for one, photo in ((holder, photo) for holder in own for photo in holder.photos):
             name = _sku_of_file(photo) if sku_from == "file" else folder.label if in_path else folder.name
             problem = sku_problem(name)
             if problem:
@@ -311,7 +311,7 @@ def _hints(top: _Folder, photos: list[SourcePhoto]) -> list[Finding]:
 def _sku_of_file(photo: str) -> str:
     """The SKU that a photo's name says: without its ending, without the " (2)" of a copy; of a name that begins with a valid GTIN,
     that number, since what follows counts photos."""
-    stem = re.sub(r" \(\d+\)$", "", os.path.splitext(photo)[0])
+    stem = re.sub(r" \(\d+\)$", "", os.path.splitext(photo)[0])  # noqa: PTH122
     number = re.match(r"\d+(?!\d)", stem)
     return number[0] if number is not None and gtin.is_gtin(number[0]) else stem
 
