@@ -25,6 +25,10 @@ class Spool(Generic[Number]):
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  (it lives as long as the rows do)
         self._row, self._dtype, self._count = row, dtype, 0
 
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self._file.close()
+
     @property
     def shape(self) -> tuple[int, ...]:
         """As an array's."""
