@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 from ..errors import CatalogError
 from . import gtin
 from .attributes import clean_sku
-from .listing import PHOTO_SUFFIXES, CatalogSource, Finding, SourcePhoto, few
+from .listing import PHOTO_SUFFIXES, SYSTEM_FOLDERS, CatalogSource, Finding, SourcePhoto, few, several
 from .sku import sku_problem
 
 SkuFrom: TypeAlias = Literal["auto", "folder", "path", "file"]
@@ -134,7 +134,9 @@ def _tree(root: Path, unreadable: list[tuple[str, str]]) -> _Folder:
             except OSError as error:
                 unreadable.append((folder.label_of(entry.name), f"it can't be looked at: {error.strerror or error}"))
                 continue
-            if is_folder:
+            if is_folder and entry.name.casefold() in SYSTEM_FOLDERS:
+                folder.others.append(folder.label_of(entry.name))
+            elif is_folder:
                 inner = _Folder(entry.path, folder.label_of(entry.name), folder)
                 folder.folders.append(inner)
                 order.append(inner)
@@ -217,29 +219,19 @@ def _catalogued(
             if above and sku not in attributes:
                 attributes[sku] = above
             places.append((sku, around))
-    several = _several(places)
-    if several:
-        first = next(iter(several))
+    doubled = several(places)
+    if doubled:
+        first = next(iter(doubled))
         findings.append(
             Finding(
                 "contradiction",
-                f"{len(several):,} products lie in several categories, the first counts: {first} in "
-                f"{few(sorted(several[first]))}",
-                tuple(several),
+                f"{len(doubled):,} products lie in several categories, the first counts: {first} in "
+                f"{few(sorted(doubled[first]))}",
+                tuple(doubled),
             )
         )
     findings += _more_findings(found, sku_from)
     return photos, attributes, findings
-
-
-def _several(pairs: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
-    """What comes with several values, and these. A set for each of 50,000 SKUs would be 15 MB."""
-    first: dict[str, str] = {}
-    found: dict[str, set[str]] = {}
-    for key, value in pairs:
-        if first.setdefault(key, value) != value:
-            found.setdefault(key, {first[key]}).add(value)
-    return found
 
 
 def _above(folder: _Folder) -> dict[str, str]:
@@ -257,7 +249,7 @@ def _ambiguous(found: _Sorted, sku_from: SkuFrom) -> tuple[set[str], list[Findin
     if sku_from != "auto":
         return set(), []
     parents = ((clean_sku(folder.name), folder.above.label if folder.above else "") for folder, _ in found.products)
-    names = {name for name in _several(parents) if sum(map(str.isdigit, name)) < 4}
+    names = {name for name in several(parents) if sum(map(str.isdigit, name)) < 4}
     if not names:
         return names, []
     count = sum(clean_sku(folder.name) in names for folder, _ in found.products)
