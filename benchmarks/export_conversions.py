@@ -5,24 +5,30 @@
 
 No hub can be reached where this runs: weights are random, batch norms fitted to photos, and what is tested is the conversion of
 the graph. Each network in a process of its own; one that is refused says why (a float file whose least cosine is below .9999
-always is). Photos: the first 64 of the Grocery Store Dataset's val photos. Needs shelfmatch[export].
+always is). Where the model's own resize filter is not the device's, the export wants the geometry said, and it is: pixels are
+benchmarks/processors.py's matter. Photos: the first 64 of the Grocery Store Dataset's val photos. Needs shelfmatch[export].
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import shops
 from benchmarks.export_matrix import fit_norms, write_csv
 from benchmarks.reporting import Report, argument_parser, machine, markdown_table, print_table, work_folder
 from shelfmatch.export.tools import versions
+
+if TYPE_CHECKING:
+    from shelfmatch.export.preprocessing import Resize
 
 TIMM = (
     "resnet18", "mobileone_s0", "levit_128s", "convnext_atto", "ghostnetv3_100", "fastvit_t8", "edgenext_xx_small",
@@ -128,6 +134,7 @@ def run_one(name: str, work: Path) -> None:
     """One network, in this process: report.json for each format that was kept, problem.txt for one that wasn't."""
     from shelfmatch.edge.errors import ShelfmatchError
     from shelfmatch.export import ExportSettings, SourceOptions, export_model
+    from shelfmatch.export.preprocessing import Overrides
 
     model, source = prepared(name, work)
     for file_format in BARS:
@@ -143,7 +150,15 @@ def run_one(name: str, work: Path) -> None:
             source=SourceOptions(**source),
         )
         try:
-            export_model(model, target, settings)
+            try:
+                export_model(model, target, settings)
+            except ShelfmatchError as error:
+                said = re.search(r"to go on say it: --size (\d+)x(\d+) --resize (\w+)", str(error))
+                if said is None:
+                    raise
+                size, resize = (int(said[1]), int(said[2])), cast("Resize", said[3])
+                own = SourceOptions(**source, preprocessing=Overrides(size=size, resize=resize))
+                export_model(model, target, replace(settings, source=own))
         except ShelfmatchError as error:
             target.mkdir(parents=True, exist_ok=True)
             (target / "problem.txt").write_text(str(error).replace(f"{work}/", ""))

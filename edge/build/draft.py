@@ -30,6 +30,7 @@ from ..imaging.views import photo_view
 from ..index._codes import Dtype
 from ..index.kinds import choose_kind
 from ..index.vector_index import VectorIndex
+from ..machine.blas import one_blas_thread
 from ..progress import Progress, stage
 from ..scoring.adapter import Adaptation, Adapter, Floats
 from ..scoring.cascade import Cascade
@@ -86,6 +87,7 @@ def not_adapted(dimension: int, photos: int) -> Adaptation:
     return Adaptation("none", "max", "switched off", dimension, photos=photos)
 
 
+@one_blas_thread()
 def compose(
     enrolled: Enrolled,
     *,
@@ -138,6 +140,7 @@ def compose_each(
     return [first, *others], keep, pruned
 
 
+@one_blas_thread()
 def calibrated(
     branches: Sequence[BranchDraft],
     every: Sequence[Enrolled],

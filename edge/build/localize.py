@@ -17,6 +17,7 @@ from ..encoders.local import LocalHead, find_local, local_file
 from ..errors import EncoderError
 from ..fitting.local_fit import Described, fit_local
 from ..fitting.prior import Prior
+from ..machine.blas import one_blas_thread
 from ..scoring.adapter import Adaptation
 from ..scoring.decision import Decision
 from ..scoring.local import Cells, Local, undescribed
@@ -68,6 +69,7 @@ def heads_for(wanted: str, encoders: Sequence[tuple[EncoderCard, Path]], photos:
     return [head]
 
 
+@one_blas_thread()
 def localized(
     enrolled: Enrolled,
     keep: NDArray[np.bool_],
