@@ -19,6 +19,7 @@ import csv
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,7 +75,7 @@ def load(name: str, work: Path) -> Data:
     cache = EmbeddingCache(work / "adaptation.sqlite", encoder)
 
     def embedded(paths: Sequence[Path], views: int) -> list[Embedded]:
-        photos = [SourcePhoto(path, path.name, "any") for path in paths]
+        photos = [SourcePhoto(str(path), path.name, "any") for path in paths]
         return [one.embedded for one in embed_photos(photos, encoder, cache, 2, views) if one.embedded is not None]
 
     root = shops.grocery_root()
@@ -110,7 +111,7 @@ def enrolled(labels: Sequence[int], embeddings: Sequence[Embedded]) -> Enrolled:
     for label, one in zip(labels, embeddings, strict=True):
         rows.append(((label << PHOTO_BITS) + seen.get(label, 0), one))
         seen[label] = seen.get(label, 0) + 1
-    return Enrolled.collect(rows, len(embeddings[0].vector), len(rows))
+    return Enrolled.collect(rows, len(embeddings[0].vector), len(rows), Path(tempfile.gettempdir()))
 
 
 def some(of: Enrolled, rows: NDArray[Any]) -> Enrolled:

@@ -2,23 +2,28 @@
 
     python benchmarks/forecasts.py --draws 2 --json forecasts.json
     python benchmarks/forecasts.py --encoders shelfmatch-nano shelfmatch-vit --shops grozi phone fridge --draws 6 --seed 7
+    python benchmarks/forecasts.py --random 40 --seed 1 --encoders shelfmatch-cnn shelfmatch-nano shelfmatch-vit
 
 Shops of real goods (see goods.py), each with all its products and, `--draws` times, without a quarter of them; the grocery photos
 also with 2 and with 5 photos a product, spread over the visits. A bundle is built as `shelfmatch build` does without options,
 and asked for photos that had no part in it: of those that show a product of the shop, the share that is accepted and right.
-No forecast is an honest answer, too, and counts neither way; where there is one it must hold 9 times of 10.
+No forecast is an honest answer, too, and counts neither way; where there is one it must hold 9 times of 10. `--random`: shops drawn
+at random instead (see drawn_shops.py), each with one of the encoders.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import drawn_shops
 import goods
+import numpy as np
 import reporting
 from encoders import file_of
 from real_goods import catalogue_csv
@@ -91,28 +96,41 @@ def _row(shop: str, name: str, found: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
+def _whole_and_less(options: argparse.Namespace, work: Path) -> Iterator[tuple[str, str, goods.Shop]]:
+    """(kind, encoder, shop): the whole shops, and those without a quarter."""
+    for kind in options.shops:
+        whole = SHOPS[kind](work)
+        shops = [whole, *(whole.without(gone) for gone in goods.quarters(whole, options.draws, options.seed))]
+        yield from ((kind, name, shop) for name in options.encoders for shop in shops)
+
+
+def _random(options: argparse.Namespace, work: Path) -> Iterator[tuple[str, str, goods.Shop]]:
+    """(kind, encoder, shop), drawn: the kinds and the encoders in turns."""
+    for number in range(options.random):
+        kind = options.kinds[number % len(options.kinds)]
+        name = options.encoders[number // len(options.kinds) % len(options.encoders)]
+        yield kind, name, drawn_shops.draw(kind, work, np.random.default_rng([options.seed, number]))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = reporting.argument_parser(__doc__)
     parser.add_argument("--encoders", nargs="+", default=["shelfmatch-cnn"], help="names, v1, v2, files or cards")
     parser.add_argument("--shops", nargs="+", default=list(DEFAULT_SHOPS), choices=list(SHOPS))
     parser.add_argument("--draws", type=int, default=2, help="times without a quarter of the products (default: 2)")
+    parser.add_argument("--random", type=int, default=0, metavar="N", help="so many shops drawn at random instead")
+    parser.add_argument("--kinds", nargs="+", default=list(drawn_shops.KINDS), choices=list(drawn_shops.KINDS))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    report = reporting.Report.start(
-        "forecasts", encoders=options.encoders, shops=options.shops, draws=options.draws, seed=options.seed
-    )
+    settings = ("encoders", "random", "kinds", "seed") if options.random else ("encoders", "shops", "draws", "seed")
+    report = reporting.Report.start("forecasts", **{name: getattr(options, name) for name in settings})
     rows, held = [], []
     with reporting.work_folder(options.work) as work:
-        for kind in options.shops:
-            whole = SHOPS[kind](work)
-            shops = [whole, *(whole.without(gone) for gone in goods.quarters(whole, options.draws, options.seed))]
-            for name in options.encoders:
-                for shop in shops:
-                    found = promised_and_found(shop, file_of(name, work), work)
-                    report.results.setdefault(kind, {}).setdefault(name, []).append(found)
-                    rows.append(_row(kind, name, found))
-                    held.append(is_held(found))
-                    print("  ".join(rows[-1]), flush=True)
+        for kind, name, shop in (_random if options.random else _whole_and_less)(options, work):
+            found = promised_and_found(shop, file_of(name, work), work)
+            report.results.setdefault(kind, {}).setdefault(name, []).append(found)
+            rows.append(_row(kind, name, found))
+            held.append(is_held(found))
+            print("  ".join(rows[-1]), flush=True)
     reporting.print_table("Forecast and measured: accepted and right, of photos of the shop's products", COLUMNS, rows)
     given = [one for one in held if one is not None]
     if given:

@@ -48,13 +48,13 @@ class Shop:
 
 def grozi(work: Path) -> Shop:
     """60 products in frames of an in-store video, two of each in the catalogue."""
-    root = _folder("grozi")
+    return Shop("grozi", grozi_frames(GROZI_CATALOGUE), grozi_frames(GROZI_QUERIES))
 
-    def frames(wanted: Sequence[str]) -> tuple[Labelled, ...]:
-        found = sorted(path for path in root.glob("*/*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
-        return tuple((path, path.parent.name) for path in found if path.stem[-2:] in wanted)
 
-    return Shop("grozi", frames(GROZI_CATALOGUE), frames(GROZI_QUERIES))
+def grozi_frames(wanted: Sequence[str]) -> tuple[Labelled, ...]:
+    """GroZi's frames of these numbers, "00" to "11"."""
+    found = sorted(path for path in _folder("grozi").glob("*/*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    return tuple((path, path.parent.name) for path in found if path.stem[-2:] in wanted)
 
 
 def phone(work: Path) -> Shop:

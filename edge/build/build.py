@@ -231,6 +231,7 @@ def _written(
 def _read(source: str | os.PathLike[str] | CatalogSource, settings: BuildSettings) -> _Inputs:
     """Stage 1: the list of photos, and encoders that have run once."""
     catalogue = read_source(source)
+    give_back()
     names = device.encoder_for_builds() if settings.encoder is None else settings.encoder
     index = device.index_for_builds() if settings.index == "auto" else settings.index
     workers = settings.workers or os.cpu_count() or 1
@@ -291,7 +292,7 @@ def _embed(
         index = VectorIndex(dimensions[0], kind=kind, dtype=settings.vectors)
         index.extend(((one, embedded[0].vector) for one, embedded in stream), batch=_BATCH)
         return _Embedded(entries, [], index)
-    return _Embedded(entries, Enrolled.collect_each(stream, dimensions, photos))
+    return _Embedded(entries, Enrolled.collect_each(stream, dimensions, photos, work_folder))
 
 
 def _fit(embedded: _Embedded, inputs: _Inputs, settings: BuildSettings, progress: Progress | None) -> _Fitted:

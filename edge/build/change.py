@@ -90,7 +90,8 @@ def add_to_bundle(
                 progress=progress,
                 cutter=PhotoCutter(detector, workers) if locate else None,
             )
-            every = Enrolled.collect_each(stream, [encoder.card.dimension for encoder in encoders], photos)
+            dimensions = [encoder.card.dimension for encoder in encoders]
+            every = Enrolled.collect_each(stream, dimensions, photos, writer.work_folder())
             for branch, enrolled in zip(branches, every, strict=True):
                 extend(branch, enrolled, editor.pruned())
             if not entries.references and not entries.duplicates:

@@ -31,6 +31,7 @@ from ..imaging.views import photo_view
 from ..index._codes import Dtype
 from ..index.kinds import choose_kind
 from ..index.vector_index import VectorIndex
+from ..machine.blas import one_blas_thread
 from ..progress import Progress, stage
 from ..scoring.adapter import Adaptation, Adapter, Floats
 from ..scoring.blank import BlankRule
@@ -90,6 +91,7 @@ def not_adapted(dimension: int, photos: int) -> Adaptation:
     return Adaptation("none", "max", "switched off", dimension, photos=photos)
 
 
+@one_blas_thread()
 def compose(
     enrolled: Enrolled,
     *,
@@ -111,14 +113,14 @@ def compose(
         facts = facts_of(pictures, fitted.adaptation)
     adapter = None if fitted is None else fitted.adapter
     adaptation = not_adapted(dimension, len(enrolled.ids)) if fitted is None else fitted.adaptation
-    rows = enrolled.adapted(adapter)
     pruned = None
     if keep is None:
-        keep = np.ones(len(rows), bool)
+        keep = np.ones(len(enrolled.ids), bool)
         if max_references:
-            keep, pruned = prune(enrolled.ids, rows, max_references)
-    built = VectorIndex(rows.shape[1], kind=choose_kind((int(keep.sum()), rows.shape[1]), index), dtype=dtype)
-    built.add(enrolled.ids[keep], rows[keep])
+            keep, pruned = prune(enrolled.ids, enrolled.adapted(adapter), max_references)
+    shape = int(keep.sum()), adaptation.dimension
+    built = VectorIndex(shape[1], kind=choose_kind(shape, index), dtype=dtype)
+    built.extend(enrolled.references_for(keep, adapter))
     means = None
     if adapter is not None and adaptation.scoring == "prototype":
         products, vectors = prototypes(adapter, enrolled.pictures(most=len(enrolled.ids)))
@@ -142,6 +144,7 @@ def compose_each(
     return [first, *others], keep, pruned
 
 
+@one_blas_thread()
 def calibrated(
     branches: Sequence[BranchDraft],
     every: Sequence[Enrolled],

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..catalog.editor import CatalogEditor
 from ..catalog.examine import Looks
 from ..catalog.ids import PHOTO_BITS, product_of
-from ..catalog.listing import CatalogSource, Finding
+from ..catalog.listing import CatalogSource, Finding, SourcePhoto
 from ..encoders.encoder import Encoder
 from ..fitting.pictures import FEWEST_PHOTOS, MAX_PHOTOS, MIN_PACKSHOTS, Pictures, has_second_photos
 from ..index.vector_index import VectorIndex
@@ -20,6 +20,10 @@ from ..progress import Progress
 from ..scoring.adapter import Adapter, Floats
 from .cut_photos import PhotoCutter
 from .embed_photos import Embedded, EmbeddedPhoto, EmbeddingCache, embed_photos
+from .spool import Rows, Spool
+
+_ADAPTED = 1024
+"""Vectors, at a time."""
 
 
 @dataclass(slots=True)
@@ -61,12 +65,9 @@ def enroll(
     # A file each: SQLite has one writer at a time.
     names = ["embeddings.sqlite", *(f"embeddings{number}.sqlite" for number in range(2, len(encoders) + 1))]
     caches = [EmbeddingCache(work_folder / name, encoder) for name, encoder in zip(names, encoders, strict=True)]
-    seen: dict[tuple[str, bytes], str] = {}
-    owner: dict[bytes, tuple[str, str]] = {}
-    looks = Looks()
+    files, looks = _Files(), Looks()
     for sku, label, digest in editor.photos():
-        seen[sku, digest] = label
-        owner.setdefault(digest, (sku, label))
+        files.add(SourcePhoto("", label, sku), digest)
     try:
         streams = [
             embed_photos(catalogue.photos, encoder, cache, workers, views, every, cutter)
@@ -81,15 +82,13 @@ def enroll(
                 continue
             product_id = editor.put_product(photo.sku, catalogue.attributes.get(photo.sku, {}))
             looks.add(photo, done.sha256, done.look)
-            twin = seen.get((photo.sku, done.sha256))
-            if twin is not None:
-                entries.duplicates.append((photo.label, f"the same file as {twin}"))
+            same = files.add(photo, done.sha256)
+            if same is not None and same.sku == photo.sku:
+                entries.duplicates.append((photo.label, f"the same file as {same.label}"))
                 continue
-            other_sku, other = owner.setdefault(done.sha256, (photo.sku, photo.label))
-            if other_sku != photo.sku:
-                reason = f"the same file as {other} of {other_sku}; kept for both, they can't be told apart"
+            if same is not None:
+                reason = f"the same file as {same.label} of {same.sku}; kept for both, they can't be told apart"
                 entries.duplicates.append((photo.label, reason))
-            seen[photo.sku, done.sha256] = photo.label
             entries.references += 1
             if done.is_cut:
                 entries.cut.append(photo.label)
@@ -99,6 +98,25 @@ def enroll(
             cache.close()
     entries.findings += looks.findings()
     entries.without_photos = [sku for sku in catalogue.skus() if editor.product_id(sku) is None]
+
+
+class _Files:
+    """The files that were entered, by their bytes: 100 bytes a file, of which 50,000 have as many SKUs."""
+
+    def __init__(self) -> None:
+        self._first: dict[bytes, SourcePhoto] = {}
+        self._of_other_skus: dict[tuple[str, bytes], SourcePhoto] = {}
+
+    def add(self, photo: SourcePhoto, sha256: bytes) -> SourcePhoto | None:
+        """Enter a file. The one that was entered before with the same bytes: of the same SKU, then it stays alone; else the first
+        of another SKU, None where there is none."""
+        first = self._first.setdefault(sha256[:16], photo)
+        if first is photo:
+            return None
+        if first.sku == photo.sku:
+            return first
+        own = self._of_other_skus.setdefault((photo.sku, sha256), photo)
+        return first if own is photo else own
 
 
 def _problem_of(seen: Sequence[EmbeddedPhoto]) -> str:
@@ -117,25 +135,25 @@ class Enrolled:
     photos; None: of all. `cells` (N, bytes) and `view_cells` (S, V, bytes), where the encoder has a local head."""
 
     ids: NDArray[np.uint32]
-    vectors: Floats
+    vectors: Rows[np.float32]
     views: Floats
     is_packshot: NDArray[np.bool_]
-    cells: NDArray[np.uint8] | None = None
-    view_cells: NDArray[np.uint8] | None = None
+    cells: Rows[np.uint8] | None = None
+    view_cells: Rows[np.uint8] | None = None
     viewed: NDArray[np.intp] | None = None
 
     @classmethod
-    def collect(cls, rows: Iterable[tuple[int, Embedded]], dimension: int, most: int) -> Enrolled:
+    def collect(cls, rows: Iterable[tuple[int, Embedded]], dimension: int, most: int, work_folder: Path) -> Enrolled:
         """From a stream of at most `most` photos of one encoder."""
-        (one,) = cls.collect_each(((number, (embedded,)) for number, embedded in rows), (dimension,), most)
+        (one,) = cls.collect_each(((number, (embedded,)) for number, embedded in rows), (dimension,), most, work_folder)
         return one
 
     @classmethod
     def collect_each(
-        cls, rows: Iterable[tuple[int, Sequence[Embedded]]], dimensions: Sequence[int], most: int
+        cls, rows: Iterable[tuple[int, Sequence[Embedded]]], dimensions: Sequence[int], most: int, work_folder: Path
     ) -> list[Enrolled]:
-        """One for each encoder, the vectors straight into their array: beside a list, 100,000 photos would be in memory twice."""
-        collectors = [_Collector(dimension, most) for dimension in dimensions]
+        """One for each encoder. `work_folder`: where vectors and cells wait. Raises OSError where it is full."""
+        collectors = [_Collector(dimension, most, work_folder) for dimension in dimensions]
         for reference_id, embeddings in rows:
             for collector, embedded in zip(collectors, embeddings, strict=True):
                 collector.take(reference_id, embedded)
@@ -161,9 +179,10 @@ class Enrolled:
             if references is None:
                 references = counted(self.ids)
         count = self.views.shape[1]
-        if not count and len(rows) == len(self.ids):  # no copy of what may be a large shop
+        if not count and len(rows) == len(self.ids):  # no copy of what may be a large shop and in memory
             owners = product_of(self.ids).astype(np.int64)
-            return Pictures(self.vectors, owners, rows, np.zeros(len(rows), bool), self.is_packshot, references)
+            vectors = self.vectors if isinstance(self.vectors, np.ndarray) else self.vectors[:]
+            return Pictures(vectors, owners, rows, np.zeros(len(rows), bool), self.is_packshot, references)
         shots = self.is_packshot[rows]
         here = np.isin(self.of_views, rows)
         made = np.repeat(self.of_views[here], count)
@@ -212,35 +231,47 @@ class Enrolled:
 
     def adapted(self, adapter: Adapter | None) -> Floats:
         """(N, d) vectors for the index."""
-        return self.vectors if adapter is None else adapter.apply(self.vectors, self.is_packshot)
+        vectors = self.vectors if isinstance(self.vectors, np.ndarray) else self.vectors[:]
+        return vectors if adapter is None else adapter.apply(vectors, self.is_packshot)
+
+    def references_for(self, keep: NDArray[np.bool_], adapter: Adapter | None) -> Iterator[tuple[int, Floats]]:
+        """(id, (d,) vector for the index) of the references in `keep` (N,): some at a time, as all of 50,000 are 50 MB more."""
+        places = np.flatnonzero(keep)
+        for start in range(0, len(places), _ADAPTED):
+            part = places[start : start + _ADAPTED]
+            rows = self.vectors[part]
+            rows = rows if adapter is None else adapter.apply(rows, self.is_packshot[part])
+            yield from zip(self.ids[part].tolist(), rows, strict=True)
 
 
 class _Collector:
     """Photos of one encoder as they come."""
 
-    def __init__(self, dimension: int, most: int) -> None:
-        self._count = 0
+    def __init__(self, dimension: int, most: int, work_folder: Path) -> None:
+        self._count, self._work_folder = 0, work_folder
         self._ids = np.empty(most, np.uint32)
         self._is_packshot = np.zeros(most, bool)
-        self._vectors = np.empty((most, dimension), np.float32)
-        self._cells: NDArray[np.uint8] | None = None
+        self._vectors = Spool(work_folder, (dimension,), np.float32)
+        self._cells: Spool[np.uint8] | None = None
         self._viewed: list[int] = []
         self._views: list[Floats] = []
-        self._view_cells: list[NDArray[np.uint8]] = []
+        self._view_cells: Spool[np.uint8] | None = None
 
     def take(self, reference_id: int, embedded: Embedded) -> None:
         """One more."""
         row = self._count
         self._ids[row], self._is_packshot[row] = reference_id, embedded.is_packshot
-        self._vectors[row] = embedded.vector
+        self._vectors.append(embedded.vector)
         if len(embedded.views):
             self._viewed.append(row)
             self._views.append(np.asarray(embedded.views, np.float32))
         if embedded.cells is not None:
             if self._cells is None:
-                self._cells = np.empty((len(self._ids), embedded.cells.shape[1]), np.uint8)
-            self._cells[row] = embedded.cells[0]
+                self._cells = Spool(self._work_folder, embedded.cells.shape[1:], np.uint8)
+            self._cells.append(embedded.cells[0])
             if len(embedded.views):
+                if self._view_cells is None:
+                    self._view_cells = Spool(self._work_folder, embedded.cells[1:].shape, np.uint8)
                 self._view_cells.append(embedded.cells[1:])
         self._count += 1
 
@@ -252,11 +283,11 @@ class _Collector:
             views = np.stack(self._views)
         return Enrolled(
             self._ids[:count],
-            self._vectors[:count],
+            self._vectors,
             views,
             self._is_packshot[:count],
-            None if self._cells is None else self._cells[:count],
-            np.stack(self._view_cells) if self._view_cells else None,
+            self._cells,
+            self._view_cells,
             np.array(self._viewed, np.intp) if 0 < len(self._viewed) < count else None,
         )
 

@@ -99,11 +99,11 @@ class Kept:
             return self
         more = Kept.of(enrolled, np.ones(len(enrolled.ids), bool), None)
         if len(self.head) and enrolled.cells is not None:
-            views = (
-                enrolled.view_cells if enrolled.view_cells is not None else np.empty((len(more.views), 0, 0), np.uint8)
-            )
-            kept = views[:, : self.view_cells.shape[1]].reshape(len(more.views), -1, self.cells.shape[1])
-            more = replace(more, cells=enrolled.cells, view_cells=kept)
+            views = np.empty((len(more.views), 0, 0), np.uint8)
+            if enrolled.view_cells is not None:
+                views = enrolled.view_cells[:, : self.view_cells.shape[1]]
+            kept = views.reshape(len(more.views), -1, self.cells.shape[1])
+            more = replace(more, cells=enrolled.cells[:], view_cells=kept)
         if not len(self.views):
             return replace(more, **self._joined(more, _OF_PHOTOS), head=self.head)
         return Kept(**self._joined(more, (*_OF_PHOTOS, *_OF_VIEWS)), head=self.head)

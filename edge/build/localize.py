@@ -17,10 +17,12 @@ from ..encoders.local import LocalHead, find_local, local_file
 from ..errors import EncoderError
 from ..fitting.local_fit import Described, fit_local
 from ..fitting.prior import Prior
+from ..machine.blas import one_blas_thread
 from ..scoring.adapter import Adaptation
 from ..scoring.decision import Decision
 from ..scoring.local import Cells, Local, undescribed
 from .enroll import Enrolled, counted
+from .spool import in_blocks
 
 MOST_REFERENCES = 20_000
 """Of a shop that "auto" gives local matching: 70 MB of cells."""
@@ -67,6 +69,7 @@ def heads_for(wanted: str, encoders: Sequence[tuple[EncoderCard, Path]], photos:
     return [head]
 
 
+@one_blas_thread()
 def localized(
     enrolled: Enrolled,
     keep: NDArray[np.bool_],
@@ -113,5 +116,9 @@ def head_of(bundle: Bundle, number: int) -> LocalHead | None:
 
 def _cells_of(enrolled: Enrolled, head: LocalHead, keep: NDArray[np.bool_]) -> Cells:
     assert enrolled.cells is not None
-    cells = undescribed(enrolled.cells[keep], head.card.cell_numbers)
-    return Cells.of(enrolled.ids[keep], enrolled.vectors[keep], *cells)
+    count = int(keep.sum())
+    vectors = np.empty((count, head.card.cells, head.card.cell_numbers), np.int8)
+    lengths = np.empty((count, head.card.cells), np.float16)
+    for places, rows in in_blocks(enrolled.cells, keep):
+        vectors[places], lengths[places] = undescribed(rows, head.card.cell_numbers)
+    return Cells.of(enrolled.ids[keep], enrolled.vectors[keep], vectors, lengths)

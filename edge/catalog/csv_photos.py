@@ -16,6 +16,7 @@ from .sku import sku_problem
 from .tables import read_table, wrong_lines
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://")
+_ENDING = re.compile(r"\.(?:jpe?g|png|webp|gif|heic)(?=[\s,;|]|$)", re.IGNORECASE)
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
@@ -29,13 +30,13 @@ def read_csv(path: Path, columns: Mapping[str, str] | None = None) -> CatalogSou
     places = _Places(path.parent)
     for line, row in table.rows:
         image, sku = row.pop("image"), row.pop("sku")
-        problem = _image_problem(image) or sku_problem(sku)
+        problem = _image_problem(image, path.parent) or sku_problem(sku)
         if problem:
             bad.append((line, problem))
             continue
         image = places.found(image)
         sku = clean_sku(sku)
-        photos.append(SourcePhoto(path.parent / image, _label(image, path.parent), sku))
+        photos.append(SourcePhoto(str(path.parent / image), _label(image, path.parent), sku))
         attributes.add(sku, row, line)
     bad.sort()
     if bad and not photos:
@@ -51,7 +52,7 @@ def read_csv(path: Path, columns: Mapping[str, str] | None = None) -> CatalogSou
     )
 
 
-def _image_problem(image: str) -> str:
+def _image_problem(image: str, folder: Path) -> str:
     """Why a cell can't name a photo, "" where it can."""
     if not image:
         return "names no image; expected a path relative to the CSV"
@@ -64,6 +65,8 @@ def _image_problem(image: str) -> str:
         )
     if "\0" in image:
         return "names an image with a character that no file has"
+    if len(_ENDING.findall(image)) > 1 and not os.path.exists(folder / image):  # noqa: PTH110
+        return f"names several photos, {image[:60]!r}; expected one photo a row: write a row for each"
     return ""
 
 
@@ -122,17 +125,6 @@ class _Places:
                 pass  # a photo that isn't there is reported when it is read
             self._listed[folder] = names
         return self._listed[folder]
-
-
-def missing(source: CatalogSource) -> list[tuple[str, str]]:
-    """(label, reason) of the photos that don't exist, with a hint where a cell seems to name several."""
-    found = []
-    for photo in source.photos:
-        if not os.path.exists(photo.path):  # noqa: PTH110
-            several = sum(photo.label.lower().count(ending) for ending in (".jpg", ".jpeg", ".png", ".webp")) > 1
-            hint = "; expected one photo a row" if several else ""
-            found.append((photo.label, f"{photo.path} does not exist{hint}"))
-    return found
 
 
 def _label(image: str, folder: Path) -> str:

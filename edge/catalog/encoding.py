@@ -1,11 +1,17 @@
-"""The bytes of a spreadsheet's export as text: UTF-8, UTF-16, and what Excel writes in Western Europe, in China and on a Mac."""
+"""The bytes of a spreadsheet's export as text: UTF-8, -16, -32, and what Excel writes in Western Europe, in China and on a Mac."""
 
 from __future__ import annotations
 
 import codecs
 import re
 
-_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins with UTF-16's
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 _NAMES = {"utf-16": "UTF-16", "cp1252": "Windows-1252", "mac_roman": "Mac Roman", "gb18030": "GB 18030"}
 _OTHER_FILES = (
     (b"PK\x03\x04", "a spreadsheet or an archive, not a CSV; open it and save it as 'CSV UTF-8'"),
@@ -29,7 +35,7 @@ def decoded(data: bytes) -> tuple[str, str]:
             raise ValueError(f"it is {what}")
     for mark, encoding in _MARKS:
         if data.startswith(mark):
-            return data.decode(encoding), ""
+            return data.decode(encoding).lstrip("\ufeff"), ""  # two programs may have put one each
     head = data[:1000]
     if b"\0" in head:
         even, odd = head[::2].count(0), head[1::2].count(0)

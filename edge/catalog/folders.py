@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 from ..errors import CatalogError
 from . import gtin
 from .attributes import clean_sku
-from .listing import PHOTO_SUFFIXES, CatalogSource, Finding, SourcePhoto, few
+from .listing import PHOTO_SUFFIXES, SYSTEM_FOLDERS, CatalogSource, Finding, SourcePhoto, few, several
 from .sku import sku_problem
 
 SkuFrom: TypeAlias = Literal["auto", "folder", "path", "file"]
@@ -31,16 +31,30 @@ _VIEWS = frozenset(_VIEW_WORDS.split())
 
 @dataclass(slots=True)
 class _Folder:
-    """`count`: photos in it and below."""
+    """`place`: its path, as text: of 50,000 folders `Path` would keep 20 MB more. `photos`: their names; `count`: photos in it and
+    below."""
 
-    path: Path
+    place: str
     label: str
     above: _Folder | None = None
-    photos: list[Path] = field(default_factory=list)
+    photos: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     folders: list[_Folder] = field(default_factory=list)
     count: int = 0
     is_bundle: bool = False
+
+    @property
+    def name(self) -> str:
+        """As it is on the disk."""
+        return os.path.basename(self.place)  # noqa: PTH119
+
+    def place_of(self, photo: str) -> str:
+        """The path of a photo in it."""
+        return os.path.join(self.place, photo)  # noqa: PTH118
+
+    def label_of(self, name: str) -> str:
+        """What reports call a file in it: names that aren't UTF-8 and characters that can't be shown get question marks."""
+        return f"{self.label}/{_shown(name)}" if self.label else _shown(name)
 
     def filled(self) -> list[_Folder]:
         """The folders in it that hold photos, at any depth."""
@@ -80,14 +94,14 @@ def read_folder(root: Path, sku_from: SkuFrom = "auto") -> CatalogSource:
     if top.photos and sku_from != "file":
         if not found.products and not unreadable:
             raise CatalogError(_flat(root, top))
-        found.left_out += [(_shown(photo, root), "a photo beside the folders of products") for photo in top.photos]
-    catalogued = _catalogued(root, top, found, sku_from)
+        found.left_out += [(_shown(photo), "a photo beside the folders of products") for photo in top.photos]
+    catalogued = _catalogued(found, sku_from)
     bundles = {id(one) for folder in top.below() if folder.is_bundle for one in folder.below()}
     ignored = [label for folder in top.below() if id(folder) not in bundles for label in folder.others]
     photos, attributes, findings = catalogued
     findings += _hints(top, photos)
     return CatalogSource(
-        tuple(sorted(photos, key=lambda photo: photo.path)),
+        tuple(sorted(photos, key=_by_parts)),
         attributes,
         tuple(sorted(ignored)),
         tuple(sorted(unreadable)),
@@ -99,15 +113,15 @@ def read_folder(root: Path, sku_from: SkuFrom = "auto") -> CatalogSource:
 
 def _tree(root: Path, unreadable: list[tuple[str, str]]) -> _Folder:
     """A folder and those in it, links followed but for those to a folder that they lie in; nothing hidden."""
-    top = _Folder(root, "")
+    top = _Folder(str(root), "")
     waiting: list[tuple[_Folder, tuple[tuple[int, int], ...]]] = [(top, ())]
     order = [top]
     while waiting:
         folder, above = waiting.pop()
         try:
-            info = folder.path.stat()
+            info = os.stat(folder.place)  # noqa: PTH116
             own = info.st_dev, info.st_ino
-            entries = [] if own in above else sorted(folder.path.iterdir())
+            entries = [] if own in above else _listed(folder.place)
         except OSError as error:
             unreadable.append((folder.label or ".", f"the folder can't be read: {error.strerror or error}"))
             continue
@@ -115,23 +129,37 @@ def _tree(root: Path, unreadable: list[tuple[str, str]]) -> _Folder:
             if entry.name.startswith("."):
                 continue
             try:
-                is_folder = entry.is_dir()
+                # Path's answer for links: it takes a link in a circle for no folder, and says so where it may not look.
+                is_folder = Path(entry.path).is_dir() if entry.is_symlink() else entry.is_dir()
             except OSError as error:
-                unreadable.append((_shown(entry, root), f"it can't be looked at: {error.strerror or error}"))
+                unreadable.append((folder.label_of(entry.name), f"it can't be looked at: {error.strerror or error}"))
                 continue
-            if is_folder:
-                inner = _Folder(entry, _shown(entry, root), folder)
+            if is_folder and entry.name.casefold() in SYSTEM_FOLDERS:
+                folder.others.append(folder.label_of(entry.name))
+            elif is_folder:
+                inner = _Folder(entry.path, folder.label_of(entry.name), folder)
                 folder.folders.append(inner)
                 order.append(inner)
                 waiting.append((inner, (*above, own)))
-            elif entry.suffix.lower() in PHOTO_SUFFIXES:
-                folder.photos.append(entry)
+            elif os.path.splitext(entry.name)[1].lower() in PHOTO_SUFFIXES:  # noqa: PTH122
+                folder.photos.append(entry.name)
             else:
-                folder.others.append(_shown(entry, root))
-        folder.is_bundle = (folder.path / "manifest.json") in entries and not folder.photos
+                folder.others.append(folder.label_of(entry.name))
+        folder.is_bundle = not folder.photos and any(entry.name == "manifest.json" for entry in entries)
     for folder in reversed(order):  # those inside come after those around them
         folder.count = len(folder.photos) + sum(one.count for one in folder.folders)
     return top
+
+
+def _listed(place: str) -> list[os.DirEntry[str]]:
+    """What lies in a folder, by name."""
+    with os.scandir(place) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
+
+
+def _by_parts(photo: SourcePhoto) -> str:
+    """Sorts as paths do, a folder's files before those of the folder "… 2" beside it."""
+    return os.path.normcase(photo.place).replace(os.sep, "\0")
 
 
 def _sort(top: _Folder, sku_from: SkuFrom, found: _Sorted) -> None:
@@ -153,7 +181,7 @@ def _sort(top: _Folder, sku_from: SkuFrom, found: _Sorted) -> None:
         else:
             if folder is not top:
                 reason = f"a photo beside the folders of {len(folder.filled())} products in {folder.label}"
-                found.left_out += [(f"{folder.label}/{_name(photo)}", reason) for photo in folder.photos]
+                found.left_out += [(folder.label_of(photo), reason) for photo in folder.photos]
             waiting.extend(folder.folders)
 
 
@@ -161,45 +189,45 @@ def _is_product(folder: _Folder) -> bool:
     """Whether a folder with photos in it or below is one product: with photos and at most one folder of them, or with folders that
     are all called like views."""
     filled = folder.filled()
-    if filled and all(one.path.name.casefold() in _VIEWS and not one.filled() for one in filled):
+    if filled and all(one.name.casefold() in _VIEWS and not one.filled() for one in filled):
         return True
     return bool(folder.photos) and len(filled) <= 1
 
 
 def _catalogued(
-    root: Path, top: _Folder, found: _Sorted, sku_from: SkuFrom
+    found: _Sorted, sku_from: SkuFrom
 ) -> tuple[list[SourcePhoto], dict[str, dict[str, str]], list[Finding]]:
     """Photos with their SKUs, attributes from the folders above, and findings."""
     by_path, findings = _ambiguous(found, sku_from)
     photos: list[SourcePhoto] = []
     attributes: dict[str, dict[str, str]] = {}
-    places: dict[str, set[str]] = defaultdict(set)
+    places: list[tuple[str, str]] = []
     for folder, own in found.products:
-        in_path = sku_from == "path" or clean_sku(folder.path.name) in by_path
-        above = _above(folder if sku_from != "file" else _Folder(folder.path, "", folder))
-        for path in (photo for one in own for photo in one.photos):
-            name = _sku_of_file(path) if sku_from == "file" else folder.label if in_path else folder.path.name
+        in_path = sku_from == "path" or clean_sku(folder.name) in by_path
+        above = _above(folder if sku_from != "file" else _Folder(folder.place, "", folder))
+        around = "/".join(above.values())
+        for one, photo in ((holder, photo) for holder in own for photo in holder.photos):
+            name = _sku_of_file(photo) if sku_from == "file" else folder.label if in_path else folder.name
             problem = sku_problem(name)
             if problem:
-                label = _shown(path, root) if sku_from == "file" else folder.label
-                found.left_out.append((label, problem))
+                found.left_out.append((one.label_of(photo) if sku_from == "file" else folder.label, problem))
                 if sku_from == "file":
                     continue
                 break
             sku = clean_sku(name)
-            photos.append(SourcePhoto(path, _shown(path, root), sku))
+            photos.append(SourcePhoto(one.place_of(photo), one.label_of(photo), sku))
             if above and sku not in attributes:
                 attributes[sku] = above
-            places[sku].add("/".join(above.values()))
-    several = [sku for sku, above_it in places.items() if len(above_it) > 1]
-    if several:
-        first = several[0]
+            places.append((sku, around))
+    doubled = several(places)
+    if doubled:
+        first = next(iter(doubled))
         findings.append(
             Finding(
                 "contradiction",
-                f"{len(several):,} products lie in several categories, the first counts: {first} in "
-                f"{few(sorted(places[first]))}",
-                tuple(several),
+                f"{len(doubled):,} products lie in several categories, the first counts: {first} in "
+                f"{few(sorted(doubled[first]))}",
+                tuple(doubled),
             )
         )
     findings += _more_findings(found, sku_from)
@@ -211,7 +239,7 @@ def _above(folder: _Folder) -> dict[str, str]:
     names: list[str] = []
     around = folder.above
     while around is not None and around.above is not None:
-        names.append(_name(around.path))
+        names.append(_shown(around.name))
         around = around.above
     return {"category" if not level else f"category{level + 1}": name for level, name in enumerate(reversed(names))}
 
@@ -220,14 +248,12 @@ def _ambiguous(found: _Sorted, sku_from: SkuFrom) -> tuple[set[str], list[Findin
     """Names that several folders of different parents bear and that are no article numbers."""
     if sku_from != "auto":
         return set(), []
-    parents: dict[str, set[str]] = defaultdict(set)
-    for folder, _ in found.products:
-        parents[clean_sku(folder.path.name)].add(folder.above.label if folder.above else "")
-    names = {name for name, around in parents.items() if len(around) > 1 and sum(map(str.isdigit, name)) < 4}
+    parents = ((clean_sku(folder.name), folder.above.label if folder.above else "") for folder, _ in found.products)
+    names = {name for name in several(parents) if sum(map(str.isdigit, name)) < 4}
     if not names:
         return names, []
-    count = sum(clean_sku(folder.path.name) in names for folder, _ in found.products)
-    example = next(folder.label for folder, _ in found.products if clean_sku(folder.path.name) in names)
+    count = sum(clean_sku(folder.name) in names for folder, _ in found.products)
+    example = next(folder.label for folder, _ in found.products if clean_sku(folder.name) in names)
     sentence = (
         f"{count:,} folders share their names with others ({few(sorted(names))}): their paths are the SKUs, like {example}; "
         "where they are one product, add --sku-from folder"
@@ -247,7 +273,7 @@ def _more_findings(found: _Sorted, sku_from: SkuFrom) -> list[Finding]:
         numbered = []
         for folder, own in found.products:
             stems = {_sku_of_file(photo) for one in own for photo in one.photos}
-            if sum(map(gtin.is_gtin, stems)) > 1 and not gtin.is_gtin(folder.path.name):
+            if sum(map(gtin.is_gtin, stems)) > 1 and not gtin.is_gtin(folder.name):
                 numbered.append(folder.label)
         if numbered:
             sentence = (
@@ -274,10 +300,10 @@ def _hints(top: _Folder, photos: list[SourcePhoto]) -> list[Finding]:
     return findings
 
 
-def _sku_of_file(path: Path) -> str:
+def _sku_of_file(photo: str) -> str:
     """The SKU that a photo's name says: without its ending, without the " (2)" of a copy; of a name that begins with a valid GTIN,
     that number, since what follows counts photos."""
-    stem = re.sub(r" \(\d+\)$", "", path.stem)
+    stem = re.sub(r" \(\d+\)$", "", os.path.splitext(photo)[0])  # noqa: PTH122
     number = re.match(r"\d+(?!\d)", stem)
     return number[0] if number is not None and gtin.is_gtin(number[0]) else stem
 
@@ -293,13 +319,9 @@ def _flat(root: Path, top: _Folder) -> str:
     )
 
 
-def _name(path: Path) -> str:
-    return _printable(path.name.encode(errors="replace").decode())
-
-
-def _shown(path: Path, root: Path) -> str:
-    """Its path inside the source; names that aren't UTF-8 and characters that can't be shown get question marks."""
-    return _printable(path.relative_to(root).as_posix().encode(errors="replace").decode())
+def _shown(name: str) -> str:
+    """Names that aren't UTF-8 and characters that can't be shown get question marks."""
+    return _printable(name.encode(errors="replace").decode())
 
 
 def _printable(text: str) -> str:

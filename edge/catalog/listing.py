@@ -27,6 +27,20 @@ PHOTO_SUFFIXES = frozenset(
     }
 )
 
+SYSTEM_FOLDERS = frozenset(
+    {
+        "__macosx",
+        "@eadir",
+        "@recycle",
+        "#recycle",
+        "#snapshot",
+        "$recycle.bin",
+        "lost+found",
+        "system volume information",
+    }
+)
+"""Folders that systems and network storage make, in small letters: thumbnails, and what was deleted."""
+
 FindingKind: TypeAlias = Literal[
     "guessed", "cleaned", "contradiction", "gtin", "folders", "same picture", "placeholder", "dark", "blank", "resize"
 ]
@@ -34,11 +48,16 @@ FindingKind: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class SourcePhoto:
-    """One photo of a catalogue source. `label` is how reports call it: its path inside the source."""
+    """One photo of a catalogue source. `place` is its path, as text; `label` is how reports call it: its path inside the source."""
 
-    path: Path
+    place: str
     label: str
     sku: str
+
+    @property
+    def path(self) -> Path:
+        """Where it is. Made when it is asked for: kept, the paths of 50,000 photos are 20 MB."""
+        return Path(self.place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +95,16 @@ class CatalogSource:
 
     def __str__(self) -> str:
         return self.path
+
+
+def several(pairs: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
+    """What comes with several values, and these. A set for each of 50,000 SKUs would be 15 MB."""
+    first: dict[str, str] = {}
+    found: dict[str, set[str]] = {}
+    for key, value in pairs:
+        if first.setdefault(key, value) != value:
+            found.setdefault(key, {first[key]}).add(value)
+    return found
 
 
 def few(names: Iterable[object], most: int = 5) -> str:

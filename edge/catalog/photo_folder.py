@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ..errors import ImageError
-from .listing import PHOTO_SUFFIXES
+from .listing import PHOTO_SUFFIXES, SYSTEM_FOLDERS
 
 _Stamp: TypeAlias = tuple[int, int, int]
 """Inode, time of change in ns, and size of a file: another one means other bytes."""
@@ -27,7 +27,7 @@ def photos_in(folder: str | os.PathLike[str]) -> list[str]:
 
     found = []
     for above, folders, names in os.walk(folder, onerror=fail):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and name.casefold() not in SYSTEM_FOLDERS]
         found += [str(Path(above, name)) for name in names if is_photo(name)]
     if not found:
         raise ImageError(f"{os.fspath(folder)} holds no photos; expected files ending in .jpg, .png, … in it")
@@ -94,7 +94,9 @@ class PhotoWatch:
     def _stamps(self) -> dict[str, _Stamp]:
         stamps = {}
         for above, folders, names in os.walk(self._folder):
-            folders[:] = [name for name in folders if not name.startswith(".")]
+            folders[:] = [
+                name for name in folders if not name.startswith(".") and name.casefold() not in SYSTEM_FOLDERS
+            ]
             for name in filter(is_photo, names):
                 path = str(Path(above, name))
                 try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from .. import arguments
@@ -11,7 +12,7 @@ from ..errors import CatalogError
 from .columns import columns_of
 from .csv_photos import read_csv
 from .folders import SKU_FROM, SkuFrom, read_folder
-from .listing import PHOTO_SUFFIXES, CatalogSource, Finding, SourcePhoto
+from .listing import PHOTO_SUFFIXES, CatalogSource, Finding, SourcePhoto, few, several
 from .tables import read_rows
 
 __all__ = [
@@ -63,12 +64,27 @@ def read_source(
         raise CatalogError(f"{path} does not exist; expected a folder of folders named by SKU, or a CSV")
     if not found.photos:
         raise CatalogError(_no_photos(path, found))
-    return found
+    return replace(found, findings=(*found.findings, *_alike(found)))
+
+
+def _alike(source: CatalogSource) -> list[Finding]:
+    """SKUs that are the same but for the case of their letters: two products, or one written in two ways."""
+    found = several((photo.sku.casefold(), photo.sku) for photo in source.photos)
+    if not found:
+        return []
+    groups = [sorted(skus) for skus in found.values()]
+    sentence = (
+        f"{len(groups):,} SKUs are written in several ways ({few([' and '.join(skus) for skus in groups], 3)}) and are "
+        "products of their own; where they are one, write them alike"
+    )
+    return [Finding("contradiction", sentence, tuple(sku for skus in groups for sku in skus))]
 
 
 def _no_photos(path: Path, found: CatalogSource) -> str:
     if found.unreadable:
         return f"{path} holds no photos that can be read; the first folder: {': '.join(found.unreadable[0])}"
+    if path.is_file() and not found.left_out:
+        return f"{path} has a header and no rows; expected a row for each photo"
     unusable = [f"{label}: {reason}" for label, reason in found.left_out if reason.startswith("SKU")]
     why = f"; {unusable[0]}" if unusable else ""
     expected = f"expected {path.name}/SKU/photo.jpg, or a CSV with the header image,sku"

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CatalogError
-from .columns import matched
+from .columns import NAMES, matched, plain
 from .encoding import decoded
 from .listing import few
 
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _AS_THEY_ARE = ("image", "sku", "new_sku")
 """Columns of file names and SKUs, which are checked where they are used."""
+_BLANKS = " \t\r\n,;|\u00a0"
+_TITLE_LINES = 10
+"""Among the first lines a header may stand, below a title and a date."""
 _JOINERS = "\u200c\u200d"
 """Not printable, and part of how some scripts and emoji are written."""
 
@@ -36,10 +40,13 @@ def read_table(path: Path, required: Sequence[str], columns: Mapping[str, str] |
     """Read a CSV whose header has at least the required columns, or ones that are usually called so; `columns`: our name → the
     spreadsheet's. Empty rows and columns without a name are left out, and cells are on one line. Raises CatalogError."""
     text, guessed = _text_of(path)
+    delimiters = "".join(_DELIMITERS)
+    text, offset = _from_first_line(text)
+    if not text:
+        raise CatalogError(f"{path} is empty; expected a CSV with the header {','.join(required)} and a row for each")
     first, _, rest = text.partition("\n")
-    offset, delimiters = 0, "".join(_DELIMITERS)
     if first.strip().lower().startswith("sep=") and len(first.strip()) == 5:  # Excel's own line for its delimiter
-        text, offset, delimiters = rest, 1, first.strip()[-1]
+        text, offset, delimiters = rest, offset + 1, first.strip()[-1]
     found = [(_header(text, delimiter), delimiter) for delimiter in delimiters]
     names, delimiter = max(found, key=lambda one: _fitness(one[0], columns or {}, required))
     try:
@@ -49,7 +56,9 @@ def read_table(path: Path, required: Sequence[str], columns: Mapping[str, str] |
     if delimiter == "|":
         guessed.append(f"its cells are taken to be parted by {_DELIMITERS[delimiter]}")
     guessed += renamed
-    _check_header(path, names, header, required, delimiter)
+    is_whole = all(column in header for column in required)
+    advice = "" if is_whole else _advice(text, offset, columns or {}, required)
+    _check_header(path, names, header, required, delimiter, advice)
     rows: list[tuple[int, dict[str, str]]] = []
     bad: list[tuple[int, str]] = []
     cleaned: list[str] = []
@@ -102,6 +111,29 @@ def _text_of(path: Path) -> tuple[str, list[str]]:
     ] if encoding else []
 
 
+def _from_first_line(text: str) -> tuple[str, int]:
+    """Without the lines before the first one that has something in it, and how many these are."""
+    start = len(text) - len(text.lstrip(_BLANKS))
+    start = max(text.rfind("\n", 0, start), text.rfind("\r", 0, start)) + 1 if start < len(text) else start
+    return text[start:], len(text[:start].splitlines())
+
+
+def _advice(text: str, offset: int, columns: Mapping[str, str], required: Sequence[str]) -> str:
+    """What to do about a header in which something is missing: where it may be, where that is plain to see."""
+    for delimiter in _DELIMITERS:
+        rows = itertools.islice(_records(text, delimiter), _TITLE_LINES)
+        for line, cells in rows:
+            if not isinstance(cells, str) and _fitness(cells, columns, required)[0] == len(required):
+                return f"; its header seems to be line {line + offset}: take away the lines above it"
+        names = _header(text, delimiter)
+        numbered = [
+            name for name in names if name[-1:].isdigit() and plain(name.rstrip("0123456789")) in NAMES["image"]
+        ]
+        if "image" in required and len(numbered) > 1:
+            return f"; {few(numbered)} are several photos of one product: expected one column, and a row for each photo"
+    return ""
+
+
 def _header(text: str, delimiter: str) -> list[str]:
     """The first record as this delimiter parts it."""
     cells = next((one for _, one in _records(text, delimiter, header=True)), [])
@@ -118,11 +150,12 @@ def _fitness(names: Sequence[str], columns: Mapping[str, str], required: Sequenc
 
 
 def _check_header(
-    path: Path, names: Sequence[str], header: Sequence[str], required: Sequence[str], delimiter: str
+    path: Path, names: Sequence[str], header: Sequence[str], required: Sequence[str], delimiter: str, advice: str
 ) -> None:
     missing = [column for column in required if column not in header]
     if missing:
         say = "" if len(names) < 2 or _looks_like_data(names) else f"; or say which is which: --columns {missing[0]}=…"
+        say = advice or say
         raise CatalogError(
             f"{path} has the header {delimiter.join(names)[:200]!r}; expected it to include {','.join(required)}{say}"
         )

@@ -53,7 +53,9 @@ def give_back() -> None:
     """Return to the system what was freed and is kept for later: between stages that need much memory of different kinds. Only
     where the C library can (glibc's malloc_trim); nothing elsewhere."""
     import ctypes
+    import gc
 
+    gc.collect()  # what refers to itself in a circle, like a tree of folders, isn't freed until then
     try:
         trim = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError, TypeError):

@@ -139,7 +139,7 @@ class Cells:
             file.write(_HEADER.pack(_MAGIC, _FILE_VERSION, count, dimension, *self.vectors.shape[1:]))
             for name in self.__slots__:
                 array = getattr(self, name)
-                file.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
+                file.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
 
     @classmethod
     def load(cls, path: Path) -> Cells:

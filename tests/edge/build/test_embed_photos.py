@@ -46,10 +46,10 @@ def test_photos_without_an_embedding_come_with_the_reason(
     black = tmp_path / "black.png"  # an average of nothing but zeros points nowhere
     tile_photo(0, 0).point(lambda value: 0).save(black)
     photos = [
-        SourcePhoto(tmp_path / "text.png", "text.png", "a"),
+        SourcePhoto(str(tmp_path / "text.png"), "text.png", "a"),
         good,
-        SourcePhoto(tmp_path / "missing.png", "missing.png", "b"),
-        SourcePhoto(black, "black.png", "c"),
+        SourcePhoto(str(tmp_path / "missing.png"), "missing.png", "b"),
+        SourcePhoto(str(black), "black.png", "c"),
     ]
     found = embedded(tuple(photos), tiny_encoder, tmp_path / "cache.sqlite", 2)
     assert [one.embedded is None for one in found] == [True, False, True, True]

@@ -151,3 +151,18 @@ def test_one_product_of_many_photos_and_a_table_beside_it_are_pointed_out(tmp_pa
         "labels.csv beside the folders was not read",
         "all 2 photos are of one product, images",
     ]
+
+
+def test_folders_that_systems_make_are_no_products(tmp_path: Path) -> None:
+    made = ("@eaDir/A.jpg/SYNOPHOTO_THUMB.jpg", "#recycle/old/1.jpg", "__MACOSX/A/._1.jpg", "$RECYCLE.BIN/x/1.jpg")
+    root = make(tmp_path, "A/1.jpg", "A/@eaDir/1.jpg/SYNOPHOTO_THUMB.jpg", "B/1.jpg", *made)
+    source = read_source(root)
+    assert [photo.label for photo in source.photos] == ["A/1.jpg", "B/1.jpg"]
+    assert source.ignored == ("#recycle", "$RECYCLE.BIN", "@eaDir", "A/@eaDir", "__MACOSX")
+    assert source.findings == ()
+
+
+def test_photos_come_in_the_order_of_their_paths_parts(tmp_path: Path) -> None:
+    root = make(tmp_path, "a-c/1.jpg", "a/2.jpg", "a/10.jpg", "a/front/1.jpg", "B/1.jpg")
+    found = [photo.path for photo in read_source(root).photos]
+    assert found == sorted(found) and found[1] == tmp_path / "a" / "10.jpg"

@@ -190,3 +190,51 @@ def test_characters_that_cannot_be_shown_leave_names(tmp_path: Path) -> None:
     source = read(tmp_path, "image,sku,name\na.png,A,Gr\x1b[31meen\u202e tea\x07\nb.png,B,نمی\u200cخواهم\n")
     assert source.attributes["A"]["name"] == "Gr[31meen tea" and "\u200c" in source.attributes["B"]["name"]
     assert [finding.kind for finding in source.findings] == ["cleaned"] and "line 2 name" in source.findings[0].message
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("\n \r\n,,\nimage,sku\na.png,A\n", "utf-8"),  # lines before the header
+        ("\ufeff\ufeffimage,sku\na.png,A\n", "utf-8"),  # a mark of two programs
+        ("image,sku\na.png,A\n", "utf-32"),
+    ],
+)
+def test_what_stands_before_a_header_is_read_over(text: str, encoding: str, tmp_path: Path) -> None:
+    source = read(tmp_path, text, encoding)
+    assert source.skus() == ["A"] and source.left_out == ()
+
+
+def test_lines_before_the_header_are_counted(tmp_path: Path) -> None:
+    source = read(tmp_path, "\n\nimage,sku\na.png,A\n,B\n")
+    assert source.left_out == (("shop.csv line 5", "names no image; expected a path relative to the CSV"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "shop.csv is empty; expected a CSV with the header image,sku"),
+        (" \n\n", "is empty"),
+        ("image,sku\n", "has a header and no rows; expected a row for each photo"),
+        ("Export of today,\n,\nimage,sku\na.png,A\n", "its header seems to be line 3: take away the lines above it"),
+        ("sku;image1;Image 2\nA;a.png;b.png\n", "image1, Image 2 are several photos of one product"),
+        ('image,sku\n"a.png, b.png",A\n', "line 2 names several photos, 'a.png, b.png'; expected one photo a row"),
+    ],
+)
+def test_what_is_no_catalogue_yet_is_told_what_to_mend(text: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(CatalogError) as raised:
+        read(tmp_path, text)
+    assert words in str(raised.value) and "--columns" not in str(raised.value)
+
+
+def test_a_photo_may_be_called_like_two(tmp_path: Path) -> None:
+    (tmp_path / "a.png, b.png").touch()
+    assert len(read(tmp_path, 'image,sku\n"a.png, b.png",A\n').photos) == 1
+
+
+def test_skus_that_differ_in_case_alone_are_listed(tmp_path: Path) -> None:
+    source = read(tmp_path, "image,sku\na.png,ab-1\nb.png,AB-1\nc.png,X\nd.png,ab-1\n")
+    assert source.skus() == ["ab-1", "AB-1", "X"]
+    (finding,) = source.findings
+    assert finding.kind == "contradiction" and finding.skus == ("AB-1", "ab-1")
+    assert "AB-1 and ab-1" in finding.message and "write them alike" in finding.message
