@@ -49,8 +49,8 @@ def embedded(encoder: Encoder) -> tuple[Floats, Floats]:
 def to_bytes(card: EncoderCard, other: EncoderCard, found: tuple[Floats, Floats]) -> bytes:
     """The file beside an encoder's two files, of these cards: int8, 50 KB."""
     out = io.BytesIO()
-    rows = {name: np.rint(127 * one).astype(np.int8) for name, one in zip(("goods", "nothing"), found, strict=True)}
-    np.savez_compressed(out, sha256=np.array([card.sha256, other.sha256]), **rows)
+    goods, nothing = (np.rint(127 * one).astype(np.int8) for one in found)
+    np.savez_compressed(out, sha256=np.array([card.sha256, other.sha256]), goods=goods, nothing=nothing)
     return out.getvalue()
 
 

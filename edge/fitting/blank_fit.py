@@ -24,9 +24,9 @@ def fit_blank_rule(own: Floats, goods: Floats, nothing: Floats) -> BlankRule | N
     apart, or the shop has no pictures."""
     if not len(own) or not len(nothing):
         return None
-    shown = np.concatenate([own, goods])
-    means = shown.mean(axis=0, dtype=np.float64), nothing.mean(axis=0, dtype=np.float64)
-    shared = (_scatter(shown, means[0]) + _scatter(nothing, means[1])) / 2
+    pictures = np.concatenate([own, goods])
+    means = pictures.mean(axis=0, dtype=np.float64), nothing.mean(axis=0, dtype=np.float64)
+    shared = (_scatter(pictures, means[0]) + _scatter(nothing, means[1])) / 2
     shared += max(float(np.trace(shared)) / len(shared), 1e-6) * np.eye(len(shared))
     gap = means[1] - means[0]
     direction = np.linalg.solve(shared, gap)

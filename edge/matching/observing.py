@@ -14,7 +14,7 @@ from ..imaging.image import ImageSource, Limits, source_name
 from ..scoring.evidence import Evidence
 from ..scoring.fusion import DEPTH
 from .local_pass import local_rank
-from .opinions import is_blank, shows_nothing
+from .opinions import shows_nothing
 from .passes import allowed_each, rank
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Observer:
         embeddings = [branch.encoder.embed_timed(image, self._limits) for branch in snapshot.branches]
         if shows_nothing(embeddings[0]):
             raise VectorError(f"{source_name(image)} shows nothing: it is as good as one flat colour")
-        blank = is_blank(snapshot, embeddings[0].vector)
+        blank = snapshot.is_blank(embeddings[0].vector)
         if snapshot.local is not None:
             seen = embeddings[0]
             fused = local_rank(snapshot, seen.vector, seen.tap, self._count, snapshot.allowed(self._where))

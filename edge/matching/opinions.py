@@ -24,11 +24,6 @@ def shows_nothing(embedding: Embedding) -> bool:
     return embedding.spread < FLAT
 
 
-def is_blank(snapshot: Snapshot, embedding: Vector) -> bool:
-    """Whether a photo of this plain (D,) embedding is of no goods: a bare shelf, a wall, a hand. A part of it may show some."""
-    return snapshot.blanks is not None and snapshot.blanks.has(embedding)
-
-
 def second_opinion(
     snapshot: Snapshot,
     image: ImageSource,
@@ -45,7 +40,7 @@ def second_opinion(
     cascade, local = snapshot.cascade, snapshot.local
     if not candidates:
         return "", candidates
-    if is_blank(snapshot, embedding.vector):
+    if snapshot.is_blank(embedding.vector):
         return "", tuple(replace(one, confidence=0.0) for one in candidates)
     sure = candidates[0].confidence
     if cascade is not None and not cascade.is_sure(sure):

@@ -18,7 +18,6 @@ from ..imaging.image import Decoded, ImageSource, Limits, Pixels
 from ..imaging.resize import fit
 from ..scoring.evidence import Evidence
 from ..scoring.fusion import DEPTH, Allowed, fused_rank
-from .opinions import is_blank
 from .results import Candidate
 from .snapshot import Snapshot
 
@@ -73,7 +72,7 @@ def look_again_pass(
 
     def rank_pixels(pixels: Pixels) -> Evidence:
         vector, tap = encoder.embed_with_tap(pixels)
-        if is_blank(snapshot, vector):
+        if snapshot.is_blank(vector):
             raise VectorError("a variant of no goods says nothing")
         if snapshot.local is not None:
             return local_rank(snapshot, vector, tap, max(DEPTH, count), allowed[0])

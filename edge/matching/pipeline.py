@@ -11,7 +11,7 @@ from ..catalog.attributes import Where
 from ..encoders.encoder import Vector
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, source_name
 from ..scoring.fusion import Allowed
-from .opinions import NOTHING, is_blank, second_opinion, shows_nothing
+from .opinions import NOTHING, second_opinion, shows_nothing
 from .results import Candidate, MatchResult
 from .snapshot import Snapshot
 
@@ -60,7 +60,7 @@ def match(
         closer.again = blank_pass(snapshot, image, limits)
         watch.lap("look_again")
     elif not snapshot.accepts(candidates) or (locate is not None and locate.mode == "always"):
-        no_goods = is_blank(snapshot, embedding.vector)
+        no_goods = snapshot.is_blank(embedding.vector)
         question = _Question(snapshot, image, limits, count, where, allowed, look_again, locate, no_goods)
         _look_closer(question, closer, vector, watch)
         if closer.part is not None:

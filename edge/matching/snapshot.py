@@ -90,6 +90,10 @@ class Snapshot:
 
         return reader() is not None and bool(self.catalog.by_gtin())
 
+    def is_blank(self, embedding: Vector) -> bool:
+        """Whether a photo of this plain (D,) embedding is of no goods: a bare shelf, a wall, a hand. A part of it may show some."""
+        return self.blanks is not None and self.blanks.has(embedding)
+
     def accepts(self, candidates: tuple[Candidate, ...]) -> bool:
         """Whether the best candidate is sure enough to be the answer."""
         return bool(candidates) and candidates[0].confidence >= self.decision.threshold

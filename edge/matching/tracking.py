@@ -210,7 +210,7 @@ class Tracker:
         )
         if (
             2 * sum(frame.blank for frame in self._frames) > count
-        ):  # a bare counter isn't sold, however often it is seen
+        ):  # a bare counter is no product, however often it is seen
             candidates = tuple(replace(candidate, confidence=0.0) for candidate in candidates)
         best = candidates[0] if candidates else None
         confidence = best.confidence if best is not None else 0.0

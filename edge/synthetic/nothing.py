@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from ..imaging.image import Pixels
 from .products import render_background
+
+Pixels = NDArray[np.uint8]
 
 PICTURES, SIDE = 192, 200
 _FIRST_SEED = 2_000_000
@@ -47,7 +49,8 @@ def _part(picture: Image.Image, random: np.random.Generator) -> Image.Image:
 def _ramp(random: np.random.Generator) -> Image.Image:
     """Light that falls off over a wall, or into a dark hole."""
     size = (int(random.integers(60, SIDE)), int(random.integers(60, SIDE)))
-    down = np.linspace(*random.uniform(-1, 1, 2), size[1])[:, None] + np.linspace(*random.uniform(-1, 1, 2), size[0])
+    upper, lower, left, right = random.uniform(-1, 1, 4).tolist()
+    down = np.linspace(upper, lower, size[1])[:, None] + np.linspace(left, right, size[0])
     level, swing = float(random.choice([6, 25, 90, 170, 240])), float(random.uniform(5, 60))
     tint = random.normal(0, 12, 3)
     pixels = level + swing * down[:, :, None] + tint

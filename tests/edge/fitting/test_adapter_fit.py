@@ -104,10 +104,7 @@ def test_shops_too_small_have_none_and_say_why(products: int, photos: int, views
 
 def test_an_adapter_that_would_find_fewer_is_not_used_unless_asked_for() -> None:
     """Where photos of a product don't differ, and products do in every direction, there is nothing to gain."""
-    random = np.random.default_rng(1)
-    rows = unit(np.repeat(random.normal(size=(8, 200)), 4, axis=0) + random.normal(scale=0.9, size=(32, 200)))
-    numbers = np.arange(32)
-    pictures = Pictures(rows, numbers // 4, numbers, np.zeros(32, bool), np.zeros(32, bool))
+    pictures = alike(20)
     found, forced = fit(pictures), fit(pictures, force=True)
     assert forced.adapter is not None
     if found.adapter is None:
@@ -116,6 +113,28 @@ def test_an_adapter_that_would_find_fewer_is_not_used_unless_asked_for() -> None
         assert (
             told.recall_with is not None and told.recall_without is not None and told.recall_with < told.recall_without
         )
+
+
+def alike(products: int) -> Pictures:
+    """Four photos of each product, which differ in no direction more than in another."""
+    random = np.random.default_rng(1)
+    middles = np.repeat(random.normal(size=(products, 200)), 4, axis=0)
+    numbers = np.arange(4 * products)
+    none = np.zeros(4 * products, bool)
+    rows = unit(middles + random.normal(scale=0.9, size=(4 * products, 200)))
+    return Pictures(rows, numbers // 4, numbers, none, none)
+
+
+def test_few_products_have_one_only_where_it_finds_clearly_more() -> None:
+    """What tells eight products apart hardly tells others from them; it must be worth that."""
+    found, forced = fit(alike(8)), fit(alike(8), force=True)
+    assert found.adapter is None and forced.adapter is not None
+    assert found.adaptation.reason.startswith("so few products are told from others better without; held-out photos")
+    needed = fit(shop(10, 8))
+    assert needed.adapter is not None
+    told = needed.adaptation
+    assert told.recall_with is not None and told.recall_without is not None
+    assert told.recall_with - told.recall_without >= 0.05
 
 
 def test_discriminants_equal_scikit_learns() -> None:

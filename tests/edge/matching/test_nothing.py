@@ -24,7 +24,7 @@ from shelfmatch.edge.build.blanks import _shipped
 from shelfmatch.edge.encoders.registry import read_card
 from shelfmatch.edge.imaging.decode import decode
 from shelfmatch.edge.matching.look_again import rank_variants
-from shelfmatch.edge.matching.opinions import FLAT, is_blank
+from shelfmatch.edge.matching.opinions import FLAT
 from shelfmatch.edge.scoring.evidence import Evidence
 from shelfmatch.edge.synthetic.nothing import nothing_pictures
 from shelfmatch.edge.synthetic.products import make_shop, render_background, render_plain, render_view
@@ -73,7 +73,7 @@ def test_bare_shelves_and_hands_are_no_match_in_a_shop_of_four(few: Path) -> Non
     scenes = [np.asarray(render_background(seed, (320, 240))) for seed in range(40)]
     with Matcher.open(few) as matcher:
         found = list(matcher.match_many(scenes))
-        blank = [is_blank(matcher.snapshot, row) for row in matcher.encoder.embed(*scenes)]
+        blank = [matcher.snapshot.is_blank(row) for row in matcher.encoder.embed(*scenes)]
     assert sum(blank) >= 38
     assert [one.decision for one in found if isinstance(one, MatchResult)] == ["unknown"] * len(scenes)
     told = [one for one, is_one in zip(found, blank, strict=True) if is_one and isinstance(one, MatchResult)]
@@ -83,7 +83,7 @@ def test_bare_shelves_and_hands_are_no_match_in_a_shop_of_four(few: Path) -> Non
 def test_variants_of_a_bare_shelf_say_nothing_either(few: Path) -> None:
     scene = np.asarray(render_background(3, (320, 240)))
     with Matcher.open(few, locate="off") as matcher:
-        assert is_blank(matcher.snapshot, matcher.encoder.embed(scene)[0])
+        assert matcher.snapshot.is_blank(matcher.encoder.embed(scene)[0])
         found = matcher.match(scene)
     assert found.decision == "unknown" and found.look_again is not None
     assert found.look_again.tried == () and found.look_again.problem == "nothing to see"
@@ -111,7 +111,7 @@ def test_nothing_out_of_focus_is_not_sharpened(few: Path, blur: float, light: fl
 def test_goods_in_hard_views_are_something(few: Path) -> None:
     views = [np.asarray(render_view(product, 2, (320, 240), 0.6)) for product in make_shop(30, 41)]
     with Matcher.open(few) as matcher:
-        assert sum(is_blank(matcher.snapshot, row) for row in matcher.encoder.embed(*views)) <= 1
+        assert sum(matcher.snapshot.is_blank(row) for row in matcher.encoder.embed(*views)) <= 1
 
 
 def test_frames_of_nothing_take_the_product_away(few: Path) -> None:

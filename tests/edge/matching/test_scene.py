@@ -22,12 +22,13 @@ from shelfmatch.edge.detection.detection import Box
 from shelfmatch.edge.detection.prominence import most_product_like
 from shelfmatch.edge.detection.tiles import Tile, detect_in_tiles, tiles_of
 from shelfmatch.edge.imaging.image import DEFAULT_LIMITS, Decoded
-from shelfmatch.edge.matching import locate, passes
+from shelfmatch.edge.matching import locate
 from shelfmatch.edge.matching.facings import write_counts
 from shelfmatch.edge.matching.following import Follower
 from shelfmatch.edge.matching.locate import _less_sure
 from shelfmatch.edge.matching.pipeline import match
 from shelfmatch.edge.matching.scene import rows_of
+from shelfmatch.edge.matching.snapshot import Snapshot
 from tests.conftest import tile_photo
 from tests.support.detectors import own_detector
 
@@ -435,7 +436,7 @@ def test_a_part_is_a_third_as_sure_and_stays_the_answer_where_a_second_look_is_n
     photo = messy(5)
     with Matcher.open(tile_bundle, detector=MIDDLE) as matcher:
         monkeypatch.setattr(locate, "ODDS", 1e9)  # a part can't be accepted
-        monkeypatch.setattr(passes, "is_blank", lambda *_: False)  # the mended photo has its say
+        monkeypatch.setattr(Snapshot, "is_blank", lambda *_: False)  # the mended photo has its say
         found = matcher.match(photo)
         assert found.decision == "unknown" and found.look_again is not None
         assert found.located is not None and found.candidates[0].sku == "sku-005"

@@ -349,6 +349,7 @@ def test_a_photo_that_the_second_cannot_use_is_not_entered(
     assert report.references == 36 and [label for label, _ in report.unreadable] == ["sku-000/grey.png"]
     with_cascade(tmp_path / "s.bundle", sure_from=ALWAYS)
     monkeypatch.setattr("shelfmatch.edge.matching.opinions.FLAT", 0.0)  # or such a photo isn't ranked at all
+    monkeypatch.setattr("shelfmatch.edge.matching.snapshot.Snapshot.is_blank", lambda *_: False)  # nor is another asked
     with Matcher.open(tmp_path / "s.bundle", look_again=False) as matcher:
         result = matcher.match(np.full((48, 48, 3), 128, np.uint8))  # the first encoder's answer stays
         assert result.second_encoder and len(result.candidates) == 5
