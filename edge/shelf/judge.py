@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from ..imaging.image import Pixels
 from .bare import roughness
+from .emptiness import PRIOR, Witness, coarse, evidence, off_wall
 
 if TYPE_CHECKING:
     from ..matching.snapshot import Snapshot
-    from .planogram import Planogram
 
 Kind = Literal["right", "empty", "other", "unknown"]
 Vectors = NDArray[np.float32]
@@ -35,9 +35,11 @@ EMPTY: Final = 0.85
 """Cosine to the empty shelf: with nothing there it is 0.93 to 0.99 (0.5 behind a sun patch's edge), with a product 0.4 at most."""
 _GALLERY_PENALTY: Final = 0.03
 """Photos of the bundle were taken elsewhere: siblings' reach 0.96 where the camera's own view of the right one has 0.98."""
-BARE_SHARE: Final = 0.4
-"""Without a photo of the empty shelf: a facing with less than this share of the taught product's edges is empty, unless it looks
-like another product. Empty places on 140 real shelves have few edges, too (`benchmarks/shelf_gaps.py`)."""
+RIGHT: Final = (21.37, 8.84, -16.64)
+"""Weights of the cosine to the right product and of its lead over all others, and a constant: logarithm of how much likelier the
+right product, put back askew or a row behind, is than a strange one (`benchmarks/shelf_fit.py`). `PRIOR` holds here, too."""
+_MOST_BARE, _NEW_BARE = 24, 0.97
+"""So many places that were seen empty are kept, none that is as alike to one of them as that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,64 +52,100 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One look at a facing: its embedding (D,), and its mean gradient, see `bare.roughness`."""
+    """One look at a facing: its embedding (D,), its mean gradient in the taught photo's light (`bare.roughness`), itself made small
+    (`emptiness.coarse`), and the frame's gains (3,)."""
 
     vector: Vectors
     rough: float
+    small: Vectors
+    gains: Vectors
 
 
 class Judge:
-    """Knows one shop's products and one camera's taught photos."""
+    """Knows one shop's products and one camera's taught photos, and learns what its empty places look like.
+
+    `full`, `empty`: facings cut out of the taught photos; `walls`: the wall's colours around each, see `emptiness.walls_of`.
+    """
 
     def __init__(
         self,
         snapshot: Snapshot,
-        plan: Planogram,
-        slot_of: Sequence[int],
+        skus: Sequence[tuple[str, ...]],
         full: Sequence[Pixels],
         empty: Sequence[Pixels] | None,
+        walls: Sequence[Vectors | None],
     ) -> None:
         self.snapshot = snapshot
-        self._skus = [slot.skus for slot in plan.slots]
-        self._slot_of = list(slot_of)
+        self._skus, self._walls = list(skus), list(walls)
         self._sku_of: dict[int, str] = {}
-        self._empty: Vectors | None = None
         looks = self.look(full)
         self._taught = np.stack([one.vector for one in looks])
         self._rough = [one.rough for one in looks]
-        if empty is not None:
-            self._empty = np.stack([one.vector for one in self.look(empty)])
-        self._taught_skus = np.array([self._skus[slot][0] for slot in slot_of])
+        self._bare = self._taught[:0] if empty is None else np.stack([one.vector for one in self.look(empty)])
+        self._taught_bare = len(self._bare)
+        self._taught_skus = np.array([one[0] for one in skus])
 
-    def look(self, pictures: Sequence[Pixels]) -> list[Seen]:
+    def look(self, pictures: Sequence[Pixels], gains: Vectors | None = None) -> list[Seen]:
         """Encode facings, one batch."""
-        return [self._one(picture) for picture in pictures]
+        light = np.ones(3, np.float32) if gains is None else gains
+        return [self._one(picture, light) for picture in pictures]
 
-    def _one(self, picture: Pixels) -> Seen:
+    def _one(self, picture: Pixels, gains: Vectors) -> Seen:
         vector = self.snapshot.encoder.embed_timed(picture).vector
-        return Seen(vector, roughness(picture) if self._empty is None else 0.0)
+        return Seen(vector, roughness(picture) / max(float(gains.mean()), 0.05), coarse(picture), gains)
 
     def label(self, cell: int, looks: Sequence[Seen]) -> Label | None:
         """What a facing shows over several looks at it; None where they don't say enough.
 
         The looks' mean is compared: as in `matching.tracking`, scores are averaged over frames of one thing.
         """
-        mean = np.mean([one.vector for one in looks], axis=0)
-        mean /= max(float(np.linalg.norm(mean)), 1e-6)
-        expected = self._skus[self._slot_of[cell]]
+        mean = _mean(looks)
+        expected = self._skus[cell]
         scores = self._scores(mean)
         right = max((scores.get(sku, -1.0) for sku in expected), default=-1.0)
         rival, other = max(((score, sku) for sku, score in scores.items() if sku not in expected), default=(-1.0, ""))
-        empty = self._emptiness(cell, mean, looks)
-        if empty >= EMPTY and empty > max(right, rival):
+        if self._like_empty(mean) >= EMPTY and self._like_empty(mean) > max(right, rival):
             return Label("empty")
         if right >= KNOWN and right >= rival:
             return Label("right", expected[0])
         if rival >= KNOWN and rival > right:
             return Label("other", other)
-        if max(right, rival, empty) < (UNKNOWN if len(looks) < ENOUGH_LOOKS else KNOWN):
+        is_right = RIGHT[0] * right + RIGHT[1] * (right - rival) + RIGHT[2] + PRIOR
+        is_empty = evidence(self._witness(cell, mean, looks, max(right, rival))) + PRIOR
+        if max(is_right, is_empty) > 0:
+            return Label("empty") if is_empty > is_right else Label("right", expected[0])
+        if max(right, rival) < (UNKNOWN if len(looks) < ENOUGH_LOOKS else KNOWN):
             return Label("unknown")
         return None
+
+    def learn_empty(self, cell: int, looks: Sequence[Seen]) -> None:
+        """Keep what an empty place of this shelf looks like; one teaches the others. Not where only other empty places spoke for
+        it, so that an error doesn't feed itself."""
+        mean = _mean(looks)
+        witness = self._witness(cell, mean, looks, max(self._scores(mean).values(), default=-1.0))
+        alone = Witness(witness.like_product, witness.roughness, witness.off_wall, None)
+        if evidence(alone) + PRIOR > 0 and self._like_empty(mean) < _NEW_BARE:
+            learnt = [*self._bare[self._taught_bare :], mean][-_MOST_BARE:]
+            self._bare = np.stack([*self._bare[: self._taught_bare], *learnt])
+
+    @property
+    def learnt(self) -> Vectors:
+        """(n, D): what was seen empty since the shelf was taught."""
+        return self._bare[self._taught_bare :]
+
+    def take_over(self, learnt: Vectors) -> None:
+        """Go on with what an earlier judge of the same shelf learnt."""
+        if learnt.ndim == 2 and learnt.shape[1] == self._bare.shape[1]:
+            self._bare = np.concatenate([self._bare[: self._taught_bare], learnt[-_MOST_BARE:]])
+
+    def _like_empty(self, vector: Vectors) -> float:
+        return float((self._bare @ vector).max()) if len(self._bare) else -1.0
+
+    def _witness(self, cell: int, mean: Vectors, looks: Sequence[Seen], like_product: float) -> Witness:
+        wall = self._walls[cell]
+        rough = float(np.log((np.median([one.rough for one in looks]) + 1) / (self._rough[cell] + 1)))
+        off = None if wall is None else float(np.median([off_wall(one.small, wall, one.gains) for one in looks]))
+        return Witness(like_product, rough, off, self._like_empty(mean) if len(self._bare) else None)
 
     def _scores(self, vector: Vectors) -> dict[str, float]:
         """SKU → cosine, for the plan's products and the best ones of the bundle."""
@@ -122,8 +160,7 @@ class Judge:
             scores[sku] = max(scores.get(sku, -1.0), float(score) - (_GALLERY_PENALTY if sku in scores else 0.0))
         return scores
 
-    def _emptiness(self, cell: int, vector: Vectors, looks: Sequence[Seen]) -> float:
-        if self._empty is not None:
-            return float((self._empty @ vector).max())
-        is_bare = float(np.median([one.rough for one in looks])) < BARE_SHARE * self._rough[cell]
-        return EMPTY if is_bare else -1.0
+
+def _mean(looks: Sequence[Seen]) -> Vectors:
+    mean = np.mean([one.vector for one in looks], axis=0)
+    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-6), np.float32)

@@ -22,6 +22,7 @@ from .align import ENOUGH, IDENTITY, Aligner, Alignment, Matrix
 from .camera_state import CameraWatch, edges_of
 from .cells import Cells, cells_of
 from .crops import cuts
+from .emptiness import walls_of
 from .incidents import Incidents, SlotView, view_of
 from .judge import Judge, Label, Seen
 from .planogram import Planogram, scaled
@@ -103,7 +104,8 @@ class ShelfWatcher:
         slot_of = [cell.slot for cell in self.cells.cells]
         taught = [None if photo is None else cuts(photo, IDENTITY, quads, self._factor) for photo in (full, empty)]
         assert taught[0] is not None
-        self.judge = Judge(snapshot, plan, slot_of, taught[0], taught[1])
+        walls = walls_of(small, self.cells, self._factor)
+        self.judge = Judge(snapshot, [plan.slots[slot].skus for slot in slot_of], taught[0], taught[1], walls)
         self._known_picture = small
         self._known = compare.blocks(small)
         self._template = self._known.luma.copy()
@@ -198,20 +200,22 @@ class ShelfWatcher:
             self.states[number].looks.clear()
             self.states[number].waits = 0
             self._since.pop(int(number), None)
-        settled = self._look(frame, seen, asking) if len(asking) else []
+        settled = self._look(frame, seen, asking, differs.gains) if len(asking) else []
         self._learn(picture, differs, settled, changed)
         self._before = seen, grey
         self._unsaid |= bool(settled)
         return self._said() if self._unsaid else []
 
-    def _look(self, frame: Frame, seen: compare.Blocks, asking: NDArray[np.intp]) -> list[int]:
+    def _look(
+        self, frame: Frame, seen: compare.Blocks, asking: NDArray[np.intp], gains: NDArray[np.float32]
+    ) -> list[int]:
         """Encode the facings that show something else; which of them are settled now."""
         order = sorted(asking.tolist(), key=lambda number: -self.states[number].waits)
         chosen = order[:MOST_LOOKS]
         for number in order[MOST_LOOKS:]:
             self.states[number].waits += 1
         quads = [self.cells.cells[number].quad for number in chosen]
-        looks = self.judge.look(cuts(frame.pixels, self.matrix, quads, self._factor))
+        looks = self.judge.look(cuts(frame.pixels, self.matrix, quads, self._factor), gains)
         self.looked = len(looks)
         still = np.ones(len(self.states), np.float32)
         if self._before is not None and any(self.states[number].looks for number in chosen):
@@ -244,6 +248,8 @@ class ShelfWatcher:
             elapsed = self.time - self._since.get(number, self.time)
             if count < max(2, needs) or elapsed < self.after_seconds:
                 return False
+        if label.kind == "empty":
+            self.judge.learn_empty(number, state.looks)
         state.label = label
         state.looks.clear()
         self._since.pop(number, None)
