@@ -120,6 +120,7 @@ class ShelfWatcher:
             self._of_slot[slot].append(number)
         self.views = [SlotView("full", slot.facings) for slot in plan.slots]
         self.hidden = np.zeros(len(quads), bool)
+        self._behind_somebody = np.zeros(len(quads), bool)
         self._covered = np.zeros(len(quads), np.float32)
         self._out = np.zeros(self.cells.owner.shape, bool)
         self._rail_seen = np.ones(len(quads), np.float32)
@@ -192,7 +193,8 @@ class ShelfWatcher:
         covered = self.cells.before @ (differs.any.reshape(-1) & in_frame).astype(np.float32)
         covered /= np.maximum(self._rail_seen, _LEAST_RAIL)
         to_see = changed > LOOK_AT
-        self.hidden = ~visible | (to_see & (covered > HIDES))
+        self._behind_somebody = to_see & visible & (covered > HIDES)
+        self.hidden = ~visible | self._behind_somebody
         self._covered = np.where(self._rail_seen < _LEAST_RAIL, 1.0, covered)
         asking = np.flatnonzero(to_see & ~self.hidden)
         calm = np.flatnonzero(~to_see & visible)
@@ -244,6 +246,8 @@ class ShelfWatcher:
             beside = self.hidden & self.cells.near[number]
             if label.kind == "unknown" and (self._covered[number] > CLEAR or beside.any()):
                 return False  # what nobody knows beside somebody who stands there is likely theirs
+            if label.kind == "empty" and (self._behind_somebody & self.cells.near[number]).any():
+                return False  # so is what is like no product: a coat, a bag
             needs = UNKNOWN_FRAMES if label.kind == "unknown" else self.after_frames
             elapsed = self.time - self._since.get(number, self.time)
             if count < max(2, needs) or elapsed < self.after_seconds:
