@@ -1,6 +1,6 @@
 """Fits what tells an empty facing from a strange product where no photo of the empty shelf is taught (`shelf/emptiness.py`).
 
-    python benchmarks/shelf_fit.py --seeds 213 227 --held-out 228 239
+    python benchmarks/shelf_fit.py --cache DIR
 
 Facings of `shelf_walls` and `shelf_life` shelves, in the light, noise and JPEG of a day, cut a little beside their places: the
 right product in front, a row behind or put back askew, another product, a strange one, none.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,8 @@ from shelfmatch.edge.shelf.align import IDENTITY
 from shelfmatch.edge.shelf.bare import roughness
 from shelfmatch.edge.shelf.cells import cells_of
 from shelfmatch.edge.shelf.crops import cuts
-from shelfmatch.edge.shelf.emptiness import PRIOR, Witness, coarse, evidence, off_wall, walls_of
+from shelfmatch.edge.shelf.emptiness import PRIOR, Witness, closeness, coarse, evidence, off_wall, walls_of
 from shelfmatch.edge.shelf.planogram import planogram_of
-from shelfmatch.edge.synthetic.products import render_plain, render_view
 
 KINDS = ("right", "behind", "turned", "empty", "other", "unknown")
 SHARES = (0.05, 0.15, 0.2, 0.25, 0.15, 0.2)
@@ -52,7 +51,7 @@ class Sample:
 
 @dataclass(slots=True)
 class Shelf:
-    """A shelf as it was taught, and its samples. `extra`: embeddings of photos of products that are in the bundle alone."""
+    """A shelf as it was taught, and its samples."""
 
     seed: int
     wall: str
@@ -61,7 +60,6 @@ class Shelf:
     taught: list[Pixels]
     vectors: NDArray[np.float32]
     skus: list[str]
-    extra: NDArray[np.float32]
     samples: list[Sample]
 
 
@@ -69,10 +67,11 @@ def _vector(encoder: Encoder, pixels: Any) -> NDArray[np.float32]:
     return encoder.embed_timed(np.ascontiguousarray(pixels)).vector
 
 
-def shelf_of(seed: int, encoder: Encoder, frames: int) -> Shelf:
+def shelf_of(seed: int, encoder: Encoder) -> Shelf:
     """One shelf's taught photo, and facings of some frames."""
-    make = shelf_life.life if seed % 3 == 0 else shelf_walls.life
-    life = make(seed=seed, hours=24, slots=40, events=40)
+    make = shelf_life.life if seed % 3 == 0 and seed < 400 else shelf_walls.life
+    slots = 40 if seed < 400 else (12, 24, 40)[seed % 3]
+    life = make(seed=seed, hours=24, slots=slots, events=slots)
     rng = np.random.default_rng([seed, 9])
     plan = planogram_of(life.plan)
     factor = compare.factor_of(life.full.shape[1])
@@ -81,12 +80,11 @@ def shelf_of(seed: int, encoder: Encoder, frames: int) -> Shelf:
     quads = [cell.quad for cell in cells.cells]
     taught = cuts(life.full, IDENTITY, quads, factor)
     skus = [plan.slots[cell.slot].sku for cell in cells.cells]
-    extra = [_vector(encoder, np.asarray(render_plain(one, 320).convert("RGB"))) for one in life.extra]
-    extra += [_vector(encoder, np.asarray(render_view(one, 1, (320, 320), 0.2).convert("RGB"))) for one in life.extra]
-    shelf = Shelf(seed, getattr(life.bay, "kind", "plain"), plan, life.full, taught, np.stack([_vector(encoder, one) for one in taught]),
-                  skus, np.stack(extra), [])  # fmt: skip
+    vectors = np.stack([_vector(encoder, one) for one in taught])
+    wall = getattr(life.bay, "kind", "plain")
+    shelf = Shelf(seed, wall, plan, life.full, taught, vectors, skus, [])
     known = compare.blocks(small)
-    for _ in range(frames):
+    for _ in range(2 * (40 // slots)):
         bay, kinds = life._bay(), {}
         for one in life.places:
             for facing in range(one.facings):
@@ -117,7 +115,7 @@ def shelf_of(seed: int, encoder: Encoder, frames: int) -> Shelf:
     return shelf
 
 
-def shelves(seeds: range, frames: int, cache: Path | None) -> Iterator[Shelf]:
+def shelves(seeds: Sequence[int], cache: Path | None) -> Iterator[Shelf]:
     """Shelves of seeds, kept in a folder where one is given."""
     encoder = Encoder.load("shelfmatch-cnn", threads=1)
     for seed in seeds:
@@ -125,7 +123,7 @@ def shelves(seeds: range, frames: int, cache: Path | None) -> Iterator[Shelf]:
         if path is not None and path.exists():
             yield pickle.loads(path.read_bytes())
             continue
-        made = shelf_of(seed, encoder, frames)
+        made = shelf_of(seed, encoder)
         if path is not None:
             path.write_bytes(pickle.dumps(made))
         print(seed, made.wall, len(made.samples), flush=True)
@@ -147,7 +145,7 @@ def rows_of(shelf: Shelf, rng: np.random.Generator) -> Rows:
     for one in shelf.samples:
         scores, own = shelf.vectors @ one.vector, skus == shelf.skus[one.cell]
         right = float(scores[own].max())
-        rival = float(max(scores[~own].max(), (shelf.extra @ one.vector).max() - 0.03))
+        rival = float(scores[~own].max())
         known = bare[rng.permutation(len(bare))[: int(rng.integers(1, 7))]] @ one.vector
         like = [float(value) for value in known if value < 0.99999]
         wall = walls[one.cell]
@@ -178,7 +176,10 @@ def logistic(features: NDArray[np.float64], is_one: NDArray[np.bool_]) -> NDArra
 def columns(rows: Rows, wall: bool, bare: bool) -> NDArray[np.float64]:
     """The witnesses that are known."""
     names = ["like_product", "roughness"] + ["off_wall"] * wall + ["like_empty"] * bare
-    return np.array([[getattr(witness, name) for name in names] for _, witness, _, _ in rows], np.float64)
+    found = np.array([[getattr(witness, name) for name in names] for _, witness, _, _ in rows], np.float64)
+    if wall:
+        found[:, 2] = [closeness(value) for value in found[:, 2]]
+    return found
 
 
 def fitted(rows: Rows) -> tuple[dict[tuple[bool, bool], tuple[float, ...]], tuple[float, ...]]:
@@ -216,24 +217,17 @@ def held(report: Report, rows: Rows) -> None:
 def main() -> int:
     """Fit on some seeds, say what the package's weights do on others."""
     parser = reporting.argument_parser(__doc__)
-    parser.add_argument("--seeds", nargs=2, type=int, default=(213, 227), metavar=("FIRST", "LAST"))
-    parser.add_argument("--held-out", nargs=2, type=int, default=(228, 239), metavar=("FIRST", "LAST"))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[*range(213, 228), *range(401, 409)])
+    parser.add_argument("--held-out", nargs="+", type=int, default=[*range(228, 232), *range(409, 414)])
     parser.add_argument("--cache", type=Path, help="a folder for the samples, which take 10 s a shelf")
     options = parser.parse_args()
     report = Report.start("shelf-fit", seeds=options.seeds, held_out=options.held_out)
-    rng = np.random.default_rng(0)
-    rows = [
-        row
-        for shelf in shelves(range(options.seeds[0], options.seeds[1] + 1), 2, options.cache)
-        for row in rows_of(shelf, rng)
-    ]
+    rows, others = (
+        [row for shelf in shelves(seeds, options.cache) for row in rows_of(shelf, np.random.default_rng(shelf.seed))]
+        for seeds in (options.seeds, options.held_out)
+    )
     weights, right = fitted(rows)
     print(f"{len(rows)} facings; emptiness.WEIGHTS = {weights}; judge.RIGHT = {right}")
-    others = [
-        row
-        for shelf in shelves(range(options.held_out[0], options.held_out[1] + 1), 2, options.cache)
-        for row in rows_of(shelf, rng)
-    ]
     if others:
         held(report, others)
     return report.finish(options)

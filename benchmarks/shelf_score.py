@@ -61,8 +61,10 @@ class Tally:
 @dataclass(slots=True)
 class Score:
     """Counts over all slots. `delays`: frames in which the new state could be seen, up to and with the one of the event.
-    `compliant`, `violated`, `empty`: slots of frames that are as planned, that aren't, and that are empty, where they can be seen, from
-    the fifth such frame of a state on; `at_once`: that aren't as planned, from the first on."""
+
+    Slots of frames in which they can be seen: `compliant`, as planned; `violated`, not as planned; `empty`; all from the fifth
+    such frame of a state on. `at_once`: not as planned, from the first on.
+    """
 
     true: int = 0
     right: int = 0

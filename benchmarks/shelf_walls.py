@@ -27,6 +27,7 @@ from shelfmatch.edge.synthetic.shelf_scene import _BOARD, Bay, Place
 
 Floats = NDArray[np.float32]
 KINDS = ("paint", "perforated", "slats", "wire", "wood", "printed", "dark", "bricks")
+CONTRASTING = ("lines", "checks", "perforated", "wire")
 _ASKEW = 100
 """Looks from this number on are of packages that were put back badly."""
 
@@ -37,7 +38,8 @@ class HardBay(Bay):
     def _furniture(self, rows: int) -> Image.Image:
         rng = np.random.default_rng([self._seed, 0xD2])
         width, height = self.size
-        self.kind = KINDS[int(rng.integers(len(KINDS)))]
+        kinds = CONTRASTING if self._seed % 2 and self._seed > 400 else KINDS
+        self.kind = kinds[int(rng.integers(len(kinds)))]
         self._behind, self._rise, self._shade = rng.uniform((0.86, 0.02, 0.08), (0.96, 0.08, 0.3)).tolist()
         tone = rng.uniform(40, 215) + rng.uniform(-35, 35, 3)
         field = np.ones((height, width, 3), np.float32) * tone.astype(np.float32)
@@ -183,6 +185,30 @@ def _printed(field: Floats, rng: np.random.Generator) -> Floats:
     return field
 
 
+def _lines(field: Floats, rng: np.random.Generator) -> Floats:
+    """Lines as dark or bright as print: pegs, slots, a grille; across, down or both."""
+    field = np.ascontiguousarray(_paint(field, rng))
+    tone = float(field.mean())
+    level = tone * rng.uniform(0.15, 0.6) if tone > 110 else tone + rng.uniform(50, 140)
+    colour = np.clip(level + rng.uniform(-25, 25, 3), 0, 255).tolist()
+    pitch, thick, ways = rng.integers(12, 70, 2), int(rng.integers(2, 9)), int(rng.integers(1, 4))
+    if ways & 1:
+        for x in range(int(pitch[0]) // 2, field.shape[1], int(pitch[0])):
+            cv2.line(field, (x, 0), (x, field.shape[0]), colour, thick, cv2.LINE_AA)
+    if ways & 2:
+        for y in range(int(pitch[1]) // 2, field.shape[0], int(pitch[1])):
+            cv2.line(field, (0, y), (field.shape[1], y), colour, thick, cv2.LINE_AA)
+    return field
+
+
+def _checks(field: Floats, rng: np.random.Generator) -> Floats:
+    """Two colours in squares or stripes."""
+    y, x = np.mgrid[0 : field.shape[0], 0 : field.shape[1]] // int(rng.integers(14, 80))
+    other = np.clip(field[0, 0] + rng.uniform(-90, 90) + rng.uniform(-40, 40, 3), 10, 250).astype(np.float32)
+    odd = ((x + y * int(rng.integers(0, 2))) % 2 == 1)[..., None]
+    return _paint(np.where(odd, other, field).astype(np.float32), rng)
+
+
 def _dark(field: Floats, rng: np.random.Generator) -> Floats:
     return _paint(field * np.float32(rng.uniform(0.08, 0.3)), rng)
 
@@ -202,7 +228,7 @@ def _bricks(field: Floats, rng: np.random.Generator) -> Floats:
 
 WALLS = {
     "paint": _paint, "perforated": _perforated, "slats": _slats, "wire": _wire, "wood": _wood, "printed": _printed,
-    "dark": _dark, "bricks": _bricks,
+    "dark": _dark, "bricks": _bricks, "lines": _lines, "checks": _checks,
 }  # fmt: skip
 
 

@@ -7,13 +7,14 @@ Four witnesses, each a number that grows where goods stand:
 - how far its colours are from those of the wall around the products, as the taught photo shows them beside and above the slot;
 - how alike it is to places of this shelf that were seen empty, or that a photo of the empty shelf shows: one teaches the others.
 
-They are weighed by a logistic regression, fitted on facings of 15 rendered shelves of eight kinds of walls
-(`benchmarks/shelf_fit.py`, which says what they do on shelves that weren't fitted). Its sum is a logarithm of likelihoods, to which `PRIOR` is added: sales
-empty places every day, strange goods come rarely.
+They are weighed by a logistic regression, fitted on facings of rendered shelves of ten kinds of walls (`benchmarks/shelf_fit.py`,
+which says what the weights do on shelves that weren't fitted). Their sum is a logarithm of likelihoods, to which `PRIOR` is
+added: sales empty places every day, strange goods come rarely.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -28,9 +29,9 @@ from .geometry import Quad
 
 Floats = NDArray[np.float32]
 
-PRIOR: Final = 3.0
-"""Natural logarithm of how many more places are empty than hold what nobody knows, 20: shops see hundreds, and one strange product
-that is called a gap costs less than a gap that is called strange."""
+PRIOR: Final = 2.0
+"""Natural logarithm of how many more places are empty than hold what nobody knows, 7. Shops see hundreds; but where no wall is in
+view, a stronger one would call half of the strange products empty."""
 _COARSE: Final = 12
 """Pixels of a cut's shorter side, on which colours are compared: noise and JPEG are averaged, large print isn't."""
 _COLOURS: Final = 64
@@ -49,8 +50,8 @@ _LEAST_WALL: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """What is known of a cut: cosine to the most alike product; logarithm of its roughness over the taught one's; distance of its
-    colours from the wall's (None: no wall is seen around it); cosine to the most alike empty place (None: none was seen yet)."""
+    """What is known of a cut: cosine to the most alike taught facing; logarithm of its roughness over the taught one's; distance
+    of its colours from the wall's (None: no wall is seen around it); cosine to the most alike empty place (None: none is known)."""
 
     like_product: float
     roughness: float
@@ -60,10 +61,10 @@ class Witness:
 
 _Weights = tuple[float, float, float, float, float]
 WEIGHTS: Final[dict[tuple[bool, bool], _Weights]] = {
-    (False, False): (-32.22, -3.23, 0.0, 0.0, 14.15),
-    (True, False): (-25.67, -2.23, -13.66, 0.0, 14.25),
-    (False, True): (-24.0, -3.42, 0.0, 8.34, 4.72),
-    (True, True): (-22.42, -2.91, -8.41, 6.6, 7.13),
+    (False, False): (-21.42, -2.63, 0.0, 0.0, 8.98),
+    (False, True): (-17.42, -2.65, 0.0, 8.8, 1.56),
+    (True, False): (-21.19, -1.29, -3.48, 0.0, 4.07),
+    (True, True): (-19.68, -1.59, -2.62, 5.86, 1.08),
 }
 """By whether a wall and an empty place are known: the weights of the four witnesses, and the constant."""
 
@@ -76,10 +77,15 @@ def evidence(witness: Witness) -> float:
     return (
         product * witness.like_product
         + rough * witness.roughness
-        + off * (wall or 0.0)
+        + off * (0.0 if wall is None else closeness(wall))
         + like * (empty or 0.0)
         + constant
     )
+
+
+def closeness(distance: float) -> float:
+    """A distance from the wall as the regression takes it: between 0.02 and 0.05 lies as much as between 0.2 and 0.5."""
+    return math.log(distance + 0.03)
 
 
 def coarse(pixels: Pixels) -> Floats:

@@ -1,7 +1,8 @@
 """What a facing shows: the product that belongs there, another one, nothing, or something that nobody knows.
 
 A cut is compared with the facings of the taught photos, seen by the same camera in the same place (its own, and those of all other
-slots), with the empty shelf, and with the photos of the bundle. Scores are cosines of the encoder's embeddings.
+slots), and with what is known of its empty places; scores are cosines of the encoder's embeddings. What neither explains is asked
+of the bundle's photos.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..imaging.image import Pixels
+from ..scoring.evidence import Evidence
 from .bare import roughness
 from .emptiness import PRIOR, Witness, coarse, evidence, off_wall
 
@@ -33,9 +35,7 @@ ENOUGH_LOOKS: Final = 12
 """After so many, what isn't known is unknown: more frames won't say more."""
 EMPTY: Final = 0.85
 """Cosine to the empty shelf: with nothing there it is 0.93 to 0.99 (0.5 behind a sun patch's edge), with a product 0.4 at most."""
-_GALLERY_PENALTY: Final = 0.03
-"""Photos of the bundle were taken elsewhere: siblings' reach 0.96 where the camera's own view of the right one has 0.98."""
-RIGHT: Final = (21.37, 8.84, -16.64)
+RIGHT: Final = (24.2, 6.28, -18.43)
 """Weights of the cosine to the right product and of its lead over all others, and a constant: logarithm of how much likelier the
 right product, put back askew or a row behind, is than a strange one (`benchmarks/shelf_fit.py`). `PRIOR` holds here, too."""
 _MOST_BARE, _NEW_BARE = 24, 0.97
@@ -77,7 +77,6 @@ class Judge:
     ) -> None:
         self.snapshot = snapshot
         self._skus, self._walls = list(skus), list(walls)
-        self._sku_of: dict[int, str] = {}
         looks = self.look(full)
         self._taught = np.stack([one.vector for one in looks])
         self._rough = [one.rough for one in looks]
@@ -101,9 +100,7 @@ class Judge:
         """
         mean = _mean(looks)
         expected = self._skus[cell]
-        scores = self._scores(mean)
-        right = max((scores.get(sku, -1.0) for sku in expected), default=-1.0)
-        rival, other = max(((score, sku) for sku, score in scores.items() if sku not in expected), default=(-1.0, ""))
+        right, rival, other = self._taught_scores(mean, expected)
         if self._like_empty(mean) >= EMPTY and self._like_empty(mean) > max(right, rival):
             return Label("empty")
         if right >= KNOWN and right >= rival:
@@ -114,15 +111,36 @@ class Judge:
         is_empty = evidence(self._witness(cell, mean, looks, max(right, rival))) + PRIOR
         if max(is_right, is_empty) > 0:
             return Label("empty") if is_empty > is_right else Label("right", expected[0])
+        named = self._named(mean)
+        if named:
+            return Label("right", expected[0]) if named in expected else Label("other", named)
         if max(right, rival) < (UNKNOWN if len(looks) < ENOUGH_LOOKS else KNOWN):
             return Label("unknown")
         return None
+
+    def _taught_scores(self, vector: Vectors, expected: Sequence[str]) -> tuple[float, float, str]:
+        """Cosine to the taught photo's facings of the expected product, to the most alike of all others, and its SKU."""
+        scores = self._taught @ vector
+        is_own = np.isin(self._taught_skus, expected)
+        right = float(scores[is_own].max()) if is_own.any() else -1.0
+        if is_own.all():
+            return right, -1.0, ""
+        best = int(np.argmax(np.where(is_own, -2.0, scores)))
+        return right, float(scores[best]), str(self._taught_skus[best])
+
+    def _named(self, vector: Vectors) -> str:
+        """The product that the bundle's photos name, by the bundle's own decision; "" where it isn't sure. Its scores can't be held
+        against the taught photo's: an adapter stretches them (a bare wall may have 0.88)."""
+        gallery, decision = self.snapshot.gallery, self.snapshot.first or self.snapshot.decision
+        found = Evidence.of_search(gallery.rank(gallery.adapted(vector), 5))
+        (best, *_) = self.snapshot.candidates(found, decision) or (None,)
+        return best.product.sku if best is not None and best.confidence >= decision.threshold else ""
 
     def learn_empty(self, cell: int, looks: Sequence[Seen]) -> None:
         """Keep what an empty place of this shelf looks like; one teaches the others. Not where only other empty places spoke for
         it, so that an error doesn't feed itself."""
         mean = _mean(looks)
-        witness = self._witness(cell, mean, looks, max(self._scores(mean).values(), default=-1.0))
+        witness = self._witness(cell, mean, looks, max(self._taught_scores(mean, self._skus[cell])[:2]))
         alone = Witness(witness.like_product, witness.roughness, witness.off_wall, None)
         if evidence(alone) + PRIOR > 0 and self._like_empty(mean) < _NEW_BARE:
             learnt = [*self._bare[self._taught_bare :], mean][-_MOST_BARE:]
@@ -146,19 +164,6 @@ class Judge:
         rough = float(np.log((np.median([one.rough for one in looks]) + 1) / (self._rough[cell] + 1)))
         off = None if wall is None else float(np.median([off_wall(one.small, wall, one.gains) for one in looks]))
         return Witness(like_product, rough, off, self._like_empty(mean) if len(self._bare) else None)
-
-    def _scores(self, vector: Vectors) -> dict[str, float]:
-        """SKU → cosine, for the plan's products and the best ones of the bundle."""
-        scores: dict[str, float] = {}
-        for sku, score in zip(self._taught_skus.tolist(), (self._taught @ vector).tolist(), strict=True):
-            scores[sku] = max(scores.get(sku, -1.0), score)
-        gallery = self.snapshot.gallery
-        for product, score in gallery.rank(gallery.adapted(vector), 5):
-            if product not in self._sku_of:
-                self._sku_of[product] = self.snapshot.catalog.product(product).sku
-            sku = self._sku_of[product]
-            scores[sku] = max(scores.get(sku, -1.0), float(score) - (_GALLERY_PENALTY if sku in scores else 0.0))
-        return scores
 
 
 def _mean(looks: Sequence[Seen]) -> Vectors:
