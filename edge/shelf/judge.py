@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..imaging.image import Pixels
-from ..scoring.evidence import Evidence
 from .bare import roughness
 from .emptiness import PRIOR, Witness, coarse, evidence, off_wall
 
@@ -35,9 +34,14 @@ ENOUGH_LOOKS: Final = 12
 """After so many, what isn't known is unknown: more frames won't say more."""
 EMPTY: Final = 0.85
 """Cosine to the empty shelf: with nothing there it is 0.93 to 0.99 (0.5 behind a sun patch's edge), with a product 0.4 at most."""
+_GALLERY_PENALTY: Final = 0.03
+"""Photos of the bundle were taken elsewhere: siblings' reach 0.96 where the camera's own view of the right one has 0.98."""
 RIGHT: Final = (24.2, 6.28, -18.43)
 """Weights of the cosine to the right product and of its lead over all others, and a constant: logarithm of how much likelier the
 right product, put back askew or a row behind, is than a strange one (`benchmarks/shelf_fit.py`). `PRIOR` holds here, too."""
+NAMED: Final = 3.0
+"""Natural logarithm of how much rarer the bundle names an empty place than a product, 20; see `Judge._sure_from`."""
+_MISSED: Final = 0.1
 _MOST_BARE, _NEW_BARE = 24, 0.97
 """So many places that were seen empty are kept, none that is as alike to one of them as that."""
 
@@ -83,6 +87,7 @@ class Judge:
         self._bare = self._taught[:0] if empty is None else np.stack([one.vector for one in self.look(empty)])
         self._taught_bare = len(self._bare)
         self._taught_skus = np.array([one[0] for one in skus])
+        self._sure = self._sure_from()
 
     def look(self, pictures: Sequence[Pixels], gains: Vectors | None = None) -> list[Seen]:
         """Encode facings, one batch."""
@@ -100,7 +105,7 @@ class Judge:
         """
         mean = _mean(looks)
         expected = self._skus[cell]
-        right, rival, other = self._taught_scores(mean, expected)
+        right, rival, other = self._scores(mean, expected)
         if self._like_empty(mean) >= EMPTY and self._like_empty(mean) > max(right, rival):
             return Label("empty")
         if right >= KNOWN and right >= rival:
@@ -108,39 +113,63 @@ class Judge:
         if rival >= KNOWN and rival > right:
             return Label("other", other)
         is_right = RIGHT[0] * right + RIGHT[1] * (right - rival) + RIGHT[2] + PRIOR
-        is_empty = evidence(self._witness(cell, mean, looks, max(right, rival))) + PRIOR
+        named = self._named(mean)
+        is_empty = evidence(self._witness(cell, mean, looks, max(right, rival))) + PRIOR - NAMED * bool(named)
         if max(is_right, is_empty) > 0:
             return Label("empty") if is_empty > is_right else Label("right", expected[0])
-        named = self._named(mean)
         if named:
             return Label("right", expected[0]) if named in expected else Label("other", named)
         if max(right, rival) < (UNKNOWN if len(looks) < ENOUGH_LOOKS else KNOWN):
             return Label("unknown")
         return None
 
-    def _taught_scores(self, vector: Vectors, expected: Sequence[str]) -> tuple[float, float, str]:
-        """Cosine to the taught photo's facings of the expected product, to the most alike of all others, and its SKU."""
+    def _scores(self, vector: Vectors, expected: Sequence[str]) -> tuple[float, float, str]:
+        """Cosine to the expected product as it was taught, to the most alike of all others, and its SKU. The bundle's photos count
+        where its scores are cosines of the same embedding: where it has no adapter."""
         scores = self._taught @ vector
         is_own = np.isin(self._taught_skus, expected)
         right = float(scores[is_own].max()) if is_own.any() else -1.0
-        if is_own.all():
-            return right, -1.0, ""
         best = int(np.argmax(np.where(is_own, -2.0, scores)))
-        return right, float(scores[best]), str(self._taught_skus[best])
+        rival, other = (-1.0, "") if is_own.all() else (float(scores[best]), str(self._taught_skus[best]))
+        if self.snapshot.gallery.adapter is None:
+            taught = set(self._taught_skus.tolist())
+            for sku, score in self._asked(vector):
+                score -= _GALLERY_PENALTY if sku in taught else 0.0
+                if sku in expected:
+                    right = max(right, score)
+                elif score > rival:
+                    rival, other = score, sku
+        return right, rival, other
 
     def _named(self, vector: Vectors) -> str:
-        """The product that the bundle's photos name, by the bundle's own decision; "" where it isn't sure. Its scores can't be held
-        against the taught photo's: an adapter stretches them (a bare wall may have 0.88)."""
-        gallery, decision = self.snapshot.gallery, self.snapshot.first or self.snapshot.decision
-        found = Evidence.of_search(gallery.rank(gallery.adapted(vector), 5))
-        (best, *_) = self.snapshot.candidates(found, decision) or (None,)
-        return best.product.sku if best is not None and best.confidence >= decision.threshold else ""
+        """The product that an adapted bundle's photos show for certain; "" where they don't."""
+        if self.snapshot.gallery.adapter is None:
+            return ""
+        sku, score = self._asked(vector)[0]
+        return sku if score >= self._sure else ""
+
+    def _asked(self, vector: Vectors) -> list[tuple[str, float]]:
+        """The bundle's best products and their scores, which can't be held against the taught photo's: an adapter stretches them
+        (a bare wall may have 0.88)."""
+        gallery = self.snapshot.gallery
+        found = gallery.rank(gallery.adapted(vector), 5)
+        return [(self.snapshot.catalog.product(product).sku, float(score)) for product, score in found] or [("", -1.0)]
+
+    def _sure_from(self) -> float:
+        """The score from which an adapted bundle names what this camera sees: most of the taught facings' own products reach it, and
+        few of the others do."""
+        right, wrong = [], []
+        for vector, skus in zip(self._taught, self._skus, strict=True):
+            found = self._asked(vector)
+            right.append(max((score for sku, score in found if sku in skus), default=-1.0))
+            wrong.append(max((score for sku, score in found if sku not in skus), default=-1.0))
+        return float(max(np.quantile(right, _MISSED), np.quantile(wrong, 1 - _MISSED)))
 
     def learn_empty(self, cell: int, looks: Sequence[Seen]) -> None:
         """Keep what an empty place of this shelf looks like; one teaches the others. Not where only other empty places spoke for
         it, so that an error doesn't feed itself."""
         mean = _mean(looks)
-        witness = self._witness(cell, mean, looks, max(self._taught_scores(mean, self._skus[cell])[:2]))
+        witness = self._witness(cell, mean, looks, max(self._scores(mean, self._skus[cell])[:2]))
         alone = Witness(witness.like_product, witness.roughness, witness.off_wall, None)
         if evidence(alone) + PRIOR > 0 and self._like_empty(mean) < _NEW_BARE:
             learnt = [*self._bare[self._taught_bare :], mean][-_MOST_BARE:]
