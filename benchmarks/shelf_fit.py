@@ -134,7 +134,8 @@ Rows = list[tuple[str, Witness, float, float]]
 
 
 def rows_of(shelf: Shelf, rng: np.random.Generator) -> Rows:
-    """(kind, witness, cosine to the right product, its lead) of a shelf's samples, each with one to six empty places known."""
+    """(kind, witness, cosine to the right product, its lead) of a shelf's samples, each with one to six empty places known, and
+    beside one to all other facings taught: shelves are small and large."""
     factor = compare.factor_of(shelf.full.shape[1])
     small = compare.reduced(shelf.full, factor).astype(np.float32)
     cells = cells_of(shelf.plan, factor, small.shape[:2])
@@ -142,16 +143,19 @@ def rows_of(shelf: Shelf, rng: np.random.Generator) -> Rows:
     rough = [roughness(one) for one in shelf.taught]
     bare = np.stack([one.vector for one in shelf.samples if one.kind == "empty"])
     skus, found = np.array(shelf.skus), []
+    few = np.random.default_rng([shelf.seed, 7])
     for one in shelf.samples:
         scores, own = shelf.vectors @ one.vector, skus == shelf.skus[one.cell]
         right = float(scores[own].max())
         rival = float(scores[~own].max())
+        others = few.permutation(np.flatnonzero(~own))
+        seen = float(scores[others[: max(1, round(len(others) ** few.uniform()))]].max())
         known = bare[rng.permutation(len(bare))[: int(rng.integers(1, 7))]] @ one.vector
         like = [float(value) for value in known if value < 0.99999]
         wall = walls[one.cell]
         ratio = (roughness(one.pixels) / max(float(one.gains.mean()), 0.05) + 1) / (rough[one.cell] + 1)
         witness = Witness(
-            max(right, rival), float(np.log(ratio)), None if wall is None else off_wall(coarse(one.pixels), wall, one.gains),
+            max(right, seen), float(np.log(ratio)), None if wall is None else off_wall(coarse(one.pixels), wall, one.gains),
             max(like, default=-1.0),
         )  # fmt: skip
         found.append((one.kind, witness, right, right - rival))

@@ -29,9 +29,9 @@ from .geometry import Quad
 
 Floats = NDArray[np.float32]
 
-PRIOR: Final = 2.0
-"""Natural logarithm of how many more places are empty than hold what nobody knows, 7. Shops see hundreds; but where no wall is in
-view, a stronger one would call half of the strange products empty."""
+PRIOR: Final = 1.0
+"""Natural logarithm of how many more places are empty than hold what nobody knows. Shops see hundreds; but where no wall is in view, a
+stronger one would call half of the strange products empty."""
 _COARSE: Final = 12
 """Pixels of a cut's shorter side, on which colours are compared: noise and JPEG are averaged, large print isn't."""
 _COLOURS: Final = 64
@@ -61,10 +61,10 @@ class Witness:
 
 _Weights = tuple[float, float, float, float, float]
 WEIGHTS: Final[dict[tuple[bool, bool], _Weights]] = {
-    (False, False): (-21.42, -2.63, 0.0, 0.0, 8.98),
-    (False, True): (-17.42, -2.65, 0.0, 8.8, 1.56),
-    (True, False): (-21.19, -1.29, -3.48, 0.0, 4.07),
-    (True, True): (-19.68, -1.59, -2.62, 5.86, 1.08),
+    (False, False): (-9.13, -2.79, 0.0, 0.0, 2.21),
+    (False, True): (-7.31, -2.67, 0.0, 11.02, -5.27),
+    (True, False): (-6.41, -1.88, -3.58, 0.0, -4.08),
+    (True, True): (-6.63, -2.12, -2.33, 7.7, -6.61),
 }
 """By whether a wall and an empty place are known: the weights of the four witnesses, and the constant."""
 

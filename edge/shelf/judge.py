@@ -156,8 +156,8 @@ class Judge:
         return [(self.snapshot.catalog.product(product).sku, float(score)) for product, score in found] or [("", -1.0)]
 
     def _sure_from(self) -> float:
-        """The score from which an adapted bundle names what this camera sees: most of the taught facings' own products reach it, and
-        few of the others do."""
+        """The score from which an adapted bundle names what this camera sees: most of the taught facings' own products reach it,
+        and few of the others do."""
         right, wrong = [], []
         for vector, skus in zip(self._taught, self._skus, strict=True):
             found = self._asked(vector)

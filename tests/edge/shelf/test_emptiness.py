@@ -94,7 +94,7 @@ def test_an_empty_place_teaches_the_others_also_after_a_restart(shelf: SmallShel
 
 def test_what_only_empty_places_speak_for_teaches_none(shelf: SmallShelf, watcher: ShelfWatcher) -> None:
     judge, light = watcher.judge, np.ones(3, np.float32)
-    (strange,) = judge.look([np.asarray(Image.fromarray(shelf.full).crop((200, 100, 420, 400)))], light)
+    (strange,) = judge.look([np.asarray(shelf.full)[100:400, 200:420]], light)
     judge.learn_empty(0, [strange])
     assert len(judge.learnt) == 0
     judge.take_over(strange.vector[None])  # as if it had been taken for one before
@@ -130,6 +130,23 @@ def test_a_shelf_without_a_visible_wall_has_none(shelf: SmallShelf) -> None:
     plan = planogram_of(document(positions=[position]))
     small = np.full((240, 320, 3), 90, np.float32)
     assert walls_of(small, cells_of(plan, 1, (240, 320)), 1) == [None]
+
+
+def test_the_bundles_scores_are_not_held_against_the_taught_photo(shelf: SmallShelf, watcher: ShelfWatcher) -> None:
+    """With an adapter, the wall of wire has nearly the score of a product to the bundle, and is like none that was taught."""
+    assert shelf.matcher.snapshot.gallery.adapter is not None
+    bay = wire_bay()
+    for one in bay.places:
+        for facing in range(one.facings):
+            bay.put(one.id, facing, [])
+    judge = watcher.judge
+    looks = judge.look(cuts(np.asarray(bay.picture), IDENTITY, [cell.quad for cell in watcher.cells.cells], 4))
+    assert max(judge._asked(look.vector)[0][1] for look in looks) > 0.7
+    for cell, look in enumerate(looks):
+        right, rival, _ = judge._scores(look.vector, (shelf.plan.slots[watcher.cells.cells[cell].slot].sku,))
+        assert max(right, rival) < 0.6
+        label = judge.label(cell, [look, look, look])
+        assert label is not None and label.kind == "empty"
 
 
 def test_each_witness_speaks_in_its_direction() -> None:
