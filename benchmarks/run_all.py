@@ -109,10 +109,11 @@ BENCHMARKS: Final = (
     Benchmark("detection", 12),
     Benchmark("right_answers", 240),
     Benchmark(
-        "shelf_events", 60, ("--parts", "events", "--life", "shelf_judge:life", "--seeds", "1", "2"), script="shelf.py"
+        "shelf_events", 20, ("--parts", "events", "--life", "shelf_judge:life", "--seeds", "1", "2", "--hours", "4"),
+        script="shelf.py",
     ),
     Benchmark(
-        "shelf_calm", 30, ("--parts", "calm", "--life", "shelf_judge:life", "--seeds", "1", "2", "--calm-frames", "2000"),
+        "shelf_calm", 30, ("--parts", "calm", "--life", "shelf_judge:life", "--seeds", "1", "--calm-frames", "500"),
         script="shelf.py",
     ),
     Benchmark("shelf_rest", 40, ("--parts", "cost", "memory", "gaps", "propose"), script="shelf.py"),

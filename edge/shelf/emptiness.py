@@ -30,8 +30,8 @@ from .geometry import Quad
 Floats = NDArray[np.float32]
 
 PRIOR: Final = 1.0
-"""Natural logarithm of how many more places are empty than hold what nobody knows. Shops see hundreds; but where no wall is in view, a
-stronger one would call half of the strange products empty."""
+"""Natural logarithm of how many more places are empty than hold what nobody knows, nearly 3. Shops see hundreds; but where no
+wall is in view, a stronger one would call half of the strange products empty."""
 _COARSE: Final = 12
 """Pixels of a cut's shorter side, on which colours are compared: noise and JPEG are averaged, large print isn't."""
 _COLOURS: Final = 64
