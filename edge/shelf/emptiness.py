@@ -15,7 +15,6 @@ added: sales empty places every day, strange goods come rarely.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -135,10 +134,10 @@ def _palette(colours: Floats) -> Floats:
     return np.asarray(sums[chosen] / counts[chosen, None], np.float32)
 
 
-def off_wall(picture: Floats, wall: Floats, gains: Sequence[float] | Floats) -> float:
+def off_wall(picture: Floats, wall: Floats, gains: Floats) -> float:
     """How far a coarse cut's colours are from the nearest of the wall's: the distance that four fifths of its pixels keep to.
     `gains`: by how much each channel of the frame is brighter than the taught photo."""
     middle = picture[:, picture.shape[1] // 8 : picture.shape[1] - picture.shape[1] // 8]
-    colours = colours_of(middle / np.asarray(gains, np.float32))
+    colours = colours_of(np.asarray(middle / gains, np.float32))
     squares = ((colours[:, None] - wall[None]) ** 2).sum(axis=-1)
     return float(np.quantile(np.sqrt(squares.min(axis=1)), 0.8))

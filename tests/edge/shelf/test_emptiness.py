@@ -118,7 +118,7 @@ def test_colours_of_the_wall_are_told_from_those_of_goods(shelf: SmallShelf, gai
 
     def distances(picture: Any, gain: float) -> list[float]:
         pairs = zip(cuts(picture, IDENTITY, quads, factor), walls, strict=True)
-        return [off_wall(coarse(cut), wall, [gain] * 3) for cut, wall in pairs if wall is not None]
+        return [off_wall(coarse(cut), wall, np.full(3, gain, np.float32)) for cut, wall in pairs if wall is not None]
 
     empty, goods = distances(lit, gain), distances(full, 1.0)
     assert np.median(empty) < 0.2 < np.median(goods) and np.median(goods) > 2 * np.median(empty)
