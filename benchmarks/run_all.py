@@ -30,6 +30,7 @@ from tables import (
     Document,
     adaptation_table,
     arm_table,
+    bars_table,
     card_table,
     cascade_table,
     cold_start_table,
@@ -46,6 +47,7 @@ from tables import (
     readme_table,
     scenes_table,
     search_table,
+    shelf_events_table,
 )
 
 from shelfmatch.edge.files import write_atomic
@@ -106,6 +108,16 @@ BENCHMARKS: Final = (
     Benchmark("scenes", 10, ("--every", "2")),
     Benchmark("detection", 12),
     Benchmark("right_answers", 240),
+    Benchmark(
+        "shelf_events", 20, ("--parts", "events", "--life", "shelf_judge:life", "--seeds", "1", "2", "--hours", "4"),
+        script="shelf.py",
+    ),
+    Benchmark(
+        "shelf_calm", 30, ("--parts", "calm", "--life", "shelf_judge:life", "--seeds", "1", "--calm-frames", "500"),
+        script="shelf.py",
+    ),
+    Benchmark("shelf_rest", 40, ("--parts", "cost", "memory", "gaps", "propose"), script="shelf.py"),
+    Benchmark("shelf_fit", 8),
     Benchmark("coldstart", 3),
     Benchmark("kiosk", 7),
     Benchmark("cataloguing", 4),
@@ -147,6 +159,10 @@ TABLES: Final = (
     Table("scenes", SCENES_PAGE, scenes_table),
     Table("detection", DETECTOR_CARD, detection_table),
     Table("right_answers", PAGES / "right-answers.md", right_answers_table),
+    Table("shelf_events", PAGES / "shelf.md", shelf_events_table),
+    Table("shelf_calm", PAGES / "shelf.md", bars_table),
+    Table("shelf_rest", PAGES / "shelf.md", bars_table),
+    Table("shelf_fit", PAGES / "shelf.md", bars_table),
     Table("search", PAGES / "search.md", search_table),
     Table("export_matrix", PAGES / "export.md", export_table),
     Table("export_matrix in full", PAGES / "export.md", export_in_full, "export_matrix"),

@@ -14,6 +14,7 @@ import argparse
 import importlib
 import json
 import os
+import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from shelfmatch.edge.camera.frame import Frame
 from shelfmatch.edge.shelf.planogram import planogram_of
 from shelfmatch.edge.shelf.watcher import AFTER_FRAMES, ShelfWatcher
 
+TIMES: list[float] = []
+"""Processor seconds of each frame that was watched."""
 PARTS = ("events", "calm", "cost", "memory", "gaps", "propose")
 
 
@@ -45,8 +48,12 @@ def watched(life: Life, matcher: Matcher, most: int = 0) -> Score:
     """A life through a watcher."""
     watcher = ShelfWatcher(planogram_of(life.plan), matcher.snapshot, life.full, life.empty)
     scorer = Scorer()
+    names = [slot.id for slot in watcher.plan.slots]
     for number, (frame, truth) in enumerate(life.frames()):
-        scorer.add(truth, watcher.see(frame))
+        start = time.process_time()
+        found = watcher.see(frame)
+        TIMES.append(time.process_time() - start)
+        scorer.add(truth, found, {name: view.state for name, view in zip(names, watcher.views, strict=True)})
         if most and number + 1 >= most:
             break
     return scorer.score()
@@ -77,11 +84,31 @@ def events(report: Report, options: argparse.Namespace) -> None:
     print(table({**scores, "all": whole}))
     delay = float(np.median(whole.delays)) if whole.delays else float("nan")
     report.results["events"] = {"life": options.life, **settings, "true": whole.true, "right": whole.right, "false": whole.false,
-                                "precision": whole.precision, "recall": whole.recall, "median_delay_frames": delay}  # fmt: skip
+                                "precision": whole.precision, "recall": whole.recall, "median_delay_frames": delay,
+                                "seeds": {name: [one.precision, one.recall] for name, one in scores.items()}}  # fmt: skip
+    _states(report, whole)
     report.bars += [
         Bar("event precision", whole.precision, 0.97, at_least=True),
         Bar("event recall", whole.recall, 0.95, at_least=True),
         Bar("median delay, frames", delay, AFTER_FRAMES + 1),
+    ]
+
+
+def _states(report: Report, whole: Score) -> None:
+    """Slots of frames: as planned or not, empty or not; and what a frame costs here."""
+    found = {"compliance_f1": whole.compliant.f1, "violations_f1": whole.violated.f1, "empty_f1": whole.empty.f1,
+             "violations_f1_from_the_first_frame": whole.at_once.f1}  # fmt: skip
+    cost = {
+        "frames_a_minute": 60 / float(np.mean(TIMES)),
+        "peak_resident_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    print("  ".join(f"{name} {value:.3f}" for name, value in (found | cost).items()), flush=True)
+    report.results["states"] = found
+    report.results["here"] = cost
+    report.bars += [
+        Bar("slots as planned, F1 per slot and frame", whole.compliant.f1, 0.98, at_least=True),
+        Bar("slots not as planned, F1 per slot and frame", whole.violated.f1, 0.98, at_least=True),
+        Bar("empty slots, F1 per slot and frame", whole.empty.f1, 0.97, at_least=True),
     ]
 
 

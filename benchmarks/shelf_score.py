@@ -9,6 +9,8 @@ from shelf_truth import SHORTEST, Truth
 
 from shelfmatch.edge.events.event import Event
 
+SETTLED = 4
+"""Frames in which a new state can be seen before states are compared: N + 1, after which its event is due."""
 GRACE = 10
 """Frames after the end of a state in which its event may still come."""
 
@@ -27,8 +29,42 @@ class Run:
 
 
 @dataclass(slots=True)
+class Tally:
+    """How often a slot of a frame was said to be something that it was (`right`), that it wasn't (`false`), or wasn't said to
+    be (`missed`)."""
+
+    right: int = 0
+    false: int = 0
+    missed: int = 0
+
+    def add(self, is_so: bool, said: bool) -> None:
+        """One slot of one frame."""
+        self.right += is_so and said
+        self.false += said and not is_so
+        self.missed += is_so and not said
+
+    def take(self, other: Tally) -> None:
+        """Another life's."""
+        self.right, self.false, self.missed = (
+            self.right + other.right,
+            self.false + other.false,
+            self.missed + other.missed,
+        )
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall; NaN where it never was."""
+        whole = 2 * self.right + self.false + self.missed
+        return 2 * self.right / whole if whole else float("nan")
+
+
+@dataclass(slots=True)
 class Score:
-    """Counts over all slots. `delays`: frames in which the new state could be seen, up to and with the one of the event."""
+    """Counts over all slots. `delays`: frames in which the new state could be seen, up to and with the one of the event.
+
+    Slots of frames in which they can be seen: `compliant`, as planned; `violated`, not as planned; `empty`; all from the fifth
+    such frame of a state on. `at_once`: not as planned, from the first on.
+    """
 
     true: int = 0
     right: int = 0
@@ -37,6 +73,10 @@ class Score:
     delays: list[int] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     camera: list[tuple[int, str]] = field(default_factory=list)
+    compliant: Tally = field(default_factory=Tally)
+    violated: Tally = field(default_factory=Tally)
+    at_once: Tally = field(default_factory=Tally)
+    empty: Tally = field(default_factory=Tally)
 
     @property
     def precision(self) -> float:
@@ -55,6 +95,8 @@ class Score:
         self.delays += other.delays
         self.wrong += other.wrong
         self.camera += other.camera
+        for name in ("compliant", "violated", "at_once", "empty"):
+            getattr(self, name).take(getattr(other, name))
 
 
 class Scorer:
@@ -65,8 +107,8 @@ class Scorer:
         self._events: dict[str, list[tuple[int, Value]]] = {}
         self._score = Score()
 
-    def add(self, truth: Truth, events: Iterable[Event]) -> None:
-        """One frame."""
+    def add(self, truth: Truth, events: Iterable[Event], said: Mapping[str, str] | None = None) -> None:
+        """One frame; `said`: each slot's state as the watcher has it."""
         number = self._score.frames
         self._score.frames += 1
         for slot, state in truth.slots.items():
@@ -82,6 +124,18 @@ class Scorer:
             else:
                 value = (str(event.after["state"]), str(event.after.get("by", "")))
                 self._events.setdefault(event.slot, []).append((number, value))
+        for slot, state in (said or {}).items():
+            if slot not in truth.hidden and truth.camera == "ok":
+                self._compare(truth.slots[slot].state, state, len(self._runs[slot][-1].visible) > SETTLED)
+
+    def _compare(self, true: str, said: str, is_settled: bool) -> None:
+        """One slot of one frame."""
+        score = self._score
+        score.at_once.add(true != "full", said != "full")
+        if is_settled:
+            score.compliant.add(true == "full", said == "full")
+            score.violated.add(true != "full", said != "full")
+            score.empty.add(true == "empty", said == "empty")
 
     def score(self) -> Score:
         """All counts."""

@@ -196,6 +196,33 @@ def scenes_table(found: Document) -> str:
     )
 
 
+def bars_table(found: Document) -> str:
+    """A benchmark's bars beside what was measured."""
+    rows = [
+        (
+            bar["what"],
+            f"{'≥' if bar['at_least'] else '≤'} {bar['limit']:g}",
+            f"{bar['measured']:.4g}",
+            "yes" if bar["met"] else "NO",
+        )
+        for bar in found["bars"]
+    ]
+    return reporting.markdown_table(("what", "bar", "measured", "met"), rows)
+
+
+def shelf_events_table(found: Document) -> str:
+    """Days of the judging generator: their bars, and each seed alone."""
+    day = found["results"]["events"]
+    seeds = [(name, f"{precision:.3f}", f"{recall:.3f}") for name, (precision, recall) in day["seeds"].items()]
+    here = found["results"]["here"]
+    said = (
+        f"{day['hours']:g} hours and about {day['events']} events a seed: {day['true']} true ones, {day['right']} of them told, "
+        f"{day['false']} false. In the mean {here['frames_a_minute']:,.0f} frames a minute on one thread of this machine; the "
+        f"benchmark's peak memory, with the generator, is {here['peak_resident_mb']:.0f} MB."
+    )
+    return "\n\n".join((said, bars_table(found), reporting.markdown_table(("", "precision", "recall"), seeds)))
+
+
 def detection_table(found: Document) -> str:
     """What the detector finds on photos and designs that trained nothing."""
     rows = [

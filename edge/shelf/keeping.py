@@ -56,6 +56,7 @@ def kept(watcher: ShelfWatcher, taught: str, untold: Sequence[Event] = ()) -> by
         known=watcher.known_picture.astype(np.float16),
         template=watcher.template.astype(np.float16),
         matrix=watcher.matrix,
+        learnt=watcher.judge.learnt,
     )
     return target.getvalue()
 
@@ -69,6 +70,7 @@ def restore(watcher: ShelfWatcher, data: bytes, taught: str) -> tuple[Event, ...
             record = json.loads(arrays["record"].tobytes())
             known, template = (arrays[name].astype(np.float32) for name in ("known", "template"))
             matrix = arrays["matrix"].astype(np.float64)
+            learnt = arrays["learnt"].astype(np.float32) if "learnt" in arrays else None
         version = record["version"]
         if version != VERSION:
             raise ShelfError(f"the kept state has version {version!r}; expected {VERSION}, remove it to begin anew")
@@ -92,6 +94,8 @@ def restore(watcher: ShelfWatcher, data: bytes, taught: str) -> tuple[Event, ...
         raise ShelfError(f"the kept state is damaged ({error}); it is left out and the watch begins anew") from error
     if is_same:
         watcher.take_over(known, template, matrix)
+        if learnt is not None:
+            watcher.judge.take_over(learnt)
     for number, slot in enumerate(watcher.plan.slots):
         polygon, skus, labels, view = slots.get(slot.id, (None, (), [], None))
         if view is None or len(labels) != slot.facings:

@@ -22,6 +22,7 @@ from .align import ENOUGH, IDENTITY, Aligner, Alignment, Matrix
 from .camera_state import CameraWatch, edges_of
 from .cells import Cells, cells_of
 from .crops import cuts
+from .emptiness import walls_of
 from .incidents import Incidents, SlotView, view_of
 from .judge import Judge, Label, Seen
 from .planogram import Planogram, scaled
@@ -103,7 +104,8 @@ class ShelfWatcher:
         slot_of = [cell.slot for cell in self.cells.cells]
         taught = [None if photo is None else cuts(photo, IDENTITY, quads, self._factor) for photo in (full, empty)]
         assert taught[0] is not None
-        self.judge = Judge(snapshot, plan, slot_of, taught[0], taught[1])
+        walls = walls_of(small, self.cells, self._factor)
+        self.judge = Judge(snapshot, [plan.slots[slot].skus for slot in slot_of], taught[0], taught[1], walls)
         self._known_picture = small
         self._known = compare.blocks(small)
         self._template = self._known.luma.copy()
@@ -118,6 +120,7 @@ class ShelfWatcher:
             self._of_slot[slot].append(number)
         self.views = [SlotView("full", slot.facings) for slot in plan.slots]
         self.hidden = np.zeros(len(quads), bool)
+        self._behind_somebody = np.zeros(len(quads), bool)
         self._covered = np.zeros(len(quads), np.float32)
         self._out = np.zeros(self.cells.owner.shape, bool)
         self._rail_seen = np.ones(len(quads), np.float32)
@@ -190,7 +193,8 @@ class ShelfWatcher:
         covered = self.cells.before @ (differs.any.reshape(-1) & in_frame).astype(np.float32)
         covered /= np.maximum(self._rail_seen, _LEAST_RAIL)
         to_see = changed > LOOK_AT
-        self.hidden = ~visible | (to_see & (covered > HIDES))
+        self._behind_somebody = to_see & visible & (covered > HIDES)
+        self.hidden = ~visible | self._behind_somebody
         self._covered = np.where(self._rail_seen < _LEAST_RAIL, 1.0, covered)
         asking = np.flatnonzero(to_see & ~self.hidden)
         calm = np.flatnonzero(~to_see & visible)
@@ -198,20 +202,22 @@ class ShelfWatcher:
             self.states[number].looks.clear()
             self.states[number].waits = 0
             self._since.pop(int(number), None)
-        settled = self._look(frame, seen, asking) if len(asking) else []
+        settled = self._look(frame, seen, asking, differs.gains) if len(asking) else []
         self._learn(picture, differs, settled, changed)
         self._before = seen, grey
         self._unsaid |= bool(settled)
         return self._said() if self._unsaid else []
 
-    def _look(self, frame: Frame, seen: compare.Blocks, asking: NDArray[np.intp]) -> list[int]:
+    def _look(
+        self, frame: Frame, seen: compare.Blocks, asking: NDArray[np.intp], gains: NDArray[np.float32]
+    ) -> list[int]:
         """Encode the facings that show something else; which of them are settled now."""
         order = sorted(asking.tolist(), key=lambda number: -self.states[number].waits)
         chosen = order[:MOST_LOOKS]
         for number in order[MOST_LOOKS:]:
             self.states[number].waits += 1
         quads = [self.cells.cells[number].quad for number in chosen]
-        looks = self.judge.look(cuts(frame.pixels, self.matrix, quads, self._factor))
+        looks = self.judge.look(cuts(frame.pixels, self.matrix, quads, self._factor), gains)
         self.looked = len(looks)
         still = np.ones(len(self.states), np.float32)
         if self._before is not None and any(self.states[number].looks for number in chosen):
@@ -240,10 +246,14 @@ class ShelfWatcher:
             beside = self.hidden & self.cells.near[number]
             if label.kind == "unknown" and (self._covered[number] > CLEAR or beside.any()):
                 return False  # what nobody knows beside somebody who stands there is likely theirs
+            if label.kind == "empty" and (self._behind_somebody & self.cells.near[number]).any():
+                return False  # so is what is like no product: a coat, a bag
             needs = UNKNOWN_FRAMES if label.kind == "unknown" else self.after_frames
             elapsed = self.time - self._since.get(number, self.time)
             if count < max(2, needs) or elapsed < self.after_seconds:
                 return False
+        if label.kind == "empty":
+            self.judge.learn_empty(number, state.looks)
         state.label = label
         state.looks.clear()
         self._since.pop(number, None)
