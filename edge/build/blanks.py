@@ -13,21 +13,34 @@ from ..encoders.card import EncoderCard
 from ..encoders.encoder import Encoder
 from ..encoders.registry import find_encoders
 from ..errors import EncoderError, ShelfmatchError
-from ..fitting.blank_fit import fit_blank_rule
+from ..fitting.blank_fit import fit_blank_rule, with_room
 from ..scoring.adapter import Floats
 from ..scoring.blank import BlankRule
+from .spool import Rows
 
 SUFFIX = ".blank"
 GOODS, GOODS_SHOP, GOODS_SIZE = 64, 990, (200, 150)
 """Hard views of rendered goods, of a shop that nothing was fitted or measured on."""
+_MOST = 4096
+"""Rows at a time."""
 _made: dict[str, tuple[Floats, Floats]] = {}
 """sha256 of an encoder's file → what was rendered and embedded for it in this process."""
 
 
-def blank_rule(own: Floats, encoder: Encoder, model: Path | None = None) -> BlankRule | None:
+def blank_rule(own: Rows[np.float32], encoder: Encoder, model: Path | None = None) -> BlankRule | None:
     """The rule of a shop with these (N, D) plain embeddings; `model`: the encoder's file, where it is known."""
     goods, nothing = _shipped(encoder.card, model) or embedded(encoder)
-    return fit_blank_rule(own, goods, nothing)
+    # A direction needs no more; what lies beyond the limit is asked of all of them.
+    some = np.unique(np.linspace(0, max(len(own) - 1, 0), min(len(own), _MOST)).astype(np.intp))
+    return with_room_for(fit_blank_rule(own[some], goods, nothing), own)
+
+
+def with_room_for(rule: BlankRule | None, own: Rows[np.float32]) -> BlankRule | None:
+    """`with_room` for rows that may wait on the disk, some at a time."""
+    for start in range(0, len(own), _MOST):
+        if rule is not None:
+            rule = with_room(rule, own[start : start + _MOST])
+    return rule
 
 
 def embedded(encoder: Encoder) -> tuple[Floats, Floats]:

@@ -19,7 +19,6 @@ from ..encoders.card import EncoderCard
 from ..encoders.encoder import Encoder
 from ..errors import ImageError, VectorError
 from ..fitting.adapter_fit import Fit, fit, prototypes
-from ..fitting.blank_fit import with_room
 from ..fitting.calibration import MIN_SAMPLES, Samples, leave_one_out, left_out_products
 from ..fitting.discriminant import unit
 from ..fitting.local_fit import facts_of
@@ -38,6 +37,7 @@ from ..scoring.blank import BlankRule
 from ..scoring.cascade import Cascade
 from ..scoring.decision import Decision, Method, best_products, margin_of
 from ..scoring.gallery import Gallery
+from .blanks import with_room_for
 from .enroll import Enrolled, centered_on_packshots, counted, merge_prototypes
 from .keep import Kept
 from .localize import LocalDraft
@@ -186,8 +186,7 @@ def extend(draft: BranchDraft, enrolled: Enrolled, pruned: Mapping[int, int]) ->
     references are in that already."""
     if not len(enrolled.ids):
         return
-    if draft.blank is not None:
-        draft.blank = with_room(draft.blank, enrolled.vectors)
+    draft.blank = with_room_for(draft.blank, enrolled.vectors)
     if draft.adapter is not None:
         draft.adapter = centered_on_packshots(draft.adapter, enrolled)
     before = product_of(draft.index.ids)
