@@ -221,7 +221,7 @@ class Enrolled:
     @property
     def has_second_photos(self) -> bool:
         """Whether enough products have two photos, see `fitting.pictures.has_second_photos`."""
-        alone = Enrolled.of_vectors(self.ids, self.vectors)  # views say nothing of it
+        alone = Enrolled.of_vectors(self.ids, self.vectors[:])  # views say nothing of it
         return has_second_photos(alone.pictures(most=len(self.ids)))
 
     def references(self, most: int = 0, keep: NDArray[np.bool_] | None = None) -> dict[int, int]:

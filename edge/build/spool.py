@@ -53,7 +53,8 @@ class Spool(Generic[Number]):
             for start in range(0, len(places), _BLOCK):
                 found[start : start + _BLOCK] = self._mapped()[places[start : start + _BLOCK]]
             return found
-        return np.array(self._mapped()[rows])
+        copied: NDArray[Number] = np.array(self._mapped()[rows])
+        return copied
 
     def _mapped(self) -> NDArray[Number]:
         """For a moment only: the pages that are read count as this process's as long as the map is there."""
