@@ -148,8 +148,9 @@ def rows_of(shelf: Shelf, rng: np.random.Generator) -> Rows:
         scores, own = shelf.vectors @ one.vector, skus == shelf.skus[one.cell]
         right = float(scores[own].max())
         rival = float(scores[~own].max())
-        others = few.permutation(np.flatnonzero(~own))
-        seen = float(scores[others[: max(1, round(len(others) ** few.uniform()))]].max())
+        others = np.flatnonzero(~own)
+        count = max(1, round(len(others) ** few.uniform()))
+        seen = float(scores[few.permutation(others)[:count]].max())
         known = bare[rng.permutation(len(bare))[: int(rng.integers(1, 7))]] @ one.vector
         like = [float(value) for value in known if value < 0.99999]
         wall = walls[one.cell]

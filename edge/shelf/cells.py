@@ -55,8 +55,10 @@ def cells_of(plan: Planogram, factor: int, size: tuple[int, int]) -> Cells:
     whole = np.stack([_coverage(cell.quad, step, rows, columns) for cell in found])
     owner = whole.max(axis=0) > 0.2
     around = np.stack([_coverage(_rail(cell.quad), step, rows, columns) for cell in found]) * ~owner
+    # Blocks are compared in windows of 3x3: those that touch a facing differ when only the facing does.
+    apart = around * ~_grown(owner.reshape(rows, columns)).reshape(-1)
     before = np.zeros_like(inside)
-    for number, weights in enumerate(around):
+    for number, weights in enumerate(np.where(apart.sum(axis=1, keepdims=True) >= 1, apart, around)):
         # A shelf without rails: whatever of the cell's own surroundings no cell has.
         before[number] = (
             weights if weights.sum() >= 1 else _ring(whole[number].reshape(rows, columns)).reshape(-1) * ~owner
@@ -103,8 +105,10 @@ def _rail(quad: Quad) -> Quad:
 
 def _ring(mask: NDArray[np.float32]) -> NDArray[np.float32]:
     """The blocks up to two from a cell."""
-    grown = mask > 0
-    for _ in range(2):
-        padded = np.pad(grown, 1)
-        grown = padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:] | grown
-    return np.asarray(grown & (mask <= 0), np.float32)
+    return np.asarray(_grown(_grown(mask > 0)) & (mask <= 0), np.float32)
+
+
+def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A mask and the blocks above, below and beside it."""
+    padded = np.pad(mask, 1)
+    return np.asarray(padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:] | mask)

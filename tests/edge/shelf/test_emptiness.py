@@ -160,3 +160,12 @@ def test_each_witness_speaks_in_its_direction() -> None:
             if bare is not None:
                 assert evidence(Witness(0.5, -0.5, wall, 0.9)) > evidence(middle)
     assert set(WEIGHTS) == {(False, False), (False, True), (True, False), (True, True)} and PRIOR > 0
+
+
+def test_a_facing_that_changes_does_not_hide_itself(shelf: SmallShelf) -> None:
+    """What says that somebody stands there are blocks whose windows of 3x3 hold nothing of a facing."""
+    cells = cells_of(shelf.plan, 4, (240, 320))
+    owner = np.pad(cells.owner.reshape(cells.shape), 1)
+    touched = owner[1:-1, 1:-1] | owner[:-2, 1:-1] | owner[2:, 1:-1] | owner[1:-1, :-2] | owner[1:-1, 2:]
+    assert (cells.before.sum(axis=1) > 0.99).all()
+    assert not (cells.before[:, touched.reshape(-1)] > 0).any()
