@@ -45,7 +45,8 @@ class Spool(Generic[Number]):
 
     def __getitem__(self, rows: Any) -> NDArray[Number]:
         if not self._count or 0 in self._row:
-            return np.empty(self.shape, self._dtype)[rows]
+            nothing: NDArray[Number] = np.empty(self.shape, self._dtype)
+            return nothing[rows]  # type: ignore[no-any-return]
         self._file.flush()
         if isinstance(rows, np.ndarray) and len(rows) > _BLOCK:
             places = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
