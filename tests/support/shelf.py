@@ -48,7 +48,7 @@ class SmallShelf:
         self.folder, simulation = folder, Simulation(SEED, ROWS, ACROSS)
         self.bundle, self.plan_path = folder / "shop.bundle", folder / "plan.json"
         simulation.write_catalogue(folder / "catalogue")
-        build_bundle(folder / "catalogue", self.bundle)
+        build_bundle(folder / "catalogue", self.bundle, adapt="on")
         self.plan: Planogram = simulation.write_plan(self.plan_path)
         self.full, self.empty = photos_of(self.plan)
         self.matcher = Matcher.open(self.bundle, sessions=1)
