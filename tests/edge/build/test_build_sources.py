@@ -115,7 +115,7 @@ def test_folders_that_cannot_be_read_are_reported(
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         return is_dir(path)
 
-    make(tmp_path / "shop", "a/c")
+    (tmp_path / "shop" / "a" / "c").symlink_to(tmp_path / "shop" / "b")  # where a link leads is looked at
     with monkeypatch.context() as patch:
         patch.setattr(Path, "is_dir", not_looked_at)
         assert read_source(tmp_path / "shop").unreadable == (
