@@ -189,7 +189,7 @@ def rank_variants(
                 found.append(evidence)
                 seen.append(variant)
     if not found:
-        return LookAgain("", (), quality, problem_of(quality) or "nothing to see"), None
+        return LookAgain("", (), quality, problem_of(quality) or ("nothing to see" if blank else None)), None
     lead = (
         sum(one.ranked[0][1] - one.ranked[-1][1] for one in found) / len(found) or 1.0
     )  # one product alone leads nobody
