@@ -29,7 +29,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
         source("other-columns.csv"),
         "has the header 'picture,code'; expected it to include image,sku",
     ),
-    "CSV of a header": (source("only-header.csv"), "only-header.csv holds no photos"),
+    "CSV of a header": (source("only-header.csv"), "only-header.csv has a header and no rows"),
     "CSV with a short row": (source("short-row.csv"), "short-row.csv line 2 has more or fewer fields than the header"),
     "CSV with a long row": (source("long-row.csv"), "long-row.csv line 2 has more or fewer fields than the header"),
     "CSV without an image": (source("no-image.csv"), "no-image.csv line 2 names no image"),
