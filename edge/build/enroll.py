@@ -181,8 +181,7 @@ class Enrolled:
         count = self.views.shape[1]
         if not count and len(rows) == len(self.ids):  # no copy of what may be a large shop and in memory
             owners = product_of(self.ids).astype(np.int64)
-            vectors = self.vectors if isinstance(self.vectors, np.ndarray) else self.vectors[:]
-            return Pictures(vectors, owners, rows, np.zeros(len(rows), bool), self.is_packshot, references)
+            return Pictures(self._all_vectors, owners, rows, np.zeros(len(rows), bool), self.is_packshot, references)
         shots = self.is_packshot[rows]
         here = np.isin(self.of_views, rows)
         made = np.repeat(self.of_views[here], count)
@@ -221,8 +220,13 @@ class Enrolled:
     @property
     def has_second_photos(self) -> bool:
         """Whether enough products have two photos, see `fitting.pictures.has_second_photos`."""
-        alone = Enrolled.of_vectors(self.ids, self.vectors[:])  # views say nothing of it
+        alone = Enrolled.of_vectors(self.ids, self._all_vectors)  # views say nothing of it
         return has_second_photos(alone.pictures(most=len(self.ids)))
+
+    @property
+    def _all_vectors(self) -> Floats:
+        """(N, D) in memory; a view where they are there already."""
+        return self.vectors[:]
 
     def references(self, most: int = 0, keep: NDArray[np.bool_] | None = None) -> dict[int, int]:
         """Product → how many of these photos it will have in the index: those in `keep` (N,), at most so many (0: all)."""
@@ -231,7 +235,7 @@ class Enrolled:
 
     def adapted(self, adapter: Adapter | None) -> Floats:
         """(N, d) vectors for the index."""
-        vectors = self.vectors if isinstance(self.vectors, np.ndarray) else self.vectors[:]
+        vectors = self._all_vectors
         return vectors if adapter is None else adapter.apply(vectors, self.is_packshot)
 
     def references_for(self, keep: NDArray[np.bool_], adapter: Adapter | None) -> Iterator[tuple[int, Floats]]:

@@ -196,6 +196,12 @@ def _install(options: argparse.Namespace) -> int:
     if options.port is not None and not 1 <= options.port <= 65_535:
         raise ShelfError(f"--port {options.port} arrived; expected 1 to 65535")
     text = planned_unit(options, credentials_of(options))
+    missing = [path for path in (options.plan, options.bundle) if not Path(path).exists()]
+    if missing and Path(options.root) == Path("/"):  # another root is another machine's disk
+        problem = f"{missing[0]} isn't there, and the service would end at its start; put it there first"
+        if not options.dry_run:
+            raise ShelfError(problem)
+        complain(problem)
     if options.json:
         print_json({"path": UNIT_PATH, "text": text, "dry_run": options.dry_run})
     else:

@@ -21,8 +21,8 @@ NEAR_BEST = 0.01
 """Choices whose recalls differ by less are as good. Among them prototypes come first, which photos of another visit move less
 (grocery validation: up to four points) and which are fewer to scan; then the better separation of unknown products."""
 
-FEW, SEPARATION_LOST = 16, 0.5
-"""In shops of up to so many products an adapter must find more of the held-out photos, by SEPARATION_LOST / products: what tells
+FEW, CLEAR_GAIN = 16, 0.5
+"""In shops of up to so many products an adapter must find more of the held-out photos, by CLEAR_GAIN / products: what tells
 few products apart hardly tells others from them. Of 45 shops of 4 to 16 rendered, printed and photographed goods, asked for 5 %,
 with an adapter wherever it finds no fewer, and by this rule: false accepts 7.9 and 6.1 %, right ones 45 and 69 %, AUROC .88 and
 .94, recall@1 95 and 94 %; after local matching (17 of them) 8.2 and 6.7 %, 76 and 77 %, .94 and .95, 95 and 93 %."""
@@ -77,7 +77,7 @@ def fit(pictures: Pictures, *, force: bool = False, views: int = 0, progress: Pr
     compared += f"{plain.recall:.1%} without, {chosen.recall:.1%} with"
     if chosen.recall < plain.recall and not force:
         return none(f"it would find fewer of the {compared}")
-    if products <= FEW and chosen.recall - plain.recall < SEPARATION_LOST / products and not force:
+    if products <= FEW and chosen.recall - plain.recall < CLEAR_GAIN / products and not force:
         return none(f"so few products are told from others better without; {compared}")
     assert choice[0] is not None
     adapter = adapter_of(pictures, choice[0]).as_stored()

@@ -53,7 +53,7 @@ class Kiosk:
         self.camera = self._camera()
         matching = matcher_settings(threads=answers.threads, workers=workers, runtime=answers.runtime)
         self.shop = Shop(bundle, matching, folder)
-        self.finder = Finder("off" if answers.locate == "off" else "auto", None, workers)
+        self.finder = Finder.of(answers.locate, None, workers)
         self.pool = Pool(workers, answers.queue)
         self.lookups = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="shelfmatch-look-up")
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="shelfmatch-change")

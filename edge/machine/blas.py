@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,14 @@ _NAMES = (
 )
 
 
+class _Fits:
+    """Those under way, in threads of their own or within each other, and how many threads to go back to after the last one."""
+
+    lock = threading.Lock()
+    under_way = 0
+    threads_before = 0
+
+
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Matrix products of this process use one thread within. Only where numpy brings OpenBLAS (its wheels do); elsewhere nothing.
@@ -29,12 +38,18 @@ def one_blas_thread() -> Iterator[None]:
         yield
         return
     count, set_count = library
-    before = count()
-    set_count(1)
+    with _Fits.lock:
+        if not _Fits.under_way:
+            _Fits.threads_before = count()
+            set_count(1)
+        _Fits.under_way += 1
     try:
         yield
     finally:
-        set_count(before)
+        with _Fits.lock:
+            _Fits.under_way -= 1
+            if not _Fits.under_way:
+                set_count(_Fits.threads_before)
 
 
 def _library() -> tuple[ctypes._NamedFuncPointer, ctypes._NamedFuncPointer] | None:

@@ -19,6 +19,7 @@ from ..detection.prominence import most_product_like, scaled
 from ..errors import VectorError
 from ..imaging.image import ImageSource, Limits, Pixels
 from ..scoring.fusion import Allowed
+from .look_again import less_sure
 from .opinions import second_opinion, shows_nothing
 from .results import Candidate
 
@@ -92,7 +93,7 @@ def locate_pass(
             continue
         surest = part[1][0].confidence
         # The surest is chosen as it is; that there were several chances counts where it is held against the threshold.
-        held = tuple(replace(candidate, confidence=_less_sure(candidate.confidence)) for candidate in part[1])
+        held = tuple(replace(candidate, confidence=less_sure(candidate.confidence, ODDS)) for candidate in part[1])
         best = Part(Located(one.box, one.score, tried), part[0], held, surest)
         if snapshot.accepts(held):
             break
@@ -115,7 +116,3 @@ def named(
     candidates = snapshot.candidates(first.gallery.evidence(vector, count, allowed), snapshot.first)
     _, candidates = second_opinion(snapshot, part, limits, embedding, vector, allowed, candidates, count, where)
     return vector, candidates
-
-
-def _less_sure(confidence: float) -> float:
-    return confidence / (confidence + ODDS * (1 - confidence))

@@ -200,9 +200,9 @@ def rank_variants(
     return LookAgain(answered, tuple(names), quality, problem_of(quality)), mean_evidence(found, weights)
 
 
-def less_sure(confidence: float) -> float:
-    """A confidence with its odds divided by `ODDS`."""
-    return confidence / (confidence + ODDS * (1 - confidence))
+def less_sure(confidence: float, odds: float = ODDS) -> float:
+    """A confidence with its odds divided by `odds`."""
+    return confidence / (confidence + odds * (1 - confidence))
 
 
 def problem_of(quality: Quality) -> Problem | None:

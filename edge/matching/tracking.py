@@ -208,9 +208,8 @@ class Tracker:
         candidates = tuple(
             _with_evidence(candidate, worth(count, self._correlation())) for candidate in verdict.candidates
         )
-        if (
-            2 * sum(frame.blank for frame in self._frames) > count
-        ):  # a bare counter is no product, however often it is seen
+        # A bare counter is no product, however often it is seen.
+        if 2 * sum(frame.blank for frame in self._frames) > count:
             candidates = tuple(replace(candidate, confidence=0.0) for candidate in candidates)
         best = candidates[0] if candidates else None
         confidence = best.confidence if best is not None else 0.0

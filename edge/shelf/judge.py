@@ -106,7 +106,7 @@ class Judge:
         mean = _mean(looks)
         expected = self._skus[cell]
         right, rival, other = self._scores(mean, expected)
-        if self._like_empty(mean) >= EMPTY and self._like_empty(mean) > max(right, rival):
+        if (bare := self._like_empty(mean)) >= EMPTY and bare > max(right, rival):
             return Label("empty")
         if right >= KNOWN and right >= rival:
             return Label("right", expected[0])

@@ -33,6 +33,24 @@ def test_one_thread_within_and_as_many_as_before_afterwards() -> None:
         found[1](before)
 
 
+def test_of_two_fits_at_a_time_the_last_one_goes_back() -> None:
+    threads()
+    found = blas._library()
+    assert found is not None
+    before = threads()
+    found[1](2)
+    try:
+        first, second = blas.one_blas_thread(), blas.one_blas_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert threads() == 1
+        second.__exit__(None, None, None)
+        assert threads() == 2
+    finally:
+        found[1](before)
+
+
 def test_a_fit_runs_with_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
 

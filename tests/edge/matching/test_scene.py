@@ -25,7 +25,7 @@ from shelfmatch.edge.imaging.image import DEFAULT_LIMITS, Decoded
 from shelfmatch.edge.matching import locate
 from shelfmatch.edge.matching.facings import write_counts
 from shelfmatch.edge.matching.following import Follower
-from shelfmatch.edge.matching.locate import _less_sure
+from shelfmatch.edge.matching.look_again import less_sure
 from shelfmatch.edge.matching.pipeline import match
 from shelfmatch.edge.matching.scene import rows_of
 from shelfmatch.edge.matching.snapshot import Snapshot
@@ -432,7 +432,7 @@ def test_a_part_is_a_third_as_sure_and_stays_the_answer_where_a_second_look_is_n
     tile_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it must be surer by counts against the threshold; against a look-again pass it stands with what that is divided by."""
-    assert _less_sure(0.9) == pytest.approx(0.75)
+    assert less_sure(0.9, locate.ODDS) == pytest.approx(0.75)
     photo = messy(5)
     with Matcher.open(tile_bundle, detector=MIDDLE) as matcher:
         monkeypatch.setattr(locate, "ODDS", 1e9)  # a part can't be accepted

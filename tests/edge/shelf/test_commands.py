@@ -206,6 +206,14 @@ def test_the_editor_saves_sound_plans_and_no_others(shelf: SmallShelf, tmp_path:
         start_editor(editor, 70_000)
 
 
+def test_what_the_service_would_miss_is_said_before_it_is_installed(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("install", "/srv/bay.json", "--source", "0", "--bundle", "/srv/b")
+    assert run(*words, "--dry-run") == 0
+    assert "/srv/bay.json isn't there" in capsys.readouterr().err
+    assert run(*words) == 2
+    assert "/srv/bay.json isn't there" in capsys.readouterr().err
+
+
 def test_the_unit_is_hardened_and_names_absolute_paths(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("install", "/srv/bay.json", "--source", "rtsp://cam/1", "--bundle", "/srv/b", "--dry-run", "--json") == 0
     unit = json.loads(capsys.readouterr().out)["text"]
