@@ -72,6 +72,19 @@ def test_a_shop_of_many_keeps_its_promise() -> None:
         assert rate < 0.15, (level, rate)
 
 
+def test_a_prior_that_the_shop_contradicts_gives_way() -> None:
+    """Goods that look alike to the encoder: all left-out products score where other shops' never do, and few of them do."""
+    facts = Facts(products=8, by_photo=True, packshots=0.0, shrinkage=None)
+    judge = generic_prior().judge("search", facts, KNOWN)
+    for count, reached in ((60, 0.15), (8, 0.26), (7, 1.0)):
+        alike = samples(np.linspace(0.94, 0.97, count).tolist(), False, lead=0.02)
+        decision = judge.decision(0.05, "held-out", KNOWN, alike)
+        passed = (confidences_of(decision, alike) >= decision.threshold).mean()
+        assert passed <= reached, count
+        assert tuned(decision, 0.01).threshold >= decision.threshold >= tuned(decision, 0.2).threshold
+    assert passed > 0.5  # too few to contradict anybody
+
+
 def test_thresholds_fall_with_the_rate_and_can_be_tuned() -> None:
     judge = generic_prior().judge("search", FACTS, KNOWN)
     decisions = [judge.decision(rate, "held-out", KNOWN, unknown(0.5, 200)) for rate in (0.001, 0.01, 0.05, 0.1, 0.5)]

@@ -50,7 +50,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
             rows.append((f"{number}-{view}.png", f"tile-{number}", own, "odd" if number % 2 else "even"))
     with (folder / "shop.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
-    build_bundle(folder / "shop.csv", folder / "shop.bundle")
+    build_bundle(folder / "shop.csv", folder / "shop.bundle", adapt="on")  # told from foreign tiles better than without
     return folder / "shop.bundle"
 
 
