@@ -110,6 +110,47 @@ def test_a_forked_child_answers(labelled_bundle: Path, first: str) -> None:
     assert (done.returncode, done.stdout.split()) == (0, ["0", "0"]), done.stderr[-2000:]
 
 
+TURNS = """
+import os, threading, time
+from shelfmatch.edge.forking import at_rest
+
+stop = threading.Event()
+
+def work():
+    while not stop.is_set():
+        with at_rest, at_rest:
+            time.sleep(0.02)
+
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads:
+    thread.start()
+    time.sleep(0.005)
+longest = 0.0
+for inside in (False, True) * 5:
+    begun = time.monotonic()
+    if inside:
+        with at_rest:
+            child = os.fork()
+    else:
+        child = os.fork()
+    if child == 0:
+        with at_rest:
+            os._exit(7)
+    longest = max(longest, time.monotonic() - begun)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+stop.set()
+for thread in threads:
+    thread.join()
+print(longest)
+"""
+
+
+def test_threads_that_take_turns_hold_no_fork_up() -> None:
+    """One of four was always inside: the fork waited for ten seconds and then cut through whatever they did."""
+    done = subprocess.run([sys.executable, "-c", TURNS], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and float(done.stdout) < 5, (done.stdout, done.stderr[-2000:])
+
+
 def test_a_child_reads_the_catalogue_of_a_bundle_that_was_changed_since(tile_bundle: Path, tmp_path: Path) -> None:
     """Its file has lost its name; the child has no SQLite connection that it may use, and still answers from that version."""
     with Matcher.open(tile_bundle, follow=False) as matcher:
