@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import zipfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from ..encoders.encoder import Encoder
 from ..encoders.registry import find_encoders
 from ..errors import EncoderError, ShelfmatchError
 from ..fitting.blank_fit import fit_blank_rule, with_room
+from ..imaging.image import Pixels
 from ..scoring.adapter import Floats
 from ..scoring.blank import BlankRule
 from .spool import Rows
@@ -44,19 +46,26 @@ def with_room_for(rule: BlankRule | None, own: Rows[np.float32]) -> BlankRule | 
 
 
 def embedded(encoder: Encoder) -> tuple[Floats, Floats]:
-    """(G, D) embeddings of rendered goods and (M, D) of nothing. A second or two, once a process."""
+    """(G, D) embeddings of rendered goods and (M, D) of nothing. Once a process."""
     key = encoder.card.sha256
     if key not in _made:
-        from ..synthetic.nothing import nothing_pictures  # only encoders of others need them
-        from ..synthetic.products import make_shop, render_view
-
-        rising = np.linspace(0.3, 1.0, 8)
-        views = [
-            np.asarray(render_view(product, 1, GOODS_SIZE, float(rising[place % 8])))
-            for place, product in enumerate(make_shop(GOODS, GOODS_SHOP))
-        ]
-        _made[key] = encoder.embed(*views), encoder.embed(*nothing_pictures())
+        goods, nothing = rendered()
+        _made[key] = encoder.embed(*goods), encoder.embed(*nothing)
     return _made[key]
+
+
+@functools.cache
+def rendered() -> tuple[tuple[Pixels, ...], tuple[Pixels, ...]]:
+    """Pictures of goods and of nothing, (H, W, 3) uint8 RGB. Two seconds, once a process."""
+    from ..synthetic.nothing import nothing_pictures  # only encoders of others need them
+    from ..synthetic.products import make_shop, render_view
+
+    rising = np.linspace(0.3, 1.0, 8)
+    goods = tuple(
+        np.asarray(render_view(product, 1, GOODS_SIZE, float(rising[place % 8])))
+        for place, product in enumerate(make_shop(GOODS, GOODS_SHOP))
+    )
+    return goods, nothing_pictures()
 
 
 def to_bytes(card: EncoderCard, other: EncoderCard, found: tuple[Floats, Floats]) -> bytes:

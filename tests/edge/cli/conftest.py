@@ -14,7 +14,7 @@ from tests.support.commands import CSVS, tiny_options
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared(tmp_path_factory: pytest.TempPathFactory, tiny_tflite: Path) -> Path:
     """Photos, files that are no photos, encoders, CSVs, and a bundle of 12 products."""
     folder = tmp_path_factory.mktemp("cli")
     write_tiles(folder / "photos", range(12))
@@ -28,7 +28,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "texts" / "sku" / "readme.txt").write_text("no photo")
     (folder / "unreadable" / "sku").mkdir(parents=True)
     (folder / "unreadable" / "sku" / "a.jpg").write_text("no photo")
-    (folder / "tiny.tflite").write_bytes(tiny_models.average_tflite())
+    for name in ("tiny.tflite", "tiny.blank"):
+        shutil.copy(tiny_tflite.with_name(name), folder / name)
     (folder / "tiny.onnx").write_bytes(tiny_models.average_onnx())
     (folder / "float.onnx").write_bytes(tiny_models.average_onnx(dtype="float32"))
     (folder / "two.tflite").write_bytes(tiny_models.average_tflite(extra_output=True))
