@@ -17,6 +17,7 @@ from tests.docs.pages import DOCS, blocks
 pytestmark = pytest.mark.xdist_group("export")
 
 
+@pytest.mark.slow
 def test_an_export_from_python(tmp_path: Path) -> None:
     (example,) = blocks((DOCS / "howto" / "export.md").read_text(encoding="utf-8"), "py")
     write_tiles(tmp_path / "photos", range(16))

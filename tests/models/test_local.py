@@ -35,6 +35,7 @@ def test_candidates_are_the_right_one_and_near_others() -> None:
     assert not same.gather(1, chosen)[:, 1:].any()
 
 
+@pytest.mark.slow
 def test_it_learns_which_of_six() -> None:
     torch.manual_seed(4)
     head = local.LocalHead()

@@ -36,7 +36,7 @@ from tests.conftest import tile_photo, write_tiles
 from tests.support.bundles import contents, interrupt_after, skus_in
 
 
-@pytest.mark.parametrize(("index", "vectors"), [("exact", "i8"), ("exact", "f16")])
+@pytest.mark.parametrize(("index", "vectors"), [("exact", "i8"), pytest.param("exact", "f16", marks=pytest.mark.slow)])
 def test_the_same_photos_make_the_same_bytes(
     index: str, vectors: Any, tile_folder: Path, tiny_tflite: Path, tmp_path: Path
 ) -> None:

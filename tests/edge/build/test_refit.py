@@ -34,7 +34,7 @@ def built(folder: Path, photos: Path, encoder: Path, **settings: object) -> Path
     return bundle
 
 
-@pytest.mark.parametrize("adapt", ["on", "auto", "off"])
+@pytest.mark.parametrize("adapt", ["on", *(pytest.param(one, marks=pytest.mark.slow) for one in ("auto", "off"))])
 def test_add_with_refit_comes_to_what_a_build_of_all_would(tmp_path: Path, tiny_tflite: Path, adapt: str) -> None:
     first, more = write_tiles(tmp_path / "first", range(8)), write_tiles(tmp_path / "more", range(8, 30))
     bundle = built(tmp_path, first, tiny_tflite, adapt=adapt, keep_embeddings=True)

@@ -16,7 +16,7 @@ from tests.support.commands import document, lines
 RATES = (0.005, 0.02, 0.05, 0.1, 0.3)
 
 
-@pytest.mark.parametrize("adapt", ["off", "on"])
+@pytest.mark.parametrize("adapt", [pytest.param("off", marks=pytest.mark.slow), "on"])
 def test_comes_to_what_a_build_would_have_set(tmp_path: Path, tiny_tflite: Path, adapt: str) -> None:
     """The table between its levels: the accepted share of unknown queries differs by less than one of them and a half."""
     photos = write_tiles(tmp_path / "photos", range(30))

@@ -250,10 +250,16 @@ def test_killed_at_random_moments(operation: str, scene: Callable[[str, str], Sc
 @pytest.mark.parametrize(
     ("operation", "kind"),
     [
-        *((operation, "exact") for operation in OPERATIONS),
+        *((operation, "exact") for operation in ("build", "add", "remove")),
         *(
             pytest.param(operation, kind, marks=pytest.mark.slow)
-            for operation, kind in [("build", "hnsw"), ("replace", "hnsw"), *((one, "two") for one in OPERATIONS)]
+            for operation, kind in [
+                ("rebuild", "exact"),
+                ("replace", "exact"),
+                ("build", "hnsw"),
+                ("replace", "hnsw"),
+                *((one, "two") for one in OPERATIONS),
+            ]
         ),
     ],
 )

@@ -19,8 +19,9 @@ from shelfmatch.edge.catalog.product import Product
 from shelfmatch.edge.cli.app import main
 from shelfmatch.edge.encoders.encoder import Encoder
 from tests.conftest import tile_photo, write_tiles
+from tests.support import tiers
 
-CASES = 1000
+CASES = tiers.count(300, soak=3000)
 COLORS, SIZES, SHELVES = ("red", "green", "blue"), ("s", "m", "l", "xl"), tuple(f"A{n}" for n in range(12))
 
 
@@ -131,9 +132,7 @@ def by_force(matcher: Matcher, vector: Any, where: Where, count: int) -> list[tu
 
 
 @pytest.mark.parametrize("kind", ["exact", "hnsw"])
-def test_a_thousand_random_filters_find_what_brute_force_finds(
-    kind: str, tmp_path: Path, tiny_encoder: Encoder
-) -> None:
+def test_random_filters_find_what_brute_force_finds(kind: str, tmp_path: Path, tiny_encoder: Encoder) -> None:
     random = np.random.default_rng([2024, len(kind)])
     made_up_shop(tmp_path / "s.bundle", tiny_encoder, kind, random)
     asked = found = short = misspelt = 0

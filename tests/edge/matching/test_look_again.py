@@ -162,7 +162,8 @@ def test_the_problem_is_in_the_result(tile_bundle: Path) -> None:
     assert answer.to_dict()["look_again"]["problem"] == "too blurred"
 
 
-@pytest.mark.parametrize("how", ["dark", pytest.param("noisy", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["dark", "noisy"])
 def test_ruined_photos_are_won_back(grocery_shop: Path, grocery: Path, how: str) -> None:
     """A few products of the Grocery Store Dataset: more of the ruined photos are right after a second look."""
     queries = [(path, label) for path, label in read_split(grocery, "val.txt") if label in SHOP]
