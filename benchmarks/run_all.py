@@ -23,6 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+from machine_table import kiosk_machine_table, match_machine_table, shelf_machine_table
 from right_table import right_answers_table
 from tables import (
     NAMES,
@@ -94,6 +95,7 @@ BENCHMARKS: Final = (
         "encoders", 10, ("--markdown", str(RESULTS / "encoders.md"), "--measured", str(HERE.parent / "models/measured.json"))
     ),
     Benchmark("arm", 4, ("--write-budgets",), script="arm/check.py", uses_reporting=False, result=HERE / "arm/budgets.json"),
+    Benchmark("arm_machine", 30, ("--what", "match", "kiosk", "shelf"), script="arm/machine.py"),
     Benchmark("latency", 15),
     Benchmark("search", 30),
     Benchmark("recall", 3),
@@ -165,6 +167,9 @@ TABLES: Final = (
     Table("export_matrix", PAGES / "export.md", export_table),
     Table("export_matrix in full", PAGES / "export.md", export_in_full, "export_matrix"),
     Table("arm", PAGES / "arm.md", arm_table),
+    Table("match_machine", PAGES / "arm.md", match_machine_table, "arm_machine"),
+    Table("kiosk_machine", KIOSK_PAGE, kiosk_machine_table, "arm_machine"),
+    Table("shelf_machine", PAGES / "shelf.md", shelf_machine_table, "arm_machine"),
 )
 
 

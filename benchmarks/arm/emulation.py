@@ -55,6 +55,8 @@ RECIPE = 1
 _DEBIAN = ("python3", "libstdc++6", "libgomp1")
 _WHEEL_TAGS = [f"manylinux_2_{minor}_aarch64" for minor in range(36, 16, -1)] + ["manylinux2014_aarch64"]
 """Debian 12 has glibc 2.36."""
+WHEEL_PLATFORMS = [word for tag in _WHEEL_TAGS for word in ("--platform", tag)]
+"""pip's options for them."""
 
 
 def unavailable() -> str | None:
@@ -115,8 +117,7 @@ def set_up(folder: Path) -> Emulation:
         if missing:
             install_tools({"qemu-aarch64": "qemu-user", "gcc": "gcc libc6-dev"})
             unpack_debian(folder, "arm64", _DEBIAN)
-            wheels = [word for tag in _WHEEL_TAGS for word in ("--platform", tag)]
-            install_wheels(folder / "site", *wheels, "-r", str(REQUIREMENTS))
+            install_wheels(folder / "site", *WHEEL_PLATFORMS, "-r", str(REQUIREMENTS))
             for name, processor in PROCESSORS.items():
                 _make_root(folder, name, processor)
             run("gcc", "-O2", "-shared", "-fPIC", "-o", str(folder / "icount.so"), str(HERE / "icount.c"))

@@ -8,41 +8,25 @@ Prints one JSON object. VmHWM is the kernel's own peak of resident pages, those 
 from __future__ import annotations
 
 import json
-import re
 import sys
-from pathlib import Path
+
+from resident import machine_mb, peak_mb
 
 from shelfmatch.edge import Matcher
 
 
-def status_mb(path: str, key: str) -> float:
-    """A "Key: N kB" line of a file in /proc, in MB of 1,048,576 bytes."""
-    found = re.search(rf"^{key}:\s+(\d+) kB", Path(path).read_text(encoding="ascii"), re.MULTILINE)
-    return int(found[1]) / 1024 if found else float("nan")
-
-
 def main() -> int:
     bundle, *photos = sys.argv[1:]
-    free_before = status_mb("/proc/meminfo", "MemAvailable")
+    before = machine_mb()
     with Matcher.open(bundle, threads=1, sessions=1) as matcher:
-        opened = status_mb("/proc/self/status", "VmHWM")
+        opened = peak_mb("self")
         answers = [matcher.match(photo).candidates[0].sku for photo in photos]
-        products, references = matcher.bundle.manifest.products, len(matcher.index)
-        encoder = matcher.encoder.card.name
-    print(
-        json.dumps(
-            {
-                "machine_mb": status_mb("/proc/meminfo", "MemTotal"),
-                "free_before_mb": free_before,
-                "encoder": encoder,
-                "products": products,
-                "references": references,
-                "answers": answers,
-                "opened_mb": opened,
-                "peak_mb": status_mb("/proc/self/status", "VmHWM"),
-            }
-        )
-    )
+        found = {
+            "encoder": matcher.encoder.card.name,
+            "products": matcher.bundle.manifest.products,
+            "references": len(matcher.index),
+        }
+    print(json.dumps({**before, **found, "answers": answers, "opened_mb": opened, "peak_mb": peak_mb("self")}))
     return 0
 
 
