@@ -50,6 +50,7 @@ until [ -b /dev/vda ] || [ $tries -ge 100 ]; do /bin/busybox sleep 0.1; tries=$(
 /bin/busybox mount -t ext4 -o ro /dev/vda /disk
 /bin/busybox mount -t proc proc /disk/proc
 /bin/busybox mount -t devtmpfs dev /disk/dev
+/bin/busybox mount -t sysfs sys /disk/sys
 /bin/busybox mount -t tmpfs tmp /disk/tmp
 /bin/busybox ip link set lo up
 echo "{begin}"
@@ -139,7 +140,7 @@ def make_disk(emulation: emulated.Emulation, wanted: list[parts.Part], target: P
             else:
                 shutil.copy2(path, tree / path.name)
         (tree / "runs" / part.name).write_text(" ".join((f"/{part.program}", *part.arguments)), encoding="utf-8")
-    for name in ("proc", "dev", "tmp"):
+    for name in ("proc", "dev", "sys", "tmp"):
         (tree / name).mkdir(exist_ok=True)
     target.unlink(missing_ok=True)
     emulated.run("mke2fs", "-q", "-t", "ext4", "-d", str(tree), "-m", "0", str(target), "900M")
@@ -167,12 +168,12 @@ def boot(kernel: Path, initramfs: Path, disk: Path, part: parts.Part, timeout_s:
 
 
 def answer_of(console: str) -> dict[str, Any]:
-    """The line of JSON between the marks on the console. Raises SystemExit with the console's last lines if there is none."""
+    """The last line of JSON between the marks on the console. Raises SystemExit with the console's last lines if there is none."""
     inside = console.partition(BEGIN)[2].partition(END)[0]
-    found = re.search(r"^\{.*\}\s*$", inside, re.MULTILINE)
-    if found is None:
+    found = re.findall(r"^\{\".*\}\s*$", inside, re.MULTILINE)
+    if not found:
         raise SystemExit(f"the machine gave no answer: {console[-1500:]}")
-    answer: dict[str, Any] = json.loads(found[0])
+    answer: dict[str, Any] = json.loads(found[-1])
     return answer
 
 

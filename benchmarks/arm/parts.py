@@ -22,7 +22,8 @@ import shops  # noqa: E402
 Answer = dict[str, Any]
 PEAK_BAR_MB, KIOSK_BAR_MB, SHELF_BAR_MB = 100.0, 120.0, 140.0
 SEEDS, PHOTOS, STRANGERS = 40, 8, 3
-REQUESTS, CLIENTS = 33, 2
+REQUESTS, CLIENTS = 33, 4
+"""As many clients as the kiosk has workers there: each of its interpreters is used."""
 SLOTS, CALM, CHANGED, REFILLED = 60, 5, 5, 8
 """Frames: the shelf as it was taught, six slots with another's product, all slots with another's."""
 
