@@ -49,9 +49,8 @@ def test_a_part_that_there_is_not_is_refused(arm: SimpleNamespace, capsys: pytes
 
 def test_the_answer_is_the_line_of_json_between_the_marks(arm: SimpleNamespace) -> None:
     begin, end = arm.machine.BEGIN, arm.machine.END
-    console = (
-        f'booting\r\n{{"before": 1}}\r\n{begin}\r\nready after 9 s: {{}}\r\n{{'photo': 1}}\r\n{{"peak_mb": 73.5}}\r\n{end}\r\nreboot'
-    )
+    progress = "ready after 9 s: {}\r\n{'photo': 'known-0.jpg'}"
+    console = f'booting\r\n{{"before": 1}}\r\n{begin}\r\n{progress}\r\n{{"peak_mb": 73.5}}\r\n{end}\r\nreboot'
     assert arm.machine.answer_of(console) == {"peak_mb": 73.5}
 
 
