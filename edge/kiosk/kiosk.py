@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.requests import Request
 
 from ..imaging.image import Limits
+from ..machine.memory import Memory, memory
 from ..matching.finder import Finder
 from .metrics import Metrics
 from .pictures import Pictures
@@ -30,9 +31,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MOST_WORKERS: Final = 4
-"""Where `answers.workers` is 0: each has an interpreter of its own in memory."""
+_MOST_IN_LITTLE_MEMORY: Final = 2
+_LITTLE_MEMORY: Final = 768 << 20
+"""Where `answers.workers` is 0: each has interpreters of its own in memory. Four took 135 MB on an emulated machine with 512 MB
+(benchmarks/arm/machine.py --what kiosk), more than its share; bytes."""
 _LOOKUPS: Final = 2
 """Threads for look-ups in the catalogue, which wait for a disk and not for a processor."""
+
+
+def workers_here(found: Memory | None) -> int:
+    """Photos in work at one time on this machine, of `found` memory: one a core, at most four, two where memory is little."""
+    is_little = found is not None and found.total < _LITTLE_MEMORY
+    return min(_MOST_IN_LITTLE_MEMORY if is_little else _MOST_WORKERS, os.cpu_count() or 1)
 
 
 class Kiosk:
@@ -41,7 +51,7 @@ class Kiosk:
     def __init__(self, bundle: Path, settings: Settings) -> None:
         self.settings = settings
         answers = settings.answers
-        workers = answers.workers or min(_MOST_WORKERS, os.cpu_count() or 1)
+        workers = answers.workers or workers_here(memory())
         self.limits = Limits(size_bytes=settings.server.body_bytes, pixels=answers.pixels)
         codes = codes_file(settings.staff.tokens)
         self.gate = None if codes is None else Gate(read_codes(codes), settings.staff.attempts)
