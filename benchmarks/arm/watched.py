@@ -1,6 +1,6 @@
 """Peak memory of `shelfmatch shelf watch`, and of `shelf propose`; runs inside the emulated machine.
 
-    python3 watched.py PLAN.json FRAMES SHOP.bundle PHOTO [DETECTOR-OF-PEOPLE]
+    python3 watched.py PLAN.json FRAMES SHOP.bundle PHOTO
 
 Each command is a process of its own, run to its end; its peak is what the kernel says then (ru_maxrss, the same as VmHWM). Prints
 one JSON object. No numpy and no shelfmatch here.
@@ -37,14 +37,13 @@ def measured(*arguments: str) -> dict[str, Any]:
 
 
 def main() -> int:
-    plan, frames, bundle, photo, *people = sys.argv[1:]
+    plan, frames, bundle, photo = sys.argv[1:]
     before = machine_mb()
-    log = ["--log", "/tmp/log", *(["--pictures", people[0]] if people else [])]
-    watch = measured("watch", plan, "--source", frames, "--once", "--bundle", bundle, "--json", *log)
+    watch = measured("watch", plan, "--source", frames, "--once", "--bundle", bundle, "--json", "--log", "/tmp/log")
     propose = measured("propose", photo, "--bundle", bundle, "-o", "/tmp/proposed.json", "--json")
     events = [json.loads(line) for line in watch.pop("lines")]
     proposed = json.loads("".join(propose.pop("lines")))["slots"]
-    found = {"watch": watch, "events": events, "people": bool(people), "propose": {**propose, "slots": proposed}}
+    found = {"watch": watch, "events": events, "propose": {**propose, "slots": proposed}}
     print(json.dumps({**before, **found}))
     return 0
 

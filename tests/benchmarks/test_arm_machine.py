@@ -82,7 +82,7 @@ def test_events_are_compared_with_this_machines(arm: SimpleNamespace) -> None:
         ([["r1c2", "empty", ""]], False),
     ):
         answer = {"watch": {"peak_mb": 141.0, "seconds": 9.0}, "propose": {"peak_mb": 100.0, "seconds": 9.0, "slots": 59},
-                  "people": True, "events": events}  # fmt: skip
+                  "events": events}  # fmt: skip
         found = report(arm)
         arm.parts.read(part(arm, "shelf", expected), answer, found)
         assert (answer["told"], answer["as_here"]) == (2, same)
