@@ -34,22 +34,23 @@ def kiosk_machine_table(found: dict[str, Any]) -> str:
 
 def shelf_machine_table(found: dict[str, Any]) -> str:
     """`shelfmatch shelf watch` and `propose`: memory; then instructions of a frame, and what that makes of a Cortex-A53."""
-    one, frames = found["results"]["shelf"], found["results"]["frames"]
-    watch, propose = one["watch"], one["propose"]
-    events = f"{one['told']} events, {'the same as' if one['as_here'] else 'not those'} on x86-64"
-    memory = [
-        ("`shelf watch`, 60 slots, without `--pictures`", f"{watch['peak_mb']:.1f}", events),
-        ("`shelf propose`, encoder and detector of products", f"{propose['peak_mb']:.1f}", f"{propose['slots']} slots"),
-    ]
+    frames = found["results"]["frames"]
     rows = []
     for kind, minutes in frames["frames_a_minute"].items():
         count = frames["million_instructions"]["decode"] + frames["million_instructions"][kind]
         what = {"unchanged": "nothing changed", "six changed": "6 slots changed"}[kind]
         rows.append((what, frames["encoded"][kind], f"{count:.0f}", *(f"{value:.0f}" for value in minutes.values())))
     rates = [f"frames a minute, {name}" for name in next(iter(frames["frames_a_minute"].values()))]
-    return "\n\n".join(
-        (
-            reporting.markdown_table(("", "peak, MB", "found"), memory),
-            reporting.markdown_table(("a frame", "facings encoded", "million instructions", *rates), rows),
-        )
-    )
+    header = ("a frame", "facings encoded", "million instructions", *rates)
+    memory = [_shelf_memory(found["results"]["shelf"])] if "shelf" in found["results"] else []
+    return "\n\n".join((*memory, reporting.markdown_table(header, rows)))
+
+
+def _shelf_memory(one: dict[str, Any]) -> str:
+    watch, propose = one["watch"], one["propose"]
+    events = f"{one['told']} events, {'the same as' if one['as_here'] else 'not those'} on x86-64"
+    rows = [
+        ("`shelf watch`, 60 slots, without `--pictures`", f"{watch['peak_mb']:.1f}", events),
+        ("`shelf propose`, encoder and detector of products", f"{propose['peak_mb']:.1f}", f"{propose['slots']} slots"),
+    ]
+    return reporting.markdown_table(("", "peak, MB", "found"), rows)
