@@ -23,8 +23,10 @@ def encoders_table(found: Document) -> str:
     from shelfmatch.models.known import encoder_named
 
     rows = []
-    for name in ("shelfmatch-cnn", "shelfmatch-vit", "v1", "v2"):
-        row = found["results"][name]
+    for name in ("shelfmatch-cnn", "shelfmatch-nano", "shelfmatch-vit", "v1", "v2"):
+        row = found["results"].get(name)
+        if row is None:
+            continue
         numbers = encoder_named(KNOWN_AS.get(name, name)).dimension
         recalls = ["recall_at_1", "recall_at_1_adapted", "unseen_recall_at_1", "rendered_recall_at_1"]
         photos, tuned, unseen, rendered = (f"{100 * row[key]:.1f} %" for key in recalls)
@@ -52,7 +54,11 @@ CARD_ROWS: Final = {
 def card_table(found: Document, name: str) -> str:
     """An encoder's page in models/: what it reaches in each precision, beside the MobileNets."""
     results = found["results"]
-    columns = [results[key] for key in (name, f"{name}.onnx", f"{name}-fp32", "v1", "v2")]
+    kinds = {
+        name: "this (int8, LiteRT)", f"{name}.onnx": "int8, ONNX Runtime", f"{name}-fp32": "fp32", "v1": "MobileNetV1",
+        "v2": "MobileNetV2",
+    }  # fmt: skip
+    columns = [results[key] for key in kinds if key in results]
     rows = [(what, *(f"{100 * column[key]:.1f} %" for column in columns)) for key, what in CARD_ROWS.items()]
     counts = [
         " / ".join(f"{column[f'instructions_{core}_m']:.1f}" for core in ("a72", "a76"))
@@ -60,7 +66,7 @@ def card_table(found: Document, name: str) -> str:
         for column in columns
     ]  # fmt: skip
     rows.append(("million instructions a photo, Cortex-A72 / A76", *counts))
-    header = ("", "this (int8, LiteRT)", "int8, ONNX Runtime", "fp32", "MobileNetV1", "MobileNetV2")
+    header = ("", *(kind for key, kind in kinds.items() if key in results))
     return reporting.markdown_table(header, rows)
 
 
