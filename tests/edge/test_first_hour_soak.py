@@ -23,7 +23,7 @@ from tests.conftest import tile_photo, write_tiles
 from tests.support import tiers
 from tests.support.commands import COMMAND
 
-MOMENTS = tiers.count(6, soak=200)
+MOMENTS = tiers.count(12, soak=200)
 LONGEST_S = 120
 
 

@@ -21,7 +21,7 @@ from shelfmatch.edge.encoders.encoder import Encoder
 from tests.conftest import tile_photo, write_tiles
 from tests.support import tiers
 
-CASES = tiers.count(300, soak=3000)
+CASES = tiers.count(1000, soak=3000)
 COLORS, SIZES, SHELVES = ("red", "green", "blue"), ("s", "m", "l", "xl"), tuple(f"A{n}" for n in range(12))
 
 
