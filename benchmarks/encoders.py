@@ -241,9 +241,8 @@ def main() -> int:
         measured: dict[str, dict[str, float]] = {}
         for name in arguments.encoders:
             size = _model_path(file_of(name, work)).stat().st_size
-            with remembered(
-                work / "encoders.sqlite"
-            ):  # photos that several catalogues share run through a network once
+            # Photos that several catalogues share run through a network once.
+            with remembered(work / "encoders.sqlite"):
                 measured[name] = {"size_mb": size / 1e6, **found_by(name, work)}
             print(name, {key: round(value, 4) for key, value in measured[name].items()}, flush=True)
         for name, milliseconds in latencies_ms(arguments.encoders, work).items():

@@ -38,7 +38,7 @@ CONTRADICTED, FEWEST_TO_CONTRADICT = 0.5, 8
 """Where fewer of a shop's own left-out queries than this share of those that should be would be rejected, its goods are none that
 the prior knows of, and the queries decide alone, if they are so many. Of 132 shops of rendered, printed and photographed goods that
 befell one. Eight patterns in a few colours, which look alike to an encoder of packages, let 69 of 80 others pass without this, 24
-with it."""
+with it (tests/edge/build/test_unfamiliar_goods.py)."""
 EXACT = 10_000
 """As `Confidences.unknown_count`: the table is a curve through all rates, and no count of queries limits it."""
 _LIMIT = 40.0

@@ -25,7 +25,7 @@ _FEWEST_VIEWS, _PART_VIEWS = 4, 2_000
 """Where products have one photo each and can't have so many views each: so many for a part of them, and so many in all. A fit holds
 views out in four groups; and what it learns from them, how pictures of one product differ, is much the same for all: of 3,600
 rendered products, 300 asked for hard views and 300 others, recall@1 is 84.0, 82.7 and 83.0 % with 3,000, 2,400 and 1,800 views,
-AUROC .897, .898 and .897."""
+AUROC .897, .898 and .897 (benchmarks/part_views.py)."""
 _BORDER, _PLAIN_SHARE, _NEAR = 0.02, 0.7, 20
 _FOREGROUND = (0.03, 0.95)
 

@@ -32,9 +32,9 @@ logger = logging.getLogger(__name__)
 
 _MOST_WORKERS: Final = 4
 _MOST_IN_LITTLE_MEMORY: Final = 2
-_LITTLE_MEMORY: Final = 768 << 20
-"""Where `answers.workers` is 0: each has interpreters of its own in memory. Four took 135 MB on an emulated machine with 512 MB
-(benchmarks/arm/machine.py --what kiosk), more than its share; bytes."""
+_LITTLE_MEMORY: Final = 768 << 20  # bytes
+"""Where `answers.workers` is 0: each has interpreters of its own in memory. On an emulated machine with 512 MB four took 135 MB,
+and two take 113 (benchmarks/arm/machine.py --what kiosk)."""
 _LOOKUPS: Final = 2
 """Threads for look-ups in the catalogue, which wait for a disk and not for a processor."""
 
