@@ -37,7 +37,7 @@ import shops
 
 PARTS = ("libraries", "start", "http", "load")
 CLIENTS = (1, 4, 16, 64)
-QUEUE = 8
+QUEUE = 16
 START_BAR_S, IDLE_BAR_MB, RATIO_BAR, THROUGHPUT_BAR = 1.2, 120.0, 1.25, 0.9
 LONGEST_WAIT_S = 0.05
 _REQUESTS = 400

@@ -27,6 +27,7 @@ LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::\d{1,5})?", re.ASCII)
 _UNKNOWN_LENGTH: Final = 1 << 20
 """A body that doesn't say its length counts as so many bytes until it is there."""
+_LONGEST_PAUSE_S: Final = 2.0
 HEADERS: Final = (
     (
         b"content-security-policy",
@@ -67,6 +68,7 @@ class Guard:
             await self._answer(scope, reply, Problem("internal", "this is a fault of shelfmatch; its log says more"))
         finally:
             self._receiving -= size
+        await reply.end()
 
     def _check_caller(self, headers: dict[bytes, str], method: str) -> None:
         """Raise Problem for a name that isn't this kiosk's, and for another site's page: what a page on the web could make a
@@ -131,18 +133,34 @@ class Guard:
 
 
 class _Reply:
-    """Sends, with this kiosk's headers, and knows whether it has begun."""
+    """Sends, with this kiosk's headers, and knows whether it has begun.
+
+    Who is told to come again has the whole answer at once, but its connection isn't read before the time that was said: clients
+    that don't wait would otherwise take the processor from the photos in work, by being refused hundreds of times a second.
+    """
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.has_begun = False
+        self._pause_s = 0.0
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.has_begun = True
             present = {name for name, _ in message["headers"]}
             message["headers"] = [*message["headers"], *(one for one in HEADERS if one[0] not in present)]
+            if message["status"] == 503:
+                again = next((value for name, value in message["headers"] if name == b"retry-after"), b"0")
+                self._pause_s = min(float(again), _LONGEST_PAUSE_S)
+        elif self._pause_s and not message.get("more_body", False):
+            message["more_body"] = True
         await self._send(message)
+
+    async def end(self) -> None:
+        """Of an answer that was held open."""
+        if self._pause_s:
+            await asyncio.sleep(self._pause_s)
+            await self._send({"type": "http.response.body", "body": b""})
 
 
 def _single(headers: list[tuple[bytes, bytes]]) -> dict[bytes, str]:

@@ -59,7 +59,7 @@ class AnswerSettings:
         0, "photos in work at one time; 0: one a core, at most 4, 2 with less than 768 MB of memory", 0, 64
     )
     threads: int = _key(0, "threads of each; 0: those of device.toml, else 1", 0, 64)
-    queue: int = _key(8, "photos that may wait; more are answered 503 with Retry-After", 0, 1024)
+    queue: int = _key(16, "photos that may wait; more are answered 503 with Retry-After", 0, 1024)
     top_k: int = _key(5, "candidates in an answer", 1, 50)
     pixels: int = _key(25_000_000, "largest photo, in pixels", 10_000, 200_000_000)
     runtime: str = _key("auto", "runtime of the encoder", one_of=("auto", "litert", "onnx", "tflite-runtime"))

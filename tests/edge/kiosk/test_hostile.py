@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import http.client
 import importlib.util
 import io
 import random
@@ -264,6 +265,28 @@ def test_load_past_the_queue_is_a_quick_503(started: Started, tile_shop: Path) -
     assert int(refused.headers["retry-after"]) >= 1 and refused.json["type"] == "/v1/docs#busy"
     assert kiosk.match(tile(3)).status == 200
     assert b'shelfmatch_refused_total{reason="busy"}' in kiosk.get("/metrics").body
+
+
+def test_who_doesnt_wait_after_a_503_is_kept_waiting(started: Started, tile_shop: Path) -> None:
+    """The refusal comes at once and whole; the next request of that connection isn't read before the second that was said."""
+    kiosk = started(tile_shop / "shop.bundle", "--set", "answers.workers=1", "--set", "answers.queue=0")
+    slow = jpeg(tile_photo(40, 1, 1600))  # unknown: its look-again passes take a while
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        at_work = thread.submit(lambda: [kiosk.match(slow).status for _ in range(12)])
+        connection = http.client.HTTPConnection("127.0.0.1", kiosk.port, timeout=30)
+        begun, answer = 0.0, None
+        while (answer is None or answer.status != 503) and not at_work.done():
+            begun = time.monotonic()
+            connection.request("POST", "/v1/match", tile(3), {"content-type": "image/jpeg"})
+            answer = connection.getresponse()
+            assert answer.read()
+        assert answer is not None and answer.status == 503 and answer.headers["retry-after"] == "1"
+        told = time.monotonic()
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 200
+        assert told - begun < time.monotonic() - told and time.monotonic() - begun >= 0.95
+        connection.close()
+        assert set(at_work.result()) <= {200, 503}
 
 
 def test_pictures_never_leave_their_folder(started: Started, tile_shop: Path, tmp_path: Path) -> None:
