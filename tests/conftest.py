@@ -20,6 +20,7 @@ it at full length. A slow test that is named with `::` runs, too.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -55,6 +56,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     wanted = [item for item in items if is_wanted(item)]
     config.hook.pytest_deselected(items=[item for item in items if not is_wanted(item)])
     items[:] = wanted
+
+
+def pytest_collection_finish() -> None:
+    """What was collected and imported stays to the end. Frozen, it is walked through by no collection any more: `build` asks for
+    four, of a fifth of a second each in here."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def freeze_imports() -> Iterator[None]:
+    """The same of frameworks that a module's tests imported."""
+    before = len(sys.modules)
+    yield
+    if len(sys.modules) > before + _A_FRAMEWORK:
+        gc.collect()
+        gc.freeze()
+
+
+_A_FRAMEWORK = 300
+"""So many modules, about."""
 
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
