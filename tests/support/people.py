@@ -26,3 +26,14 @@ def portrait() -> Image.Image:
     if not path.is_file():
         pytest.skip("this matplotlib has no portrait")
     return Image.open(path).convert("RGB")
+
+
+def portraits() -> list[Image.Image]:
+    """Real people: that one, and Eileen Collins (NASA), of scikit-image, where that is installed."""
+    found = importlib.util.find_spec("skimage")
+    more = (
+        []
+        if found is None
+        else [Path(place) / "data" / "astronaut.png" for place in found.submodule_search_locations or ()]
+    )
+    return [portrait(), *(Image.open(path).convert("RGB") for path in more if path.is_file())]
