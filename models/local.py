@@ -5,7 +5,7 @@ The encoder's map before its last stride (`ShelfCNN.TAP`: 10x10 cells) is projec
 1x1 convolution that is
 the encoder file's second output). What is kept of a picture is (100, 33): each cell's unit vector, and its length.
 `LocalHead` takes
-two of these and the cosine of the two embeddings and gives a logit. Some 0.9 million products a candidate.
+two of these and the cosine of the two embeddings and gives a logit. Some 0.7 million products a candidate.
 
 The idea is the field's: candidates of a global search are looked at again with local features (Cao, Araujo & Sim
 2020, arXiv:2001.05027;
@@ -25,6 +25,8 @@ CELL_NUMBERS: Final = 32
 GRID: Final = 10
 CELLS: Final = GRID * GRID
 CHANNELS: Final = 16
+KERNELS: Final = (3, 3, 1)
+"""Of the convolutions. With a third of 3x3 it costs a twelfth more and finds no more."""
 _FEATURES: Final = 9
 
 
@@ -80,8 +82,8 @@ class LocalHead(nn.Module):  # type: ignore[misc,unused-ignore]
         self.register_buffer("grid", _grid(), persistent=False)
         self.register_buffer("small", 1e-2 * torch.eye(3).view(1, 3, 3), persistent=False)
         layers: list[nn.Module] = []
-        for inside in (_FEATURES, CHANNELS, CHANNELS):
-            layers += [nn.Conv2d(inside, CHANNELS, 3, padding=1), nn.ReLU()]
+        for inside, kernel in zip((_FEATURES, CHANNELS, CHANNELS), KERNELS, strict=True):
+            layers += [nn.Conv2d(inside, CHANNELS, kernel, padding=kernel // 2), nn.ReLU()]
         self.convolutions = nn.Sequential(*layers)
         self.attend = nn.Conv2d(CHANNELS, 1, 1)
         self.last = nn.Sequential(nn.Linear(2 * CHANNELS + 4, CHANNELS), nn.ReLU(), nn.Linear(CHANNELS, 1))
@@ -90,8 +92,10 @@ class LocalHead(nn.Module):  # type: ignore[misc,unused-ignore]
         q, r = query[:, :, :CELL_NUMBERS], reference[:, :, :CELL_NUMBERS]
         q_length, r_length = query[:, :, CELL_NUMBERS:] * self.scale, reference[:, :, CELL_NUMBERS:] * self.scale
         cosines = r @ q.transpose(1, 2)
-        place = (self.sharpness * cosines).softmax(dim=2)
         best = cosines.amax(dim=2, keepdim=True)
+        # In place of a softmax: for numpy on ARM ten thousand exponentials are a quarter of all the work.
+        place = (1 + self.sharpness * (cosines - best) / 4).clamp(min=0).pow(4)
+        place = place / place.sum(dim=2, keepdim=True)
         agrees = place @ cosines.amax(dim=1, keepdim=True).transpose(1, 2)
         peak = place.amax(dim=2, keepdim=True)
         spread = (place * place).sum(dim=2, keepdim=True)

@@ -35,11 +35,12 @@ def packed(
         "last1.bias": head["last.2.bias"],
     }
     for number in range(3):
-        kernel = np.asarray(head[f"convolutions.{2 * number}.weight"])  # (outside, inside, 3, 3)
+        kernel = np.asarray(head[f"convolutions.{2 * number}.weight"])  # (outside, inside, high, wide)
         arrays[f"convolution{number}.weight"] = kernel.transpose(2, 3, 1, 0).reshape(-1, len(kernel))
         arrays[f"convolution{number}.bias"] = head[f"convolutions.{2 * number}.bias"]
     card = LocalCard(
-        name, encoder_sha256, tap, scale, zero_point, layout, GRID, channels, numbers, wide, 0.0, provenance, license
+        name, encoder_sha256, tap, scale, zero_point, layout, GRID, channels, numbers, wide, 0.0, provenance, license,
+        places="quartic", last_kernel=kernel.shape[-1],
     )  # fmt: skip
     made = {key: np.asarray(value, np.float32) for key, value in arrays.items()}
     golden = round(LocalHead(card, made).golden_logit(), 5)

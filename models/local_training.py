@@ -1,16 +1,19 @@
-"""Teach the local head the maps of an encoder whose weights are settled: projection and head go on, the encoder stays.
+"""Teach the local head the maps of an encoder whose weights are settled: projection and head learn, the encoder stays.
 
-    python models/local_training.py --weights ENCODER.pt --head STATE.pt --real REAL.npz --stock STOCK --work WORK --out HEAD.pt
+    python models/local_training.py --real REAL.npz --faces FACES --work WORK --out HEAD.pt
+    python models/local_training.py --begin HEAD.pt --steps 3000 --real REAL.npz --faces FACES --work WORK --out NEXT.pt
 
-For a CPU: the maps of a few thousand pictures are computed once and kept in WORK. Pairs are boxes and printed
-packages under hard views,
-groceries and phone photos of one class; wrong references are those that the encoder finds most alike.
+Needs the `train` extra. REAL.npz is what `real.py` packs, FACES what `detection/faces.py` makes, the encoder the fp32 file in
+`--weights`. For a CPU: the maps of some 28,000 pictures are computed once and kept in WORK. Pairs are printed packages, those of
+the renderer, and boxes, each with hard views of it, and groceries and phone photos of one class; wrong references are those that
+the encoder finds most alike, variants of the same family among them. It wants variety: many rounds over few pictures do harm.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,17 +24,26 @@ from PIL import Image
 from torch import Tensor, nn
 
 from shelfmatch.models import local, real
-from shelfmatch.models.measure_local import folded, read_head, taps
+from shelfmatch.models.measure_local import taps
+from shelfmatch.models.networks import from_onnx
 from shelfmatch.models.pictures import to_square
 from shelfmatch.models.printer import views
-from shelfmatch.models.printer.press import print_pages
-from shelfmatch.models.printer.stock import Stock
+from shelfmatch.models.printer.package import CANVAS
 
+ENCODER: Final = "shelfmatch-cnn"
 SIDE: Final = 152
-COPIES: Final = 2
-MOST_BOXES, MOST_A_CLASS, PRINTED = 800, 14, 300
-TURNS: Final = ("box", "grocery", "printed", "box", "grocery", "printed", "phone", "box")
 SEED: Final = 18
+BATCH: Final = 16
+PEAK: Final = 1.5e-3
+PRINTED, RENDERED, RENDERED_SHOP = 2880, 1800, 517
+"""How many products of each; the renderer's shop isn't one that is measured on."""
+HARD_VIEWS: Final = 3
+MOST_A_CLASS: Final = 24
+TURNS: Final = ("printed", "rendered", "box", "grocery", "printed", "box", "rendered", "phone")
+
+Pixels = NDArray[np.uint8]
+Named = tuple[str, bool, Pixels]
+"""Product, whether it is a reference, and its picture as the encoder sees it."""
 
 
 def hard_copy(image: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -59,103 +71,143 @@ def hard_copy(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-def _real_squares(path: Path) -> tuple[list[str], list[str], list[bool], list[NDArray[np.uint8]]]:
+def _square(image: Image.Image) -> Pixels:
+    return to_square(real.padded(image), SIDE)
+
+
+def _boxes(path: Path) -> Iterator[Named]:
     rng = np.random.default_rng(SEED)
-    kinds, names, refs, squares = [], [], [], []
-    count: dict[str, int] = {}
     for picture, _ in real.read(path):
-        kind = "grocery" if picture.kind == "iconic" else picture.kind
-        name = f"{kind}{picture.label}"
-        number = count[name] = count.get(name, 0) + 1
-        boxes = count["boxes"] = count.get("boxes", 0) + (kind == "box")
-        if kind == "ground" or (kind == "box" and boxes > MOST_BOXES) or (kind == "grocery" and number > MOST_A_CLASS):
-            continue
-        shown = [picture.image] + [hard_copy(picture.image, rng) for _ in range(COPIES if kind == "box" else 0)]
-        if kind == "phone":
-            shown = [picture.image, hard_copy(picture.image, rng)][: 1 + (number % 3 == 0)]
-        for place, image in enumerate(shown):
-            kinds.append(kind)
-            names.append(name)
-            refs.append(place == 0 if kind == "box" else (number % 3 == 0 and place == 0) or picture.kind == "iconic")
-            squares.append(to_square(real.padded(image), SIDE))
-    return kinds, names, refs, squares
+        if picture.kind == "box":
+            yield str(picture.label), True, _square(picture.image)
+            for _ in range(HARD_VIEWS):
+                yield str(picture.label), False, _square(hard_copy(picture.image, rng))
 
 
-def _printed_squares(stock: Path, grounds: Tensor) -> tuple[list[str], list[bool], list[NDArray[np.uint8]]]:
+def _groceries(path: Path) -> Iterator[Named]:
+    pictures = [picture for picture, _ in real.read(path) if picture.kind in ("grocery", "iconic")]
+    count: dict[int, int] = {}
+    for place in np.random.default_rng(SEED).permutation(len(pictures)).tolist():
+        picture = pictures[place]
+        number = count[picture.label] = count.get(picture.label, 0) + 1
+        if picture.kind == "iconic" or number <= MOST_A_CLASS:
+            yield str(picture.label), picture.kind == "iconic" or number <= 4, _square(picture.image)
+
+
+def _phone(path: Path) -> Iterator[Named]:
+    rng = np.random.default_rng(SEED)
+    count: dict[int, int] = {}
+    for picture, _ in real.read(path):
+        if picture.kind == "phone":
+            number = count[picture.label] = count.get(picture.label, 0) + 1
+            yield str(picture.label), number % 5 == 0, _square(picture.image)
+            if number % 5:
+                yield str(picture.label), False, _square(hard_copy(picture.image, rng))
+
+
+def _rendered() -> Iterator[Named]:
+    from shelfmatch.edge.synthetic.products import make_shop, render_plain, render_view
+
+    for number, product in enumerate(make_shop(RENDERED, RENDERED_SHOP)):
+        yield product.sku, True, _square(render_plain(product, 300))
+        for view in range(HARD_VIEWS):
+            difficulty = random.Random(number * 9 + view).uniform(0.3, 1)
+            yield product.sku, False, _square(render_view(product, view, (400, 400), difficulty))
+
+
+def _straight(pictures: Pixels) -> Tensor:
+    """Faces as they are kept, colours times coverage, as (N, 4, h, w) prints, whose colours are whole."""
+    found = np.array(pictures)
+    found[..., :3] = (found[..., :3] * (255 / np.maximum(found[..., 3:].astype(np.float32), 1))).clip(0, 255)
+    return torch.from_numpy(found).permute(0, 3, 1, 2)
+
+
+def _printed(faces: Path, path: Path) -> Iterator[Named]:
+    """Printed packages: a plain view, and hard ones. Made at the encoder's size: the printer's own takes four times as long."""
+    front, other, sizes, kinds = (
+        np.load(faces / f"train-{name}.npy", mmap_mode="r") for name in ("front", "other", "sizes", "kinds")
+    )
+    shown = [np.asarray(picture.image.resize((224, 224))) for picture, _ in real.read(path) if picture.kind == "ground"]
+    grounds = torch.from_numpy(np.stack(shown[:120])).permute(0, 3, 1, 2).contiguous()
     torch.manual_seed(SEED)
-    names, refs, squares = [], [], []
-    pages = print_pages(Stock(stock), 700_000_000, 1)
-    for _ in range(PRINTED // 12):
-        made = list(itertools.islice(pages, 12))
-        pictures = [
-            torch.from_numpy(np.stack([getattr(one, side) for one in made])).permute(0, 3, 1, 2)
-            for side in ("front", "other")
-        ]
-        numbers = [torch.tensor([getattr(one, part) for one in made]) for part in ("size", "other_size", "kind")]
-        prints = views.Prints(*pictures, *numbers)
-        for hard in (torch.full((12,), 0.1), torch.rand(12) * 0.7 + 0.3):
+    views.OVERSAMPLING = 1  # type: ignore[misc]
+    for start in range(0, PRINTED, 24):
+        part = slice(start, min(start + 24, PRINTED))
+        size = torch.from_numpy(np.array(sizes[part])).float() / CANVAS
+        kind = torch.from_numpy(np.array(kinds[part, 0])).long()
+        prints = views.Prints(_straight(front[part]), _straight(other[part]), size[:, :2], size[:, 2:], kind)
+        for view in range(1 + HARD_VIEWS):
+            hard = torch.rand(len(prints)) * 0.7 + 0.3 if view else torch.full((len(prints),), 0.1)
             found = views.photograph(prints, hard, SIDE, grounds, prints).permute(0, 2, 3, 1).to(torch.uint8).numpy()
-            names += [f"printed{one.family}-{one.variant}" for one in made]
-            refs += [bool(hard[0] == 0.1)] * len(made)
-            squares += list(found)
-    return names, refs, squares
-
-
-def squares(options: argparse.Namespace) -> dict[str, Any]:
-    """Kinds, names, whether a reference, and pictures (N, side, side, 3), made once."""
-    file = options.work / "squares.npz"
-    if not file.is_file():
-        kinds, names, refs, shown = _real_squares(options.real)
-        grounds = [np.asarray(p.image.resize((224, 224))) for p, _ in real.read(options.real) if p.kind == "ground"][
-            :60
-        ]
-        more = _printed_squares(options.stock, torch.from_numpy(np.stack(grounds)).permute(0, 3, 1, 2))
-        options.work.mkdir(parents=True, exist_ok=True)
-        np.savez(
-            file, kinds=[*kinds, *["printed"] * len(more[0])], names=[*names, *more[0]], refs=[*refs, *more[1]],
-            squares=np.stack([*shown, *more[2]])
-        )  # fmt: skip
-    return dict(np.load(file))
-
-
-def prepared(options: argparse.Namespace) -> dict[str, Any]:
-    """Embeddings and maps of all pictures."""
-    data = squares(options)
-    unit, maps = taps(folded(options.weights), data.pop("squares"))
-    return data | {"unit": unit, "maps": maps}
+            for number, picture in enumerate(found):
+                yield str(start + number), view == 0, picture
 
 
 class Shop:
-    """The references and queries of one kind."""
+    """The references and queries of one kind: `similar` (Q, R) cosines, `same` (Q, R), `usable` queries, and all pictures' maps."""
 
-    def __init__(self, data: dict[str, Any], kind: str) -> None:
-        at = data["kinds"] == kind
-        self.refs, self.queries = (np.flatnonzero(at & wanted) for wanted in (data["refs"], ~data["refs"]))
-        self.similar = data["unit"][self.queries] @ data["unit"][self.refs].T
-        names = data["names"]
+    def __init__(self, data: Any) -> None:
+        names, refs = data["names"], data["refs"]
+        self.maps, unit = torch.from_numpy(data["maps"]), torch.from_numpy(data["unit"])
+        self.refs, self.queries = np.flatnonzero(refs), np.flatnonzero(~refs)
+        self.similar = unit[self.queries] @ unit[self.refs].T
         self.same = torch.from_numpy(names[self.queries][:, None] == names[self.refs][None])
         self.usable = torch.nonzero(self.same.any(dim=1)).flatten()
 
 
-def train(data: dict[str, Any], cells: local.Cells, head: local.LocalHead, steps: int, batch: int = 16) -> None:
+def shops(options: argparse.Namespace) -> dict[str, Shop]:
+    """Each kind's shop; maps are made once."""
+    makers: dict[str, Callable[[], Iterator[Named]]] = {
+        "printed": lambda: _printed(options.faces, options.real),
+        "rendered": _rendered,
+        "box": lambda: _boxes(options.real),
+        "grocery": lambda: _groceries(options.real),
+        "phone": lambda: _phone(options.real),
+    }
+    options.work.mkdir(parents=True, exist_ok=True)
+    net = from_onnx(ENCODER, options.weights / f"{ENCODER}-fp32.onnx").eval().to(memory_format=torch.channels_last)
+    for kind, maker in makers.items():
+        file = options.work / f"{kind}.npz"
+        if not file.is_file():
+            names, refs, squares = zip(*maker(), strict=True)
+            unit, maps = taps(net, np.stack(squares))
+            np.savez(file, names=np.array(names), refs=np.array(refs), unit=unit.numpy(), maps=maps.numpy())
+            print(f"{kind}: {len(names)} pictures, {sum(refs)} of them references", flush=True)
+    return {kind: Shop(np.load(options.work / f"{kind}.npz")) for kind in makers}
+
+
+def whitened(cells: local.Cells, every: dict[str, Shop]) -> None:
+    """The projection begins as the 32 directions in which maps differ most, each as strong as the others."""
+    found = [
+        shop.maps[::23].float().flatten(2).transpose(1, 2).reshape(-1, local.TAP_CHANNELS)[::7]
+        for shop in every.values()
+    ]
+    rows = torch.cat(found)
+    values, vectors = torch.linalg.eigh(torch.cov(rows.T))
+    top = vectors[:, -local.CELL_NUMBERS :] * (values[-local.CELL_NUMBERS :] + 1e-3).rsqrt()
+    with torch.no_grad():
+        cells.project.weight.copy_(top.T[:, :, None, None])
+        cells.project.bias.copy_(-(rows.mean(dim=0) @ top))
+
+
+def train(every: dict[str, Shop], cells: local.Cells, head: local.LocalHead, steps: int) -> None:
     """One cycle of AdamW over pairs of all kinds in turn."""
-    shops = {kind: Shop(data, kind) for kind in dict.fromkeys(TURNS)}
     parameters = [*cells.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(parameters, 1e-3, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.2e-3, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK, total_steps=steps)
     told: dict[str, list[float]] = {}
     for step in range(steps):
         kind = TURNS[step % len(TURNS)]
-        shop = shops[kind]
-        rows = shop.usable[torch.randint(len(shop.usable), (batch,))]
+        shop = every[kind]
+        rows = shop.usable[torch.randint(len(shop.usable), (BATCH,))]
         similar = shop.similar[rows]
-        few = similar.shape[1] < 40 or kind == "phone"
-        chosen = _few_candidates(similar, shop.same[rows]) if few else local.candidates(similar, shop.same[rows])
+        choose = _few_candidates if kind == "phone" else local.candidates
+        chosen = choose(similar, shop.same[rows])
         used = chosen.unique()
         place = torch.zeros(similar.shape[1], dtype=torch.long)
         place[used] = torch.arange(len(used))
-        queries = local.described(cells(data["maps"][shop.queries[rows.numpy()]].float()))
-        references = local.described(cells(data["maps"][shop.refs[used.numpy()]].float()))
+        queries = local.described(cells(shop.maps[shop.queries[rows.numpy()]].float()))
+        references = local.described(cells(shop.maps[shop.refs[used.numpy()]].float()))
         loss, right = local.local_loss(head, queries, references, place[chosen], similar[:, used])
         optimizer.zero_grad()
         loss.backward()
@@ -163,8 +215,8 @@ def train(data: dict[str, Any], cells: local.Cells, head: local.LocalHead, steps
         optimizer.step()
         schedule.step()
         told.setdefault(kind, []).append(float(right))
-        if step % 100 == 99:
-            print(step + 1, {key: round(float(np.mean(found[-40:])), 3) for key, found in told.items()}, flush=True)
+        if step % 250 == 249:
+            print(step + 1, {key: round(float(np.mean(found[-60:])), 3) for key, found in told.items()}, flush=True)
 
 
 def _few_candidates(similar: Tensor, same: Tensor) -> Tensor:
@@ -177,19 +229,23 @@ def _few_candidates(similar: Tensor, same: Tensor) -> Tensor:
 def main() -> None:
     """The command line; see the first lines."""
     parser = argparse.ArgumentParser(description="Train the local head on a settled encoder.")
-    for name in ("weights", "head", "real", "stock", "work", "out"):
+    parser.add_argument("--weights", type=Path, default=Path("models"), help="the folder with the encoder's fp32 file")
+    parser.add_argument("--begin", type=Path, help="a head to begin with; else it begins from nothing")
+    for name in ("real", "faces", "work", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=800)
-    parser.add_argument("--only-pictures", action="store_true", help="make the pictures and stop")
+    parser.add_argument("--steps", type=int, default=6000)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.only_pictures:
-        squares(options)
-        return
-    data = prepared(options)
+    every = shops(options)
     torch.manual_seed(SEED)
-    cells, head = read_head(options.head)
-    train(data, cells.train(), head.train(), options.steps)
+    cells, head = local.Cells(), local.LocalHead()
+    if options.begin is None:
+        whitened(cells, every)
+    else:
+        state = torch.load(options.begin, weights_only=True)["mean"]
+        cells.load_state_dict(state["cells"])
+        head.load_state_dict(state["head"])
+    train(every, cells.train(), head.train(), options.steps)
     torch.save({"mean": {"cells": cells.state_dict(), "head": head.state_dict()}}, options.out)
 
 

@@ -1,7 +1,7 @@
 """Local matching: the cells of a query and of a reference, compared by a small network, in numpy.
 
 Beside an encoder's file may lie NAME.local: what turns one of the encoder's inner maps (its "tap") into cells, and the head that
-compares two pictures' cells. It is a card in JSON and numbers, some 60 KB; numpy is as fast as a runtime on networks of
+compares two pictures' cells. It is a card in JSON and numbers, some 30 KB; numpy is as fast as a runtime on networks of
 this size, and a device needs no more sessions. `models/local_file.py` writes it.
 
 Candidates of a first search compared by local features: Cao, Araujo & Sim 2020, arXiv:2001.05027; Tan, Yuan & Ordonez 2021,
@@ -28,11 +28,12 @@ Floats: TypeAlias = NDArray[np.float32]
 
 SUFFIX = ".local"
 _MAGIC = b"shelfmatch local matching\n"
-_CARD_VERSION = 1
+_CARD_VERSIONS = (1, 2)
 _FEATURES = 9
 _KERNEL = 3
-_AT_ONCE = 3
-"""References that are compared together: their 100 x 100 tables stay in the caches."""
+_AT_ONCE = 6
+"""References that are compared together: one look. Each round costs as much as a reference, and their tables (240 KB) stay in a
+second cache of 512 KB, as a Cortex-A53 has it."""
 _ONE_THREAD = 1 << 18
 """Multiplications that OpenBLAS leaves to one thread (SMP_THRESHOLD_MIN * GEMM_MULTITHREAD_THRESHOLD in its common.h)."""
 _LONGEST, _FURTHEST = 3.0, 4.0
@@ -43,7 +44,10 @@ _LONGEST, _FURTHEST = 3.0, 4.0
 class LocalCard:
     """What a NAME.local is for: the output `tap` of the encoder file with this sha256, a map of `grid` x `grid` cells with
     `tap_channels` numbers each, int8 or uint8 n standing for scale * (n - zero_point). `cell_numbers`: of a projected cell.
-    `channels`: of the head's convolutions. `golden_logit`: of `golden_pair`, to tell a damaged file or machine."""
+    `channels`: of the head's convolutions, of which the last is `last_kernel` x `last_kernel` places. `places`: what chances the
+    query's cells have to be a reference's, of x, sharpness times how much less alike than the best they are: exp(x) or, the
+    same near 0 at a fifth of the work, max(0, 1 + x / 4)^4. `golden_logit`: of `golden_pair`, to tell a damaged file or machine.
+    """
 
     name: str
     encoder_sha256: str
@@ -58,9 +62,14 @@ class LocalCard:
     golden_logit: float
     provenance: str = ""
     license: str = ""
+    places: Literal["exp", "quartic"] = "exp"
+    last_kernel: int = _KERNEL
 
     def __post_init__(self) -> None:
         problem = problem_of_choice("layout", self.layout, ("NHWC", "NCHW"))
+        problem = problem or problem_of_choice("places", self.places, ("exp", "quartic"))
+        if self.last_kernel not in (1, _KERNEL):
+            problem = problem or f"last_kernel is {self.last_kernel!r}; expected 1 or {_KERNEL}"
         for field in ("grid", "tap_channels", "cell_numbers", "channels"):
             if not 1 <= getattr(self, field) <= 4096:
                 problem = problem or f"{field} is {getattr(self, field)!r}; expected a whole number from 1 to 4096"
@@ -79,8 +88,8 @@ class LocalCard:
         wide, pooled = self.channels, 2 * self.channels + 4
         convolutions = {
             f"convolution{number}.{what}": shape
-            for number, inside in enumerate((_FEATURES, wide, wide))
-            for what, shape in (("weight", (_KERNEL * _KERNEL * inside, wide)), ("bias", (wide,)))
+            for number, (inside, kernel) in enumerate(((_FEATURES, _KERNEL), (wide, _KERNEL), (wide, self.last_kernel)))
+            for what, shape in (("weight", (kernel * kernel * inside, wide)), ("bias", (wide,)))
         }
         return {
             "project.weight": (self.tap_channels, self.cell_numbers),
@@ -116,7 +125,7 @@ class LocalHead:
 
     def to_bytes(self) -> bytes:
         """The file NAME.local."""
-        card = json.dumps({"card_version": _CARD_VERSION, **asdict(self.card)}).encode() + b"\n"
+        card = json.dumps({"card_version": _CARD_VERSIONS[-1], **asdict(self.card)}).encode() + b"\n"
         return _MAGIC + card + b"".join(array.astype("<f4").tobytes() for array in self._arrays.values())
 
     @classmethod
@@ -127,7 +136,7 @@ class LocalHead:
             record = json.loads(head) if data.startswith(_MAGIC) else None
         except ValueError:
             record = None
-        if not isinstance(record, dict) or record.pop("card_version", None) != _CARD_VERSION:
+        if not isinstance(record, dict) or record.pop("card_version", None) not in _CARD_VERSIONS:
             raise EncoderError(f"{where} is no local matching head that this version reads; install shelfmatch again")
         try:
             card = read_record(LocalCard, record, "local card", EncoderError)
@@ -176,8 +185,15 @@ class LocalHead:
         best = alike.max(axis=2)
         best_back = alike.max(axis=1)
         place = np.subtract(alike, best[:, :, np.newaxis], out=alike)
-        place *= sharpness
-        np.exp(place, out=place)
+        if self.card.places == "exp":
+            place *= sharpness
+            np.exp(place, out=place)
+        else:
+            place *= sharpness / 4
+            place += np.float32(1)
+            np.maximum(place, 0, out=place)
+            place *= place
+            place *= place
         # One product for all that is looked up at the softly expected place: where it is, how long, whether it agrees; and the sum.
         looked_up = np.ones((len(vectors), self.card.cells, 5), np.float32)
         looked_up[:, :, :2], looked_up[:, :, 2], looked_up[:, :, 3] = places[:, :2], q_lengths, best_back
@@ -207,16 +223,16 @@ class LocalHead:
         return logits.astype(np.float32)
 
     def _convolved(self, maps: Floats, number: int) -> Floats:
-        """(K, 100, inside) maps through a 3x3 convolution and a ReLU → (K, 100, outside)."""
+        """(K, 100, inside) maps through a convolution and a ReLU → (K, 100, outside)."""
         count, inside, grid, edge = len(maps), maps.shape[2], self.card.grid, _KERNEL // 2
-        padded = np.zeros((count, grid + 2 * edge, grid + 2 * edge, inside), np.float32)
-        padded[:, edge:-edge, edge:-edge] = maps.reshape(count, grid, grid, inside)
-        # Taken flat: indexing with the table of two axes costs ten times as much.
-        patches = padded.reshape(count, -1, inside).take(self._around, axis=1).reshape(count, self.card.cells, -1)
-        found = (
-            _multiplied(patches, self._arrays[f"convolution{number}.weight"])
-            + self._arrays[f"convolution{number}.bias"]
-        )
+        weight = self._arrays[f"convolution{number}.weight"]
+        if len(weight) > inside:
+            padded = np.zeros((count, grid + 2 * edge, grid + 2 * edge, inside), np.float32)
+            padded[:, edge:-edge, edge:-edge] = maps.reshape(count, grid, grid, inside)
+            # Taken flat: indexing with the table of two axes costs ten times as much.
+            maps = padded.reshape(count, -1, inside).take(self._around, axis=1).reshape(count, self.card.cells, -1)
+        found = _multiplied(maps, weight)
+        found += self._arrays[f"convolution{number}.bias"]
         result: Floats = np.maximum(found, 0, out=found)
         return result
 

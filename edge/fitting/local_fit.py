@@ -244,8 +244,9 @@ def _squashed_row(
     """(P,) squashed logits of one query; those of products that aren't looked at are the lowest of those that are."""
     places = np.argsort(-scores)[:DEPTH]
     logits = logits_of(head, kept, embedding, cells, labels[places].tolist())
-    row = np.full(len(labels), min(logits.values()), np.float32)
-    row[places] = [logits[label] for label in labels[places].tolist()]
+    lowest = min(logits.values())
+    row = np.full(len(labels), lowest, np.float32)
+    row[places] = [logits.get(label, lowest) for label in labels[places].tolist()]
     result: Floats = squashed(row)
     return result
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..encoders.encoder import Vector
 from ..scoring.evidence import Evidence
 from ..scoring.fusion import Allowed
-from ..scoring.local import DEPTH, Cells, Local, fused, logits_of, squashed
+from ..scoring.local import DEPTH, Cells, Local, fused, logits_of, said_of
 
 if TYPE_CHECKING:
     from .snapshot import Snapshot
@@ -35,5 +35,5 @@ def local_rank(
         return found.cut(count)
     products = [product for product, _ in found.ranked[:DEPTH]]
     logits = logits_of(head, local.cells, embedding, head.cells(tap), products)
-    ranked = fused(found.ranked, logits, local.record.weight)[:count]
-    return Evidence(ranked, found.plain, {product: float(squashed(one)) for product, one in logits.items()})
+    said = said_of(logits)
+    return Evidence(fused(found.ranked, said, local.record.weight)[:count], found.plain, said)

@@ -6,8 +6,9 @@ some 3.6 KB; the file is mapped into memory, and only what belongs to candidates
 
 from __future__ import annotations
 
+import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,10 +26,12 @@ from .fusion import Ranked
 if TYPE_CHECKING:
     from ..encoders.local import LocalHead
 
-DEPTH = 6
-"""Products of the first search that are compared part by part."""
-EACH = 2
-"""References of the first product, and of the second, that are looked at: those most alike. One of each of the others."""
+DEPTH = 5
+"""Products of the first search that are compared part by part at most."""
+LOOKS = 5
+"""References that are: two of the first product (its most alike), one of each of the others. Each costs a twentieth of what the
+encoder does; with eight as many photos are named, of products with one picture 1 % more (GroZi, phone, rendered)."""
+FIRST = 2
 SOFTNESS = 2.0
 """What a logit is divided by before it is squashed: at twice as much it is as good as certain."""
 _HEADER = struct.Struct("<8sIIIII4x")
@@ -179,7 +182,7 @@ class Cells:
             # Not a matrix product: with more than 36 references OpenBLAS would start threads.
             own = self.embeddings[first:last].astype(np.float32)
             found = np.einsum("rd,d->r", own, embedding) * self.scales[first:last]
-            best = np.argsort(-found)[: EACH if place < 2 else 1]
+            best = np.argsort(-found)[: FIRST if place == 0 else 1][: LOOKS - len(rows)]
             rows += (first + best).tolist()
             cosines += found[best].tolist()
             owners += [place] * len(best)
@@ -218,16 +221,20 @@ def logits_of(
     return found
 
 
-def squashed(logits: NDArray[np.float32] | float) -> Any:
+def squashed(logits: NDArray[np.float32]) -> Any:
     """Logits as scores from 0 to 1."""
     return 1 / (1 + np.exp(-np.clip(logits, -10 * SOFTNESS, 10 * SOFTNESS) / SOFTNESS))
 
 
-def fused(ranked: Ranked, logits: dict[int, float], weight: float) -> Ranked:
-    """(product id, fused score), best first; products that weren't looked at count with the lowest logit of those that were."""
-    lowest = min(logits.values(), default=0.0)
-    scores = [
-        (product, (1 - weight) * score + weight * float(squashed(logits.get(product, lowest))))
-        for product, score in ranked
-    ]
+def said_of(logits: Mapping[int, float]) -> dict[int, float]:
+    """`squashed`, of each product: for the few of one photo, for which numpy takes ten times as long."""
+    most = 10 * SOFTNESS
+    return {product: 1 / (1 + math.exp(-max(-most, min(most, one)) / SOFTNESS)) for product, one in logits.items()}
+
+
+def fused(ranked: Ranked, said: Mapping[int, float], weight: float) -> Ranked:
+    """(product id, fused score), best first; products that weren't looked at count with the lowest of what was `said_of` those that
+    were."""
+    lowest = min(said.values(), default=0.5)
+    scores = [(product, (1 - weight) * score + weight * said.get(product, lowest)) for product, score in ranked]
     return sorted(scores, key=lambda item: (-item[1], item[0]))

@@ -88,6 +88,7 @@ def test_the_command_writes_what_it_fits(shops: list[Drawn], tmp_path: Path) -> 
     assert Prior.from_bytes((tmp_path / "a.prior").read_bytes(), "x") == fit_prior("some", shops[:40])
 
 
+@pytest.mark.slow
 def test_an_earlier_prior_draws_few_shops_to_itself_and_many_move_it(shops: list[Drawn]) -> None:
     """Its weights stay; thresholds of eight shops alone are mere chance."""
     before = fit_prior("some", shops[:100])

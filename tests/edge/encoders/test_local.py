@@ -28,7 +28,9 @@ def by_loops(head: LocalHead, query: object, reference: object, cosine: float) -
     line = np.linspace(-1, 1, grid)
     place = np.array([(line[n % grid], line[n // grid], 1.0) for n in range(cells)])
     alike = r.astype(float) @ q.T.astype(float)
-    chance = np.exp(sharpness * alike) / np.exp(sharpness * alike).sum(axis=1, keepdims=True)
+    less = sharpness * (alike - alike.max(axis=1, keepdims=True))
+    chance = np.exp(less) if head.card.places == "exp" else np.maximum(1 + less / 4, 0) ** 4
+    chance /= chance.sum(axis=1, keepdims=True)
     best, peak, spread = alike.max(axis=1), chance.max(axis=1), (chance**2).sum(axis=1)
     agrees, seen, expected = chance @ alike.max(axis=0), chance @ q_len, chance @ place[:, :2]
     sure = np.maximum(peak * np.clip(r_len, 0, 3), 1e-3)
@@ -39,14 +41,16 @@ def by_loops(head: LocalHead, query: object, reference: object, cosine: float) -
         grid, grid, -1
     )
     for number in range(3):
-        kernel = a[f"convolution{number}.weight"].reshape(3, 3, maps.shape[2], -1)
+        side = 3 if number < 2 else head.card.last_kernel
+        kernel = a[f"convolution{number}.weight"].reshape(side, side, maps.shape[2], -1)
         after = np.zeros((grid, grid, kernel.shape[3]))
         for y in range(grid):
             for x in range(grid):
-                for dy in range(3):
-                    for dx in range(3):
-                        if 0 <= y + dy - 1 < grid and 0 <= x + dx - 1 < grid:
-                            after[y, x] += maps[y + dy - 1, x + dx - 1] @ kernel[dy, dx]
+                for dy in range(side):
+                    for dx in range(side):
+                        row, column = y + dy - side // 2, x + dx - side // 2
+                        if 0 <= row < grid and 0 <= column < grid:
+                            after[y, x] += maps[row, column] @ kernel[dy, dx]
         maps = np.maximum(after + a[f"convolution{number}.bias"], 0)
     flat = maps.reshape(cells, -1)
     attention = np.exp(flat @ a["attend.weight"] + a["attend.bias"])
@@ -58,9 +62,10 @@ def by_loops(head: LocalHead, query: object, reference: object, cosine: float) -
     return float(hidden @ a["last1.weight"] + a["last1.bias"][0] + weight * cosine)
 
 
+@pytest.mark.parametrize("settings", [{}, {"places": "quartic"}, {"places": "quartic", "last_kernel": 1}])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_logits_are_those_of_the_definition(seed: int) -> None:
-    head = random_head(b"", seed)
+def test_the_logits_are_those_of_the_definition(seed: int, settings: dict[str, object]) -> None:
+    head = random_head(b"", seed, **settings)
     random = np.random.default_rng(seed)
     vectors = random.normal(size=(8, 16, 3)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)

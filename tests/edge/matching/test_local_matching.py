@@ -28,7 +28,7 @@ from shelfmatch.edge.fitting.prior import generic_prior
 from shelfmatch.edge.matching.pipeline import match
 from shelfmatch.edge.scoring.adapter import Adaptation
 from shelfmatch.edge.scoring.decision import Decision
-from shelfmatch.edge.scoring.local import Cells, Local, described, fused, logits_of, restored, undescribed
+from shelfmatch.edge.scoring.local import Cells, Local, described, fused, logits_of, restored, said_of, undescribed
 from tests.conftest import tile_photo, write_tiles
 from tests.support.bundles import contents
 from tests.support.local_heads import NUMBERS, likeness_head, write_encoder
@@ -267,14 +267,15 @@ def test_the_nearest_references_of_each_product_are_looked_at() -> None:
     own = (three.embeddings[1] * three.scales[1]).astype(np.float32)
     rows, cosines, owners = three.nearest(own, [1, 2, 3, 77])
     assert rows[0] == 1 and cosines[0] == pytest.approx(1.0, abs=0.02)
-    assert owners.tolist() == [0, 0, 1, 1, 2]
+    assert owners.tolist() == [0, 0, 1, 2]
+    assert three.nearest(own, [3, 2, 1, 2, 3, 1])[2].tolist() == [0, 1, 2, 3, 4], "five looks, and no more"
     assert [len(part) for part in three.nearest(own, [])] == [0, 0, 0]
 
 
 def test_products_that_are_not_looked_at_count_as_the_lowest_that_is() -> None:
     ranked = [(1, 0.9), (2, 0.8), (3, 0.7)]
-    assert fused(ranked, {1: -4.0, 2: 4.0}, 0.0) == ranked
-    found = fused(ranked, {1: -4.0, 2: 4.0}, 0.5)
+    assert fused(ranked, said_of({1: -4.0, 2: 4.0}), 0.0) == ranked
+    found = fused(ranked, said_of({1: -4.0, 2: 4.0}), 0.5)
     assert [product for product, _ in found] == [2, 1, 3]
     assert dict(found)[1] - dict(found)[3] == pytest.approx(0.1)
 
