@@ -290,11 +290,12 @@ def kiosk_table(found: Document) -> str:
     """The kiosk's start and memory, what HTTP costs, and load."""
     start, http, load = (found["results"][part] for part in ("start", "http", "load"))
     rows = [
-        ("start to ready", f"{start['cpu_ms']:.0f} ms of the processor"),
+        ("start to ready", f"{start['seconds']:.2f} s, {start['cpu_ms']:.0f} ms of the processor"),
         ("resident memory idle, at load", f"{start['idle_mb']:.0f} MB, {max(row['resident_mb'] for row in load.values()):.0f} MB"),
         ("a photo over HTTP beside `Matcher.match`", f"{http['quick_http_ms'] / http['quick_match_ms']:.2f} ×"),
-        *((f"{clients} clients", f"{row['cpu_ms_a_photo']:.0f} ms of the processor a photo, {row['resident_mb']:.0f} MB, "
-           f"statuses {', '.join(map(str, row['statuses']))}") for clients, row in load.items()),
+        *((f"{clients} clients", f"{row['per_second']:.0f} photos a second, half of them in {row['p50_ms']:.0f} ms, 99 % in "
+           f"{row['p99_ms']:.0f} ms; {row['refused']:,} refused; {row['cpu_ms_a_photo']:.0f} ms of the processor a photo, "
+           f"{row['resident_mb']:.0f} MB") for clients, row in load.items()),
     ]  # fmt: skip
     return reporting.markdown_table((f"{found['settings']['products']:,} products", ""), rows)
 
