@@ -36,7 +36,7 @@ def make_app(kiosk: Kiosk) -> App:
         routes=routes, exception_handlers={HTTPException: _routing_problem, Problem: _problem, Exception: _internal}
     )
     inner.router.redirect_slashes = False
-    return Guard(_with_slashes(inner), kiosk.settings.server)
+    return Guard(_with_slashes(inner), kiosk.settings.server, lambda: kiosk.pool.longest_wait_s)
 
 
 def _shop_operations(shop: ShopApi) -> Sequence[Operation]:

@@ -43,18 +43,20 @@ HEADERS: Final = (
 
 
 class Guard:
-    """Wraps an ASGI application. `port`: one that names may carry is any; the name is what counts."""
+    """Wraps an ASGI application. `port`: one that names may carry is any; the name is what counts. `pause_s`: for how long the
+    connection of who was told to come again isn't read, in seconds."""
 
-    def __init__(self, app: App, settings: ServerSettings) -> None:
+    def __init__(self, app: App, settings: ServerSettings, pause_s: Callable[[], float] = lambda: 0.0) -> None:
         self._app = app
         self._settings = settings
+        self._pause_s = pause_s
         self._names = {*LOCAL_NAMES, *(name.lower() for name in settings.hosts)}
         self._receiving = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        reply = _Reply(send)
+        reply = _Reply(send, self._pause_s)
         size = 0
         try:
             headers = _single(scope["headers"])
@@ -135,13 +137,14 @@ class Guard:
 class _Reply:
     """Sends, with this kiosk's headers, and knows whether it has begun.
 
-    Who is told to come again has the whole answer at once, but its connection isn't read before the time that was said: clients
-    that don't wait would otherwise take the processor from the photos in work, by being refused hundreds of times a second.
+    Who is told to come again has the whole answer at once, but its connection isn't read before the queue has been worked off:
+    clients that don't wait would otherwise take the processor from the photos in work, by being refused hundreds of times a second.
     """
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, pause_s: Callable[[], float]) -> None:
         self._send = send
         self.has_begun = False
+        self._pause_of = pause_s
         self._pause_s = 0.0
 
     async def __call__(self, message: Message) -> None:
@@ -150,8 +153,7 @@ class _Reply:
             present = {name for name, _ in message["headers"]}
             message["headers"] = [*message["headers"], *(one for one in HEADERS if one[0] not in present)]
             if message["status"] == 503:
-                again = next((value for name, value in message["headers"] if name == b"retry-after"), b"0")
-                self._pause_s = min(float(again), _LONGEST_PAUSE_S)
+                self._pause_s = min(self._pause_of(), _LONGEST_PAUSE_S)
         elif self._pause_s and not message.get("more_body", False):
             message["more_body"] = True
         await self._send(message)

@@ -37,11 +37,15 @@ class Pool:
         """Photos in the queue."""
         return max(0, self.inside - self.workers)
 
+    @property
+    def longest_wait_s(self) -> float:
+        """How long a photo that comes when the queue is full but for one place takes, on average."""
+        return (1 + self.queue / self.workers) * self.service_s
+
     def check(self) -> None:
         """Raise Busy where `run` would: before a body is received for nothing."""
         if self.inside >= self.workers + self.queue:
-            rounds = 1 + self.queue / self.workers
-            raise Busy(max(1, round(rounds * self.service_s)))
+            raise Busy(max(1, round(self.longest_wait_s)))
 
     async def run(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
         """Call a function in a thread. Raises Busy, and what the function raises; cancelled, it isn't begun any more."""

@@ -5,7 +5,8 @@ GPUs"; Apache-2.0, as MediaPipe ships it). It isn't part of this package: the ho
 hash is known here are taken, since a detector that finds nobody looks like a shop without people.
 
 A face that isn't seen can't be blurred. So three things stand behind each other: the threshold is low, the picture is searched
-whole, mirrored and in parts, and around the middle, where the product is held, everything is blurred, face or not.
+whole, mirrored, in parts and, where it stays sharp, in small ones, and around the middle, where the product is held, everything is
+blurred, face or not.
 """
 
 from __future__ import annotations
@@ -42,6 +43,11 @@ LEAST_SCORE: Final = 0.3
 (110 to 600 of 720 pixels tall, turned by up to 25 degrees, at 0.3 to 1.3 of the light, blurred by up to 3 pixels) had 0.39 at the
 least, and 0.81 from 160 pixels on; half of 80 photos of groceries without people are below 0.3."""
 _PART: Final = 0.6
+_SMALL: Final = (0.3, 0.4)
+"""Width and height of the small parts of the middle: somebody in the back has a face of 25 pixels of 1,024, which are 5 of the
+network's 192 in the whole picture, 8 in a part, and 16 in a small one. Without these, in an hour of people before a kiosk, 11
+of 343 pictures that were kept showed a face to another detector, of 20 to 45 pixels. They aren't searched mirrored, for time."""
+_SMALL_STEPS: Final = (4, 4)
 MIDDLE: Final = (0.18, 0.08, 0.82, 0.92)
 """(left, top, right, bottom), 0 to 1: where a product is held up to the camera. All around it is blurred."""
 _MOST_COVERED: Final = 0.35
@@ -79,7 +85,7 @@ class PeopleFinder:
         for left, top, right, bottom in _parts():
             width, height = picture.size
             part = picture.crop((int(left * width), int(top * height), int(right * width), int(bottom * height)))
-            for mirrored in (False, True):
+            for mirrored in (False, True) if right - left > _SMALL[0] + 1e-6 else (False,):
                 turned = part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else part
                 for x0, y0, x1, y1 in self._faces_in(turned):
                     if mirrored:
@@ -154,11 +160,16 @@ class PeopleFinder:
 
 
 def _parts() -> Iterator[Box]:
-    """The whole picture, and four corners of it that overlap: faces in the back are small."""
+    """The whole picture, four corners of it that overlap, and small parts of the middle that do: faces in the back are small."""
     yield 0.0, 0.0, 1.0, 1.0
     for left in (0.0, 1 - _PART):
         for top in (0.0, 1 - _PART):
             yield left, top, left + _PART, top + _PART
+    (wide, high), (columns, rows) = _SMALL, _SMALL_STEPS
+    edge = 0.03  # of a face that stands on the middle's border
+    for left in np.linspace(MIDDLE[0] - edge, MIDDLE[2] + edge - wide, columns).tolist():
+        for top in np.linspace(MIDDLE[1] - edge, MIDDLE[3] + edge - high, rows).tolist():
+            yield left, top, left + wide, top + high
 
 
 def _person(face: Box) -> Box:
