@@ -271,8 +271,8 @@ def test_who_doesnt_wait_after_a_503_is_kept_waiting(started: Started, tile_shop
     """The refusal comes at once and whole; the next request of that connection isn't read before the queue is worked off."""
     kiosk = started(tile_shop / "shop.bundle", "--set", "answers.workers=1", "--set", "answers.queue=2")
     slow = jpeg(tile_photo(40, 1, 1600))  # unknown: its look-again passes take a while
-    with concurrent.futures.ThreadPoolExecutor(4) as threads:
-        works = [threads.submit(lambda: [kiosk.match(slow).status for _ in range(8)]) for _ in range(4)]
+    with concurrent.futures.ThreadPoolExecutor(10) as threads:
+        works = [threads.submit(lambda: [kiosk.match(slow).status for _ in range(8)]) for _ in range(10)]
         connection = http.client.HTTPConnection("127.0.0.1", kiosk.port, timeout=30)
         begun, answer = 0.0, None
         while (answer is None or answer.status != 503) and not all(one.done() for one in works):

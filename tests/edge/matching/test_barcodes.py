@@ -28,8 +28,8 @@ def code(text: str, kind: str = "EAN13", scale: int = 2) -> Image.Image:
     return Image.fromarray(np.pad(np.asarray(zxing.write_barcode_to_image(made, scale=scale)), 16, constant_values=255))
 
 
-def photo(*codes: Image.Image, tile: int = 40, turned: float = 0.0) -> Image.Image:
-    """A foreign tile with bar codes stuck on it."""
+def photo(*codes: Image.Image, tile: int = 41, turned: float = 0.0) -> Image.Image:
+    """A foreign tile with bar codes stuck on it; of one that the shop's own look like, 42 for one, no code would be read."""
     picture = tile_photo(tile, 0).convert("RGB").resize((900, 900))
     for number, one in enumerate(codes):
         picture.paste(one.convert("RGB").rotate(turned, expand=True, fillcolor="white"), (60, 60 + 420 * number))
