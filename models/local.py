@@ -26,7 +26,7 @@ GRID: Final = 10
 CELLS: Final = GRID * GRID
 CHANNELS: Final = 16
 KERNELS: Final = (3, 3, 1)
-"""Of the convolutions. A third of 3x3 places would cost an eighth more on a Cortex-A76."""
+"""Of the convolutions; the last is small for its cost."""
 _FEATURES: Final = 9
 
 
@@ -93,7 +93,7 @@ class LocalHead(nn.Module):  # type: ignore[misc,unused-ignore]
         q_length, r_length = query[:, :, CELL_NUMBERS:] * self.scale, reference[:, :, CELL_NUMBERS:] * self.scale
         cosines = r @ q.transpose(1, 2)
         best = cosines.amax(dim=2, keepdim=True)
-        # In place of a softmax: for numpy on ARM ten thousand exponentials are a quarter of all the work.
+        # In place of a softmax: ten thousand exponentials are dear for numpy on ARM.
         place = (1 + self.sharpness * (cosines - best) / 4).clamp(min=0).pow(4)
         place = place / place.sum(dim=2, keepdim=True)
         agrees = place @ cosines.amax(dim=1, keepdim=True).transpose(1, 2)

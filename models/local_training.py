@@ -24,7 +24,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from shelfmatch.models import local, real
-from shelfmatch.models.measure_local import taps
+from shelfmatch.models.detection import faces
+from shelfmatch.models.measure_local import read_head, taps
 from shelfmatch.models.networks import from_onnx
 from shelfmatch.models.pictures import to_square
 from shelfmatch.models.printer import views
@@ -122,23 +123,27 @@ def _straight(pictures: Pixels) -> Tensor:
     return torch.from_numpy(found).permute(0, 3, 1, 2)
 
 
-def _printed(faces: Path, path: Path) -> Iterator[Named]:
+def _printed(folder: Path, path: Path) -> Iterator[Named]:
     """Printed packages: a plain view, and hard ones. Made at the encoder's size: the printer's own takes four times as long."""
-    front, other, sizes, kinds = (
-        np.load(faces / f"train-{name}.npy", mmap_mode="r") for name in ("front", "other", "sizes", "kinds")
-    )
+    printed = faces.read(folder, "train")
     shown = [np.asarray(picture.image.resize((224, 224))) for picture, _ in real.read(path) if picture.kind == "ground"]
     grounds = torch.from_numpy(np.stack(shown[:120])).permute(0, 3, 1, 2).contiguous()
     torch.manual_seed(SEED)
-    views.OVERSAMPLING = 1  # type: ignore[misc]
     for start in range(0, PRINTED, 24):
         part = slice(start, min(start + 24, PRINTED))
-        size = torch.from_numpy(np.array(sizes[part])).float() / CANVAS
-        kind = torch.from_numpy(np.array(kinds[part, 0])).long()
-        prints = views.Prints(_straight(front[part]), _straight(other[part]), size[:, :2], size[:, 2:], kind)
+        size = torch.from_numpy(np.array(printed.sizes[part])).float() / CANVAS
+        kind = torch.from_numpy(np.array(printed.kinds[part])).long()
+        prints = views.Prints(
+            _straight(printed.front[part]), _straight(printed.other[part]), size[:, :2], size[:, 2:], kind
+        )
         for view in range(1 + HARD_VIEWS):
             hard = torch.rand(len(prints)) * 0.7 + 0.3 if view else torch.full((len(prints),), 0.1)
-            found = views.photograph(prints, hard, SIDE, grounds, prints).permute(0, 2, 3, 1).to(torch.uint8).numpy()
+            found = (
+                views.photograph(prints, hard, SIDE, grounds, prints, oversampling=1)
+                .permute(0, 2, 3, 1)
+                .to(torch.uint8)
+                .numpy()
+            )
             for number, picture in enumerate(found):
                 yield str(start + number), view == 0, picture
 
@@ -238,13 +243,11 @@ def main() -> None:
     torch.set_num_threads(1)
     every = shops(options)
     torch.manual_seed(SEED)
-    cells, head = local.Cells(), local.LocalHead()
     if options.begin is None:
+        cells, head = local.Cells(), local.LocalHead()
         whitened(cells, every)
     else:
-        state = torch.load(options.begin, weights_only=True)["mean"]
-        cells.load_state_dict(state["cells"])
-        head.load_state_dict(state["head"])
+        cells, head = read_head(options.begin)
     train(every, cells.train(), head.train(), options.steps)
     torch.save({"mean": {"cells": cells.state_dict(), "head": head.state_dict()}}, options.out)
 

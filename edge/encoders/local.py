@@ -32,8 +32,8 @@ _CARD_VERSIONS = (1, 2)
 _FEATURES = 9
 _KERNEL = 3
 _AT_ONCE = 6
-"""References that are compared together: one look. Each round costs as much as a reference, and their tables (240 KB) stay in a
-second cache of 512 KB, as a Cortex-A53 has it."""
+"""References that are compared together: one look. Their tables (240 KB) stay in a second cache of 512 KB, as a
+Cortex-A53 has it."""
 _ONE_THREAD = 1 << 18
 """Multiplications that OpenBLAS leaves to one thread (SMP_THRESHOLD_MIN * GEMM_MULTITHREAD_THRESHOLD in its common.h)."""
 _LONGEST, _FURTHEST = 3.0, 4.0
@@ -46,7 +46,8 @@ class LocalCard:
     `tap_channels` numbers each, int8 or uint8 n standing for scale * (n - zero_point). `cell_numbers`: of a projected cell.
     `channels`: of the head's convolutions, of which the last is `last_kernel` x `last_kernel` places. `places`: what chances the
     query's cells have to be a reference's, of x, sharpness times how much less alike than the best they are: exp(x) or, the
-    same near 0 at a fifth of the work, max(0, 1 + x / 4)^4. `golden_logit`: of `golden_pair`, to tell a damaged file or machine.
+    same near 0 and without an exponential, max(0, 1 + x / 4)^4. `golden_logit`: of `golden_pair`, to tell a damaged file or
+    machine.
     """
 
     name: str

@@ -152,7 +152,7 @@ class _Reply:
             self.has_begun = True
             present = {name for name, _ in message["headers"]}
             message["headers"] = [*message["headers"], *(one for one in HEADERS if one[0] not in present)]
-            if message["status"] == 503:
+            if b"retry-after" in {name.lower() for name, _ in message["headers"]} and message["status"] == 503:
                 self._pause_s = min(self._pause_of(), _LONGEST_PAUSE_S)
         elif self._pause_s and not message.get("more_body", False):
             message["more_body"] = True

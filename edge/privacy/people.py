@@ -45,8 +45,9 @@ least, and 0.81 from 160 pixels on; half of 80 photos of groceries without peopl
 _PART: Final = 0.6
 _SMALL: Final = (0.3, 0.4)
 """Width and height of the small parts of the middle: somebody in the back has a face of 25 pixels of 1,024, which are 5 of the
-network's 192 in the whole picture, 8 in a part, and 16 in a small one. Without these, in an hour of people before a kiosk, 11
-of 343 pictures that were kept showed a face to another detector, of 20 to 45 pixels. They aren't searched mirrored, for time."""
+network's 192 in the whole picture, 8 in a part, and 16 in a small one. Without these, in an hour of people before a kiosk
+(tests/edge/kiosk/test_privacy.py), 11 of 343 kept pictures showed a face to another detector. They aren't searched mirrored, for
+time."""
 _SMALL_STEPS: Final = (4, 4)
 MIDDLE: Final = (0.18, 0.08, 0.82, 0.92)
 """(left, top, right, bottom), 0 to 1: where a product is held up to the camera. All around it is blurred."""
@@ -82,10 +83,10 @@ class PeopleFinder:
     def faces(self, picture: Image.Image) -> list[Box]:
         """Boxes of faces, 0 to 1 of the picture's sides, with doubles. Raises EncoderError."""
         found: list[Box] = []
-        for left, top, right, bottom in _parts():
+        for (left, top, right, bottom), ways in _parts():
             width, height = picture.size
             part = picture.crop((int(left * width), int(top * height), int(right * width), int(bottom * height)))
-            for mirrored in (False, True) if right - left > _SMALL[0] + 1e-6 else (False,):
+            for mirrored in ways:
                 turned = part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else part
                 for x0, y0, x1, y1 in self._faces_in(turned):
                     if mirrored:
@@ -159,17 +160,19 @@ class PeopleFinder:
         return file.getvalue()
 
 
-def _parts() -> Iterator[Box]:
-    """The whole picture, four corners of it that overlap, and small parts of the middle that do: faces in the back are small."""
-    yield 0.0, 0.0, 1.0, 1.0
+def _parts() -> Iterator[tuple[Box, tuple[bool, ...]]]:
+    """The whole picture, four corners of it that overlap, and small parts of the middle that do: faces in the back are small. With
+    each, whether it is searched as it is and mirrored."""
+    both = (False, True)
+    yield (0.0, 0.0, 1.0, 1.0), both
     for left in (0.0, 1 - _PART):
         for top in (0.0, 1 - _PART):
-            yield left, top, left + _PART, top + _PART
+            yield (left, top, left + _PART, top + _PART), both
     (wide, high), (columns, rows) = _SMALL, _SMALL_STEPS
     edge = 0.03  # of a face that stands on the middle's border
     for left in np.linspace(MIDDLE[0] - edge, MIDDLE[2] + edge - wide, columns).tolist():
         for top in np.linspace(MIDDLE[1] - edge, MIDDLE[3] + edge - high, rows).tolist():
-            yield left, top, left + wide, top + high
+            yield (left, top, left + wide, top + high), (False,)
 
 
 def _person(face: Box) -> Box:

@@ -26,11 +26,11 @@ from .fusion import Ranked
 if TYPE_CHECKING:
     from ..encoders.local import LocalHead
 
-DEPTH = 5
-"""Products of the first search that are compared part by part at most."""
 LOOKS = 5
-"""References that are: two of the first product (its most alike), one of each of the others. Each costs a twentieth of what the
-encoder does; with eight as many photos are named, of products with one picture 1 % more (GroZi, phone, rendered)."""
+"""References that are compared part by part: `FIRST` of the first product, its most alike, and one of each that follows. Each takes
+about a twentieth of what the encoder does (benchmarks/right_answers.py --parts cost)."""
+DEPTH = LOOKS
+"""Products of the first search that may be among them."""
 FIRST = 2
 SOFTNESS = 2.0
 """What a logit is divided by before it is squashed: at twice as much it is as good as certain."""

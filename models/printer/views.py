@@ -182,12 +182,14 @@ def over(below: Tensor, colours: Tensor, cover: Tensor) -> Tensor:
     return below + (colours - below) * cover
 
 
-def photograph(prints: Prints, hard: Tensor, side: int, grounds: Tensor, others: Prints) -> Tensor:
+def photograph(
+    prints: Prints, hard: Tensor, side: int, grounds: Tensor, others: Prints, oversampling: int = OVERSAMPLING
+) -> Tensor:
     """(N, 3, side, side) whole numbers 0 to 255: the prints as a camera sees them, padded crops.
 
     `hard` (N,) 0 to 1; `grounds` (G, 3, t, t) uint8 pictures to stand before; `others`: M prints to stand beside.
     """
-    n, wide = len(prints), side * OVERSAMPLING
+    n, wide = len(prints), side * oversampling
     shot = aim(prints, hard)
     places, inside = pixels_of(shot, wide)
     front, panel, seen = faces(prints, shot.rotation, shot.distance)
@@ -206,7 +208,7 @@ def photograph(prints: Prints, hard: Tensor, side: int, grounds: Tensor, others:
     image = over(image, beside * lit, beside_cover * seen[:, None, None, None])
     image = over(image, scene.shine(colours, hard), cover)
     image = scene.fingers(image, in_hand & (prints.kind != PHOTO), skin, hard)
-    image, inside = (functional.avg_pool2d(part, OVERSAMPLING) for part in (image, inside))
+    image, inside = (functional.avg_pool2d(part, oversampling) for part in (image, inside))
     image = camera.developed(image, hard)
     return (over(torch.full_like(image, GREY), image, inside).clamp(0, 1) * 255).round()
 

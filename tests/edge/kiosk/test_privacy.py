@@ -138,6 +138,19 @@ def test_an_error_of_the_detector_keeps_nothing(detector: Path, monkeypatch: pyt
     assert finder.without_people(jpeg(tile_photo(1, 1, 200))) is None
 
 
+def test_somebody_in_the_back_is_found(detector: Path, portrait: Image.Image) -> None:
+    """A face of some 20 of 1,024 pixels in the middle of the picture, which stays sharp."""
+    picture = Image.new("RGB", (1024, 768), (150, 160, 150))
+    person = portrait.resize((60, 70))
+    places = [(250, 120), (460, 300), (640, 90), (330, 480), (700, 420)]
+    for place in places:
+        picture.paste(person, place)
+    middles = [(x + 30, y + 23) for x, y in places]  # of the faces
+    found = PeopleFinder(detector).faces(picture)
+    boxes = [(x0 * 1024, y0 * 768, x1 * 1024, y1 * 768) for x0, y0, x1, y1 in found]
+    assert all(any(x0 < x < x1 and y0 < y < y1 for x0, y0, x1, y1 in boxes) for x, y in middles)
+
+
 def test_crops_are_few_and_for_a_while(detector: Path, tmp_path: Path) -> None:
     unknowns = Unknowns(tmp_path / "kept", PeopleFinder(detector), most_files=2, days=1)
     product = plain_product(unknowns.finder)
