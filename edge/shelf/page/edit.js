@@ -62,9 +62,29 @@ at("productId").addEventListener("change", (event) => { slots()[chosen].productI
 for (const key of ["facings", "minStock"]) {
   at(key).addEventListener("change", (event) => { slots()[chosen][key] = Number(event.target.value); });
 }
-at("add").addEventListener("click", () => {
+// Where a new slot fits beside the others, as large as they are or smaller; in the middle where there is no room.
+function freePlace() {
   const { width, height } = plan.photo;
-  const box = [[.4, .4], [.55, .4], [.55, .6], [.4, .6]].map(([x, y]) => [Math.round(x * width), Math.round(y * height)]);
+  const boxes = slots().filter((one) => one.polygon).map(({ polygon }) => {
+    const [x, y] = [0, 1].map((axis) => polygon.map((corner) => corner[axis]));
+    return [Math.min(...x), Math.min(...y), Math.max(...x), Math.max(...y)];
+  });
+  const middle = (values) => values.sort((a, b) => a - b)[values.length >> 1];
+  const wide = middle(boxes.map((b) => b[2] - b[0])) || width * .15, high = middle(boxes.map((b) => b[3] - b[1])) || height * .2;
+  for (const part of [1, .7, .5, .35, .25]) {
+    for (let y = 0; y + high * part <= height; y += height / 60) {
+      for (let x = 0; x + wide * part <= width; x += width / 60) {
+        if (!boxes.some((b) => x < b[2] && x + wide * part > b[0] && y < b[3] && y + high * part > b[1])) {
+          return [x, y, x + wide * part, y + high * part];
+        }
+      }
+    }
+  }
+  return [.4 * width, .4 * height, .55 * width, .6 * height];
+}
+at("add").addEventListener("click", () => {
+  const [left, top, right, bottom] = freePlace().map(Math.round);
+  const box = [[left, top], [right, top], [right, bottom], [left, bottom]];
   let number = slots().length + 1;
   while (slots().some((one) => one.id === `s${number}`)) number += 1;
   slots().push({ id: `s${number}`, productId: "", facings: 1, minStock: 1, polygon: box });
