@@ -278,7 +278,7 @@ def main() -> int:
     parser.add_argument("--memory-frames", type=int, default=50_000)
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--wrong", action="store_true", help="list what was false or missed")
-    parser.add_argument("--data", default=str(Path(__file__).parents[2] / "shared" / "data" / "gaps"))
+    parser.add_argument("--data", default=str(Path(__file__).resolve().parents[2] / "shared" / "data" / "gaps"))
     options = parser.parse_args()
     report = Report.start("shelf", life=options.life, seeds=options.seeds, hours=options.hours)
     with reporting.work_folder(options.work) as work:

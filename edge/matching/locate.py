@@ -38,6 +38,11 @@ more chance to take an unknown product for one of the shop's. Of unknown product
 printed and photographed goods, the boxes let 2.7 in a hundred through beside the 8.2 of whole photos with odds of 1.5, and 0.9 with
 3; of products held up in a room 62 % of the right answers are accepted with 1.5, 58 % with 3, and 29 % without boxes."""
 
+CUT_OUT = 2
+"""Photos whose longer side has at most so many times the encoder's side are cut to their product already: as a whole they
+lose next to no detail, and a part of them has too little to be named by. Of 171 crops of a fridge, 69 to 282 pixels, a part
+turned eight right answers wrong and none right; of 200 photos of 640 pixels and more it turned one wrong and 54 right."""
+
 
 @dataclass(frozen=True, slots=True)
 class Located:
@@ -79,12 +84,15 @@ def locate_pass(
     where: Where | None,
     allowed: Allowed,
 ) -> Part | None:
-    """The part of the photo that is named more surely than the whole; None where none is. Raises ImageError, DetectorError."""
+    """The part of the photo that is named more surely than the whole; None where none is, and of a photo too small to hold one
+    (`CUT_OUT`) unless parts are always looked at. Raises ImageError, DetectorError."""
     detector = locator.detector.get()
-    photo = Photo(image, limits, detector.card)
+    photo, card = Photo(image, limits, detector.card), snapshot.encoder.card
+    if locator.mode == "auto" and max(photo.size) <= CUT_OUT * max(card.width, card.height):
+        return None
     found = [scaled(one, 1 / photo.scale) for one in detector.detect_once(photo.decoded, floor=FLOOR)]
     chosen = most_product_like(found, photo.size)[:MOST_BOXES]
-    photo.prepare([one.box for one in chosen], snapshot.encoder.card)
+    photo.prepare([one.box for one in chosen], card)
     best: Part | None = None
     surest = candidates[0].confidence if candidates else -1.0
     for tried, one in enumerate(chosen, start=1):

@@ -109,6 +109,13 @@ class _Closer:
     part: Part | None = None
     again: LookAgain | None = None
 
+    @property
+    def sure(self) -> float:
+        """Of the best candidate, before odds are divided."""
+        if self.part is not None:
+            return self.part.sure
+        return self.candidates[0].confidence if self.candidates else 0.0
+
 
 def _look_closer(question: _Question, closer: _Closer, vector: Vector, watch: _Stopwatch) -> None:
     """The passes over a photo of which the first looks aren't sure: its bar code, the product's part of it, the mended photo.
@@ -140,7 +147,7 @@ def _look_closer(question: _Question, closer: _Closer, vector: Vector, watch: _S
             closer.part, closer.candidates = part, part.candidates
         watch.lap("locate")
     if question.look_again and not snapshot.accepts(closer.candidates):
-        from .look_again import less_sure
+        from .look_again import AS_IT_CAME, less_sure
         from .passes import look_again_pass  # only rejected photos pay for it
 
         turned = question.look_again != "upright"
@@ -154,7 +161,10 @@ def _look_closer(question: _Question, closer: _Closer, vector: Vector, watch: _S
             turned=turned,
             blank=question.blank,
         )
-        if closer.part is None or snapshot.accepts(found) or found[0].confidence > less_sure(closer.part.sure):
+        # A turned photo's answer weighs the photo as it came as well, a mended one's doesn't: where none is sure, it is told
+        # if it is surer than the look before, each as it is before its odds are divided.
+        weighed = AS_IT_CAME in closer.again.tried and closer.part is None
+        if snapshot.accepts(found) or weighed or not found or found[0].confidence > less_sure(closer.sure):
             closer.candidates, closer.part = found, None
         watch.lap("look_again")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,16 @@ from shelfmatch.edge import Encoder, Matcher, build_bundle
 from shelfmatch.edge.errors import VectorError
 from shelfmatch.edge.imaging.image import Decoded, Pixels
 from shelfmatch.edge.imaging.quality import measure
-from shelfmatch.edge.matching.look_again import AS_IT_CAME, less_sure, problem_of, rank_variants, variants_of
+from shelfmatch.edge.matching import passes, pipeline
+from shelfmatch.edge.matching.look_again import (
+    AS_IT_CAME,
+    LookAgain,
+    less_sure,
+    problem_of,
+    rank_variants,
+    variants_of,
+)
+from shelfmatch.edge.matching.results import Candidate
 from shelfmatch.edge.scoring.evidence import Evidence
 from shelfmatch.edge.scoring.fusion import Ranked, mean_scores
 from shelfmatch.edge.synthetic.products import make_product, render_view
@@ -188,6 +199,26 @@ def test_a_rotated_photo_is_won_back(tile_bundle: Path) -> None:
     assert answer.sku == "sku-005"
     assert answer.latency_ms["look_again"] > 0
     assert answer.look_again is not None and answer.look_again.variant == "rotated 90"
+
+
+@pytest.mark.parametrize(("odds", "told"), [(1.4, 1), (1.6, 0)])
+def test_a_mended_photo_that_is_not_surer_says_nothing(
+    tile_bundle: Path, monkeypatch: pytest.MonkeyPatch, odds: float, told: int
+) -> None:
+    """Of two looks that both aren't sure, the surer one is told."""
+
+    def mended(*given: Any, **_: Any) -> tuple[LookAgain, tuple[Candidate, ...]]:
+        candidates: tuple[Candidate, ...] = given[3]
+        quality = measure(plain_photo(), plain_photo())
+        other = replace(candidates[1], confidence=less_sure(candidates[0].confidence, odds))
+        return LookAgain("denoised", ("denoised", "smoothed"), quality), (other, candidates[0])
+
+    monkeypatch.setattr(passes, "look_again_pass", mended)
+    photo = tile_photo(5, 9)
+    with Matcher.open(tile_bundle) as matcher:
+        snapshot = replace(matcher.snapshot, decision=replace(matcher.snapshot.decision, threshold=1.0))
+        first = pipeline.match(snapshot, photo, look_again=False).candidates
+        assert pipeline.match(snapshot, photo).candidates[0].sku == first[told].sku
 
 
 def test_accepted_photos_get_no_rank_variants(tile_bundle: Path) -> None:

@@ -24,6 +24,7 @@ from shelfmatch.edge.detection.tiles import Tile, detect_in_tiles, tiles_of
 from shelfmatch.edge.imaging.image import DEFAULT_LIMITS, Decoded
 from shelfmatch.edge.matching import locate
 from shelfmatch.edge.matching.facings import write_counts
+from shelfmatch.edge.matching.finder import Mode
 from shelfmatch.edge.matching.following import Follower
 from shelfmatch.edge.matching.look_again import less_sure
 from shelfmatch.edge.matching.pipeline import match
@@ -139,6 +140,19 @@ def test_a_product_is_found_where_the_whole_photo_is_not_sure(tile_bundle: Path)
         assert found.located is not None and [round(edge) for edge in found.located.box] == [200, 200, 312, 312]
         assert found.to_dict()["located"]["box"] == [200.0, 200.0, 312.0, 312.0]
         assert "locate" in found.latency_ms
+
+
+@pytest.mark.parametrize(("share", "mode", "searched"), [(1, "auto", False), (1, "always", True), (0.99, "auto", True)])
+def test_a_photo_that_is_cut_to_its_product_is_not_searched(
+    tile_bundle: Path, monkeypatch: pytest.MonkeyPatch, share: float, mode: Mode, searched: bool
+) -> None:
+    parts: list[Any] = []
+    monkeypatch.setattr(locate, "named", lambda *given: parts.append(given))
+    photo = messy(5)
+    with Matcher.open(tile_bundle, detector=MIDDLE) as matcher:
+        monkeypatch.setattr(locate, "CUT_OUT", share * photo.shape[0] / matcher.snapshot.encoder.card.width)
+        matcher.match(photo, locate=mode)
+    assert bool(parts) == searched
 
 
 def test_a_sure_photo_loads_no_detector(tile_bundle: Path, tmp_path: Path) -> None:
