@@ -144,13 +144,13 @@ def nearest_by_index() -> Iterator[None]:
     original = nn.functional.interpolate
 
     def interpolate(
-        input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", **names: Any
+        input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", *rest: Any, **names: Any
     ) -> Any:
         if mode != "nearest" or input.ndim != 4 or size is None:
-            return original(input, size, scale_factor, mode, **names)
+            return original(input, size, scale_factor, mode, *rest, **names)
         sides = (size, size) if isinstance(size, int) else tuple(size)
         if all(int(new) % int(old) == 0 for new, old in zip(sides, input.shape[2:], strict=True)):
-            return original(input, size, scale_factor, mode, **names)
+            return original(input, size, scale_factor, mode, *rest, **names)
         for axis, new in zip((2, 3), sides, strict=True):
             places = [int(place * int(input.shape[axis]) / int(new)) for place in range(int(new))]
             input = input.index_select(axis, torch.tensor(places))

@@ -20,6 +20,7 @@ from shelfmatch.export.errors import ExportError, SourceError
 from shelfmatch.export.keras_source import keras_on_torch
 from shelfmatch.export.sources import open_source
 from shelfmatch.export.tools import need_timm, need_torchvision, need_transformers, quiet
+from shelfmatch.export.torch_modules import nearest_by_index
 from tests.conftest import tile_photo, write_tiles
 from tests.support.tiny_networks import MEAN, SIDE, STD, WIDTH, TinyCnn
 
@@ -71,6 +72,15 @@ def test_the_nearest_neighbour_is_taken_by_its_rows_and_columns(shop: Path, tmp_
     settings = ExportSettings(shop, to=("tflite",), recipes=("fp32",), layers=False, source=SAID)
     (kept,) = export_model(Nearest(by_operator=False), tmp_path / "out", settings).kept
     assert kept.score is not None and kept.score.cosine_min > 0.99999
+
+
+@pytest.mark.parametrize("layer", [nn.Upsample(19), nn.Upsample(scale_factor=2), nn.Upsample(19, mode="bilinear")])
+def test_layers_that_name_no_argument_are_enlarged_as_ever(layer: nn.Upsample) -> None:
+    """As in EfficientFormerV2, whose conversion to TFLite stopped: torch's own layer gives all arguments by place."""
+    pixels = normalized(PIXELS)
+    expected = layer(pixels)
+    with nearest_by_index():
+        assert torch.equal(layer(pixels), expected)
 
 
 def clip(folder: Path, kind: str = "CLIP") -> Any:
