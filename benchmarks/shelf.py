@@ -242,7 +242,7 @@ def propose(report: Report, options: argparse.Namespace) -> None:
     from shelf_life import life as make
 
     from shelfmatch.edge.shelf.geometry import box, shared
-    from shelfmatch.edge.shelf.propose import Found, proposed
+    from shelfmatch.edge.shelf.propose import found_in, proposed
 
     found_slots = right = total = 0
     for seed in options.seeds:
@@ -251,8 +251,7 @@ def propose(report: Report, options: argparse.Namespace) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with Matcher.open(bundle_of(life, folder), sessions=1) as matcher:
             scene = matcher.match_scene(life.full, top_k=1)
-        found = [Found(one.box, "" if one.result is None else one.result.sku or "") for one in scene.products]
-        plan = proposed("shelf", (life.full.shape[1], life.full.shape[0]), found)
+        plan = proposed("shelf", (life.full.shape[1], life.full.shape[0]), found_in(scene)).plan
         for place in life.places:
             best = max(plan.slots, key=lambda slot: shared(slot.polygon or box(0, 0, 1, 1), box(*place.box)))
             total += 1

@@ -99,7 +99,7 @@ def _said(plan: Planogram, path: Path, options: argparse.Namespace, **more: Any)
 
 
 def _propose(options: argparse.Namespace) -> int:
-    from ..shelf.propose import Found, proposed
+    from ..shelf.propose import found_in, proposed
     from ..shelf.teach import read_photo, taught
     from .match import open_matcher
 
@@ -107,22 +107,23 @@ def _propose(options: argparse.Namespace) -> int:
     pixels = read_photo(options.photo)
     with open_matcher(options.bundle) as matcher:
         scene = matcher.match_scene(pixels, top_k=1)
-        found, names = [], {}
-        for product in scene.products:
-            result = product.result
-            sku = "" if result is None or result.sku is None else result.sku
-            found.append(Found(product.box, sku))
-            if result is not None and result.sku is not None:
-                names[sku] = result.candidates[0].name
+    found = found_in(scene)
     if not found:
         complain("no product was found on the photo; shelfmatch shelf init makes a plan by hand")
         return NO
+    names = {one.sku: one.name for product in scene.products for one in product.candidates[:1]}
     size = pixels.shape[1], pixels.shape[0]
-    plan = taught(proposed(options.name or path.stem, size, found, names), path, pixels, None)
+    proposal = proposed(options.name or path.stem, size, found, names)
+    plan = taught(proposal.plan, path, pixels, None)
     unnamed = sum(not slot.sku for slot in plan.slots)
-    if unnamed and not options.json:
-        complain(f"{unnamed} slots have no product yet: name them with shelfmatch shelf edit, or in the file")
-    return _said(plan, path, options, unnamed=unnamed)
+    if not options.json:
+        if unnamed:
+            complain(f"{unnamed} slots have no product yet: name them with shelfmatch shelf edit, or in the file")
+        if proposal.unsure:
+            complain(
+                f"{len(proposal.unsure)} slots have a product that is likely, not sure; look at {', '.join(proposal.unsure)}"
+            )
+    return _said(plan, path, options, unnamed=unnamed, unsure=list(proposal.unsure))
 
 
 def _init(options: argparse.Namespace) -> int:

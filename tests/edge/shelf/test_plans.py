@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,10 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from shelfmatch.edge.catalog.product import Product
+from shelfmatch.edge.matching.results import Candidate, MatchResult
+from shelfmatch.edge.matching.scene import Scene, SceneProduct
 from shelfmatch.edge.shelf import geometry
 from shelfmatch.edge.shelf.draw import drawn
 from shelfmatch.edge.shelf.planogram import grid, planogram_of, read_planogram, scaled
-from shelfmatch.edge.shelf.propose import Found, proposed
+from shelfmatch.edge.shelf.propose import Found, found_in, proposed
 from shelfmatch.edge.shelf.tables import read_table
 from shelfmatch.edge.shelf.teach import averaged
 from tests.support.shelf import SmallShelf, document
@@ -101,11 +105,43 @@ def test_a_proposal_puts_boxes_in_rows_and_facings_in_slots() -> None:
         Found((200, 12, 240, 100), "B"), Found((10, 10, 60, 100), "A"), Found((64, 14, 112, 101), "A"),
         Found((12, 150, 60, 240), ""), Found((70, 150, 120, 238), ""), Found((300, 8, 350, 99), "A"),
     ]  # fmt: skip
-    plan = proposed("bay", (400, 300), found, {"A": "Tea"})
+    plan = proposed("bay", (400, 300), found, {"A": "Tea"}).plan
     assert [(slot.id, slot.sku, slot.facings) for slot in plan.slots] == [
         ("r1c1", "A", 2), ("r1c2", "B", 1), ("r1c3", "A", 1), ("r2c1", "", 1), ("r2c2", "", 1),
     ]  # fmt: skip
     assert plan.slots[0].polygon == ((10, 10), (112, 10), (112, 101), (10, 101)) and plan.products[0].name == "Tea"
+
+
+def test_a_proposal_says_which_products_are_only_likely() -> None:
+    """A facing that isn't sure joins its neighbours; between two of one product it is one of theirs."""
+    found = [
+        Found((10, 10, 60, 100), "A", sure=False), Found((62, 10, 112, 100), "A"), Found((114, 10, 164, 100), "B", sure=False),
+        Found((166, 10, 216, 100), "A"), Found((240, 10, 290, 100), "B", sure=False),
+    ]  # fmt: skip
+    proposal = proposed("bay", (400, 300), found)
+    assert [(slot.id, slot.sku, slot.facings) for slot in proposal.plan.slots] == [("r1c1", "A", 4), ("r1c2", "B", 1)]
+    assert proposal.unsure == ("r1c2",)
+
+
+def test_boxes_in_one_place_make_one_slot() -> None:
+    """The plan would be refused otherwise: one box on two boards, another one on top of a run."""
+    found = [
+        Found((10, 10, 60, 100), "A"), Found((62, 10, 112, 100), "A"), Found((70, 20, 110, 60), "B"),
+        Found((10, 150, 60, 240), "C"), Found((20, 60, 58, 190), ""),
+    ]  # fmt: skip
+    plan = proposed("bay", (400, 300), found).plan
+    assert [(slot.sku, slot.facings) for slot in plan.slots] == [("A", 2), ("C", 1)]
+
+
+def test_what_is_more_likely_right_than_wrong_stands_in_a_proposal() -> None:
+    def product(decision: Literal["match", "unknown"], *confidences: float) -> SceneProduct:
+        candidates = tuple(Candidate(Product("A", "Tea"), 0.5, one) for one in confidences)
+        sku, sure = ("A" if decision == "match" else None), confidences[0] if confidences else 0.0
+        return SceneProduct((0, 0, 9, 9), 0.5, MatchResult("", decision, sku, sure, candidates, {}))
+
+    products = (product("match", 0.9), product("unknown", 0.6), product("unknown", 0.4), product("unknown"))
+    found = found_in(Scene("", (*products, SceneProduct((0, 0, 9, 9), 0.5))))
+    assert [(one.sku, one.sure) for one in found] == [("A", True), ("A", False), ("", False)]
 
 
 def test_the_median_of_frames_has_nobody_in_it() -> None:
