@@ -32,14 +32,15 @@ class Cell:
 class Cells:
     """All facings of a plan. `inside` and `before`, (cells, blocks) float32: how much of each block lies in a cell, and in the
     rail below it or beside it, where products don't stand; rows sum to 1. `owner`, (blocks,): whether any cell is there.
-    `near`, (cells, cells): which facings of other slots lie next to
-    each, up to half its size away."""
+    `near`, (cells, cells): which facings of other slots lie next to each, up to half its size away; `column`: which stand above or
+    below it."""
 
     cells: tuple[Cell, ...]
     inside: NDArray[np.float32]
     before: NDArray[np.float32]
     owner: NDArray[np.bool_]
     near: NDArray[np.bool_]
+    column: NDArray[np.bool_]
     shape: tuple[int, int]
 
 
@@ -63,7 +64,7 @@ def cells_of(plan: Planogram, factor: int, size: tuple[int, int]) -> Cells:
         before[number] = (
             weights if weights.sum() >= 1 else _ring(whole[number].reshape(rows, columns)).reshape(-1) * ~owner
         )
-    return Cells(tuple(found), _normed(inside), _normed(before), owner, _near(found), (rows, columns))
+    return Cells(tuple(found), _normed(inside), _normed(before), owner, _near(found), _column(found), (rows, columns))
 
 
 def _near(cells: list[Cell]) -> NDArray[np.bool_]:
@@ -74,6 +75,17 @@ def _near(cells: list[Cell]) -> NDArray[np.bool_]:
     touch = ((low - reach)[:, None] < high[None]) & (low[None] < (high + reach)[:, None])
     slots = np.array([cell.slot for cell in cells])
     result: NDArray[np.bool_] = touch.all(axis=2) & (slots[:, None] != slots[None])
+    return result
+
+
+def _column(cells: list[Cell]) -> NDArray[np.bool_]:
+    """Which cells of other slots share a part of each one's left and right."""
+    corners = np.array([cell.quad for cell in cells])[..., 0]
+    left, right = corners.min(axis=1), corners.max(axis=1)
+    slots = np.array([cell.slot for cell in cells])
+    result: NDArray[np.bool_] = (
+        (left[:, None] < right[None]) & (left[None] < right[:, None]) & (slots[:, None] != slots)
+    )
     return result
 
 

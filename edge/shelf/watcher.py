@@ -248,6 +248,8 @@ class ShelfWatcher:
                 return False  # what nobody knows beside somebody who stands there is likely theirs
             if label.kind == "empty" and (self._behind_somebody & self.cells.near[number]).any():
                 return False  # so is what is like no product: a coat, a bag
+            if label.kind != "right" and self._may_stand_below(number):
+                return False
             needs = UNKNOWN_FRAMES if label.kind == "unknown" else self.after_frames
             elapsed = self.time - self._since.get(number, self.time)
             if count < max(2, needs) or elapsed < self.after_seconds:
@@ -258,6 +260,11 @@ class ShelfWatcher:
         state.looks.clear()
         self._since.pop(number, None)
         return True
+
+    def _may_stand_below(self, number: int) -> bool:
+        """Whether a facing's rail isn't in view, as where a camera sagged, and somebody stands before another one of its column:
+        nothing else tells who stands before this one."""
+        return bool(self._rail_seen[number] < _LEAST_RAIL and (self._behind_somebody & self.cells.column[number]).any())
 
     def _said(self) -> list[Event]:
         """Events of the slots that show something else now. One of which another facing is being looked at waits for it."""

@@ -101,6 +101,25 @@ def test_somebody_who_stands_there_hides_slots_and_changes_none(shelf: SmallShel
     assert {one["view"] for one in watcher.status()["slots"]} == {"clear"}
 
 
+@pytest.mark.parametrize("coat", [(110, 40, 150), (120, 122, 126), (60, 60, 70)])
+def test_nobody_empties_the_lowest_board_whose_rail_is_out_of_view(
+    shelf: SmallShelf, coat: tuple[int, int, int]
+) -> None:
+    """The camera sagged: a plain coat before the lowest products is like an empty place, and no rail there tells that it is one."""
+
+    def sagged(picture: Any) -> Any:
+        pixels = np.asarray(picture)
+        return np.concatenate([np.repeat(pixels[:1], 95, axis=0), pixels[:-95]])
+
+    watcher, camera, bay = shelf.watcher(), Camera(), shelf.bay()
+    shown(watcher, camera, bay.picture, 4)
+    assert shown(watcher, camera, sagged(bay.picture), 4) == []
+    passed = bay.picture.copy()
+    passed.paste(coat, (300, 150, 620, 960))
+    assert shown(watcher, camera, sagged(passed), 12) == []
+    assert shown(watcher, camera, sagged(bay.picture), 4) == []
+
+
 def test_a_nudge_is_followed_and_events_go_on(shelf: SmallShelf) -> None:
     watcher, camera, bay = shelf.watcher(), Camera(), shelf.bay()
     shown(watcher, camera, bay.picture, 4)
