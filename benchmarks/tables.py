@@ -229,6 +229,16 @@ def shelf_events_table(found: Document) -> str:
     return "\n\n".join((said, bars_table(found), reporting.markdown_table(("", "precision", "recall"), seeds)))
 
 
+def conversions_table(found: Document) -> str:
+    """Networks that nobody here has trained, and their bars."""
+    header = ("network", "format", "MB", "least cosine", "largest difference", "refused because")
+    rows = [
+        (*name.rsplit(" ", 1), row["MB"], row["least cosine"], row["largest difference"], row["refused because"])
+        for name, row in found["results"].items()
+    ]
+    return "\n\n".join((bars_table(found), reporting.markdown_table(header, rows)))
+
+
 def detection_table(found: Document) -> str:
     """What the detector finds on photos and designs that trained nothing."""
     rows = [
