@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ..forking import at_rest, call_after_fork
+
 Pixels: TypeAlias = NDArray[np.uint8]
 
 _LINEAR_UP_TO = 6
@@ -27,6 +29,10 @@ def _cv2() -> Any:
 
     if not theirs:
         cv2.setNumThreads(1)
+    else:
+        # The threads of its pool aren't there in a child, which would wait for them. 0: none but the calling one; 1 would end those
+        # that aren't there.
+        call_after_fork(lambda: cv2.setNumThreads(0))
     return cv2
 
 
@@ -36,6 +42,13 @@ def resize(array: Pixels, box: tuple[float, float, float, float], size: tuple[in
     Linearly to twice the size, then two to one: [a, 1-2a, a] and the mean of each two are [1, 3, 3, 1] / 8 at a = 1/4, the
     triangle at that ratio. Median cosine with Pillow's embeddings 0.9992 (V1) and 0.997 (V2), a third of its time.
     """
+    with (
+        at_rest
+    ):  # threads of a program that brought OpenCV itself share a pool, and a lock that a fork must not cut through
+        return _resized(array, box, size, factor)
+
+
+def _resized(array: Pixels, box: tuple[float, float, float, float], size: tuple[int, int], factor: int) -> Pixels:
     cv2 = _cv2()
     left, top, right, bottom = (round(edge) for edge in box)
     picture = _halved(np.ascontiguousarray(array[top : max(bottom, top + 1), left : max(right, left + 1)]), factor)
