@@ -1,6 +1,6 @@
 """Networks that nobody here has trained, to fp32 files of both formats: the least cosine to the framework's own, or why not.
 
-    python benchmarks/export_conversions.py --markdown benchmarks/results/export_conversions.md --json export_conversions.json
+    python benchmarks/export_conversions.py --json export_conversions.json
     python benchmarks/export_conversions.py --only resnet18 levit_128s
 
 No hub can be reached where this runs: weights are random, batch norms fitted to photos, and what is tested is the conversion of
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, cast
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import shops
 from benchmarks.export_matrix import fit_norms, write_csv
-from benchmarks.reporting import Report, argument_parser, machine, markdown_table, print_table, work_folder
+from benchmarks.reporting import Report, argument_parser, print_table, work_folder
 from shelfmatch.export.tools import versions
 
 if TYPE_CHECKING:
@@ -193,36 +193,16 @@ def _passes(row: Sequence[str]) -> bool:
     return row[3] != "–" and float(row[3]) >= MIN_COSINE
 
 
-def markdown(rows: Sequence[Sequence[str]], outcome: Report) -> str:
-    """The table as a page of the repository, with the machine and the versions."""
-    here = machine()
-    packages = ", ".join(f"{name} {version}" for name, version in versions().items())
-    lines = [
-        "# Conversions",
-        "",
-        "Printed by `python benchmarks/export_conversions.py`, which says what the columns are. All weights are random.",
-        "",
-        f"{here['cpu'] or here['architecture']}, Python {here['python']}; {packages}.",
-        "",
-        markdown_table(HEADER, rows),
-        "",
-        *(f"- {bar.what}: {bar.measured:.0%} (bar {bar.limit:.0%})" for bar in outcome.bars),
-        "",
-    ]
-    return "\n".join(lines)
-
-
 def main() -> int:
     """The command line; see the first lines."""
     parser = argument_parser(__doc__)
     parser.add_argument("--only", nargs="+", choices=NETWORKS, default=NETWORKS, metavar="NETWORK")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there")
     parser.add_argument("--one", choices=NETWORKS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         run_one(options.one, options.work)
         return 0
-    outcome = Report.start("export_conversions", networks=list(options.only))
+    outcome = Report.start("export_conversions", networks=list(options.only), versions=versions())
     rows: list[tuple[str, ...]] = []
     with work_folder(options.work) as work:
         whole = write_csv(shops.grocery_root(), "val.txt", work / "val.csv").read_text().splitlines(keepends=True)
@@ -247,8 +227,6 @@ def main() -> int:
             bar,
             at_least=True,
         )
-    if options.markdown is not None:
-        options.markdown.write_text(markdown(rows, outcome), encoding="utf-8")
     return outcome.finish(options)
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..forking import at_rest, call_after_fork
+from ..forking import call_after_fork
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
@@ -42,13 +42,6 @@ def resize(array: Pixels, box: tuple[float, float, float, float], size: tuple[in
     Linearly to twice the size, then two to one: [a, 1-2a, a] and the mean of each two are [1, 3, 3, 1] / 8 at a = 1/4, the
     triangle at that ratio. Median cosine with Pillow's embeddings 0.9992 (V1) and 0.997 (V2), a third of its time.
     """
-    with (
-        at_rest
-    ):  # threads of a program that brought OpenCV itself share a pool, and a lock that a fork must not cut through
-        return _resized(array, box, size, factor)
-
-
-def _resized(array: Pixels, box: tuple[float, float, float, float], size: tuple[int, int], factor: int) -> Pixels:
     cv2 = _cv2()
     left, top, right, bottom = (round(edge) for edge in box)
     picture = _halved(np.ascontiguousarray(array[top : max(bottom, top + 1), left : max(right, left + 1)]), factor)

@@ -127,7 +127,7 @@ def _runs(row: Sequence[Found]) -> list[list[Found]]:
     for one, sku in zip(row, skus, strict=True):
         last = runs[-1][-1] if runs else None
         wide = one.box[2] - one.box[0]
-        same = replace(one, sku=sku, sure=one.sure and sku == one.sku)
+        same = replace(one, sku=sku)
         if last is not None and sku and sku == last.sku and one.box[0] - last.box[2] < _SAME_SLOT * wide:
             runs[-1].append(same)
         else:
