@@ -17,6 +17,8 @@ _INNER: Final = 0.06
 """Of a facing's sides, left out at its border: neighbours lean over."""
 _RAIL: Final = 0.3
 """Of a facing's height, how far below it the board's front and its price rail are looked at."""
+_OVER: Final = (0.15, 0.45)
+"""Of a facing's height, from where to where above it is looked at: plans are drawn by hand, and packages rise a little above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +32,16 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """All facings of a plan. `inside` and `before`, (cells, blocks) float32: how much of each block lies in a cell, and in the
-    rail below it or beside it, where products don't stand; rows sum to 1. `owner`, (blocks,): whether any cell is there.
+    """All facings of a plan. `inside`, `before` and `above`, (cells, blocks) float32: how much of each block lies in a cell, in the
+    rail below it or beside it, where products don't stand, and in the wall or board just above it; rows sum to 1, those of `above`
+    to 0 where other cells lie there. `owner`, (blocks,): whether any cell is there.
     `near`, (cells, cells): which facings of other slots lie next to each, up to half its size away; `column`: which stand above or
     below it."""
 
     cells: tuple[Cell, ...]
     inside: NDArray[np.float32]
     before: NDArray[np.float32]
+    above: NDArray[np.float32]
     owner: NDArray[np.bool_]
     near: NDArray[np.bool_]
     column: NDArray[np.bool_]
@@ -57,14 +61,25 @@ def cells_of(plan: Planogram, factor: int, size: tuple[int, int]) -> Cells:
     owner = whole.max(axis=0) > 0.2
     around = np.stack([_coverage(_rail(cell.quad), step, rows, columns) for cell in found]) * ~owner
     # Blocks are compared in windows of 3x3: those that touch a facing differ when only the facing does.
-    apart = around * ~_grown(owner.reshape(rows, columns)).reshape(-1)
+    touched = _grown(owner.reshape(rows, columns)).reshape(-1)
+    apart = around * ~touched
+    above = np.stack([_coverage(_over(cell.quad), step, rows, columns) for cell in found]) * ~touched
     before = np.zeros_like(inside)
     for number, weights in enumerate(np.where(apart.sum(axis=1, keepdims=True) >= 1, apart, around)):
         # A shelf without rails: whatever of the cell's own surroundings no cell has.
         before[number] = (
             weights if weights.sum() >= 1 else _ring(whole[number].reshape(rows, columns)).reshape(-1) * ~owner
         )
-    return Cells(tuple(found), _normed(inside), _normed(before), owner, _near(found), _column(found), (rows, columns))
+    return Cells(
+        tuple(found),
+        _normed(inside),
+        _normed(before),
+        _normed(above),
+        owner,
+        _near(found),
+        _column(found),
+        (rows, columns),
+    )
 
 
 def _near(cells: list[Cell]) -> NDArray[np.bool_]:
@@ -112,6 +127,12 @@ def _shrunk(quad: Quad) -> Quad:
 
 def _rail(quad: Quad) -> Quad:
     across, down = np.array([0.0, 1.0, 1.0, 0.0]), np.array([1.02, 1.02, 1 + _RAIL, 1 + _RAIL])
+    return tuple((float(x), float(y)) for x, y in geometry.in_quad(quad, across, down))  # type: ignore[return-value]
+
+
+def _over(quad: Quad) -> Quad:
+    low, high = -_OVER[0], -_OVER[1]
+    across, down = np.array([0.0, 1.0, 1.0, 0.0]), np.array([high, high, low, low])
     return tuple((float(x), float(y)) for x, y in geometry.in_quad(quad, across, down))  # type: ignore[return-value]
 
 

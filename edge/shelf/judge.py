@@ -36,6 +36,13 @@ EMPTY: Final = 0.85
 """Cosine to the empty shelf: with nothing there it is 0.93 to 0.99 (0.5 behind a sun patch's edge), with a product 0.4 at most."""
 _GALLERY_PENALTY: Final = 0.03
 """Photos of the bundle were taken elsewhere: siblings' reach 0.96 where the camera's own view of the right one has 0.98."""
+SIBLINGS: Final = 0.03
+"""How much more alike another product must be than a right one that is seen well. Refills put the right product back every day; its
+sibling seldom takes its place, and then leads by more: on twelve shelves of `shelf_life` (seeds 41 to 52) seven right ones stood
+behind a sibling by .02 at most, and all of 240 misplaced products led by more than .1."""
+SURELY_EMPTY: Final = 4.0
+"""Natural logarithm of how much likelier an empty place is than a product, for no closer look to be needed. Of 592 empty places
+there all but one in a hundred had 6.4 and more; six small products in large places 0.1 to 5.1, and once 9."""
 RIGHT: Final = (24.2, 6.28, -18.43)
 """Weights of the cosine to the right product and of its lead over all others, and a constant: logarithm of how much likelier the
 right product, put back askew or a row behind, is than a strange one (`benchmarks/shelf_fit.py`). `PRIOR` holds here, too."""
@@ -108,7 +115,7 @@ class Judge:
         right, rival, other = self._scores(mean, expected)
         if (bare := self._like_empty(mean)) >= EMPTY and bare > max(right, rival):
             return Label("empty")
-        if right >= KNOWN and right >= rival:
+        if right >= KNOWN and right >= rival - SIBLINGS:
             return Label("right", expected[0])
         if rival >= KNOWN and rival > right:
             return Label("other", other)
@@ -122,6 +129,14 @@ class Judge:
         if max(right, rival) < (UNKNOWN if len(looks) < ENOUGH_LOOKS else KNOWN):
             return Label("unknown")
         return None
+
+    def is_doubtful(self, cell: int, looks: Sequence[Seen], label: Label) -> bool:
+        """Whether what `label` says of looks wants a closer look (`closer`): what is unknown, and what is hardly empty."""
+        if label.kind != "empty":
+            return label.kind == "unknown"
+        mean = _mean(looks)
+        alike = max(self._scores(mean, self._skus[cell])[:2])
+        return evidence(self._witness(cell, mean, looks, alike)) + PRIOR < SURELY_EMPTY
 
     def _scores(self, vector: Vectors, expected: Sequence[str]) -> tuple[float, float, str]:
         """Cosine to the expected product as it was taught, to the most alike of all others, and its SKU. The bundle's photos count

@@ -21,10 +21,11 @@ from . import compare
 from .align import ENOUGH, IDENTITY, Aligner, Alignment, Matrix
 from .camera_state import CameraWatch, edges_of
 from .cells import Cells, cells_of
-from .crops import cuts
+from .closer import CloserLook
+from .crops import corners_in, cuts
 from .emptiness import walls_of
 from .incidents import Incidents, SlotView, view_of
-from .judge import Judge, Label, Seen
+from .judge import ENOUGH_LOOKS, Judge, Label, Seen
 from .planogram import Planogram, scaled
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ UNKNOWN_FRAMES: Final = 5
 MOST_LOOKS: Final = 32
 """Facings that are encoded in one frame, those that wait longest first: the work for a frame is bounded on any board, and a shelf
 of 60 that changes at once is seen in two frames."""
+MOST_CLOSER: Final = 4
+"""Facings at which a closer look is taken in one frame; each costs as much as two dozen others, and the rest can wait."""
 MOST_KEPT: Final = 12
 """Looks that are averaged, the latest."""
 _LEARN_EVERY, _LEARN_RATE = 16, 0.3
@@ -106,6 +109,7 @@ class ShelfWatcher:
         assert taught[0] is not None
         walls = walls_of(small, self.cells, self._factor)
         self.judge = Judge(snapshot, [plan.slots[slot].skus for slot in slot_of], taught[0], taught[1], walls)
+        self._closer, self._closer_left = CloserLook(snapshot), 0
         self._known_picture = small
         self._known = compare.blocks(small)
         self._template = self._known.luma.copy()
@@ -122,6 +126,7 @@ class ShelfWatcher:
         self.hidden = np.zeros(len(quads), bool)
         self._behind_somebody = np.zeros(len(quads), bool)
         self._covered = np.zeros(len(quads), np.float32)
+        self._covered_above = np.zeros(len(quads), np.float32)
         self._out = np.zeros(self.cells.owner.shape, bool)
         self._rail_seen = np.ones(len(quads), np.float32)
         self._rail_age = np.zeros(self.cells.owner.shape, np.int32)
@@ -190,12 +195,14 @@ class ShelfWatcher:
         things = differs.things.reshape(-1).astype(np.float32)
         changed = self.cells.inside @ things
         in_frame = ~self._out
-        covered = self.cells.before @ (differs.any.reshape(-1) & in_frame).astype(np.float32)
+        before_it = (differs.any.reshape(-1) & in_frame).astype(np.float32)
+        covered = self.cells.before @ before_it
         covered /= np.maximum(self._rail_seen, _LEAST_RAIL)
         to_see = changed > LOOK_AT
         self._behind_somebody = to_see & visible & (covered > HIDES)
         self.hidden = ~visible | self._behind_somebody
         self._covered = np.where(self._rail_seen < _LEAST_RAIL, 1.0, covered)
+        self._covered_above = self.cells.above @ before_it
         asking = np.flatnonzero(to_see & ~self.hidden)
         calm = np.flatnonzero(~to_see & visible)
         for number in calm:
@@ -222,7 +229,7 @@ class ShelfWatcher:
         still = np.ones(len(self.states), np.float32)
         if self._before is not None and any(self.states[number].looks for number in chosen):
             still = self.cells.inside @ compare.is_still(seen, self._before[0]).reshape(-1).astype(np.float32)
-        settled = []
+        settled, self._closer_left = [], MOST_CLOSER
         for number, look in zip(chosen, looks, strict=True):
             state = self.states[number]
             state.waits = 0
@@ -231,11 +238,11 @@ class ShelfWatcher:
             if not state.looks:
                 self._since[number] = frame.time
             state.looks = [*state.looks, look][-MOST_KEPT:]
-            if self._settles(number):
+            if self._settles(number, frame):
                 settled.append(number)
         return settled
 
-    def _settles(self, number: int) -> bool:
+    def _settles(self, number: int, frame: Frame) -> bool:
         """Whether a facing's looks are enough to know what it shows; it is known then."""
         state = self.states[number]
         count = len(state.looks)
@@ -248,12 +255,20 @@ class ShelfWatcher:
                 return False  # what nobody knows beside somebody who stands there is likely theirs
             if label.kind == "empty" and (self._behind_somebody & self.cells.near[number]).any():
                 return False  # so is what is like no product: a coat, a bag
-            if label.kind != "right" and self._may_stand_below(number):
+            if label.kind != "right" and self._may_be_somebody(number, label):
                 return False
             needs = UNKNOWN_FRAMES if label.kind == "unknown" else self.after_frames
             elapsed = self.time - self._since.get(number, self.time)
             if count < max(2, needs) or elapsed < self.after_seconds:
                 return False
+            if self._closer.is_there and self.judge.is_doubtful(number, state.looks, label):
+                if self._closer_left == 0:
+                    return False
+                self._closer_left -= 1
+                closer = self._looked_closer(number, label, frame)
+                if closer is None:
+                    return False
+                label = closer
         if label.kind == "empty":
             self.judge.learn_empty(number, state.looks)
         state.label = label
@@ -261,10 +276,31 @@ class ShelfWatcher:
         self._since.pop(number, None)
         return True
 
-    def _may_stand_below(self, number: int) -> bool:
-        """Whether a facing's rail isn't in view, as where a camera sagged, and somebody stands before another one of its column:
-        nothing else tells who stands before this one."""
-        return bool(self._rail_seen[number] < _LEAST_RAIL and (self._behind_somebody & self.cells.column[number]).any())
+    def _looked_closer(self, number: int, label: Label, frame: Frame) -> Label | None:
+        """What a facing shows whose `label`, "unknown" or "empty", is doubtful. None: nobody can say yet, for what is unknown and
+        has no product's bounds is likely a part of somebody or of a trolley; after many frames it counts nevertheless."""
+        cell = self.cells.cells[number]
+        sku = self._closer(frame.pixels, corners_in(self.matrix, cell.quad, self._factor))
+        if sku:
+            expected = self.plan.slots[cell.slot].skus
+            return Label("right", expected[0]) if sku in expected else Label("other", sku)
+        count = len(self.states[number].looks)
+        if label.kind == "empty":
+            if sku is None:
+                return label
+            return Label("unknown") if count >= UNKNOWN_FRAMES else None
+        return label if sku is not None or count >= ENOUGH_LOOKS else None
+
+    def _may_be_somebody(self, number: int, label: Label) -> bool:
+        """Whether somebody may stand before a facing although its rail doesn't tell. Who takes a product away changes no wall above
+        it, a head whose body stands a board lower does; and who covers that wall and another facing of the column covers this one.
+        Of a rail out of view, as where a camera sagged, either is enough."""
+        wall = bool(self._covered_above[number] > HIDES)
+        in_column = bool((self._behind_somebody & self.cells.column[number]).any())
+        if self._rail_seen[number] < _LEAST_RAIL:
+            return wall or in_column
+        stays = len(self.states[number].looks) >= ENOUGH_LOOKS  # a lamp, a poster: nobody stands so still
+        return wall and not stays and (in_column or label.kind == "empty")
 
     def _said(self) -> list[Event]:
         """Events of the slots that show something else now. One of which another facing is being looked at waits for it."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from shelfmatch.edge.detection.detector import Detector
+from shelfmatch.edge.detection.on_demand import DetectorOnDemand
+from shelfmatch.edge.errors import DetectorError
 from shelfmatch.edge.events.event import Event
 from shelfmatch.edge.shelf.keeping import digest_of, kept, restore
 from shelfmatch.edge.shelf.watcher import ShelfWatcher
@@ -72,6 +76,82 @@ def test_a_misplaced_product_is_named_and_a_strange_one_is_unknown(shelf: SmallS
     bay.put(slot.id, 0, [STRANGE])
     (event,) = shown(watcher, camera, bay.picture, 13)
     assert (event.type, event.after["state"]) == ("update", "unknown")
+
+
+def small_in_a_large_place(shelf: SmallShelf, product: str, place: str, scale: float) -> Any:
+    """The shelf with a slot's product, made smaller, alone in another slot."""
+    corners = {slot.id: slot.polygon for slot in shelf.plan.slots}
+    (left, top), (right, bottom) = (corners[product][at] for at in (0, 2))  # type: ignore[index]
+    item = Image.fromarray(shelf.full).crop((round(left), round(top), round(right), round(bottom)))
+    item = item.resize((round(item.width * scale), round(item.height * scale)))
+    (left, _), (right, bottom) = (corners[place][at] for at in (0, 2))  # type: ignore[index]
+    bay = shelf.bay()
+    bay.put(place, 0, [])
+    picture = bay.picture.copy()
+    picture.paste(item, (round((left + right - item.width) / 2), round(bottom - item.height)))
+    return picture
+
+
+def test_a_small_product_in_a_large_place_is_named_by_its_own_bounds(shelf: SmallShelf) -> None:
+    """Its facing's cut is half wall, and like nothing that is known."""
+    watcher, camera = shelf.watcher(), Camera()
+    shown(watcher, camera, shelf.bay().picture, 4)
+    picture = small_in_a_large_place(shelf, "r2c1", "r2c3", 0.55)
+    (event,) = shown(watcher, camera, picture, 13)
+    expected = next(slot.sku for slot in shelf.plan.slots if slot.id == "r2c1")
+    assert (event.after["state"], event.after["by"]) == ("misplaced", expected)
+
+
+def test_without_a_detector_the_small_product_is_unknown(shelf: SmallShelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DetectorOnDemand, "is_there", lambda _: False)
+    watcher, camera = shelf.watcher(), Camera()
+    shown(watcher, camera, shelf.bay().picture, 4)
+    (event,) = shown(watcher, camera, small_in_a_large_place(shelf, "r2c1", "r2c3", 0.55), 13)
+    assert event.after["state"] == "unknown"
+
+
+def test_a_detector_that_can_t_be_opened_is_said_once_and_the_watch_goes_on(
+    shelf: SmallShelf, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: DetectorOnDemand) -> Detector:
+        raise DetectorError("shelfmatch-detect.tflite is damaged")
+
+    monkeypatch.setattr(DetectorOnDemand, "get", broken)
+    watcher, camera = shelf.watcher(), Camera()
+    shown(watcher, camera, shelf.bay().picture, 4)
+    (event,) = shown(watcher, camera, small_in_a_large_place(shelf, "r2c1", "r2c3", 0.55), 15)
+    assert event.after["state"] == "unknown"
+    assert [one.message for one in caplog.records if "damaged" in one.message] == [
+        "products of another size than their slot's aren't named: shelfmatch-detect.tflite is damaged"
+    ]
+
+
+@pytest.mark.parametrize("hair", [(110, 40, 150), (60, 70, 66), (30, 25, 20)])
+def test_a_head_before_a_clear_rail_empties_nothing(shelf: SmallShelf, hair: tuple[int, int, int]) -> None:
+    """Its body stands a board lower, so the product's own rail is clear; but the wall above the product isn't."""
+    watcher, camera, bay = shelf.watcher(), Camera(), shelf.bay()
+    shown(watcher, camera, bay.picture, 4)
+    passed = bay.picture.copy()
+    ImageDraw.Draw(passed).ellipse((960, 0, 1225, 395), fill=hair)
+    assert shown(watcher, camera, passed, 10) == []
+    assert shown(watcher, camera, bay.picture, 4) == []
+
+
+def test_a_right_product_isn_t_taken_for_a_sibling_that_is_as_like(shelf: SmallShelf) -> None:
+    """Put back askew, it may be a hair less like itself than like its sibling; a sibling that was put there leads by more."""
+    watcher = shelf.watcher()
+    judge, cells = watcher.judge, watcher.cells.cells
+    looks = judge.look([shelf.full[100:300, 100:200]])
+    taught, skus = judge._taught, [watcher.plan.slots[cell.slot].sku for cell in cells]
+    alike = taught @ taught.T
+    pairs = [(a, b) for a in range(len(skus)) for b in range(len(skus)) if skus[a] != skus[b] and alike[a, b] > 0.6]
+    assert pairs, "the shelf has siblings"
+    for right, sibling in pairs:
+        for share, kind in ((0.505, "right"), (0.8, "other")):
+            vector = (1 - share) * taught[right] + share * taught[sibling]
+            look = replace(looks[0], vector=np.asarray(vector / np.linalg.norm(vector), np.float32))
+            found = judge.label(right, [look] * 3)
+            assert found is not None and found.kind == kind
 
 
 def test_a_sale_from_a_full_row_is_no_event(shelf: SmallShelf) -> None:
