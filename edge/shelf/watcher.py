@@ -52,7 +52,7 @@ MOST_LOOKS: Final = 32
 """Facings that are encoded in one frame, those that wait longest first: the work for a frame is bounded on any board, and a shelf
 of 60 that changes at once is seen in two frames."""
 MOST_CLOSER: Final = 4
-"""Facings at which a closer look is taken in one frame; each costs as much as two dozen others, and the rest can wait."""
+"""Facings at which a closer look is taken in one frame; each costs as much as three others, and the rest can wait."""
 MOST_KEPT: Final = 12
 """Looks that are averaged, the latest."""
 _LEARN_EVERY, _LEARN_RATE = 16, 0.3
@@ -277,19 +277,19 @@ class ShelfWatcher:
         return True
 
     def _looked_closer(self, number: int, label: Label, frame: Frame) -> Label | None:
-        """What a facing shows whose `label`, "unknown" or "empty", is doubtful. None: nobody can say yet, for what is unknown and
-        has no product's bounds is likely a part of somebody or of a trolley; after many frames it counts nevertheless."""
+        """What a facing shows whose `label` is doubtful. None: nobody can say yet, for what is unknown and has no product's bounds
+        is likely a part of somebody or of a trolley; after many frames it counts nevertheless."""
         cell = self.cells.cells[number]
         sku = self._closer(frame.pixels, corners_in(self.matrix, cell.quad, self._factor))
         if sku:
             expected = self.plan.slots[cell.slot].skus
             return Label("right", expected[0]) if sku in expected else Label("other", sku)
         count = len(self.states[number].looks)
-        if label.kind == "empty":
-            if sku is None:
-                return label
+        if label.kind == "unknown" and sku is None:
+            return label if count >= ENOUGH_LOOKS else None
+        if label.kind == "empty" and sku is not None:  # something has bounds there
             return Label("unknown") if count >= UNKNOWN_FRAMES else None
-        return label if sku is not None or count >= ENOUGH_LOOKS else None
+        return label
 
     def _may_be_somebody(self, number: int, label: Label) -> bool:
         """Whether somebody may stand before a facing although its rail doesn't tell. Who takes a product away changes no wall above
