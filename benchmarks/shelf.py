@@ -160,17 +160,23 @@ def _costs(report: Report, options: argparse.Namespace, life: Any, plan: Any, ma
     noisy = {name: [_noisy(one, rng) for _ in range(3)] for name, one in pictures.items()}
     parts = [np.ascontiguousarray(one) for one in _facings(plan, pictures["none"])]
     encoder = matcher.snapshot.encoder
-    times: dict[str, list[float]] = {name: [] for name in ("encode", "none", "six", "all", "all next")}
+    times: dict[str, list[float]] = {
+        name: [] for name in ("encode", "none", "six", "six next", "six count", "all", "all next")
+    }
     looked: dict[str, int] = {}
     for turn in range(options.turns):
         start = time.process_time()
         for part in parts:
             encoder.embed_timed(part)
         times["encode"].append(time.process_time() - start)
-        for name in ("none", "six", "all"):
+        for name, keys in (
+            ("none", ("none",)),
+            ("six", ("six", "six next", "six count")),
+            ("all", ("all", "all next")),
+        ):
             watcher = ShelfWatcher(plan, matcher.snapshot, life.full, life.empty)
             watcher.see(Frame(noisy["none"][0], 1.0, 0))
-            for frame, key in enumerate((name, "all next") if name == "all" else (name,)):
+            for frame, key in enumerate(keys):
                 picture = noisy[name][(turn + frame) % 3]
                 start = time.process_time()
                 watcher.see(Frame(picture, 2.0 + frame, 1 + frame))
@@ -183,8 +189,10 @@ def _costs(report: Report, options: argparse.Namespace, life: Any, plan: Any, ma
         )
         report.results[f"cost of a frame, {name} changed"] = {"ratio": ratio.value, "encoded": looked[name]}
         report.bars.append(Bar(f"a frame with {name} of 60 slots changed, over encoding 60", ratio.value, limit))
-    ratio = reporting.ratio_of_medians(times["all next"], times["encode"])
-    print(f"the frame after all changed: {looked['all next']} encoded, {ratio}")
+    for name, said in (("all next", "the frame after all changed"), ("six count", "the frame in which six count")):
+        ratio = reporting.ratio_of_medians(times[name], times["encode"])
+        print(f"{said}: {looked[name]} encoded, {ratio}")
+        report.results[f"cost of {said}"] = {"ratio": ratio.value, "encoded": looked[name]}
 
 
 def _facings(plan: Any, pixels: np.ndarray) -> list[np.ndarray]:

@@ -216,6 +216,12 @@ def bars_table(found: Document) -> str:
     return reporting.markdown_table(("what", "bar", "measured", "met"), rows)
 
 
+def rows_table(found: Document) -> str:
+    """A benchmark's own rows."""
+    rows = found["results"]["rows"]
+    return reporting.markdown_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
+
+
 def shelf_events_table(found: Document) -> str:
     """Days of the judging generator: their bars, and each seed alone."""
     day = found["results"]["events"]
