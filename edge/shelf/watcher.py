@@ -284,12 +284,8 @@ class ShelfWatcher:
         if sku:
             expected = self.plan.slots[cell.slot].skus
             return Label("right", expected[0]) if sku in expected else Label("other", sku)
-        count = len(self.states[number].looks)
-        if label.kind == "unknown" and sku is None:
-            return label if count >= ENOUGH_LOOKS else None
-        if label.kind == "empty" and sku is not None:  # something has bounds there
-            return Label("unknown") if count >= UNKNOWN_FRAMES else None
-        return label
+        is_likely_no_product = label.kind == "unknown" and sku is None
+        return None if is_likely_no_product and len(self.states[number].looks) < ENOUGH_LOOKS else label
 
     def _may_be_somebody(self, number: int, label: Label) -> bool:
         """Whether somebody may stand before a facing although its rail doesn't tell. Who takes a product away changes no wall above
