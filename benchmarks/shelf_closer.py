@@ -2,8 +2,8 @@
 
     python benchmarks/shelf_closer.py --seeds 71 72 73 74 75 76
 
-Each time a facing's cut leaves a doubt, what the cut said and what the closer look said is held against what stands there. A slot
-whose facings show different things is left out: which of them is meant isn't told.
+Each time a facing's cut leaves a doubt, what the cut said and what the closer look said is held against the state of its slot,
+where that is misplaced, unknown or empty: of a slot that is low or full it isn't told what this facing shows.
 """
 
 from __future__ import annotations

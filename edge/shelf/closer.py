@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ..detection.detection import Detection, grown
 from ..detection.on_demand import DetectorOnDemand
+from ..detection.overlap import areas, iou, shared
 from ..errors import DetectorError, RuntimeUnavailable
 from ..imaging.image import Limits, Pixels
 from ..matching.locate import named
 
 if TYPE_CHECKING:
-    from ..detection.detection import Detection
     from ..matching.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
@@ -67,23 +68,22 @@ class CloserLook:
 
     def _box(self, part: Pixels, low: NDArray[Any], high: NDArray[Any]) -> Detection | None:
         """The box that is most likely what stands between two corners."""
-        best, value = None, 0.0
         try:
             found = self._detector.get().detect(part, floor=_FLOOR, tiles="off")
         except (DetectorError, RuntimeUnavailable) as error:
             logger.warning("products of another size than their slot's aren't named: %s", error)
             self.is_there = False
             return None
-        for one in found:
-            x0, y0, x1, y1 = one.box
-            wide = max(0.0, min(x1, high[0]) - max(x0, low[0]))
-            tall = max(0.0, min(y1, high[1]) - max(y0, low[1]))
-            shared, own = wide * tall, max((x1 - x0) * (y1 - y0), 1e-6)
-            alike = shared / (own + float(np.prod(high - low)) - shared)
-            stands = abs(y1 - high[1]) < _STANDS * (high[1] - low[1])
-            if stands and shared > _INSIDE * own and alike > _ALIKE and one.score * alike > value:
-                best, value = one, one.score * alike
-        return best
+        if not found:
+            return None
+        boxes = np.array([one.box for one in found], np.float32)
+        facing = np.concatenate([low, high]).astype(np.float32)
+        alike = iou(facing, boxes)
+        stands = np.abs(boxes[:, 3] - high[1]) < _STANDS * (high[1] - low[1])
+        fits = stands & (shared(facing, boxes) > _INSIDE * areas(boxes)) & (alike > _ALIKE)
+        value = np.where(fits, alike * np.array([one.score for one in found]), 0.0)
+        best = int(value.argmax())
+        return found[best] if value[best] > 0 else None
 
 
 def _around(pixels: Pixels, low: NDArray[Any], high: NDArray[Any]) -> tuple[Pixels, NDArray[Any], NDArray[Any]]:
@@ -96,9 +96,6 @@ def _around(pixels: Pixels, low: NDArray[Any], high: NDArray[Any]) -> tuple[Pixe
 
 
 def _cut(part: Pixels, found: Detection) -> Pixels:
-    x0, y0, x1, y1 = found.box
-    across, down = _BORDER * (x1 - x0), _BORDER * (y1 - y0)
     height, width = part.shape[:2]
-    left, top = max(0, round(x0 - across)), max(0, round(y0 - down))
-    right, bottom = min(width, round(x1 + across)), min(height, round(y1 + down))
-    return np.ascontiguousarray(part[top : max(bottom, top + 1), left : max(right, left + 1)])
+    left, top, right, bottom = (round(edge) for edge in grown(found.box, _BORDER, (width, height)))
+    return part[top : max(bottom, top + 1), left : max(right, left + 1)]
