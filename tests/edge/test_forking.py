@@ -151,6 +151,41 @@ def test_threads_that_take_turns_hold_no_fork_up() -> None:
     assert done.returncode == 0 and float(done.stdout) < 5, (done.stdout, done.stderr[-2000:])
 
 
+LOGGING = """
+import os, sys, threading, time
+import shelfmatch.edge.forking
+
+thread = threading.Thread(target=__import__, args=("slow_module",))
+thread.start()
+while not hasattr(sys.modules.get("slow_module"), "READY"):
+    time.sleep(0.001)
+begun = time.monotonic()
+child = os.fork()
+if child == 0:
+    import slow_module
+    os._exit(slow_module.DONE)
+longest = time.monotonic() - begun
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+thread.join()
+print(longest)
+"""
+
+
+def test_a_fork_waits_for_a_module_that_asks_for_a_logger(tmp_path: Path) -> None:
+    """Logging's own lock was held first: the module waited for the fork, the fork for the module, and the child for ever."""
+    (tmp_path / "slow_module.py").write_text(
+        "import logging, time\nREADY = 1\ntime.sleep(0.3)\nlogging.getLogger(__name__)\nDONE = 7\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", LOGGING],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
+    )
+    assert done.returncode == 0 and float(done.stdout) < 5, (done.stdout, done.stderr[-2000:])
+
+
 def test_a_child_reads_the_catalogue_of_a_bundle_that_was_changed_since(tile_bundle: Path, tmp_path: Path) -> None:
     """Its file has lost its name; the child has no SQLite connection that it may use, and still answers from that version."""
     with Matcher.open(tile_bundle, follow=False) as matcher:
