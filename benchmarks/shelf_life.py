@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Passer:
-    """Somebody or something before the shelf, from a frame on for so many: `kind` is person, trolley or hand."""
+    """Somebody or something before the shelf, from a frame on for so many: `kind` is person, trolley, cart (a trolley of wire with
+    goods in it) or hand."""
 
     first: int
     frames: int
@@ -407,6 +408,9 @@ def _passer(
         for x0 in range(0, wide, 12):
             pen.line((x0, 0, x0, high), fill=(150, 150, 155, 255), width=3)
         x, y = one.x * (size[0] - wide), size[1] - high
+    elif one.kind == "cart":
+        layer = _cart(look, size)
+        x, y = one.x * (size[0] + layer.width) - layer.width, size[1] - layer.height
     else:
         long, thick = int(size[1] * 0.75), int(size[0] * look.uniform(0.035, 0.06))
         layer = Image.new("RGBA", (thick, long))
@@ -418,12 +422,32 @@ def _passer(
     return layer.filter(ImageFilter.BoxBlur(1)), (int(x), int(y))
 
 
+def _cart(look: np.random.Generator, size: tuple[int, int]) -> Image.Image:
+    """A trolley of wire, through which the shelf is seen, with goods on its floor."""
+    wide, high = int(size[0] * look.uniform(0.25, 0.4)), int(size[1] * look.uniform(0.25, 0.4))
+    layer = Image.new("RGBA", (wide, high))
+    pen = ImageDraw.Draw(layer)
+    for _ in range(int(look.integers(0, 5))):
+        broad, tall = int(wide * look.uniform(0.15, 0.35)), int(high * look.uniform(0.2, 0.55))
+        left, low = int(look.integers(wide - broad)), high - 1 - int(look.integers(high // 8 + 1))
+        pen.rectangle((left, low - tall, left + broad, low), fill=(*(int(v) for v in look.integers(15, 240, 3)), 255))
+    grey, mesh = int(look.integers(120, 235)), int(look.integers(24, 44))
+    for across in range(0, wide, mesh):
+        pen.line((across, 0, int(wide * 0.1 + across * 0.8), high), fill=(grey, grey, grey, 255), width=4)
+    for down in range(0, high, mesh):
+        pen.line((0, down, wide, down), fill=(grey, grey, grey, 255), width=4)
+    return layer
+
+
 def life(
     *, seed: int = 0, hours: float = 24, slots: int = 40, events: int = 300, step_seconds: float = 60, uneventful: bool = False,
-    calm: bool = False,
+    calm: bool = False, carts: bool = False,
 ) -> ShelfLife:  # fmt: skip
-    """The protocol's function. `calm`: nothing disturbs, for tests of single things."""
-    return ShelfLife(seed, hours, slots, events, step_seconds, uneventful, calm)
+    """The protocol's function. `calm`: nothing disturbs, for tests of single things; `carts`: trolleys are of wire."""
+    found = ShelfLife(seed, hours, slots, events, step_seconds, uneventful, calm)
+    if carts:
+        found.passers = [replace(one, kind="cart") if one.kind == "trolley" else one for one in found.passers]
+    return found
 
 
 def main() -> None:

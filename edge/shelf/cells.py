@@ -34,7 +34,7 @@ class Cell:
 class Cells:
     """All facings of a plan. `inside`, `before` and `above`, (cells, blocks) float32: how much of each block lies in a cell, in the
     rail below it or beside it, where products don't stand, and in the wall or board just above it; rows sum to 1, those of `above`
-    to 0 where other cells lie there. `owner`, (blocks,): whether any cell is there.
+    to 0 where other cells lie there. `owner`, (blocks,): whether any cell is there; `apart`: whether none is there or next to it.
     `near`, (cells, cells): which facings of other slots lie next to each, up to half its size away; `column`: which stand above or
     below it."""
 
@@ -43,9 +43,20 @@ class Cells:
     before: NDArray[np.float32]
     above: NDArray[np.float32]
     owner: NDArray[np.bool_]
+    apart: NDArray[np.bool_]
     near: NDArray[np.bool_]
     column: NDArray[np.bool_]
     shape: tuple[int, int]
+
+    def beyond(self, cell: int, differs: NDArray[np.bool_]) -> float:
+        """How far what differs in a cell goes on outside of all cells: (blocks,) that differ, of those that hang together with one
+        in the cell the number that lie apart from cells, over the number of the cell's own blocks."""
+        own = self.inside[cell] > 0
+        mask = differs.reshape(self.shape)
+        reached = own.reshape(self.shape) & mask
+        while (wider := grown(reached) & mask).sum() > reached.sum():
+            reached = wider
+        return float((reached.reshape(-1) & self.apart).sum() / max(1, own.sum()))
 
 
 def cells_of(plan: Planogram, factor: int, size: tuple[int, int]) -> Cells:
@@ -61,7 +72,7 @@ def cells_of(plan: Planogram, factor: int, size: tuple[int, int]) -> Cells:
     owner = whole.max(axis=0) > 0.2
     around = np.stack([_coverage(_rail(cell.quad), step, rows, columns) for cell in found]) * ~owner
     # Blocks are compared in windows of 3x3: those that touch a facing differ when only the facing does.
-    touched = _grown(owner.reshape(rows, columns)).reshape(-1)
+    touched = grown(owner.reshape(rows, columns)).reshape(-1)
     apart = around * ~touched
     above = np.stack([_coverage(_over(cell.quad), step, rows, columns) for cell in found]) * ~touched
     before = np.zeros_like(inside)
@@ -76,6 +87,7 @@ def cells_of(plan: Planogram, factor: int, size: tuple[int, int]) -> Cells:
         _normed(before),
         _normed(above),
         owner,
+        ~touched,
         _near(found),
         _column(found),
         (rows, columns),
@@ -138,10 +150,10 @@ def _over(quad: Quad) -> Quad:
 
 def _ring(mask: NDArray[np.float32]) -> NDArray[np.float32]:
     """The blocks up to two from a cell."""
-    return np.asarray(_grown(_grown(mask > 0)) & (mask <= 0), np.float32)
+    return np.asarray(grown(grown(mask > 0)) & (mask <= 0), np.float32)
 
 
-def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """A mask and the blocks above, below and beside it."""
     padded = np.pad(mask, 1)
     return np.asarray(padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:] | mask)

@@ -10,6 +10,7 @@ is named as `match` names a photo.
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -43,6 +44,14 @@ _BORDER: Final = 0.03
 """Of the box's sides, left around it: boxes are a little off."""
 
 
+@dataclass(frozen=True, slots=True)
+class Name:
+    """What a closer look calls a product: the SKU that it is most like, "" where the shop has none, and whether that is sure."""
+
+    sku: str
+    is_sure: bool
+
+
 class CloserLook:
     """Names what stands in a facing, by its own box. The detector is loaded when it is first needed; `is_there`: whether there is
     one."""
@@ -52,19 +61,18 @@ class CloserLook:
         self._detector = DetectorOnDemand()
         self.is_there = self._detector.is_there()
 
-    def __call__(self, pixels: Pixels, corners: NDArray[np.float64]) -> str | None:
-        """The SKU of the product in a facing of a frame, (H, W, 3) RGB, with its corners (4, 2) in pixels; "" where it isn't sure
-        of one; None where the detector sees nothing there that has a product's bounds. A detector that can't be opened is said
-        once, and the watch goes on without."""
+    def __call__(self, pixels: Pixels, corners: NDArray[np.float64]) -> Name | None:
+        """What stands in a facing of a frame, (H, W, 3) RGB, with its corners (4, 2) in pixels; None where the detector sees
+        nothing there that has a product's bounds. A detector that can't be opened is said once, and the watch goes on without."""
         low, high = corners.min(axis=0), corners.max(axis=0)
         part, low, high = _around(pixels, low, high)
         box = self._box(part, low, high)
         if box is None:
             return None
         found = named(self._snapshot, _cut(part, box), Limits(), 1, None, None)
-        if found is None or not found[1] or found[1][0].confidence < SURE:
-            return ""
-        return found[1][0].sku
+        if found is None or not found[1]:
+            return Name("", is_sure=False)
+        return Name(found[1][0].sku, is_sure=found[1][0].confidence >= SURE)
 
     def _box(self, part: Pixels, low: NDArray[Any], high: NDArray[Any]) -> Detection | None:
         """The box that is most likely what stands between two corners."""

@@ -14,7 +14,7 @@ from shelfmatch.edge.detection.on_demand import DetectorOnDemand
 from shelfmatch.edge.errors import DetectorError
 from shelfmatch.edge.events.event import Event
 from shelfmatch.edge.shelf.keeping import digest_of, kept, restore
-from shelfmatch.edge.shelf.watcher import ShelfWatcher
+from shelfmatch.edge.shelf.watcher import NO_PRODUCT, ShelfWatcher
 from tests.support.shelf import STRANGE, Camera, SmallShelf
 
 
@@ -198,6 +198,71 @@ def test_nobody_empties_the_lowest_board_whose_rail_is_out_of_view(
     passed.paste(coat, (300, 150, 620, 960))
     assert shown(watcher, camera, sagged(passed), 12) == []
     assert shown(watcher, camera, sagged(bay.picture), 4) == []
+
+
+def wire_cart(bay_picture: Any, left: int, top: int) -> Any:
+    """The shelf behind a cart of wire from a place on to the frame's corner, with goods in it."""
+    picture = bay_picture.copy()
+    pen, (width, height) = ImageDraw.Draw(picture), picture.size
+    pen.rectangle((left + 30, top + 60, left + 150, top + 190), fill=(120, 220, 110))
+    pen.rectangle((left + 200, top + 130, left + 290, height - 60), fill=(200, 30, 40))
+    for across in range(left, width, 36):
+        pen.line((across, top, across, height), fill=(205, 200, 195), width=5)
+    for down in range(top, height, 36):
+        pen.line((left, down, width, down), fill=(205, 200, 195), width=5)
+    return picture
+
+
+@pytest.mark.parametrize(("left", "top"), [(760, 560), (930, 480)])
+def test_goods_in_a_cart_of_wire_are_no_products_of_the_shelf(shelf: SmallShelf, left: int, top: int) -> None:
+    """Rails are seen through the wire, and what is in it is unknown for as long as it stands there."""
+    watcher, camera, bay = shelf.watcher(), Camera(), shelf.bay()
+    shown(watcher, camera, bay.picture, 4)
+    assert shown(watcher, camera, wire_cart(bay.picture, left, top), 30) == []
+    assert shown(watcher, camera, bay.picture, 4) == []
+
+
+def test_two_slots_that_turn_strange_at_once_are_one_thing_before_them_for_long(shelf: SmallShelf) -> None:
+    watcher, camera, bay = shelf.watcher(), Camera(), shelf.bay()
+    shown(watcher, camera, bay.picture, 4)
+    bay.put("r1c2", 0, [STRANGE])
+    bay.put("r1c3", 0, [STRANGE])
+    assert shown(watcher, camera, bay.picture, NO_PRODUCT - 1) == []
+    found = of(shown(watcher, camera, bay.picture, 1))
+    assert found == [("new", "r1c2", "unknown"), ("new", "r1c3", "unknown")]
+    bay.put("r2c3", 0, [STRANGE])
+    assert of(shown(watcher, camera, bay.picture, 5)) == [("new", "r2c3", "unknown")], "one alone counts soon"
+
+
+def test_what_differs_beyond_a_facing_is_what_hangs_together_with_it(shelf: SmallShelf) -> None:
+    watcher = shelf.watcher()
+    cells = watcher.cells
+    number = int(
+        np.argmax(cells.inside @ np.linspace(0, 1, cells.owner.size, dtype=np.float32))
+    )  # the lowest, on the right
+    own = cells.inside[number] > 0
+    assert cells.beyond(number, own) == 0
+    apart = cells.apart.reshape(cells.shape).copy()
+    apart[: cells.shape[0] // 2] = False
+    everything = own.reshape(cells.shape) | apart
+    assert cells.beyond(number, everything.reshape(-1)) == 0, (
+        "what lies next to facings doesn't differ, so nothing hangs together"
+    )
+    joined = everything | ~cells.apart.reshape(cells.shape)
+    assert cells.beyond(number, joined.reshape(-1)) == pytest.approx(apart.sum() / own.sum())
+
+
+def test_a_slot_waits_for_a_facing_that_isn_t_settled(shelf: SmallShelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sold out at once while somebody's head is near: the slot is empty then, and wasn't low before."""
+    watcher, camera, bay = shelf.watcher(), Camera(), shelf.bay()
+    shown(watcher, camera, bay.picture, 4)
+    slot = next(one for one in shelf.plan.slots if one.facings > 1)
+    number, until = watcher.cells_of_slot(shelf.plan.slots.index(slot))[-1], camera.number + 8
+    monkeypatch.setattr(watcher, "_may_be_somebody", lambda cell, _: cell == number and camera.number < until)
+    for facing in range(slot.facings):
+        bay.put(slot.id, facing, [])
+    (event,) = shown(watcher, camera, bay.picture, 12)
+    assert (event.type, event.after["state"]) == ("new", "empty")
 
 
 def test_a_nudge_is_followed_and_events_go_on(shelf: SmallShelf) -> None:
