@@ -70,6 +70,8 @@ _BEYOND: Final = 0.5
 """Of a facing's blocks, so many that differ outside of all facings and hang together with those that differ in it: then it is
 likely the edge of something that stands before the shelf. On `shelf_life` with carts, seeds 81 to 84, 34 of 39 looks at somebody
 that were like nothing known had more, and 53 of 903 at unknown products."""
+_HOLD: Final = 2
+"""So many times as long as a change needs to count, a slot waits for its other facings: who stands there is seldom there longer."""
 _CLOCK_STEP_S: Final = 5.0
 _EDGE_SHARE: Final = 0.1
 """Of a facing outside of the frame: more, and it can't be seen."""
@@ -347,7 +349,7 @@ class ShelfWatcher:
                 continue
             unclear = any(state.looks for state in of_slot) or self._behind_somebody[self._of_slot[number]].any()
             is_other = (view.state, view.by) != (known.state, known.by)
-            if is_other and unclear and self._held[number] < max(self.after_frames, ENOUGH_LOOKS):
+            if is_other and unclear and self._held[number] < _HOLD * self.after_frames:
                 self._held[number] += 1
                 self._unsaid = True
                 continue
