@@ -14,7 +14,7 @@ from shelfmatch.edge.detection.on_demand import DetectorOnDemand
 from shelfmatch.edge.errors import DetectorError
 from shelfmatch.edge.events.event import Event
 from shelfmatch.edge.shelf.keeping import digest_of, kept, restore
-from shelfmatch.edge.shelf.watcher import NO_PRODUCT, ShelfWatcher
+from shelfmatch.edge.shelf.watcher import NO_PRODUCT, STANDS, ShelfWatcher
 from tests.support.shelf import STRANGE, Camera, SmallShelf
 
 
@@ -263,6 +263,26 @@ def test_a_slot_waits_for_a_facing_that_isn_t_settled(shelf: SmallShelf, monkeyp
         bay.put(slot.id, facing, [])
     (event,) = shown(watcher, camera, bay.picture, 12)
     assert (event.type, event.after["state"]) == ("new", "empty")
+
+
+def test_what_covers_a_rail_for_good_hides_no_facing_for_good(shelf: SmallShelf) -> None:
+    """A strip of paper was hung before the rail as the slot was sold out, and the slot beside it is sold out later."""
+    watcher, camera, bay = shelf.watcher(), Camera(), shelf.bay()
+    shown(watcher, camera, bay.picture, 4)
+
+    def with_paper(picture: Any) -> Any:
+        (left, top), (right, bottom) = (shelf.plan.slots[1].polygon[at] for at in (0, 2))  # type: ignore[index]
+        papered = picture.copy()
+        papered.paste(
+            (245, 240, 60), (round(left), round(bottom) + 4, round(right), round(bottom + (bottom - top) * 0.35))
+        )
+        return papered
+
+    bay.put("r1c2", 0, [])
+    assert shown(watcher, camera, with_paper(bay.picture), STANDS) == []
+    bay.put("r1c3", 0, [])
+    found = of(shown(watcher, camera, with_paper(bay.picture), 8))
+    assert sorted(found) == [("new", "r1c2", "empty"), ("new", "r1c3", "empty")]
 
 
 def test_a_nudge_is_followed_and_events_go_on(shelf: SmallShelf) -> None:
