@@ -40,9 +40,9 @@ LOOK_AT: Final = 0.15
 """Share of a facing's blocks that must differ before it is looked at: noise, JPEG and a pixel of misalignment leave 0.1."""
 HIDES: Final = 0.3
 """Share of the rail before a facing that must differ for somebody to stand there; people and hands cover 0.4 to all of it."""
-STANDS: Final = 60
-"""Frames after which it is nobody: a strip of paper before the rail, or a lamp on it, would hide a facing for ever, and what is
-beside it would wait for that."""
+STANDS: Final = 360
+"""Frames after which it is nobody, an hour of one each ten seconds: a strip of paper before the rail, or a lamp on it, would hide a
+facing for ever, and what is beside it would wait for that. Trolleys are left standing for shorter."""
 CLEAR: Final = 0.05
 """Share of the rail, and of those beside it, that may differ for an unknown product to count: with more, it may be the edge of
 somebody's trolley. On `shelf_life` with carts, seeds 81 and 82, 4 of 100 looks at unknown products had more beside them."""

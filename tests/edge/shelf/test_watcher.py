@@ -14,7 +14,7 @@ from shelfmatch.edge.detection.on_demand import DetectorOnDemand
 from shelfmatch.edge.errors import DetectorError
 from shelfmatch.edge.events.event import Event
 from shelfmatch.edge.shelf.keeping import digest_of, kept, restore
-from shelfmatch.edge.shelf.watcher import NO_PRODUCT, STANDS, ShelfWatcher
+from shelfmatch.edge.shelf.watcher import NO_PRODUCT, ShelfWatcher
 from tests.support.shelf import STRANGE, Camera, SmallShelf
 
 
@@ -265,8 +265,12 @@ def test_a_slot_waits_for_a_facing_that_isn_t_settled(shelf: SmallShelf, monkeyp
     assert (event.type, event.after["state"]) == ("new", "empty")
 
 
-def test_what_covers_a_rail_for_good_hides_no_facing_for_good(shelf: SmallShelf) -> None:
+def test_what_covers_a_rail_for_good_hides_no_facing_for_good(
+    shelf: SmallShelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A strip of paper was hung before the rail as the slot was sold out, and the slot beside it is sold out later."""
+    stands = 20
+    monkeypatch.setattr("shelfmatch.edge.shelf.watcher.STANDS", stands)
     watcher, camera, bay = shelf.watcher(), Camera(), shelf.bay()
     shown(watcher, camera, bay.picture, 4)
 
@@ -279,7 +283,7 @@ def test_what_covers_a_rail_for_good_hides_no_facing_for_good(shelf: SmallShelf)
         return papered
 
     bay.put("r1c2", 0, [])
-    assert shown(watcher, camera, with_paper(bay.picture), STANDS) == []
+    assert shown(watcher, camera, with_paper(bay.picture), stands) == []
     bay.put("r1c3", 0, [])
     found = of(shown(watcher, camera, with_paper(bay.picture), 8))
     assert sorted(found) == [("new", "r1c2", "empty"), ("new", "r1c3", "empty")]
