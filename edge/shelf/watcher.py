@@ -349,7 +349,7 @@ class ShelfWatcher:
 
     def _said(self) -> list[Event]:
         """Events of the slots that show something else now. One of which another facing is being looked at, or is behind somebody,
-        waits for it: what is sold out at once was never low. Not for ever."""
+        waits for it: what is emptied at once was never low. Not for ever."""
         found: list[Event] = []
         if self._count <= self.after_frames:  # after a restart: what was known before may not be what is taught now
             return found
