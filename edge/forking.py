@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import _imp
 import importlib
-import logging  # noqa: F401  its lock is one that forks hold, and what registers last is asked first: it must not be later than us
+import logging  # noqa: F401  registers a fork hook; those registered last are asked first, and ours must be before it
 import os
 import threading
 import time

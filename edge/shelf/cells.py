@@ -54,7 +54,7 @@ class Cells:
         own = self.inside[cell] > 0
         mask = differs.reshape(self.shape)
         reached = own.reshape(self.shape) & mask
-        while (wider := grown(reached) & mask).sum() > reached.sum():
+        while (wider := _grown(reached) & mask).sum() > reached.sum():
             reached = wider
         return float((reached.reshape(-1) & self.apart).sum() / max(1, own.sum()))
 
@@ -72,7 +72,7 @@ def cells_of(plan: Planogram, factor: int, size: tuple[int, int]) -> Cells:
     owner = whole.max(axis=0) > 0.2
     around = np.stack([_coverage(_rail(cell.quad), step, rows, columns) for cell in found]) * ~owner
     # Blocks are compared in windows of 3x3: those that touch a facing differ when only the facing does.
-    touched = grown(owner.reshape(rows, columns)).reshape(-1)
+    touched = _grown(owner.reshape(rows, columns)).reshape(-1)
     apart = around * ~touched
     above = np.stack([_coverage(_over(cell.quad), step, rows, columns) for cell in found]) * ~touched
     before = np.zeros_like(inside)
@@ -150,10 +150,10 @@ def _over(quad: Quad) -> Quad:
 
 def _ring(mask: NDArray[np.float32]) -> NDArray[np.float32]:
     """The blocks up to two from a cell."""
-    return np.asarray(grown(grown(mask > 0)) & (mask <= 0), np.float32)
+    return np.asarray(_grown(_grown(mask > 0)) & (mask <= 0), np.float32)
 
 
-def grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """A mask and the blocks above, below and beside it."""
     padded = np.pad(mask, 1)
     return np.asarray(padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:] | mask)

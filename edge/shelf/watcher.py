@@ -27,6 +27,7 @@ from .emptiness import walls_of
 from .incidents import Incidents, SlotView, view_of
 from .judge import ENOUGH_LOOKS, Judge, Label, Seen
 from .planogram import Planogram, scaled
+from .somebody import Somebody
 
 if TYPE_CHECKING:
     from ..imaging.image import Pixels
@@ -38,14 +39,6 @@ AFTER_FRAMES: Final = 3
 """A change counts after so many frames that show the same; Frigate waits for as many equal states before it publishes."""
 LOOK_AT: Final = 0.15
 """Share of a facing's blocks that must differ before it is looked at: noise, JPEG and a pixel of misalignment leave 0.1."""
-HIDES: Final = 0.3
-"""Share of the rail before a facing that must differ for somebody to stand there; people and hands cover 0.4 to all of it."""
-STANDS: Final = 360
-"""Frames after which it is nobody, an hour of one each ten seconds: a strip of paper before the rail, or a lamp on it, would hide a
-facing for ever, and what is beside it would wait for that. Trolleys are left standing for shorter."""
-CLEAR: Final = 0.05
-"""Share of the rail, and of those beside it, that may differ for an unknown product to count: with more, it may be the edge of
-somebody's trolley. On `shelf_life` with carts, seeds 81 and 82, 4 of 100 looks at unknown products had more beside them."""
 STILL: Final = 0.75
 """Share of a facing's blocks that must be as in the frame before for both to show one thing."""
 ALIKE: Final = 0.85
@@ -68,17 +61,9 @@ _LEARN_EVERY, _LEARN_RATE = 16, 0.3
 _RAIL_FRAMES: Final = 40
 """A rail that shows something else for so long without hiding a facing has a new price tag."""
 _RELEARN_EVERY: Final = 20
-_LEAST_RAIL: Final = 0.3
-"""Share of a facing's rail that must lie in the frame for it to say whether somebody stands there."""
-_BEYOND: Final = 0.5
-"""Of a facing's blocks, so many that differ outside of all facings and hang together with those that differ in it: then it is
-likely the edge of something that stands before the shelf. On `shelf_life` with carts, seeds 81 to 84, 34 of 39 looks at somebody
-that were like nothing known had more, and 53 of 903 at unknown products."""
 _HOLD: Final = 2
 """So many times as long as a change needs to count, a slot waits for its other facings: who stands there is seldom there longer."""
 _CLOCK_STEP_S: Final = 5.0
-_EDGE_SHARE: Final = 0.1
-"""Of a facing outside of the frame: more, and it can't be seen."""
 
 
 @dataclass(slots=True)
@@ -141,21 +126,12 @@ class ShelfWatcher:
             self._of_slot[slot].append(number)
         self.views = [SlotView("full", slot.facings) for slot in plan.slots]
         self._held = [0] * len(plan.slots)
-        self.hidden = np.zeros(len(quads), bool)
-        self._behind_somebody = np.zeros(len(quads), bool)
-        self._behind_for = np.zeros(len(quads), np.int64)
-        self._covered = np.zeros(len(quads), np.float32)
-        self._covered_above = np.zeros(len(quads), np.float32)
-        self._began = np.full(len(quads), -1, np.int64)
-        self._out = np.zeros(self.cells.owner.shape, bool)
-        self._differs = np.zeros(self.cells.owner.shape, bool)
-        self._rail_seen = np.ones(len(quads), np.float32)
+        self._somebody = Somebody(self.cells)
         self._rail_age = np.zeros(self.cells.owner.shape, np.int32)
         self._before: tuple[compare.Blocks, compare.Floats] | None = None
         self._since: dict[int, float] = {}
         self._count = 0
         self._unsaid = True
-        self._visible_by: tuple[Matrix, NDArray[np.bool_]] | None = None
         self.looked = 0
         self.time = 0.0
 
@@ -179,7 +155,7 @@ class ShelfWatcher:
             events += self._compare(frame, small, grey, aligned)
         else:
             self._before = None if self._before is None else (self._before[0], grey)
-            self.hidden[:] = True
+            self._somebody.see_nothing()
         return tuple(events)
 
     def no_frame(self, time: float) -> tuple[Event, ...]:
@@ -188,7 +164,7 @@ class ShelfWatcher:
             return ()
         was, self.time = self.camera.state, time
         self.camera.gone()
-        self.hidden[:] = True
+        self._somebody.see_nothing()
         return (self._camera_event(was, "gone"),)
 
     def _check(self, frame: Frame) -> None:
@@ -212,23 +188,12 @@ class ShelfWatcher:
         picture = compare.moved_back(small, aligned.matrix)
         seen = compare.blocks(picture, grey if picture is small else None)
         differs = compare.difference(seen, self._known)
-        visible = self._visible(aligned.matrix)
+        visible = self._somebody.place(aligned.matrix)
         things = differs.things.reshape(-1).astype(np.float32)
         changed = self.cells.inside @ things
-        in_frame = ~self._out
-        self._differs = differs.any.reshape(-1) & in_frame
-        before_it = self._differs.astype(np.float32)
-        covered = self.cells.before @ before_it
-        covered /= np.maximum(self._rail_seen, _LEAST_RAIL)
         to_see = changed > LOOK_AT
-        self._began = np.where(to_see, np.where(self._began < 0, self._count, self._began), -1)
-        behind = to_see & visible & (covered > HIDES)
-        self._behind_for = np.where(behind, self._behind_for + 1, 0)
-        self._behind_somebody = behind & (self._behind_for <= STANDS)
-        self.hidden = ~visible | self._behind_somebody
-        self._covered = np.where(self._rail_seen < _LEAST_RAIL, 1.0, covered)
-        self._covered_above = self.cells.above @ before_it
-        asking = np.flatnonzero(to_see & ~self.hidden)
+        self._somebody.see(differs.any, to_see)
+        asking = np.flatnonzero(to_see & ~self._somebody.hidden)
         calm = np.flatnonzero(~to_see & visible)
         for number in calm:
             self.states[number].looks.clear()
@@ -277,12 +242,8 @@ class ShelfWatcher:
         if label is None:
             return False
         if label != state.label:
-            beside = self.hidden & self.cells.near[number]
-            if label.kind == "unknown" and (beside.any() or not self._rails_are_clear(number)):
-                return False  # what nobody knows beside somebody who stands there is likely theirs
-            if label.kind == "empty" and (self._behind_somebody & self.cells.near[number]).any():
-                return False  # so is what is like no product: a coat, a bag
-            if label.kind != "right" and self._may_be_somebody(number, label):
+            stays = count >= ENOUGH_LOOKS
+            if self._somebody.may_hide(number, label.kind, stays=stays):
                 return False
             needs = UNKNOWN_FRAMES if label.kind == "unknown" else self.after_frames
             elapsed = self.time - self._since.get(number, self.time)
@@ -296,13 +257,13 @@ class ShelfWatcher:
                 if closer is None:
                     return False
                 label = closer
-            elif label.kind == "unknown" and self._is_one_of_many(number) and state.frames < NO_PRODUCT:
+            elif label.kind == "unknown" and self._somebody.is_one_of_many(number) and state.frames < NO_PRODUCT:
                 return False
         if label.kind == "empty":
             self.judge.learn_empty(number, state.looks)
         state.label = label
         state.looks.clear()
-        self._began[number] = -1
+        self._somebody.is_known(number)
         self._since.pop(number, None)
         return True
 
@@ -315,37 +276,11 @@ class ShelfWatcher:
         expected = self.plan.slots[cell.slot].skus
         if name is not None and name.is_sure:
             return Label("right", expected[0]) if name.sku in expected else Label("other", name.sku)
-        behind_something = name is None or name.sku in expected or self._is_one_of_many(number)
+        behind_something = name is None or name.sku in expected or self._somebody.is_one_of_many(number)
         if label.kind == "unknown" and behind_something and state.frames < NO_PRODUCT:
             state.closer_from = min(state.frames * _LATER, NO_PRODUCT)
             return None
         return label
-
-    def _rails_are_clear(self, number: int) -> bool:
-        """Whether nothing is before a facing's rail, nor before those next to it as far as they lie in the frame: one of a cart's
-        bars crosses some of them."""
-        around = self.cells.near[number] & (self._rail_seen >= _LEAST_RAIL)
-        around[self._of_slot[self.cells.cells[number].slot]] = True
-        return not bool((self._covered[around] > CLEAR).any())
-
-    def _is_one_of_many(self, number: int) -> bool:
-        """Whether a facing of another slot beside this one began to show something else together with it, and isn't known either:
-        then it is likely one thing before both."""
-        together = np.abs(self._began - self._began[number]) <= 1
-        return bool((together & (self._began >= 0) & self.cells.near[number]).any())
-
-    def _may_be_somebody(self, number: int, label: Label) -> bool:
-        """Whether somebody may stand before a facing although its rail doesn't tell. Who takes a product away changes no wall above
-        it, a head whose body stands a board lower does; and who covers that wall and another facing of the column covers this one.
-        Of a rail out of view, as where a camera sagged, either is enough. A cart of wire leaves rails to be seen, but is larger."""
-        if label.kind in ("unknown", "other") and self.cells.beyond(number, self._differs) > _BEYOND:
-            return True
-        wall = bool(self._covered_above[number] > HIDES)
-        in_column = bool((self._behind_somebody & self.cells.column[number]).any())
-        if self._rail_seen[number] < _LEAST_RAIL:
-            return wall or in_column
-        stays = len(self.states[number].looks) >= ENOUGH_LOOKS  # a lamp, a poster: nobody stands so still
-        return wall and not stays and (in_column or label.kind == "empty")
 
     def _said(self) -> list[Event]:
         """Events of the slots that show something else now. One of which another facing is being looked at, or is behind somebody,
@@ -361,7 +296,7 @@ class ShelfWatcher:
             if view == known:
                 self._held[number] = 0
                 continue
-            unclear = any(state.looks for state in of_slot) or self._behind_somebody[self._of_slot[number]].any()
+            unclear = any(state.looks for state in of_slot) or self._somebody.behind[self._of_slot[number]].any()
             is_other = (view.state, view.by) != (known.state, known.by)
             if is_other and unclear and self._held[number] < _HOLD * self.after_frames:
                 self._held[number] += 1
@@ -374,22 +309,6 @@ class ShelfWatcher:
                 found.append(event)
         return found
 
-    def _visible(self, matrix: Matrix) -> NDArray[np.bool_]:
-        """Which facings lie in the frame."""
-        if self._visible_by is not None and np.abs(self._visible_by[0] - matrix)[:, 2].max() < 0.1:
-            return self._visible_by[1]
-        rows, columns = self.cells.shape
-        y, x = np.mgrid[0:rows, 0:columns] * compare.BLOCK + (compare.BLOCK - 1) / 2
-        across = matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2]
-        down = matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2]
-        width, height = columns * compare.BLOCK, rows * compare.BLOCK
-        out = (across < 0) | (down < 0) | (across > width - 1) | (down > height - 1)
-        self._out = out.reshape(-1)
-        self._rail_seen = self.cells.before @ (~self._out).astype(np.float32)
-        result: NDArray[np.bool_] = self.cells.inside @ out.reshape(-1).astype(np.float32) < _EDGE_SHARE
-        self._visible_by = matrix, result
-        return result
-
     def _learn(
         self, picture: Pixels, differs: compare.Difference, settled: Sequence[int], changed: NDArray[np.float32]
     ) -> None:
@@ -397,7 +316,7 @@ class ShelfWatcher:
         fresh = np.zeros(self.cells.owner.shape, bool)
         for number in settled:
             fresh |= self.cells.inside[number] > 0
-        other = differs.any.reshape(-1) & ~self.cells.owner & ~self._out
+        other = differs.any.reshape(-1) & ~self.cells.owner & ~self._somebody.out
         self._rail_age = np.where(other, self._rail_age + 1, 0).astype(np.int32)
         if self._count % _LEARN_EVERY == 0:
             hiding = (self.cells.before[changed > 0.5] > 0).any(axis=0) if (changed > 0.5).any() else False
@@ -409,7 +328,7 @@ class ShelfWatcher:
         if slow:
             weights[~differs.any] = _LEARN_RATE
         weights[fresh.reshape(self.cells.shape)] = 1.0
-        weights[self._out.reshape(self.cells.shape)] = 0.0
+        weights[self._somebody.out.reshape(self.cells.shape)] = 0.0
         spread = np.repeat(np.repeat(weights, compare.BLOCK, axis=0), compare.BLOCK, axis=1)[..., None]
         self._known_picture += (picture / differs.gains - self._known_picture) * spread
         self._known = compare.blocks(self._known_picture)
@@ -456,7 +375,7 @@ class ShelfWatcher:
             record = {"id": slot.id} | view.to_dict(slot)
             if self.camera.state != "ok":
                 record["view"] = "no view"
-            elif self.hidden[self._of_slot[number]].any():
+            elif self._somebody.hidden[self._of_slot[number]].any():
                 record["view"] = "hidden"
             else:
                 record["view"] = "clear"

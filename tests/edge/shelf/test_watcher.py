@@ -213,13 +213,25 @@ def wire_cart(bay_picture: Any, left: int, top: int) -> Any:
     return picture
 
 
-@pytest.mark.parametrize(("left", "top"), [(760, 560), (930, 480)])
-def test_goods_in_a_cart_of_wire_are_no_products_of_the_shelf(shelf: SmallShelf, left: int, top: int) -> None:
+def test_goods_in_a_cart_of_wire_are_no_products_of_the_shelf(shelf: SmallShelf) -> None:
     """Rails are seen through the wire, and what is in it is unknown for as long as it stands there."""
     watcher, camera, bay = shelf.watcher(), Camera(), shelf.bay()
     shown(watcher, camera, bay.picture, 4)
-    assert shown(watcher, camera, wire_cart(bay.picture, left, top), 30) == []
+    assert shown(watcher, camera, wire_cart(bay.picture, 930, 480), 30) == []
     assert shown(watcher, camera, bay.picture, 4) == []
+
+
+def test_what_nobody_knows_beside_a_bar_before_a_rail_waits(shelf: SmallShelf) -> None:
+    watcher, camera, bay = shelf.watcher(), Camera(), shelf.bay()
+    shown(watcher, camera, bay.picture, 4)
+    bay.put("r1c2", 0, [STRANGE])
+    barred = bay.picture.copy()
+    (left, _), (right, bottom) = (shelf.plan.slots[2].polygon[at] for at in (0, 2))  # type: ignore[index]
+    barred.paste(
+        (20, 30, 90), (round((left + right) / 2), round(bottom) + 4, round((left + right) / 2) + 24, round(bottom) + 90)
+    )
+    assert shown(watcher, camera, barred, 13) == []
+    assert of(shown(watcher, camera, bay.picture, 2)) == [("new", "r1c2", "unknown")]
 
 
 def test_two_slots_that_turn_strange_at_once_are_one_thing_before_them_for_long(shelf: SmallShelf) -> None:
@@ -237,28 +249,25 @@ def test_two_slots_that_turn_strange_at_once_are_one_thing_before_them_for_long(
 def test_what_differs_beyond_a_facing_is_what_hangs_together_with_it(shelf: SmallShelf) -> None:
     watcher = shelf.watcher()
     cells = watcher.cells
-    number = int(
-        np.argmax(cells.inside @ np.linspace(0, 1, cells.owner.size, dtype=np.float32))
-    )  # the lowest, on the right
+    lowest = cells.inside @ np.linspace(0, 1, cells.owner.size, dtype=np.float32)
+    number = int(np.argmax(lowest))
     own = cells.inside[number] > 0
     assert cells.beyond(number, own) == 0
     apart = cells.apart.reshape(cells.shape).copy()
     apart[: cells.shape[0] // 2] = False
     everything = own.reshape(cells.shape) | apart
-    assert cells.beyond(number, everything.reshape(-1)) == 0, (
-        "what lies next to facings doesn't differ, so nothing hangs together"
-    )
+    assert cells.beyond(number, everything.reshape(-1)) == 0, "nothing between them differs"
     joined = everything | ~cells.apart.reshape(cells.shape)
     assert cells.beyond(number, joined.reshape(-1)) == pytest.approx(apart.sum() / own.sum())
 
 
 def test_a_slot_waits_for_a_facing_that_isn_t_settled(shelf: SmallShelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sold out at once while somebody's head is near: the slot is empty then, and wasn't low before."""
+    """Emptied at once while somebody's head is near: the slot is empty then, and wasn't low before."""
     watcher, camera, bay = shelf.watcher(), Camera(), shelf.bay()
     shown(watcher, camera, bay.picture, 4)
     slot = next(one for one in shelf.plan.slots if one.facings > 1)
     number, until = watcher.cells_of_slot(shelf.plan.slots.index(slot))[-1], camera.number + 8
-    monkeypatch.setattr(watcher, "_may_be_somebody", lambda cell, _: cell == number and camera.number < until)
+    monkeypatch.setattr(watcher._somebody, "may_hide", lambda cell, _, stays: cell == number and camera.number < until)
     for facing in range(slot.facings):
         bay.put(slot.id, facing, [])
     (event,) = shown(watcher, camera, bay.picture, 12)
@@ -268,9 +277,9 @@ def test_a_slot_waits_for_a_facing_that_isn_t_settled(shelf: SmallShelf, monkeyp
 def test_what_covers_a_rail_for_good_hides_no_facing_for_good(
     shelf: SmallShelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A strip of paper was hung before the rail as the slot was sold out, and the slot beside it is sold out later."""
+    """A strip of paper was hung before the rail as the slot was emptied, and the slot beside it is emptied later."""
     stands = 20
-    monkeypatch.setattr("shelfmatch.edge.shelf.watcher.STANDS", stands)
+    monkeypatch.setattr("shelfmatch.edge.shelf.somebody.STANDS", stands)
     watcher, camera, bay = shelf.watcher(), Camera(), shelf.bay()
     shown(watcher, camera, bay.picture, 4)
 
