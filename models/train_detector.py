@@ -35,7 +35,7 @@ SMALLER: Final = 256
 """The side that most of the training sees, parts of scenes and scenes made smaller; at the end they are whole."""
 WHOLE_FROM: Final = 0.75
 """The share of the time after which they are."""
-MEAN_DECAY: Final = 0.996
+MEAN_DECAY: Final = 0.998
 STATE: Final = "detector-state.pt"
 
 
@@ -62,6 +62,8 @@ class Training:
 
     def ready(self) -> None:
         """The optimizer and the mean, once the weights are there."""
+        # Channels last: a step takes half the time on a CPU.
+        self.net.to(memory_format=torch.channels_last)
         self.frozen = self.net.frozen()
         for part in self.frozen:
             part.requires_grad_(False)
@@ -88,7 +90,7 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * max(share, 0.004)
         with torch.no_grad():
-            early = self.net.early(normalized(pixels))
+            early = self.net.early(normalized(pixels).contiguous(memory_format=torch.channels_last))
         found, told = loss(self.net.late(early), targets, pixels.shape[-1])
         self.optimizer.zero_grad(set_to_none=True)
         found.backward()

@@ -36,8 +36,9 @@ def frames(
 ) -> Iterator[Frame | None]:
     """Frames of a source, one each `every_s` seconds at most; None, now and then, while there is nothing new.
 
-    `source`: a folder (photos that come into it; with `once` those that are there, by name, and an end), a video file (an end,
-    too), a camera's number or /dev/video0, "csi", an rtsp:// or http:// address. Raises ImageError for what is none of these.
+    `source`: a folder (photos that come into it; with `once` those that are there, by name, and an end), a photo or a video file
+    (an end, too), a camera's number or /dev/video0, "csi", an rtsp:// or http:// address. Raises ImageError for what is none of
+    these.
     A camera that drops out is opened again for ever; photos that can't be read are logged and left out.
     """
     if is_camera(source):
@@ -45,10 +46,13 @@ def frames(
     path = Path(source)
     if path.is_dir():
         return _of_photos(path) if once else _of_watched(path, is_stopped)
+    if path.is_file() and is_photo(path.name):
+        return _of_photo(path)
     if path.is_file():
         return _of_video(source, every_s)
     raise ImageError(
-        f"{source!r} arrived as a source; expected a folder, a video file, a camera's number like 0, csi, or an rtsp:// address"
+        f"{source!r} arrived as a source; expected a folder, a photo or a video file, a camera's number like 0, csi, or an "
+        "rtsp:// address"
     )
 
 
@@ -96,6 +100,11 @@ def _of_video(source: str, every_s: float) -> Iterator[Frame | None]:
         raise ImageError(f"{source} has no frame that can be read; expected a video file")
 
 
+def _of_photo(path: Path) -> Iterator[Frame | None]:
+    """The one frame of a photo. Raises ImageError where it can't be read."""
+    yield _frame(path, 0)
+
+
 def _of_photos(folder: Path) -> Iterator[Frame | None]:
     """The photos of a folder, by name."""
     names = sorted(one.name for one in folder.iterdir() if is_photo(one.name))
@@ -127,12 +136,17 @@ def _of_watched(folder: Path, is_stopped: Callable[[], bool]) -> Iterator[Frame 
 
 
 def _read(path: Path, number: int, comes_again: Callable[[], bool] = lambda: False) -> Frame | None:
-    """A photo as a frame, its time that of the file; None where it can't be read, which is logged."""
+    """A photo as a frame; None where it can't be read, which is logged."""
     try:
-        taken = path.stat().st_mtime
-        pixels = np.asarray(upright(decode(path)).convert("RGB"))
+        return _frame(path, number)
     except (ImageError, OSError) as error:
         if not comes_again():
             logger.warning("%s is left out: %s", path, error)
         return None
+
+
+def _frame(path: Path, number: int) -> Frame:
+    """A photo as a frame, its time that of the file. Raises ImageError, OSError."""
+    taken = path.stat().st_mtime
+    pixels = np.asarray(upright(decode(path)).convert("RGB"))
     return Frame(checked(pixels, str(path)), taken, number, str(path.parent))

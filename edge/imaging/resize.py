@@ -3,7 +3,7 @@
 Everywhere the same: halve while both sides stay at least twice as large as asked (in the JPEG decoder, which skips the work,
 or by box averaging), then one step with a triangle filter two pixels of the result wide, which is Pillow's bilinear with its
 antialiasing. Photos under four times the asked size get exactly what a full decode and a bilinear resize give. OpenCV has no
-such filter; `_opencv` builds it of what OpenCV is fast at, of the same width.
+such filter; `opencv` builds it of what OpenCV is fast at, of the same width.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def _padded_size(size: tuple[int, int], whole: tuple[int, int]) -> tuple[int, in
 def _resize(decoded: Decoded, card: NetworkInput, size: tuple[int, int], factor: int, resizer: Resizer) -> Pixels:
     box = _source_box(decoded.size, card, decoded.orientation)
     if resizer == "opencv":
-        from ._opencv import resize
+        from .opencv import resize
 
         return resize(np.asarray(decoded.pixels), box, size, factor)
     image = Image.fromarray(decoded.pixels) if isinstance(decoded.pixels, np.ndarray) else decoded.pixels

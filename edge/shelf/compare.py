@@ -12,15 +12,15 @@ Both pictures are small (a quarter of a camera's frame) and lie on each other. B
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from ..imaging.image import Pixels
+from ..imaging.opencv import opencv
 
 Floats = NDArray[np.float32]
 BLOCK: Final = 4
@@ -72,8 +72,9 @@ def blocks(small: Pixels | Floats, grey: Floats | None = None) -> Blocks:
 
 def grey_of(small: Pixels | Floats) -> Floats:
     """A picture's luma, (h, w) float32 (ITU-R BT.601's weights)."""
-    if small.dtype == np.uint8 and _cv2() is not None:
-        return np.asarray(_cv2().cvtColor(small, _cv2().COLOR_RGB2GRAY), np.float32)
+    cv2 = opencv()
+    if small.dtype == np.uint8 and cv2 is not None:
+        return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.float32)
     grey = small[:, :, 0] * np.float32(0.299)
     grey += small[:, :, 1] * np.float32(0.587)
     grey += small[:, :, 2] * np.float32(0.114)
@@ -133,12 +134,13 @@ def reduced(pixels: Pixels, factor: int) -> Pixels:
     """A frame so many times smaller, each pixel the mean of those it stands for, with sides that blocks divide. By OpenCV where it
     is installed (a fifth of Pillow's time)."""
     height, width = (side // factor for side in pixels.shape[:2])
-    if _cv2() is None:
+    cv2 = opencv()
+    if cv2 is None:
         small = np.asarray(Image.fromarray(pixels).reduce(factor))[:height, :width]
     else:
         # Every second row says as much: half of the frame needn't come from memory, which is most of the time.
         rows = pixels[: height * factor : 2 if factor % 2 == 0 else 1, : width * factor]
-        small = _cv2().resize(rows, (width, height), interpolation=_cv2().INTER_AREA)
+        small = cv2.resize(rows, (width, height), interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(small[: height - height % BLOCK, : width - width % BLOCK])
 
 
@@ -148,24 +150,16 @@ def moved_back(small: Pixels, matrix: NDArray[np.float64]) -> Pixels:
     off = matrix @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]])
     if float(np.abs(off - np.array([[0, width, 0, width], [0, 0, height, height]])).max()) < _AS_IT_IS:
         return small
-    if _cv2() is not None:
-        flags = _cv2().INTER_LINEAR | _cv2().WARP_INVERSE_MAP
-        return np.asarray(_cv2().warpAffine(small, matrix, (width, height), flags=flags))
+    cv2 = opencv()
+    if cv2 is not None:
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return np.asarray(cv2.warpAffine(small, matrix, (width, height), flags=flags))
     (a, b, c), (d, e, f) = matrix.tolist()
     # Pillow's pixels have their centres at halves.
     data = (a, b, c + 0.5 - 0.5 * (a + b), d, e, f + 0.5 - 0.5 * (d + e))
     return np.asarray(
         Image.fromarray(small).transform((width, height), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
     )
-
-
-@functools.cache
-def _cv2() -> Any:
-    try:
-        import cv2
-    except ImportError:
-        return None
-    return cv2
 
 
 def factor_of(width: int) -> int:

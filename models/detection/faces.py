@@ -25,7 +25,7 @@ from shelfmatch.models.printer.package import CANVAS, FLAT, Printed
 from shelfmatch.models.printer.press import print_pages
 from shelfmatch.models.printer.stock import Stock
 
-PRINTED: Final = {"train": 3600, "new": 700}
+PRINTED: Final = {"train": 9000, "new": 700}
 FIRST_SEED: Final = {"train": 1, "new": 1_000_000}
 MOST_SIBLINGS: Final = 2
 MODERATE: Final = 6

@@ -75,6 +75,16 @@ def test_a_watched_folder_gives_what_comes_and_waits_for_a_folder_that_is_gone(
     assert "is gone; waiting for it" in caplog.text
 
 
+def test_a_photo_is_one_frame_without_opencv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "shelf.png", 50)
+    monkeypatch.setattr("shelfmatch.edge.camera.readers.find_spec", lambda name: None)
+    found = list(frames(str(tmp_path / "shelf.png")))
+    assert len(found) == 1 and found[0] is not None and int(found[0].pixels[0, 0, 0]) == 50
+    (tmp_path / "text.jpg").write_text("no photo at all")
+    with pytest.raises(ImageError, match=r"text\.jpg is damaged or not a photo"):
+        list(frames(str(tmp_path / "text.jpg")))
+
+
 def test_a_video_is_sampled_by_its_own_time(tmp_path: Path) -> None:
     path = video(tmp_path / "shelf.avi")
     found = [frame for frame in frames(str(path), every_s=0.5) if frame is not None]
@@ -100,7 +110,7 @@ def test_pyav_reads_what_opencv_reads(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_source_that_is_none_is_named(source: str) -> None:
     if source == "":
         source = "none"
-    with pytest.raises(ImageError, match="expected a folder, a video file, a camera's number like 0"):
+    with pytest.raises(ImageError, match="expected a folder, a photo or a video file, a camera's number like 0"):
         list(frames(source))
 
 
