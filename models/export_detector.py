@@ -35,6 +35,7 @@ from shelfmatch.export.onnx_recipes import OnnxBench, calibration_input
 from shelfmatch.export.tflite_graph import pack, parse, renamed_tensors
 from shelfmatch.export.tflite_recipes import TfliteBench
 from shelfmatch.export.tools import quiet
+from shelfmatch.models.detection.floor import chosen_floor
 from shelfmatch.models.detection.network import SIDE, STRIDES, Device, ready, weights_of, write_source
 from shelfmatch.models.detection.precision import Found, average_precision
 from shelfmatch.models.detection.scenes import Source, source, source_of_photos
@@ -47,8 +48,8 @@ CALIBRATED_ON: Final = 48
 CUT_OUTS: Final = 160
 GATED_ON: Final = {"shelf": 48, "held": 24, "heap": 24}
 """Scenes of new designs, by kind."""
-FLOOR: Final = 0.35
-"""The score with most right finds for the false ones, on shelves and on other scenes of designs that trained."""
+FEW_FALSE: Final = 0.35
+"""The score from which on what is found sets the size of tiles, while the floor is being chosen."""
 OVERLAP: Final = 0.55
 PROVENANCE: Final = (
     "trained by models/train_detector.py on rendered scenes of packages printed with Debian's typefaces and word lists "
@@ -120,8 +121,8 @@ def bench_of(net: Any, file_format: Format, pixels: NDArray[np.uint8]) -> Iterat
         yield bench
 
 
-def card_of(model: bytes, file_format: Format) -> DetectorCard:
-    """The card of a file, its tensors read off it."""
+def card_of(model: bytes, file_format: Format, floor: float) -> DetectorCard:
+    """The card of a file, its tensors read off it; `floor`: the score from which on a find counts."""
     session = open_session(choose_runtime(file_format, "auto"), model, 1)
     named = {tensor.name: tensor for tensor in session.outputs}
     entry = session.inputs[0]
@@ -136,7 +137,7 @@ def card_of(model: bytes, file_format: Format) -> DetectorCard:
         name=NAME, file=f"{NAME}.{file_format}", sha256=digest(model), size_bytes=len(model), format=file_format,
         width=SIDE, height=SIDE, input_name=entry.name, input_dtype="uint8",
         layout="NHWC" if file_format == "tflite" else "NCHW", outputs=tuple(outputs), head="shelfmatch", classes=CLASSES,
-        products=("product",), gaps=("gap",), strides=STRIDES, distances="softplus", scores="logit", floor=FLOOR, overlap=OVERLAP,
+        products=("product",), gaps=("gap",), strides=STRIDES, distances="softplus", scores="logit", floor=floor, overlap=OVERLAP,
         mean=None, std=None, padding=(128, 128, 128), provenance=PROVENANCE, license="Apache-2.0",
     )  # fmt: skip
 
@@ -194,12 +195,12 @@ def install(
     """Write the files with cards and recipes. Whether all passed the gate: what didn't is told and not written."""
     pixels = calibration_pixels(data)
     new = source(faces, data, "new")
-    passed = True
+    passed, floor = True, 0.0
     for file_format in formats:
         with bench_of(net, file_format, pixels) as bench:
             exact, model = bench.fp32(), bench.static()
         scores = {
-            kind: precision(Detector(card_of(each, file_format), each), new)
+            kind: precision(Detector(card_of(each, file_format, floor), each), new)
             for kind, each in (("float", exact), ("int8", model))
         }
         lost = {name: scores["float"][name] - scores["int8"][name] for name in CLASSES}
@@ -213,7 +214,10 @@ def install(
             )
             passed = False
             continue
-        card = card_of(model, file_format)
+        if not floor:  # one for both formats
+            floor = chosen_floor(Detector(card_of(model, file_format, FEW_FALSE), model), source(faces, data, "train"))
+            print(f"finds count from a score of {floor} on", flush=True)
+        card = card_of(model, file_format, floor)
         record = {
             "recipe": "int8-static", "kept_in_float": [], "ap50": scores, "golden": golden(Detector(card, model)),
             "calibration": {"scenes_sha256": digest(pixels.tobytes()), "used": len(pixels)},

@@ -15,8 +15,18 @@ _MARGIN = 8
 def roughness(pixels: Pixels) -> float:
     """The mean gradient of a picture (H, W, 3) at half its size, where noise is less, in grey levels a pixel: 0 for one flat
     colour."""
-    if min(pixels.shape[:2]) >= 2 * _LEAST_SIDE:
-        pixels = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).reduce(2))
+    return gradient(halved(pixels))
+
+
+def halved(pixels: Pixels) -> Pixels:
+    """A picture (H, W, 3) at half its size; small ones as they are."""
+    if min(pixels.shape[:2]) < 2 * _LEAST_SIDE:
+        return pixels
+    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).reduce(2))
+
+
+def gradient(pixels: Pixels) -> float:
+    """The mean gradient of a picture (H, W, 3), in grey levels a pixel."""
     grey = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     if min(grey.shape) < 2:
         return 0.0

@@ -7,6 +7,7 @@ of the bundle's photos.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..imaging.image import Pixels
-from .bare import roughness
+from .bare import gradient, halved
 from .emptiness import PRIOR, Witness, coarse, evidence, off_wall
 
 if TYPE_CHECKING:
@@ -64,15 +65,20 @@ class Label:
     sku: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Seen:
-    """One look at a facing: its embedding (D,), its mean gradient in the taught photo's light (`bare.roughness`), itself made small
-    (`emptiness.coarse`), and the frame's gains (3,)."""
+    """One look at a facing: its embedding (D,), itself at half its size (`bare.halved`) and small (`emptiness.coarse`), and the
+    frame's gains (3,)."""
 
     vector: Vectors
-    rough: float
+    half: Pixels
     small: Vectors
     gains: Vectors
+
+    @functools.cached_property
+    def rough(self) -> float:
+        """Its mean gradient in the taught photo's light; most looks are known without it."""
+        return gradient(self.half) / max(float(self.gains.mean()), 0.05)
 
 
 class Judge:
@@ -106,7 +112,7 @@ class Judge:
 
     def _one(self, picture: Pixels, gains: Vectors) -> Seen:
         vector = self.snapshot.encoder.embed_timed(picture).vector
-        return Seen(vector, roughness(picture) / max(float(gains.mean()), 0.05), coarse(picture), gains)
+        return Seen(vector, halved(picture), coarse(picture), gains)
 
     def label(self, cell: int, looks: Sequence[Seen]) -> Label | None:
         """What a facing shows over several looks at it; None where they don't say enough.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -16,6 +17,7 @@ from shelfmatch.models.detection import losses, network, precision, rooms  # noq
 from shelfmatch.models.detection.camera import photographed  # noqa: E402
 from shelfmatch.models.detection.canvas import GAP, PRODUCT, UNSURE, Canvas, rectangle  # noqa: E402
 from shelfmatch.models.detection.faces import Faces, gathered  # noqa: E402
+from shelfmatch.models.detection.scenes import Source  # noqa: E402
 from shelfmatch.models.detection.shelves import Layout, shelf  # noqa: E402
 from shelfmatch.models.networks import from_onnx  # noqa: E402
 from shelfmatch.models.printer.package import CANVAS, FLAT, Printed  # noqa: E402
@@ -211,6 +213,21 @@ def test_the_device_file_says_what_the_source_says(goods: Faces) -> None:
     assert precision.overlaps(boxes, exact).max(axis=1).min() > 0.8
 
 
+def test_the_floor_lies_where_right_finds_outweigh_false_ones(goods: Faces, monkeypatch: pytest.MonkeyPatch) -> None:
+    from shelfmatch.edge.detection.detector import Detector
+    from shelfmatch.models.detection import floor
+
+    rng = np.random.default_rng(4)
+    seen = [shelf(goods, rng, SIDE, Layout(100.0, 0.1, 0.1)) for _ in range(3)]
+    scores = floor.f1(Detector.open(MODELS / f"{NAME}.tflite"), seen)
+    assert scores.shape == floor.SCORES.shape and 0.5 < scores.max() <= 1
+    nothing = [dataclasses.replace(one, boxes=one.boxes[:0], kinds=one.kinds[:0]) for one in seen]
+    assert floor.f1(Detector.open(MODELS / f"{NAME}.tflite"), nothing).max() == 0
+    monkeypatch.setattr(floor, "SCENES", {"shelf": 1, "held": 2, "heap": 2})
+    parts = Source(goods, [], [], np.zeros((0, 8, 8, 3), np.uint8))
+    assert 0.2 <= floor.chosen_floor(Detector.open(MODELS / f"{NAME}.tflite"), parts) <= 0.6
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("file_format", ["tflite", "onnx"])
 def test_made_again_from_the_source(file_format: str, grocery: Path) -> None:
@@ -227,7 +244,7 @@ def test_made_again_from_the_source(file_format: str, grocery: Path) -> None:
     if made == path.read_bytes():
         return
     # Another processor rounds some float sums differently while ranges are measured; nothing more may differ.
-    again, kept = Detector(card_of(made, file_format), made), Detector.open(path)  # type: ignore[arg-type]
+    again, kept = Detector(card_of(made, file_format, 0.35), made), Detector.open(path)  # type: ignore[arg-type]
     for photo in pixels[:6]:
         first, second = ([one.box for one in each.detect(photo, floor=0.4)] for each in (again, kept))
         assert abs(len(first) - len(second)) <= 1 + 0.1 * len(second)

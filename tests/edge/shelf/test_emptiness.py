@@ -13,7 +13,6 @@ from shelfmatch.edge.shelf.align import IDENTITY
 from shelfmatch.edge.shelf.cells import cells_of
 from shelfmatch.edge.shelf.crops import cuts
 from shelfmatch.edge.shelf.emptiness import PRIOR, WEIGHTS, Witness, coarse, evidence, off_wall, walls_of
-from shelfmatch.edge.shelf.judge import Seen
 from shelfmatch.edge.shelf.keeping import digest_of, kept, restore
 from shelfmatch.edge.shelf.planogram import planogram_of
 from shelfmatch.edge.shelf.watcher import ShelfWatcher
@@ -98,7 +97,7 @@ def test_what_only_empty_places_speak_for_teaches_none(shelf: SmallShelf, watche
     judge.learn_empty(0, [strange])
     assert len(judge.learnt) == 0
     judge.take_over(strange.vector[None])  # as if it had been taken for one before
-    judge.learn_empty(0, [Seen(strange.vector, strange.rough, strange.small, light)])
+    judge.learn_empty(0, [strange])
     assert len(judge.learnt) == 1
 
 
