@@ -20,7 +20,7 @@ _NAME_BYTES = 255
 SQLITE_PATH_BYTES = 512
 """Longest path that SQLite opens, with the "-journal" that it keeps room for (MAX_PATHNAME in its os_unix.c)."""
 
-OutputKind: TypeAlias = Literal["page", "picture", "measurement", "settings", "table"]
+OutputKind: TypeAlias = Literal["page", "picture", "measurement", "settings", "table", "state"]
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -119,6 +119,11 @@ _KINDS: dict[OutputKind, tuple[str, Callable[[bytes], bool]]] = {
     "table": (
         "table of shelfmatch",
         lambda head: head.startswith((b"\xef\xbb\xbfimage,kind,row,place,", b"\xef\xbb\xbfevent,kind,slot,sku,")),
+    ),
+    # One of which a power cut left zeros is damaged, and still nobody else's.
+    "state": (
+        "state of a watch",
+        lambda head: not head.strip(b"\0") or (head[:4] == b"PK\3\4" and b"record.npy" in head[:64]),
     ),
 }
 """What each kind is called, and how a file of it begins."""

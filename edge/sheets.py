@@ -6,14 +6,17 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
+from .files import shown_name
+
 
 def sheet(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    """A CSV in UTF-8 with the mark that spreadsheets look for; no text in it is taken for a formula."""
+    """A CSV in UTF-8 with the mark that spreadsheets look for; no text in it is taken for a formula, and names of
+    files that aren't UTF-8 stand there with escapes."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(header)
     writer.writerows([_harmless(cell) for cell in row] for row in rows)
-    return b"\xef\xbb\xbf" + text.getvalue().encode()
+    return b"\xef\xbb\xbf" + shown_name(text.getvalue()).encode()
 
 
 def _harmless(cell: object) -> object:

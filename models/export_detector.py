@@ -200,7 +200,7 @@ def install(
         with bench_of(net, file_format, pixels) as bench:
             exact, model = bench.fp32(), bench.static()
         scores = {
-            kind: precision(Detector(card_of(each, file_format, floor), each), new)
+            kind: precision(Detector(card_of(each, file_format, FEW_FALSE), each), new)
             for kind, each in (("float", exact), ("int8", model))
         }
         lost = {name: scores["float"][name] - scores["int8"][name] for name in CLASSES}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ..errors import ImageError, RuntimeUnavailable, ShelfmatchError
+from ..imaging.camera import called, shown_source
 from ..imaging.image import Pixels
 from .readers import Reader, open_reader
 
@@ -20,7 +21,8 @@ _JOIN_S: Final = 3.0
 
 
 class LiveCamera:
-    """Frames of a camera, the newest each `every_s`. `problem`: why there are none at the moment, "" where there are.
+    """Frames of a camera, the newest each `every_s`. `source`: its name for people, without a password; `problem`: why there are no
+    frames at the moment, "" where there are.
 
     The first failure is logged, and each new reason; tries go on until `close`.
     """
@@ -33,7 +35,8 @@ class LiveCamera:
         opened: Callable[[str], Reader] = open_reader,
         first_wait_s: float = FIRST_WAIT_S,
     ) -> None:
-        self.source, self.problem = source, ""
+        self.source, self.problem = called(source), ""
+        self._address = source
         self._every_s, self._opened, self._first_wait_s = every_s, opened, first_wait_s
         self._changed = threading.Condition()
         self._newest: tuple[Pixels, float] | None = None
@@ -59,7 +62,7 @@ class LiveCamera:
         wait_s = self._first_wait_s
         while not self._is_closed:
             try:
-                reader = self._opened(self.source)
+                reader = self._opened(self._address)
                 try:
                     if self._read(reader):
                         wait_s = self._first_wait_s
@@ -97,6 +100,8 @@ class LiveCamera:
         return any_frame
 
     def _failed(self, problem: str) -> None:
+        # A library's own words may hold the address.
+        problem = " ".join(problem.replace(self._address, shown_source(self._address)).split())
         if problem != self.problem and not self._is_closed:
             logger.warning("%s; trying again", problem)
         self.problem = problem
@@ -107,6 +112,8 @@ def check_camera(source: str) -> None:
     reader = open_reader(source)
     try:
         if reader.read() is False:
-            raise ImageError(f"{source} gave no frame; expected a camera that is on and that no other program uses")
+            raise ImageError(
+                f"{called(source)} gave no frame; expected a camera that is on and that no other program uses"
+            )
     finally:
         reader.close()

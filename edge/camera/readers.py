@@ -6,18 +6,23 @@ A reader is opened by its function, gives frames one by one, and is closed; it k
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
 
 from ..errors import ImageError, RuntimeUnavailable
-from ..imaging.camera import called, open_capture
+from ..imaging.camera import LAST_CAMERA, called, camera_number, is_video_device, open_capture, shown_source
 from ..imaging.image import Pixels
 
 _TIMEOUT_S: Final = 10
 """For a network camera to answer, and between two of its packets."""
+_MOST_DEVICES: Final = 256
+"""That Linux numbers, /dev/video0 to /dev/video255 (VIDEO_NUM_DEVICES in its v4l2-dev.c)."""
 
 
 class Reader(Protocol):
@@ -70,7 +75,7 @@ class _Av:
             self._container: Any = av.open(name, format=form, options=options, timeout=_TIMEOUT_S)
             self._frames = self._container.decode(video=0)
         except (OSError, ValueError, IndexError) as error:
-            raise ImageError(f"{called(source)} can't be opened: {_first_line(error)}") from error
+            raise ImageError(f"{called(source)} can't be opened: {_first_line(error, source)}") from error
         self._source, self._position = source, 0.0
 
     def read(self, *, skip: bool = False) -> Pixels | bool | None:
@@ -79,7 +84,7 @@ class _Av:
         except StopIteration:
             return False
         except (OSError, ValueError) as error:
-            raise ImageError(f"{called(self._source)} broke off: {_first_line(error)}") from error
+            raise ImageError(f"{called(self._source)} broke off: {_first_line(error, self._source)}") from error
         self._position = float(frame.time or 0.0)
         return None if skip else np.ascontiguousarray(frame.to_ndarray(format="rgb24"))
 
@@ -95,16 +100,9 @@ class _Csi:
     """A camera on the ribbon of a Raspberry Pi, by Debian's picamera2."""
 
     def __init__(self, source: str) -> None:
+        number, made = _csi_number(source), _picamera2()
         try:
-            from picamera2 import Picamera2
-        except ImportError as error:
-            raise RuntimeUnavailable(
-                "a CSI camera needs picamera2, which pip can't build; sudo apt install python3-picamera2, and make the environment "
-                "with python3 -m venv --system-site-packages"
-            ) from error
-        number = int(source.partition(":")[2] or 0)
-        try:
-            self._camera: Any = Picamera2(number)
+            self._camera: Any = made(number)
             self._camera.configure(self._camera.create_still_configuration(main={"format": "BGR888"}))
             self._camera.start()
         except (RuntimeError, IndexError) as error:
@@ -121,14 +119,80 @@ class _Csi:
         self._camera.close()
 
 
+def is_csi(source: str) -> bool:
+    """Whether a source is a camera on the ribbon."""
+    return source == "csi" or source.startswith("csi:")
+
+
+def _csi_number(source: str) -> int:
+    try:
+        number = camera_number(source.partition(":")[2] or "0")
+    except ImageError:
+        number = None
+    if number is None:
+        raise ImageError(f"{source!r} arrived as a camera; expected csi, or csi:1 for the second one")
+    return number
+
+
+def _picamera2() -> Any:
+    try:
+        from picamera2 import Picamera2
+    except ImportError as error:
+        raise RuntimeUnavailable(
+            "a CSI camera needs picamera2, which pip can't build; sudo apt install python3-picamera2, and make the environment "
+            "with python3 -m venv --system-site-packages"
+        ) from error
+    return Picamera2
+
+
+def check_source(source: str) -> None:
+    """Whether a camera of this name can ever be read here: what can't is refused at once, not tried again for ever. A camera that
+    isn't plugged in yet can. Raises ImageError, RuntimeUnavailable."""
+    if is_csi(source):
+        _csi_number(source)
+        _picamera2()
+        return
+    if source.startswith("/dev/"):
+        _check_device(source)
+    else:
+        camera_number(source)
+    _choice()
+
+
+def _check_device(source: str) -> None:
+    """Raise ImageError for what is no camera, and for what isn't there and has a name that Linux gives to none."""
+    if is_video_device(source):
+        return
+    there = Path(source).exists()
+    number = _device_number(source)
+    may_come = (number is not None and number < _MOST_DEVICES) or source.startswith("/dev/v4l/")
+    if there or not may_come:
+        raise ImageError(
+            f"{source} {'is no camera' if there else 'is not there'}; expected one like /dev/video0 (ls /dev/video*)"
+        )
+
+
+def _device_number(source: str) -> int | None:
+    """2 for /dev/video2, and for a link to it; None for another name."""
+    found = re.fullmatch(r"/dev/video(0|[1-9][0-9]{0,5})", os.path.realpath(source))
+    return None if found is None else int(found[1])
+
+
 def open_reader(source: str) -> Reader:
-    """Open a camera or a video: "csi" or "csi:1", a camera's number or /dev/video0, an rtsp:// or http:// address, a video file.
+    """Open a camera or a video: "csi" or "csi:1", a camera's number, /dev/video0 or a link to it, an rtsp:// or http:// address, a
+    video file.
 
     Raises ImageError where it can't be opened now, RuntimeUnavailable where nothing here reads such a source.
     """
-    if source == "csi" or source.startswith("csi:"):
+    if is_csi(source):
         return _Csi(source)
-    return _choice()(source.removeprefix("/dev/video") if source.startswith("/dev/video") else source)
+    number = camera_number(source)
+    if source.startswith("/dev/"):
+        if not Path(source).exists():
+            raise ImageError(f"{source} is not there; expected a camera that is plugged in (ls /dev/video*)")
+        number = _device_number(source)
+    is_numbered = number is not None and number <= LAST_CAMERA
+    return _choice()(str(number) if is_numbered else source)
 
 
 def _choice() -> Callable[[str], Reader]:
@@ -141,5 +205,6 @@ def _choice() -> Callable[[str], Reader]:
     )
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _first_line(error: BaseException, source: str = "") -> str:
+    text = str(error).replace(source, shown_source(source)) if source else str(error)
+    return (text.splitlines() or [type(error).__name__])[0]

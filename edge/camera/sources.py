@@ -11,24 +11,31 @@ from typing import Final
 
 import numpy as np
 
-from ..catalog.photo_folder import PhotoWatch, is_photo
+from ..catalog.photo_folder import PhotoWatch, is_photo, photos_in
 from ..errors import ImageError
+from ..imaging.camera import called, shown_source
 from ..imaging.decode import decode
 from ..imaging.image import upright
 from .frame import Frame, checked
 from .live import LiveCamera
-from .readers import open_reader
+from .readers import check_source, is_csi, open_reader
 
 logger = logging.getLogger(__name__)
 
 POLL_S: Final = 0.5
 """A watched folder is asked so often; a source that has nothing says so about as often, by None."""
+_STREAMS: Final = (
+    "rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "rtp", "srt", "udp", "tcp", "tls", "mmsh", "mmst",
+)  # fmt: skip
+"""Addresses of what goes on: FFmpeg's network protocols (ffmpeg-protocols.html), by which OpenCV and PyAV read."""
 
 
 def is_camera(source: str) -> bool:
     """Whether a source goes on for ever and is tried again when it drops out."""
-    is_csi = source == "csi" or source.startswith("csi:")
-    return is_csi or source.isdecimal() or source.startswith("/dev/") or "://" in source
+    scheme, is_address, _ = source.partition("://")
+    is_stream = bool(is_address) and scheme in _STREAMS
+    is_device = source.startswith("/dev/") and not source.startswith("/dev/shm/")  # folders in memory
+    return is_stream or is_csi(source) or source.isdecimal() or is_device
 
 
 def frames(
@@ -36,23 +43,24 @@ def frames(
 ) -> Iterator[Frame | None]:
     """Frames of a source, one each `every_s` seconds at most; None, now and then, while there is nothing new.
 
-    `source`: a folder (photos that come into it; with `once` those that are there, by name, and an end), a photo or a video file
-    (an end, too), a camera's number or /dev/video0, "csi", an rtsp:// or http:// address. Raises ImageError for what is none of
-    these.
+    `source`: a folder (photos that come into it and those below it; with `once` those that are there, sorted by path, and an end),
+    a photo or a video file (an end, too), a camera's number or /dev/video0, "csi", an rtsp:// or http:// address. Raises ImageError
+    for what is none of these or can never be one, RuntimeUnavailable where nothing here reads cameras of this kind.
     A camera that drops out is opened again for ever; photos that can't be read are logged and left out.
     """
     if is_camera(source):
+        check_source(source)
         return _of_camera(source, every_s, is_stopped)
     path = Path(source)
-    if path.is_dir():
+    if source and path.is_dir():  # Path("") is the current folder
         return _of_photos(path) if once else _of_watched(path, is_stopped)
     if path.is_file() and is_photo(path.name):
         return _of_photo(path)
     if path.is_file():
         return _of_video(source, every_s)
     raise ImageError(
-        f"{source!r} arrived as a source; expected a folder, a photo or a video file, a camera's number like 0, csi, or an "
-        "rtsp:// address"
+        f"{shown_source(source)!r} arrived as a source; expected a folder, a photo or a video file, a camera's number like 0, csi, "
+        "or an rtsp:// or http:// address"
     )
 
 
@@ -68,13 +76,14 @@ def frames_from(pictures: Iterable[object], source: str = "an iterator", *, ever
 
 def _of_camera(source: str, every_s: float, is_stopped: Callable[[], bool]) -> Iterator[Frame | None]:
     camera, number = LiveCamera(source, every_s), 0
+    name = called(source)
     try:
         while not is_stopped():
             found = camera.next(POLL_S)
             if found is None:
                 yield None
                 continue
-            yield Frame(checked(found[0], source), found[1], number, source)
+            yield Frame(checked(found[0], name), found[1], number, name)
             number += 1
     finally:
         camera.close()
@@ -106,13 +115,10 @@ def _of_photo(path: Path) -> Iterator[Frame | None]:
 
 
 def _of_photos(folder: Path) -> Iterator[Frame | None]:
-    """The photos of a folder, by name."""
-    names = sorted(one.name for one in folder.iterdir() if is_photo(one.name))
-    if not names:
-        raise ImageError(f"{folder} holds no photos; expected files ending in .jpg, .png, … in it")
+    """The photos of a folder and of those below it, sorted by path, as a watch gives those that come at once."""
     number = 0
-    for name in names:
-        frame = _read(folder / name, number)
+    for photo in photos_in(folder):
+        frame = _read(Path(photo), number)
         if frame is not None:
             yield frame
             number += 1

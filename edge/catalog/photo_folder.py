@@ -12,6 +12,8 @@ from .listing import PHOTO_SUFFIXES, SYSTEM_FOLDERS
 
 _Stamp: TypeAlias = tuple[int, int, int]
 """Inode, time of change in ns, and size of a file: another one means other bytes."""
+_GONE_AT_MOST = 100_000
+"""Photos that are remembered though they aren't there now: about 20 MB."""
 PATIENCE = 10
 """Polls for which a photo that can't be read is held to be one that is still being written."""
 
@@ -48,7 +50,8 @@ class PhotoWatch:
     """New photos of a folder and of those below it, by asking again and again: what works on every disk and network share.
 
     A photo is given when two polls in a row find the same bytes' stamp: half-written ones are waited for. One that was changed
-    later is given again; those that were there at the start are not. For one thread.
+    later is given again; those that were there at the start are not, nor those that were gone for a while and come back with the
+    same size and time: a share that drops out takes all its photos along. For one thread.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -57,21 +60,33 @@ class PhotoWatch:
         if not Path(self._folder).is_dir():
             raise ImageError(f"{self._folder} is no folder; expected one into which photos come, make it first")
         self._done = self._stamps()
+        self._gone: dict[str, _Stamp] = {}
         self._waiting: dict[str, _Stamp] = {}
         self._refused: dict[str, int] = {}
 
     def poll(self) -> list[str]:
         """Photos that have come since the last call and are whole, sorted. A folder that can't be read now gives none."""
         stamps = self._stamps()
+        self._remember(stamps)
         fresh = {path: stamp for path, stamp in stamps.items() if self._done.get(path) != stamp}
         whole = sorted(
             path for path, stamp in fresh.items() if self._waiting.get(path) == stamp and self._is_due(path, stamp)
         )
-        self._done = {path: stamp for path, stamp in self._done.items() if path in stamps}
         self._done |= {path: stamps[path] for path in whole}
         self._waiting = {path: stamp for path, stamp in fresh.items() if path not in whole}
         self._refused = {path: polls for path, polls in self._refused.items() if path in stamps}
         return whole
+
+    def _remember(self, stamps: dict[str, _Stamp]) -> None:
+        """Photos that were given and have gone, until they are back; of very many, those that went last."""
+        for path in [path for path in self._gone if path in stamps]:
+            before = self._gone.pop(path)
+            if before[1:] == stamps[path][1:]:  # not the inode: a share that is mounted again may number its files anew
+                self._done[path] = stamps[path]
+        for path in [path for path in self._done if path not in stamps]:
+            self._gone[path] = self._done.pop(path)
+        for path in list(self._gone)[: max(0, len(self._gone) - _GONE_AT_MOST)]:
+            del self._gone[path]
 
     def _is_due(self, path: str, stamp: _Stamp) -> bool:
         """Whether its time has come: an empty file is still being written, for a while."""

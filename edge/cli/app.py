@@ -100,7 +100,7 @@ def _run(options: argparse.Namespace) -> int:
             return WRONG_INPUT
         if type(error).__module__ != "sqlite3":  # not imported by every command
             raise
-        complain(f"the catalogue's file can't be used: {error}; is the disk full?")
+        complain(f"a database can't be used: {error}; is the disk full?")
     except KeyboardInterrupt:
         complain("interrupted; nothing is half-written, run the same command again to go on")
         return INTERRUPTED

@@ -12,6 +12,10 @@ RUNTIME_CHOICES = ("auto", "litert", "onnx", "tflite-runtime")
 RESIZER_CHOICES = ("auto", "pillow", "opencv")
 
 
+LONGEST_S = 366 * 86_400
+"""Clocks of other libraries overflow at a few hundred years."""
+
+
 def whole(text: str) -> int:
     """A whole number from 0."""
     if not text.isdecimal():
@@ -55,8 +59,8 @@ def number(text: str) -> float:
 def seconds(text: str) -> float:
     """A number from 0."""
     value = number(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} arrived, expected seconds, like 60")
+    if not 0 <= value <= LONGEST_S:
+        raise argparse.ArgumentTypeError(f"{text!r} arrived, expected seconds, like 60, a year at most")
     return value
 
 

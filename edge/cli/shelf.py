@@ -53,6 +53,9 @@ def _register_plans(action: Action) -> None:
     teach.add_argument("--full", metavar="PHOTO", nargs="+", required=True, help="one or more frames of the full shelf")
     teach.add_argument("--empty", metavar="PHOTO", nargs="+", default=[], help="one or more frames of the empty shelf, from the "
                        "same place: empty slots are told more surely")  # fmt: skip
+    teach.add_argument(
+        "--no-empty", action="store_true", help="forget the photo of the empty shelf that was taught before"
+    )
     edit = action("edit", _edit, "a page in the browser of this device: drag corners, name slots")
     edit.add_argument("plan", metavar="PLAN")
     edit.add_argument("--bundle", metavar="SHOP.bundle", help="offer its SKUs to choose from")
@@ -71,12 +74,14 @@ def _register_plans(action: Action) -> None:
 def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="PLAN.json", required=True, help="the plan to write")
     parser.add_argument("--name", metavar="NAME", help="what the shelf is called (default: the file's name)")
-    parser.add_argument("--force", action="store_true", help="replace a plan that is there already")
+    parser.add_argument("--force", action="store_true", help="replace a plan, and its photo, that are there already")
 
 
 def _output(options: argparse.Namespace) -> Path:
-    """Where the plan goes. Raises ShelfError, OSError."""
+    """Where the plan goes, and its photo beside it. Raises ShelfError, OSError."""
     from ..files import check_can_write
+    from ..shelf.planogram import planogram_of
+    from ..shelf.teach import is_in_place, photo_paths
 
     path = Path(options.output)
     if path.suffix != ".json":
@@ -84,6 +89,16 @@ def _output(options: argparse.Namespace) -> Path:
     check_can_write(path)
     if path.exists() and not options.force:
         raise ShelfError(f"{path} is there already; name another file, or replace it with --force")
+    if any(is_in_place(one, path) for one in (options.photo, getattr(options, "table", None))):
+        raise ShelfError(f"{path} arrived as the plan to write and is also an input; name another file")
+    photo, _ = photo_paths(path)
+    if options.photo is not None and not is_in_place(options.photo, photo):
+        check_can_write(photo)
+        if photo.exists() and not options.force:
+            raise ShelfError(f"{photo} is there already; name another plan, or replace it with --force")
+    # Before long work: whether a plan may have these names.
+    document = {"photo": {"width": 32, "height": 32, "full": photo.name}, "planogram": {"positions": [{"id": "r1c1"}]}}
+    planogram_of({"name": options.name or path.stem, **document}, "--name" if options.name else str(path))
     return path
 
 
@@ -114,7 +129,7 @@ def _propose(options: argparse.Namespace) -> int:
     names = {one.sku: one.name for product in scene.products for one in product.candidates[:1]}
     size = pixels.shape[1], pixels.shape[0]
     proposal = proposed(options.name or path.stem, size, found, names)
-    plan = taught(proposal.plan, path, pixels, None)
+    plan = taught(proposal.plan, path, pixels, None, files=(options.photo, None))
     unnamed = sum(not slot.sku for slot in plan.slots)
     if not options.json:
         if unnamed:
@@ -127,10 +142,7 @@ def _propose(options: argparse.Namespace) -> int:
 
 
 def _init(options: argparse.Namespace) -> int:
-    from dataclasses import replace
-
-    from ..shelf.planogram import grid
-    from ..shelf.tables import read_table
+    from ..shelf.tables import grid, read_table
     from ..shelf.teach import read_photo, taught
 
     path = _output(options)
@@ -138,16 +150,15 @@ def _init(options: argparse.Namespace) -> int:
         raise ShelfError("neither --photo nor --from arrived; expected a photo of the shelf, a table, or both")
     pixels = None if options.photo is None else read_photo(options.photo)
     if options.table is not None:
-        plan = read_table(Path(options.table))
-        if options.name:
-            plan = replace(plan, name=options.name)
+        size = None if pixels is None else (pixels.shape[1], pixels.shape[0])
+        plan = read_table(Path(options.table), size, options.name or "")
         if pixels is not None:
             plan = _placed(plan, pixels.shape[1], pixels.shape[0])
     else:
         assert pixels is not None
         plan = grid(options.name or path.stem, pixels.shape[1], pixels.shape[0], options.rows, options.cols)
     if pixels is not None:
-        plan = taught(plan, path, pixels, None)
+        plan = taught(plan, path, pixels, None, files=(options.photo, None))
     else:
         plan.save(path)
     return _said(plan, path, options)
@@ -161,7 +172,7 @@ def _placed(plan: Planogram, width: int, height: int) -> Planogram:
     from ..shelf.planogram import Photo, planogram_of
 
     if any(slot.polygon is not None for slot in plan.slots):
-        return replace(plan, photo=Photo(width, height))
+        return plan
     boards = list(dict.fromkeys((slot.y, slot.fixture) for slot in plan.slots))
     boards.sort(key=lambda board: board[0])
     high, slots = height * 0.96 / len(boards), []
@@ -181,13 +192,17 @@ def _placed(plan: Planogram, width: int, height: int) -> Planogram:
 
 def _teach(options: argparse.Namespace) -> int:
     from ..shelf.planogram import read_planogram
-    from ..shelf.teach import averaged, read_photo, taught
+    from ..shelf.teach import averaged, check_photo_paths, read_photo, taught
 
+    if options.empty and options.no_empty:
+        raise ShelfError("--empty and --no-empty arrived; expected one of them")
     path = Path(options.plan)
     plan = read_planogram(path)
+    check_photo_paths(plan, path, options.full, options.empty)
     full = averaged([read_photo(photo) for photo in options.full])
     empty = averaged([read_photo(photo) for photo in options.empty]) if options.empty else None
-    plan = taught(plan, path, full, empty)
+    one_full, one_empty = (photos[0] if len(photos) == 1 else None for photos in (options.full, options.empty))
+    plan = taught(plan, path, full, empty, files=(one_full, one_empty), keeps_empty=not options.no_empty)
     return _said(plan, path, options, full=plan.photo and plan.photo.full, empty=plan.photo and plan.photo.empty)
 
 

@@ -48,6 +48,7 @@ def _day(text: str) -> float:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from ..errors import EventError
     from ..events.copies import PICTURES
     from ..events.history import history, time_of
     from ..events.reading import read_log
@@ -59,6 +60,8 @@ def _run(options: argparse.Namespace) -> int:
     check_output(page, "page")
     table = page.with_suffix(".csv")
     if options.csv:
+        if table == page:
+            raise EventError(f"--output {page} and --csv arrived; the table is {table}, too: name the page OUT.html")
         check_output(table, "table")
     entries = read_log(options.log)
     name, plan = _plan(options.plan)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ShelfError
 from ..terminal import DONE, complain, print_json, titled
-from .options import number, positive, seconds, seed, whole
+from .options import positive, seconds, seed, whole
 from .shelf_outputs import add_outputs, credentials_of, outputs, pictures
 
 if TYPE_CHECKING:
@@ -29,10 +29,12 @@ def register(action: Callable[..., argparse.ArgumentParser]) -> None:
     _add_watch(watch)
     add_outputs(watch)
     watch.add_argument(
-        "--once", action="store_true", help="of a folder, take the photos that are there, by name, and end"
+        "--once", action="store_true", help="of a folder, take the photos that are there, by path, and end"
     )
     watch.add_argument("--port", type=whole, metavar="N", help="a live page for this device alone, at 127.0.0.1:N")
-    watch.add_argument("--check", action="store_true", help="open everything, take one frame of a camera, and stop")
+    watch.add_argument(
+        "--check", action="store_true", help="open everything, take one frame of what isn't a watched folder, and stop"
+    )
     simulate = action("simulate", _simulate, "the same without a camera: a rendered shelf, its plan, bundle and frames")
     simulate.add_argument(
         "folder", metavar="FOLDER", help="where plan, photos and bundle are written, and frames with --write"
@@ -44,7 +46,7 @@ def register(action: Callable[..., argparse.ArgumentParser]) -> None:
     simulate.add_argument("--seed", type=seed, default=0, metavar="N", help="another shelf and another day")
     simulate.add_argument("--write", action="store_true", help="write the frames as photos and watch nothing")
     simulate.add_argument(
-        "--pace", type=number, default=0.0, metavar="SECONDS", help="really wait so long between two frames"
+        "--pace", type=seconds, default=0.0, metavar="SECONDS", help="really wait so long between two frames"
     )
     simulate.add_argument("--log", metavar="FOLDER", help="write events to this log first, from there to where they go")
     add_outputs(simulate)
@@ -58,7 +60,7 @@ def register(action: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("plan", metavar="PLAN")
-    what = "a folder into which photos come, a video file, a camera's number, csi, or an rtsp:// address"
+    what = "a folder into which photos come, a photo or a video file, a camera's number, csi, or an rtsp:// address"
     parser.add_argument("--source", metavar="SOURCE", required=True, help=what)
     parser.add_argument("--bundle", metavar="SHOP.bundle", required=True, help="the shop's products")
     parser.add_argument("--every", type=seconds, default=2.0, metavar="SECONDS", help="look so often (default: 2)")
@@ -92,11 +94,14 @@ def _stopping() -> Iterator[threading.Event]:
 def _watch(options: argparse.Namespace) -> int:
     import logging
 
-    from ..camera.live import check_camera
-    from ..camera.sources import frames, is_camera
+    from ..camera.sources import frames
+    from ..files import check_output
     from ..shelf.service import ShelfService, WatchOptions
     from .match import open_matcher
 
+    _check_port(options.port)
+    if options.state:
+        check_output(options.state, "state", [options.plan])
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     state = Path(options.state) if options.state else Path(options.log, "shelf.state") if options.log else None
     settings = WatchOptions(options.frames, options.seconds, options.every, state)
@@ -105,10 +110,7 @@ def _watch(options: argparse.Namespace) -> int:
         matcher = opened.enter_context(open_matcher(options.bundle, 1, follow=True))
         service = ShelfService(Path(options.plan), matcher, settings)
         if options.check:
-            if is_camera(options.source):
-                check_camera(options.source)
-            print_json({"ok": True, "slots": len(service.plan.slots), "products": len(service.plan.skus)})
-            return DONE
+            return _checked(service, source, options)
         if options.port:
             from ..shelf.live_page import start_page
 
@@ -118,6 +120,33 @@ def _watch(options: argparse.Namespace) -> int:
     if not options.json:
         complain(f"{count} frames seen")
     return DONE
+
+
+def _checked(service: ShelfService, source: Iterator[Frame | None], options: argparse.Namespace) -> int:
+    """Take one frame of what has any, open the log, and say that all is well."""
+    from ..camera.live import check_camera
+    from ..camera.sources import is_camera
+    from ..events.log import EventLog
+    from ..shelf.live_page import start_page
+
+    if is_camera(options.source):
+        check_camera(options.source)
+    elif options.once or not Path(options.source).is_dir():
+        next(source)
+    if options.log:
+        EventLog.open(options.log).close()
+    if options.port:
+        start_page(service, options.port).shutdown()
+    if options.json:
+        print_json({"ok": True, "slots": len(service.plan.slots), "products": len(service.plan.skus)})
+    else:
+        print(f"all is well: {len(service.plan.slots)} slots, {len(service.plan.skus)} products")
+    return DONE
+
+
+def _check_port(port: int | None) -> None:
+    if port is not None and not 1 <= port <= 65_535:
+        raise ShelfError(f"--port {port} arrived; expected 1 to 65535")
 
 
 def _run_service(
@@ -156,28 +185,35 @@ def _line(event: Event) -> str:
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    from .. import Matcher, build_bundle
+    from .. import build_bundle
     from ..shelf.service import ShelfService, WatchOptions
-    from ..shelf.simulate import Simulation, saved
+    from ..shelf.simulate import Simulation, forget_frames, saved
+    from .match import open_matcher
 
     folder = Path(options.folder)
     folder.mkdir(parents=True, exist_ok=True)
     simulation, plan, bundle = Simulation(options.seed), folder / "plan.json", folder / "shop.bundle"
     simulation.check_ours(plan)
-    if not bundle.exists():
+    if bundle.exists():
+        with open_matcher(str(bundle), 1) as matcher:
+            simulation.check_ours(plan, [product.sku for _, product in matcher.catalog.products()])
+    else:
         complain("building the bundle of the simulated shop")
         simulation.write_catalogue(folder / "catalogue")
         build_bundle(folder / "catalogue", bundle)
     simulation.write_plan(plan)
     with _stopping() as stop:
-        source = _paced(simulation.frames(options.frames, options.step), options.pace, stop)
+        # Photos come from the past: what is written now was seen up to now.
+        begin = time.time() - options.frames * options.step if options.write else None
+        source = _paced(simulation.frames(options.frames, options.step, begin), options.pace, stop)
         if options.write:
             target = folder / "frames"
             target.mkdir(exist_ok=True)
+            forget_frames(target)
             paths = [str(saved(frame, target)) for frame in source]
             print_json(paths) if options.json else print(f"{len(paths)} frames in {target}")
             return DONE
-        with Matcher.open(bundle) as matcher:
+        with open_matcher(str(bundle), 1) as matcher:
             service = ShelfService(plan, matcher, WatchOptions())
             _run_service(service, source, options, stop)
     return DONE
@@ -193,8 +229,7 @@ def _paced(frames: Iterator[Frame], pace_s: float, stop: threading.Event) -> Ite
 def _install(options: argparse.Namespace) -> int:
     from ..shelf.install import UNIT_PATH, planned_unit, write_unit
 
-    if options.port is not None and not 1 <= options.port <= 65_535:
-        raise ShelfError(f"--port {options.port} arrived; expected 1 to 65535")
+    _check_port(options.port)
     text = planned_unit(options, credentials_of(options))
     missing = [path for path in (options.plan, options.bundle) if not Path(path).exists()]
     if missing and Path(options.root) == Path("/"):  # another root is another machine's disk

@@ -17,7 +17,7 @@ from ..encoders.card import (
     put_input,
     take_input,
 )
-from ..errors import DetectorError
+from ..errors import DetectorError, EncoderError
 from ..records import read_record
 
 DETECTOR_CARD_VERSION = 1
@@ -151,6 +151,8 @@ class DetectorCard:
         version = values.pop("detector_card_version", DETECTOR_CARD_VERSION)
         if version != DETECTOR_CARD_VERSION:
             _bad_card(f"detector_card_version is {version!r}", f"{DETECTOR_CARD_VERSION}; install a newer shelfmatch")
+        if isinstance(values.get("input_quantization"), Mapping):
+            values["input_quantization"] = _quantization(values["input_quantization"], "input_quantization")
         take_input(values, "detector card", DetectorError)
         for field in ("classes", "products", "gaps", "strides"):
             if isinstance(values.get(field), list):
@@ -162,9 +164,17 @@ class DetectorCard:
 
 def _output(record: object) -> OutputCard:
     if isinstance(record, Mapping) and isinstance(record.get("quantization"), Mapping):
-        where = "detector card: quantization"
-        record = {**record, "quantization": read_record(Quantization, record["quantization"], where, DetectorError)}
+        own = f"quantization of {record.get('name')}"
+        record = {**record, "quantization": _quantization(record["quantization"], own)}
     return read_record(OutputCard, record, "detector card: outputs", DetectorError)
+
+
+def _quantization(record: object, field: str) -> Quantization:
+    where = f"detector card: {field}"
+    try:
+        return read_record(Quantization, record, where, DetectorError)
+    except EncoderError as error:  # its scale is no number to multiply by: the same record stands in encoders' cards
+        raise DetectorError(f"{where}: {str(error).removeprefix('encoder card: quantization ')}") from error
 
 
 def _bad_card(arrived: str, expected: str) -> NoReturn:

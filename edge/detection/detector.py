@@ -19,7 +19,7 @@ from ..imaging.resize import fit, placed, resizer_in_use
 from .card import DetectorCard
 from .detection import Detection, Kind
 from .failures import as_detector_error
-from .heads import decoded
+from .heads import check_shapes, decoded
 from .overlap import Boxes, surest
 
 MOST = 1000
@@ -52,7 +52,8 @@ class Detector:
         self.card = card
         self.sessions = sessions
         self.resizer = resizer_in_use(resizer)
-        with as_detector_error():
+        self._shapes: tuple[tuple[int, ...], ...] | None = None
+        with as_detector_error(card.file):
             self.runtime = chosen = choose_runtime(card.format, runtime)
             self._pool = SessionPool(lambda: _checked_session(open_session(chosen, model, threads), card), sessions)
         self._feed = PixelFeed(card)
@@ -80,7 +81,7 @@ class Detector:
 
     def prepare(self) -> None:
         """Open the first session now rather than with the first photo."""
-        with as_detector_error(), self._pool.borrow():
+        with as_detector_error(self.card.file), self._pool.borrow():
             pass
 
     def detect(
@@ -108,7 +109,7 @@ class Detector:
         self, photo: Decoded, *, kinds: Collection[Kind] = PRODUCTS, floor: float | None = None
     ) -> tuple[Detection, ...]:
         """One look at a decoded photo; boxes in pixels of the upright photo as it was decoded."""
-        with as_detector_error():
+        with as_detector_error(self.card.file):
             value = self._feed.tensor(fit(photo, self.card, self.resizer, coarsely=True))
             boxes, scores = decoded(self.card, self._run(value))
         size = photo.upright_size
@@ -122,9 +123,13 @@ class Detector:
         return tuple(sorted(found, key=lambda one: -one.score))
 
     def _run(self, value: NDArray[Any]) -> list[NDArray[np.float32]]:
-        """The outputs of a run in the card's order, as real numbers."""
+        """The outputs of a run in the card's order, as real numbers. Raises DetectorError where the card's head gives others."""
         with self._pool.borrow() as session:
             raw = session.run_for(value, [one.name for one in self.card.outputs])
+        shapes = tuple(tensor.shape for tensor in raw)
+        if shapes != self._shapes:  # the first run; later ones where a network gives as many rows as it finds
+            check_shapes(self.card, shapes)
+            self._shapes = shapes
         result = []
         for tensor, card in zip(raw, self.card.outputs, strict=True):
             real = tensor.astype(np.float32, copy=False)

@@ -49,7 +49,7 @@ def inspect_detector(path: Path) -> DetectorCard:
     file_format = "onnx" if path.suffix == ".onnx" else "tflite"
     if not model:
         raise DetectorError(f"detector {path.name} is empty; expected a .{file_format} file")
-    with as_detector_error():
+    with as_detector_error(path.name):
         session = open_session(choose_runtime("onnx" if file_format == "onnx" else "tflite"), model, threads=1)
         tensor, layout, size = image_input(path, session, "detector")
     _check_outputs(path, session)
@@ -109,7 +109,7 @@ def _run_on_grey(
     """What the file gives for a grey picture, as real numbers."""
     shape = (1, *size, 3) if layout == "NHWC" else (1, 3, *size)
     grey: NDArray[Any] = np.full(shape, 0.5 if tensor.dtype == "float32" else 0, np.float32)
-    with as_detector_error():
+    with as_detector_error(path.name):
         raw = session.run_for(grey.astype(tensor.dtype), [info.name for info in session.outputs])
     real: dict[str, NDArray[np.float32]] = {}
     for info, value in zip(session.outputs, raw, strict=True):
@@ -189,8 +189,10 @@ def _boxes_and_scores(outputs: Outputs) -> dict[str, Any] | None:
     scores = [name for name, value in outputs.items() if value.ndim == 3 and name not in boxes]
     if len(boxes) != 1 or len(scores) != 1 or outputs[boxes[0]].shape[:2] != outputs[scores[0]].shape[:2]:
         return None
+    if outputs[boxes[0]].shape[0] != 1:
+        return None
     corners, classes = outputs[boxes[0]][0], outputs[scores[0]].shape[2] - 1
-    if classes < 1:
+    if classes < 1 or not len(corners):  # without a box nothing tells their units
         return None
     record = {
         "classes": _numbered(classes), "outputs": [boxes[0], scores[0]], "resize": "squash", "normalization": _HALF,

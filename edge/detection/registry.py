@@ -34,9 +34,8 @@ def find_detector(source: str | os.PathLike[str], runtime: str = "auto") -> tupl
         return read_detector_card(path)
     if path.suffix in (".tflite", ".onnx"):
         if not path.is_file():
-            raise DetectorError(
-                f"detector {path} does not exist; expected a .tflite or .onnx file, a card (.json) or a name"
-            )
+            found = "is a folder" if path.is_dir() else "is no file" if path.exists() else "does not exist"
+            raise DetectorError(f"detector {path} {found}; expected a .tflite or .onnx file, a card (.json) or a name")
         for card_path in (Path(f"{path}.json"), path.with_suffix(".json")):
             if card_path.is_file():
                 card, model_path = read_detector_card(card_path)

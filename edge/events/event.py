@@ -20,6 +20,8 @@ KINDS: Final = ("slot", "camera")
 SEVERITIES: Final = ("alert", "detection")
 LONGEST_NAME: Final = 200
 """Of an id or a slot's name, in characters."""
+_JOINERS: Final = str.maketrans("", "", "\u200c\u200d")
+"""Zero-width joiners, which Hindi and Persian are written with: they aren't printable, and belong to names all the same."""
 LARGEST_BYTES: Final = 64 << 10
 """Of an event as JSON: MQTT brokers and webhooks take so much everywhere, and the log's bounds rest on it."""
 
@@ -78,11 +80,16 @@ class Event:
         return Event.from_dict(values)
 
 
+def is_name(text: str) -> bool:
+    """Whether a text can be an id or a slot's name, whatever its length: printable characters and zero-width joiners."""
+    return text.translate(_JOINERS).isprintable()
+
+
 def _problem(event: Event) -> str:
     """The first thing that is wrong with an event's plain fields; empty where all is right."""
     names = {"id": event.id} | ({} if event.slot is None else {"slot": event.slot})
     for name, value in names.items():
-        if not isinstance(value, str) or not 0 < len(value) <= LONGEST_NAME or not value.isprintable():
+        if not isinstance(value, str) or not 0 < len(value) <= LONGEST_NAME or not is_name(value):
             return f"{name} is {value!r}; expected 1 to {LONGEST_NAME} printable characters"
     for name, value, allowed in (
         ("type", event.type, TYPES),

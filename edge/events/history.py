@@ -12,6 +12,8 @@ from .entry import Entry
 
 COMPLIANT: Final = ("full", "low")
 """States in which a slot holds what the plan says."""
+_NEVER_SET_S: Final = 946_684_800.0
+"""2000-01-01: a clock before it was never set, as that of a Raspberry Pi without a battery at its start."""
 _MOST_S: Final = 30 * 86_400.0
 """An update that was logged so much later than its event began is taken for one of another clock."""
 
@@ -131,12 +133,16 @@ def history(
     entries: Sequence[Entry], plan: Iterable[PlanSlot] = (), start: float | None = None, end: float | None = None
 ) -> History:
     """What entries of a log say, in the order in which they were logged, between two times (by default from the first to the last
-    that is mentioned). Slots that the plan doesn't have are added from the entries."""
+    that is mentioned). Without a plan, slots are those of the entries. Times of a clock that wasn't set yet are taken for the first
+    of one that was."""
     times = [time_of(entry) for entry in entries]
     begins = [entry.event.start_time for entry in entries]
+    earliest = min((time for time in (*times, *begins) if time >= _NEVER_SET_S), default=0.0)
+    times, begins = ([max(time, earliest) for time in some] for some in (times, begins))
     first = min([*times, *begins], default=0.0) if start is None else start
     last = max(times, default=first) if end is None else max(end, first)
     slots = {one.id: one for one in plan}
+    has_plan = bool(slots)
     changes: dict[str, list[tuple[float, str, str, str]]] = {name: [] for name in slots}
     camera: list[tuple[float, str, str, str]] = []
     for entry, time in zip(entries, times, strict=True):
@@ -150,8 +156,9 @@ def history(
         if event.slot is None:
             camera.append(change)
             continue
-        sku = str(event.after.get("expected") or event.before.get("expected") or "")
-        slots.setdefault(event.slot, PlanSlot(event.slot, (), sku))
+        if has_plan and event.slot not in slots:  # renamed or removed since
+            continue
+        slots.setdefault(event.slot, PlanSlot(event.slot, (), _sku_of(entry)))
         changes.setdefault(event.slot, []).append(change)
     return History(
         first,
@@ -159,7 +166,11 @@ def history(
         tuple(slots.values()),
         {name: _spans(found, first, last, "full") for name, found in changes.items()},
         _spans(camera, first, last, "ok"),
-        tuple(one for one in _incidents(entries, slots) if one.start <= last and (one.end is None or one.end >= first)),
+        tuple(
+            one
+            for one in _incidents(entries, slots, earliest)
+            if one.start <= last and (one.end is None or one.end >= first)
+        ),
     )
 
 
@@ -192,7 +203,11 @@ def _spans(changes: list[tuple[float, str, str, str]], first: float, last: float
     return tuple(found)
 
 
-def _incidents(entries: Sequence[Entry], slots: Mapping[str, PlanSlot]) -> Iterable[Incident]:
+def _sku_of(entry: Entry) -> str:
+    return str(entry.event.after.get("expected") or entry.event.before.get("expected") or "")
+
+
+def _incidents(entries: Sequence[Entry], slots: Mapping[str, PlanSlot], earliest: float) -> Iterable[Incident]:
     groups: dict[str, list[Entry]] = {}
     for entry in entries:
         groups.setdefault(entry.event.id, []).append(entry)
@@ -206,12 +221,12 @@ def _incidents(entries: Sequence[Entry], slots: Mapping[str, PlanSlot]) -> Itera
             id=name,
             kind=worst.kind,
             slot=slot,
-            sku=slots[slot].sku if slot else "",
+            sku="" if not slot else slots[slot].sku if slot in slots else next(filter(None, map(_sku_of, group)), ""),
             state=str(said.get("state", "")),
             by=str(said.get("by", "")),
             severity="alert" if any(entry.event.severity == "alert" for entry in group) else "detection",
-            start=min(entry.event.start_time for entry in group),
-            end=group[-1].event.end_time,
+            start=max(earliest, min(entry.event.start_time for entry in group)),
+            end=None if (ended := group[-1].event.end_time) is None else max(earliest, ended),
             messages=len(group),
             pictures=tuple(dict.fromkeys((pictures[0], pictures[-1]))) if pictures else (),
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from pathlib import Path
 
 from ..errors import EventError
 from .copies import DATABASE, JOURNAL
 from .entry import Entry
 from .journal import read_journal
-from .store import salvaged
+from .store import is_sound, salvaged
 
 
 def read_log(path: str | os.PathLike[str]) -> list[Entry]:
@@ -24,6 +25,13 @@ def read_log(path: str | os.PathLike[str]) -> list[Entry]:
         found = {number: Entry.from_line(line) for number, line in read_journal(journal).lines.items()}
     except OSError as error:
         raise EventError(f"{journal}: {error.strerror}; expected a log that can be read") from error
-    if database.is_file():
-        found |= {entry.sequence: entry for entry in salvaged(database)}
+    try:
+        if database.is_file():
+            found |= {entry.sequence: entry for entry in salvaged(database)}
+    except sqlite3.Error as error:
+        raise EventError(f"{database}: {error}; expected a log that can be read") from error
+    if not found and not (is_sound(database) or (journal.is_file() and not journal.stat().st_size)):
+        raise EventError(
+            f"{folder} is damaged: nothing in it can be read; expected the folder that shelf watch --log writes to"
+        )
     return [entry for _, entry in sorted(found.items()) if entry is not None]

@@ -186,6 +186,16 @@ def salvaged(path: Path) -> Iterator[Entry]:
                         yield entry
 
 
+def is_sound(path: Path) -> bool:
+    """Whether a file is a log's database that can be read; nothing is changed."""
+    with (
+        contextlib.suppress(sqlite3.Error),
+        contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection,
+    ):
+        return bool(connection.execute("SELECT count(*) FROM entries").fetchone())
+    return False
+
+
 def salvaged_positions(path: Path) -> dict[str, int]:
     """Each consumer's last sequence in a damaged file, as far as it can be read."""
     found: dict[str, int] = {}

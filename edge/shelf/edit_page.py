@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import threading
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any, Final
 from PIL import Image
 
 from ..errors import ShelfError
+from ..files import write_atomic
 from .live_page import is_of_this_device, listening
 from .planogram import Planogram, planogram_of, read_planogram
 from .teach import photos_of
@@ -27,6 +30,10 @@ _POLICY: Final = (
 )
 
 
+class PlanChanged(ShelfError):
+    """The plan's file isn't the one that the page was made from any more."""
+
+
 class PlanEditor:
     """One plan that is edited. Raises ShelfError where it has no photo to edit on.
 
@@ -34,21 +41,34 @@ class PlanEditor:
 
     def __init__(self, path: Path, skus: Sequence[str] = ()) -> None:
         self.path, self.skus = path, list(skus)
-        plan = read_planogram(path)
+        self._lock = threading.Lock()
+        photos_of(read_planogram(path))
+
+    def photo(self) -> bytes:
+        """The taught photo as JPEG, as it is now: a page that is loaded again after a new `teach` shows the new one. Raises
+        ShelfError."""
         target = io.BytesIO()
-        Image.fromarray(photos_of(plan)[0]).save(target, "JPEG", quality=88)
-        self.photo = target.getvalue()
+        Image.fromarray(photos_of(read_planogram(self.path))[0]).save(target, "JPEG", quality=88)
+        return target.getvalue()
+
+    def stamp(self) -> str:
+        """What tells this plan from a changed one, as an HTTP entity tag; "" where it isn't there."""
+        try:
+            return _stamp_of(self.path.read_bytes())
+        except OSError:
+            return ""
 
     def document(self) -> dict[str, Any]:
-        """What the page begins with."""
+        """What the page begins with. Raises ShelfError where the plan can't be used."""
         plan = read_planogram(self.path)
         return {"plan": plan.to_document(), "skus": self.skus or list(plan.skus)}
 
-    def take(self, data: bytes) -> Planogram:
-        """Check an edited plan and write it, whole or not at all. New SKUs join its products. Raises ShelfError."""
+    def take(self, data: bytes, stamp: str) -> tuple[Planogram, str]:
+        """Check an edited plan and write it, whole or not at all; the plan and its stamp. New SKUs join its products. `stamp`: of
+        the plan that was edited. Raises ShelfError, and PlanChanged where that plan isn't there any more."""
         try:
             document = json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ShelfError(f"no JSON arrived: {error}; expected a plan") from error
         body = document.get("planogram") if isinstance(document, dict) else None
         if (
@@ -56,15 +76,25 @@ class PlanEditor:
             and isinstance(body.get("products"), list)
             and isinstance(body.get("positions"), list)
         ):
-            known = {one.get("id") for one in body["products"] if isinstance(one, dict)}
+            known = {one["id"] for one in body["products"] if isinstance(one, dict) and isinstance(one.get("id"), str)}
             named = [one.get("productId") for one in body["positions"] if isinstance(one, dict)]
             if known:
-                body["products"] += [
-                    {"id": sku} for sku in dict.fromkeys(named) if isinstance(sku, str) and sku and sku not in known
-                ]
+                skus = dict.fromkeys(sku for sku in named if isinstance(sku, str) and sku)
+                body["products"] += [{"id": sku} for sku in skus if sku not in known]
         plan = planogram_of(document, "the plan", self.path.parent)
-        plan.save(self.path)
-        return plan
+        written = plan.to_json("the plan")
+        with self._lock:
+            if not stamp or stamp != self.stamp():
+                raise PlanChanged(
+                    f"not saved: {self.path.name} was changed or removed meanwhile (shelf teach, another page); load this page "
+                    "again and change the plan as it is now, what was changed here is lost then"
+                )
+            write_atomic(self.path, written)
+        return plan, _stamp_of(written)
+
+
+def _stamp_of(data: bytes) -> str:
+    return f'"{hashlib.sha256(data).hexdigest()}"'
 
 
 def start_editor(editor: PlanEditor, port: int) -> ThreadingHTTPServer:
@@ -79,10 +109,15 @@ def start_editor(editor: PlanEditor, port: int) -> ThreadingHTTPServer:
             elif self.path in _PAGES:
                 name, kind = _PAGES[self.path]
                 self._answer(200, kind, (Path(__file__).parent / "page" / name).read_bytes())
-            elif self.path == "/photo.jpg":
-                self._answer(200, "image/jpeg", editor.photo)
-            elif self.path == "/plan.json":
-                self._answer_json(200, editor.document())
+            elif self.path in ("/photo.jpg", "/plan.json"):
+                try:
+                    if self.path == "/photo.jpg":
+                        self._answer(200, "image/jpeg", editor.photo())
+                    else:
+                        stamp = editor.stamp()  # before the plan: one that changes in between is told by its old stamp
+                        self._answer_json(200, editor.document(), stamp)
+                except ShelfError as error:
+                    self._answer_json(500 if editor.stamp() else 404, {"message": str(error)})
             else:
                 self.send_error(404)
 
@@ -92,22 +127,29 @@ def start_editor(editor: PlanEditor, port: int) -> ThreadingHTTPServer:
             if not is_of_this_device(host) or origin != f"http://{host}" or self.path != "/plan.json":
                 self.send_error(403, "only this device's own page may write")
             elif (
-                not size.isdecimal() or int(size) > _MOST_BYTES or self.headers.get_content_type() != "application/json"
+                not (size.isdecimal() and len(size) < 9 and int(size) <= _MOST_BYTES)
+                or self.headers.get_content_type() != "application/json"
             ):
                 self.send_error(413, "expected a plan as JSON, at most 4 MB")
             else:
                 try:
-                    plan = editor.take(self.rfile.read(int(size)))
+                    plan, stamp = editor.take(self.rfile.read(int(size)), self.headers.get("If-Match", ""))
+                except PlanChanged as error:
+                    self._answer_json(409, {"message": str(error)})
                 except (ShelfError, OSError) as error:
                     self._answer_json(422, {"message": str(error)})
                 else:
-                    self._answer_json(200, {"message": f"saved: {len(plan.slots)} slots"})
+                    self._answer_json(200, {"message": f"saved: {len(plan.slots)} slots"}, stamp)
 
-        def _answer_json(self, status: int, record: dict[str, Any]) -> None:
-            self._answer(status, "application/json", json.dumps(record, ensure_ascii=False).encode())
+        def _answer_json(self, status: int, record: dict[str, Any], stamp: str = "") -> None:
+            # A path that isn't UTF-8 comes as escapes that JSON has, too.
+            data = json.dumps(record, ensure_ascii=False).encode(errors="backslashreplace")
+            self._answer(status, "application/json", data, stamp)
 
-        def _answer(self, status: int, kind: str, data: bytes) -> None:
+        def _answer(self, status: int, kind: str, data: bytes, stamp: str = "") -> None:
             self.send_response(status)
+            if stamp:
+                self.send_header("ETag", stamp)
             for name, value in (("Content-Type", kind), ("Content-Length", str(len(data))), ("Cache-Control", "no-store"),
                                 ("Content-Security-Policy", _POLICY), ("X-Content-Type-Options", "nosniff")):  # fmt: skip
                 self.send_header(name, value)

@@ -73,6 +73,19 @@ class Incidents:
         assert event is not None
         return event
 
+    def forgotten(self, key: str, time: float) -> Event:
+        """The end of an open incident ("slot:…") whose slot the plan has no more: nobody will see it end."""
+        known, name = self.open.pop(key), key.partition(":")[2]
+        return Event(
+            id=known.id,
+            type="end",
+            kind="slot",
+            slot=name,
+            after={"state": "removed", "time": max(time, known.start)},
+            start_time=known.start,
+            end_time=max(time, known.start),
+        )
+
     def _event(
         self,
         kind: Literal["slot", "camera"],

@@ -5,18 +5,23 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import unicodedata
 from pathlib import Path
 from typing import Final
 
 from ..camera.sources import is_camera
 from ..errors import ShelfError
 from ..files import write_atomic
+from ..imaging.camera import shown_source
 from ..machine.systemd import ANY_NETWORK, LOOPBACK_ALONE, NO_NETWORK, in_a_home, own_command, sandbox
 
 NAME: Final = "shelfmatch-shelf"
 UNIT_PATH: Final = f"/etc/systemd/system/{NAME}.service"
 FOLDER: Final = f"/var/lib/{NAME}"
 """The only one that the service may write to."""
+
+_NO_TEXT: Final = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode's categories of control characters, of bytes that aren't UTF-8 and of what ends a line."""
 
 UNIT: Final = """\
 # Written by shelfmatch shelf install. systemd-analyze security {name}.service
@@ -46,7 +51,8 @@ WantedBy=multi-user.target
 
 def planned_unit(options: argparse.Namespace, credentials: tuple[str, ...] = ()) -> str:
     """The unit of `shelf watch` with these options, and these credentials from /etc/credstore, where they may be missing. Raises
-    ShelfError for what the service couldn't read or write."""
+    ShelfError for what the service couldn't read or write, and for what isn't one line of text."""
+    _check_lines(options)
     source = options.source if is_camera(options.source) else str(Path(options.source).absolute())
     plan, bundle, pictures = (
         str(Path(path).absolute()) if path else "" for path in (options.plan, options.bundle, options.pictures)
@@ -79,6 +85,19 @@ def planned_unit(options: argparse.Namespace, credentials: tuple[str, ...] = ())
         sandbox=sandbox(NAME, network, has_camera=is_camera(source) and "://" not in source),
         credentials="".join(f"LoadCredential={one}\n" for one in credentials),
     )
+
+
+def _check_lines(options: argparse.Namespace) -> None:
+    """A unit is text with a setting on each line: one with a line break in it would have other settings. Raises ShelfError."""
+    for name in ("plan", "source", "bundle", "pictures", "log", "state", "mqtt", "device", "topic", "webhook"):
+        value = getattr(options, name)
+        for text in value if isinstance(value, list) else [value]:
+            if any(unicodedata.category(letter) in _NO_TEXT for letter in text or ""):
+                option = "PLAN" if name == "plan" else f"--{name}"
+                text = shown_source(text) if name == "source" else text
+                raise ShelfError(
+                    f"{option} {text[:60]!r} arrived; expected text on one line, in UTF-8, without control characters"
+                )
 
 
 def write_unit(text: str, root: Path) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 
-from ..errors import EventError, ShelfError
+from ..errors import ShelfError
 from ..events.event import Event
 from ..imaging.image import Pixels
 from .incidents import Incident, SlotView
@@ -62,8 +61,9 @@ def kept(watcher: ShelfWatcher, taught: str, untold: Sequence[Event] = ()) -> by
 
 
 def restore(watcher: ShelfWatcher, data: bytes, taught: str) -> tuple[Event, ...]:
-    """Give a new watcher what an earlier one knew; the events that may not have been taken. Slots that were moved or expect
-    something else begin anew; after another photo was taught all do, and only open incidents go on. Raises ShelfError for damaged
+    """Give a new watcher what an earlier one knew; the events that may not have been taken, and the ends of those whose slot
+    the plan has no more. Slots that were moved or expect something else begin anew; after another photo was taught all do, and only
+    open incidents go on. Raises ShelfError for damaged
     bytes, and the watcher stays as it was."""
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
@@ -80,18 +80,12 @@ def restore(watcher: ShelfWatcher, data: bytes, taught: str) -> tuple[Event, ...
         used = {str(key): float(value) for key, value in record["used"].items()}
         time, camera = float(record["time"]), str(record["camera"])
         untold = tuple(Event.from_dict(one) for one in record["untold"])
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        IndexError,
-        EOFError,
-        OSError,
-        AttributeError,
-        EventError,
-        zipfile.BadZipFile,
-    ) as error:
-        raise ShelfError(f"the kept state is damaged ({error}); it is left out and the watch begins anew") from error
+    except ShelfError:
+        raise
+    except Exception as error:  # of a damaged archive numpy, zipfile and zlib raise almost anything
+        raise ShelfError(
+            f"the kept state is damaged ({type(error).__name__}); it is left out and the watch begins anew"
+        ) from error
     if is_same:
         watcher.take_over(known, template, matrix)
         if learnt is not None:
@@ -108,12 +102,13 @@ def restore(watcher: ShelfWatcher, data: bytes, taught: str) -> tuple[Event, ...
         elif f"slot:{slot.id}" in incidents:
             watcher.views[number] = view
     names = {f"slot:{slot.id}" for slot in watcher.plan.slots} | {"camera:camera"}
-    watcher.incidents.open = {key: one for key, one in incidents.items() if key in names}
+    watcher.incidents.open = incidents
+    removed = [watcher.incidents.forgotten(key, time) for key in [*incidents] if key not in names]
     watcher.incidents.used = used
     watcher.time = time
     if camera in ("covered", "dark", "frozen", "moved", "gone"):
         watcher.camera.state = watcher.camera.pending = camera  # type: ignore[assignment]
-    return untold
+    return (*untold, *removed)
 
 
 def _slot(one: dict[str, Any]) -> tuple[Any, tuple[str, ...], list[Label], SlotView]:

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import json
 import math
+import reprlib
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from ..errors import ShelfError
+from ..events.event import LONGEST_NAME, is_name
 from ..files import write_atomic
 from . import geometry
 from .geometry import Quad
@@ -27,6 +31,16 @@ LEAST_SIDE = 10.0
 """Pixels of a facing: with fewer across or down nothing can be told apart."""
 MOST_SHARED = 0.3
 """Of a slot in another one. Photos from below or aside make neighbours overlap; what lies deeper in another is a mistake."""
+LONGEST_ID: Final = LONGEST_NAME - 20
+"""Of a slot's id, in characters: an event's id is the slot's with a hyphen and milliseconds since 1970, 14 characters and more."""
+_LARGEST: Final = 1e12
+"""Of a number: in any unit more than a shop has, and what is computed from it stays finite."""
+_NOT_IN_LINES: Final = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode's categories of what ends a line, controls a terminal or, being half a character, can't be written as UTF-8."""
+_SHOWN: Final = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 60
+brief = _SHOWN.repr
+"""Shows what arrived in a message, cut where it is long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +126,9 @@ class Planogram:
         """The JSON document."""
         document: dict[str, Any] = {"version": VERSION, "name": self.name}
         if self.photo is not None:
-            document["photo"] = {
-                "width": self.photo.width,
-                "height": self.photo.height,
-                **({"full": self.photo.full} if self.photo.full else {}),
-                **({"empty": self.photo.empty} if self.photo.empty else {}),
-            }
+            files = {"full": self.photo.full, "empty": self.photo.empty}
+            document["photo"] = {"width": self.photo.width, "height": self.photo.height}
+            document["photo"] |= {name: file for name, file in files.items() if file}
         document["planogram"] = {
             "width": self.width,
             "height": self.height,
@@ -127,9 +138,15 @@ class Planogram:
         }
         return document
 
+    def to_json(self, where: str) -> bytes:
+        """The document as a file has it, UTF-8. Raises ShelfError, `where` first, for what `read_planogram` would refuse."""
+        document = self.to_document()
+        planogram_of(document, where)
+        return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
+
     def save(self, path: Path) -> None:
-        """Write the document, whole or not at all."""
-        write_atomic(path, (json.dumps(self.to_document(), indent=1, ensure_ascii=False) + "\n").encode())
+        """Write the document, whole or not at all. Raises ShelfError as `to_json` does, and OSError."""
+        write_atomic(path, self.to_json(str(path)))
 
 
 def _position(slot: Slot) -> dict[str, Any]:
@@ -144,12 +161,16 @@ def _position(slot: Slot) -> dict[str, Any]:
 
 def read_planogram(path: Path) -> Planogram:
     """Read and check a plan. Raises ShelfError, one line that names the field."""
-    if path.is_dir():
-        raise ShelfError(f"{path} is a folder; expected a planogram, a JSON file that shelfmatch shelf init writes")
     try:
-        document = json.loads(path.read_bytes())
+        data = path.read_bytes()
+    except IsADirectoryError:
+        raise ShelfError(f"{path} is a folder; expected a planogram, which shelfmatch shelf init writes") from None
     except FileNotFoundError:
         raise ShelfError(f"{path} isn't there; shelfmatch shelf init or propose writes a planogram") from None
+    except OSError as error:
+        raise ShelfError(f"{path} can't be read: {error.strerror}; expected a planogram") from error
+    try:
+        document = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise ShelfError(f"{path} is no JSON: {error}; expected a planogram") from error
     return planogram_of(document, str(path), path.parent)
@@ -157,10 +178,7 @@ def read_planogram(path: Path) -> Planogram:
 
 def planogram_of(document: object, where: str = "planogram", folder: Path = Path()) -> Planogram:
     """A plan from its document, ours or Azure's. Raises ShelfError."""
-    try:
-        return _Reader(where).read(document, folder)
-    except RecursionError as error:
-        raise ShelfError(f"{where}: nested too deeply; expected a planogram") from error
+    return _Reader(where).read(document, folder)
 
 
 class _Reader:
@@ -173,7 +191,7 @@ class _Reader:
         top = self.mapping(document, "the document", ("version", "name", "photo", "planogram"))
         version = top.get("version", VERSION)
         if version != VERSION:
-            raise self.wrong(f"version {version!r}; expected {VERSION}, as this shelfmatch writes")
+            raise self.wrong(f"version {brief(version)}; expected {VERSION}, as this shelfmatch writes")
         if "planogram" not in top:
             raise self.wrong("planogram missing; expected an object with products, fixtures and positions")
         body = self.mapping(top["planogram"], "planogram", ("width", "height", "products", "fixtures", "positions"))
@@ -199,7 +217,7 @@ class _Reader:
             raise self.wrong(f"{name} is {type(value).__name__}; expected an object with {', '.join(known)}")
         unknown = sorted(set(map(str, value)) - set(known))
         if unknown:
-            raise self.wrong(f"{name} has an unknown field {unknown[0]!r}; the fields are {', '.join(known)}")
+            raise self.wrong(f"{name} has an unknown field {brief(unknown[0])}; the fields are {', '.join(known)}")
         return value
 
     def records(self, body: Mapping[str, Any], name: str, most: int) -> list[Any]:
@@ -212,19 +230,25 @@ class _Reader:
 
     def text(self, value: object, name: str, *, may_be_empty: bool = False) -> str:
         if not isinstance(value, str) or not (value.strip() or may_be_empty):
-            raise self.wrong(f"{name} is {value!r}; expected text")
-        if len(value) > 500 or any(ord(letter) < 32 for letter in value):
-            raise self.wrong(f"{name} is {value[:40]!r}…; expected at most 500 letters on one line")
+            raise self.wrong(f"{name} is {brief(value)}; expected text")
+        if len(value) > 500 or any(unicodedata.category(letter) in _NOT_IN_LINES for letter in value):
+            raise self.wrong(f"{name} is {brief(value)}; expected at most 500 letters on one line, in UTF-8")
         return value
 
+    def slot_id(self, value: object, name: str) -> str:
+        text = self.text(value, name)
+        if len(text) > LONGEST_ID or not is_name(text):
+            raise self.wrong(f"{name} is {brief(text)}; expected at most {LONGEST_ID} printable characters")
+        return text
+
     def number(self, value: object, name: str, least: float) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < math.inf:
-            raise self.wrong(f"{name} is {value!r}; expected a number from {least:g}")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= _LARGEST:
+            raise self.wrong(f"{name} is {brief(value)}; expected a number from {least:g} to {_LARGEST:g}")
         return float(value)
 
     def whole(self, value: object, name: str, least: int, most: int) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise self.wrong(f"{name} is {value!r}; expected a whole number from {least} to {most}")
+            raise self.wrong(f"{name} is {brief(value)}; expected a whole number from {least} to {most}")
         return value
 
     def photo(self, value: object) -> Photo:
@@ -233,7 +257,7 @@ class _Reader:
         for name in ("full", "empty"):
             file = self.text(one.get(name, ""), f"photo.{name}", may_be_empty=True)
             if file and (Path(file).name != file or file in (".", "..")):
-                raise self.wrong(f"photo.{name} is {file!r}; expected the name of a file beside the plan")
+                raise self.wrong(f"photo.{name} is {brief(file)}; expected the name of a file beside the plan")
             files.append(file)
         sides = [self.whole(one.get(name), f"photo.{name}", 32, 20_000) for name in ("width", "height")]
         return Photo(sides[0], sides[1], *files)
@@ -261,12 +285,12 @@ class _Reader:
     def slot(self, value: object, number: int) -> Slot:
         known = ("id", "productId", "fixtureId", "x", "y", "polygon", "facings", "minStock", "alternatives")
         one = self.mapping(value, f"positions[{number}]", known)
-        slot_id = self.text(one.get("id"), f"positions[{number}].id")
+        slot_id = self.slot_id(one.get("id"), f"positions[{number}].id")
         name = f"position {slot_id}"
         facings = self.whole(one.get("facings", 1), f"{name}: facings", 1, MAX_FACINGS)
         others = one.get("alternatives", [])
         if not isinstance(others, list):
-            raise self.wrong(f"{name}: alternatives is {others!r}; expected a list of SKUs")
+            raise self.wrong(f"{name}: alternatives is {brief(others)}; expected a list of SKUs")
         return Slot(
             id=slot_id,
             sku=self.text(one.get("productId", ""), f"{name}: productId", may_be_empty=True),
@@ -281,12 +305,12 @@ class _Reader:
 
     def polygon(self, value: object, name: str, facings: int) -> Quad:
         if not isinstance(value, list) or len(value) != 4:
-            count = f"{len(value)} corners" if isinstance(value, list) else repr(value)
+            count = f"{len(value)} corners" if isinstance(value, list) else brief(value)
             raise self.wrong(f"{name}: polygon has {count}; expected four corners [x, y], from the top left clockwise")
         corners = []
         for corner in value:
             if not isinstance(corner, list) or len(corner) != 2:
-                raise self.wrong(f"{name}: polygon has a corner {corner!r}; expected [x, y] in pixels of the photo")
+                raise self.wrong(f"{name}: polygon has a corner {brief(corner)}; expected [x, y] in the photo's pixels")
             corners.append(tuple(self.number(one, f"{name}: a corner", -1e6) for one in corner))
         quad: Quad = tuple(corners)  # type: ignore[assignment]
         if not geometry.is_convex(quad):
@@ -311,7 +335,7 @@ class _Reader:
             ("products", [one.id for one in plan.products]),
             ("fixtures", [one.id for one in plan.fixtures]),
         ):
-            twice = sorted({one for one in ids if ids.count(one) > 1}) if len(set(ids)) < len(ids) else []
+            twice = sorted(one for one, count in Counter(ids).items() if count > 1)
             if twice:
                 raise self.wrong(f"{name} has {twice[0]!r} twice; expected each id once")
         known, fixtures = {one.id for one in plan.products}, {one.id for one in plan.fixtures}
@@ -321,26 +345,21 @@ class _Reader:
                     raise self.wrong(f"position {slot.id} expects {sku!r}, which products doesn't have; add it there")
             if slot.fixture and fixtures and slot.fixture not in fixtures:
                 raise self.wrong(f"position {slot.id} stands on {slot.fixture!r}, which fixtures doesn't have")
-        self.check_places([slot for slot in plan.slots if slot.polygon is not None], plan.photo)
+        self.check_places({one.id: one.polygon for one in plan.slots if one.polygon is not None}, plan.photo)
 
-    def check_places(self, placed: list[Slot], photo: Photo | None) -> None:
-        if placed and photo is None:
+    def check_places(self, quads: Mapping[str, Quad], photo: Photo | None) -> None:
+        if quads and photo is None:
             raise self.wrong("positions have polygons but the plan has no photo; expected photo with width and height")
-        for number, slot in enumerate(placed):
-            assert slot.polygon is not None
+        for slot, quad in quads.items():
             assert photo is not None
-            for x, y in slot.polygon:
+            for x, y in quad:
                 if not (-1 <= x <= photo.width + 1 and -1 <= y <= photo.height + 1):
                     raise self.wrong(
-                        f"position {slot.id} has a corner at {x:g}, {y:g}, outside of the photo of {photo.width}x{photo.height}"
+                        f"position {slot} has a corner at {x:g}, {y:g}, outside of the photo of {photo.width}x{photo.height}"
                     )
-            for other in placed[:number]:
-                assert other.polygon is not None
-                part = geometry.shared(slot.polygon, other.polygon)
-                if part > MOST_SHARED:
-                    raise self.wrong(
-                        f"positions {other.id} and {slot.id} overlap by {part:.0%}; expected places side by side"
-                    )
+        if found := geometry.first_shared(list(quads.values()), MOST_SHARED):
+            one, other = (list(quads)[number] for number in found[:2])
+            raise self.wrong(f"positions {one} and {other} overlap by {found[2]:.0%}; expected places side by side")
 
 
 def check_against(plan: Planogram, has: Callable[[str], bool], shop: str) -> None:
@@ -378,21 +397,3 @@ def scaled(plan: Planogram, width: int, height: int) -> Planogram:
         for slot in plan.slots
     )
     return replace(plan, slots=slots, photo=replace(photo, width=width, height=height))
-
-
-def grid(name: str, width: int, height: int, rows: int, across: int, margin: float = 0.02) -> Planogram:
-    """A first plan by hand: so many rows of so many slots over a photo of that size, numbered r1c1 from the top left."""
-    left, top = width * margin, height * margin
-    wide, high = (width - 2 * left) / across, (height - 2 * top) / rows
-    slots, fixtures = [], []
-    for row in range(rows):
-        shelf = f"r{row + 1}"
-        fixtures.append(
-            Fixture(shelf, round(width - 2 * left, 2), round(high, 2), round(left, 2), round(top + row * high, 2))
-        )
-        for column in range(across):
-            x, y = left + column * wide, top + row * high
-            place = geometry.box(x + 0.03 * wide, y + 0.05 * high, x + 0.97 * wide, y + 0.85 * high)
-            slots.append(Slot(f"{shelf}c{column + 1}", "", place, fixture=shelf, x=round(x, 2), y=round(y, 2)))
-    plan = Planogram(name, tuple(slots), (), tuple(fixtures), Photo(width, height), float(width), float(height))
-    return planogram_of(plan.to_document(), name)

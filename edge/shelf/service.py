@@ -53,7 +53,7 @@ class ShelfService:
 
     def __init__(self, plan_path: Path, matcher: Matcher, options: WatchOptions) -> None:
         self.plan_path, self.matcher, self.options = plan_path, matcher, options
-        self.refused = ""
+        self._problems: dict[str, str] = {}
         self.lock = threading.Lock()
         self._stamp = _stamp_of(plan_path)
         self._snapshot = matcher.snapshot
@@ -98,11 +98,17 @@ class ShelfService:
                 with contextlib.suppress(OSError):
                     path.replace(path.with_name(f"{path.name}.damaged"))
 
+    @property
+    def refused(self) -> str:
+        """What is refused now, or can't be done, in a line; "" where all is well."""
+        return "; ".join(self._problems.values())
+
     def run(self, frames: Iterable[Frame | None], sink: Sink, is_stopped: Callable[[], bool]) -> int:
         """Take frames until they end or `is_stopped`; how many there were. Each event goes to `sink` with the frame it came from,
         None where there was none. What is known is written before anybody is told, and at the end, however it comes: a process
-        that is killed in between tells its last events again when it is started, and a log takes each of them once."""
-        count, last = 0, time.monotonic()
+        that is killed in between tells its last events again when it is started, and a log takes each of them once. Raises
+        ShelfError where the frames ended and none of them could be used."""
+        count, used, last = 0, 0, time.monotonic()
         gone_after = max(GONE_AFTER_S, 3 * self.options.every_s)
         notify("READY=1")
         try:
@@ -118,15 +124,20 @@ class ShelfService:
                 with self.lock:
                     if frame is not None:
                         last, count = time.monotonic(), count + 1
-                        events = self._seen(frame)
+                        seen = self._seen(frame)
+                        used += seen is not None
+                        events = seen or ()
                     elif time.monotonic() - last > gone_after:
                         events = self.watcher.no_frame(time.time())
                     else:
                         events = ()
-                self._untold = events
-                if events or time.monotonic() - self._kept_at > KEEP_EVERY_S:
+                self._untold = (*self._untold, *events)  # those before: ends of slots that another plan has no more
+                if self._untold or time.monotonic() - self._kept_at > KEEP_EVERY_S:
                     self.keep()
                 self._tell(sink, frame)
+            else:
+                if count and not used:
+                    raise ShelfError(self.refused)
         finally:
             notify("STOPPING=1")
             self.keep()
@@ -137,13 +148,15 @@ class ShelfService:
             sink(event, frame)
         self._untold = ()
 
-    def _seen(self, frame: Frame) -> tuple[Event, ...]:
-        """A frame's events; one of another size is refused with a line, as long as others may come."""
+    def _seen(self, frame: Frame) -> tuple[Event, ...] | None:
+        """A frame's events; None of one of another size or time, which is refused with a line, for others may come."""
         try:
-            return self.watcher.see(frame)
+            events = self.watcher.see(frame)
         except ShelfError as error:
-            self._refuse(str(error))
-            return ()
+            self._refuse("frame", str(error))
+            return None
+        self._problems.pop("frame", None)
+        return events
 
     def keep(self) -> None:
         """Write what is known, whole or not at all; a full disk is said once and tried again."""
@@ -154,12 +167,14 @@ class ShelfService:
         try:
             write_atomic(path, kept(self.watcher, self._taught, self._untold))
         except OSError as error:
-            self._refuse(f"{path} can't be written: {error.strerror}; what is known isn't kept until it can")
+            self._refuse("state", f"{path} can't be written: {error.strerror}; what is known isn't kept until it can")
+        else:
+            self._problems.pop("state", None)
 
-    def _refuse(self, problem: str) -> None:
-        if problem != self.refused:
+    def _refuse(self, what: str, problem: str) -> None:
+        if problem != self._problems.get(what):
             logger.warning("%s", problem)
-        self.refused = problem
+        self._problems[what] = problem
 
     def _follow(self) -> None:
         """Take over another plan, another photo or another bundle."""
@@ -176,14 +191,14 @@ class ShelfService:
         try:
             data = kept(self.watcher, self._taught)
             made = self._made()
-        except ShelfmatchError as error:
+        except (ShelfmatchError, OSError) as error:
             self._snapshot = before if snapshot is not before else self._snapshot
-            self._refuse(f"the plan in use stays: {error}")
+            self._refuse("plan", f"the plan in use stays: {error}")
             return
         with self.lock:
             self.plan, self.photo, self.watcher = made
             self._restore(data)
-        self.refused = ""
+        self._problems.pop("plan", None)
         logger.info("%s: took over its plan of %d slots", self.plan_path, len(self.plan.slots))
 
     def status(self) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -17,9 +18,10 @@ from ..synthetic.products import make_shop, render_plain, render_view
 from ..synthetic.shelf_scene import Bay
 from . import geometry
 from .planogram import Fixture, Photo, Planogram, PlanProduct, Slot, planogram_of, read_planogram
-from .teach import taught
+from .teach import check_photo_paths, taught
 
 _NOISE: Final = 3.0
+FRAME_NAME: Final = "frame{:06d}.jpg"
 
 
 class Simulation:
@@ -32,12 +34,17 @@ class Simulation:
     def _new_bay(self) -> Bay:
         return Bay(self.seed, self.rows, self.across)
 
-    def check_ours(self, path: Path) -> None:
-        """Raises ShelfError where a plan of another shelf is at this place."""
-        if path.exists() and {*read_planogram(path).skus} != {one.product.sku for one in self._bay.places}:
-            raise ShelfError(
-                f"{path} is the plan of another shelf, or of another --seed; name another folder, nothing in this one was changed"
-            )
+    def check_ours(self, path: Path, offered: Collection[str] | None = None) -> None:
+        """Raises ShelfError where a plan of another shelf, or the bundle of another shop, is at this place. `offered`: the SKUs of
+        the bundle that is there."""
+        skus = {one.product.sku for one in self._bay.places}
+        what = ""
+        if path.exists() and {*read_planogram(path).skus} != skus:
+            what = f"{path} is the plan of another shelf"
+        elif offered is not None and not skus <= {*offered}:
+            what = f"{path.parent} holds the bundle of another shop"
+        if what:
+            raise ShelfError(f"{what}, or of another --seed; name another folder, nothing in this one was changed")
 
     def write_catalogue(self, folder: Path) -> None:
         """Three photos of each product, `folder/<sku>/*.png`, as `shelfmatch build` takes them."""
@@ -64,6 +71,7 @@ class Simulation:
         for one in bare.places:
             for facing in range(one.facings):
                 bare.put(one.id, facing, [])
+        check_photo_paths(read_planogram(path) if path.exists() else plan, path, ("",), ("",))
         full, empty = (np.asarray(bay.picture) for bay in (self._bay, bare))
         return taught(planogram_of(plan.to_document()), path, full, empty)
 
@@ -108,12 +116,21 @@ class Simulation:
 
 
 def saved(frame: Frame, folder: Path) -> Path:
-    """Write a frame as JPEG into a folder that a watch may follow; under a hidden name first, so that nobody reads half of it."""
-    path = folder / f"frame{frame.number:06d}.jpg"
+    """Write a frame as JPEG into a folder that a watch may follow, with the frame's time; under a hidden name first, so that nobody
+    reads half of it."""
+    path = folder / FRAME_NAME.format(frame.number)
     hidden = folder / f".{path.name}"
     _image(frame.pixels).save(hidden, "JPEG", quality=85)
+    os.utime(hidden, (frame.time, frame.time))
     hidden.replace(path)
     return path
+
+
+def forget_frames(folder: Path) -> None:
+    """Remove frames that an earlier simulation left in a folder."""
+    for path in folder.glob("frame*.jpg"):
+        if path.stem.removeprefix("frame").isdecimal() and len(path.stem) == len("frame000000"):
+            path.unlink()
 
 
 def _image(pixels: Pixels) -> Image.Image:

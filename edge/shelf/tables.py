@@ -1,26 +1,34 @@
-"""Plans from tables: a CSV of our own, and the shelf-allocation exchange format of Japan (PTS, versions 1 to 3)."""
+"""Plans by hand: from tables (a CSV of our own, and the shelf-allocation exchange format of Japan, PTS, versions 1 to 3), or a grid
+over a photo."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from ..errors import ShelfError
-from .planogram import Fixture, Planogram, PlanProduct, Slot, planogram_of
+from ..files import shown_name
+from . import geometry
+from .planogram import MAX_SLOTS, Fixture, Photo, Planogram, PlanProduct, Slot, brief, planogram_of
 
 COLUMNS: Final = ("id", "sku", "row", "column", "facings", "min_stock", "alternatives", "name", "polygon")
 """Of a CSV: `id` or `row` and `column`, and `sku`, are needed; `alternatives` are SKUs with | between them, `polygon` is eight
 numbers with spaces between them."""
 _ROWS_APART_MM: Final = 300.0
 """Between two boards where a version 1 file, which has no furniture, doesn't say."""
+_PTS: Final = "共通棚割情報"
+"""How a PTS file begins."""
+_LARGEST: Final = 1_000_000
+"""Of a table's number: a kilometre in mm, and what is computed from it stays a number."""
 
 
-def read_table(path: Path) -> Planogram:
-    """A plan from a CSV or a PTS file, told apart by its first line. Slots have no places in a photo, unless the CSV gives them.
+def read_table(path: Path, size: tuple[int, int] | None = None, name: str = "") -> Planogram:
+    """A plan from a CSV or a PTS file, told apart by its first line. Slots have no places in a photo, unless the CSV gives them:
+    then `size` is needed, that photo's width and height in pixels. `name`: the plan's, "" for the file's.
 
     Raises ShelfError, with the line.
     """
@@ -28,25 +36,33 @@ def read_table(path: Path) -> Planogram:
         data = path.read_bytes()
     except OSError as error:
         raise ShelfError(f"{path} can't be read: {error.strerror}; expected a CSV or a PTS file") from error
-    text = _decoded(data, path)
-    rows = list(csv.reader(io.StringIO(text)))
+    reader = csv.reader(io.StringIO(_decoded(data, path)))
+    try:
+        rows = list(reader)
+    except csv.Error as error:
+        raise ShelfError(f"{path}, line {reader.line_num}: {error}; is a quotation mark missing?") from error
     if not rows:
         raise ShelfError(f"{path} is empty; expected a CSV with the header {', '.join(COLUMNS[:5])}, or a PTS file")
-    if rows[0] and rows[0][0].strip() == "共通棚割情報":
-        return _Pts(rows, path).plan()
-    return _of_csv(rows, path)
+    if rows[0] and rows[0][0].strip() == _PTS:
+        return _Pts(rows, path).plan(name)
+    return _of_csv(rows, path, size, name)
 
 
 def _decoded(data: bytes, path: Path) -> str:
-    for encoding in ("utf-8-sig", "cp932"):
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise ShelfError(f"{path} is neither UTF-8 nor Shift-JIS; save it as one of them")
+    """Of a table. Only PTS may be Shift-JIS, which nearly any bytes can be read as: names in Latin-1 would become others."""
+    is_shift_jis = _PTS.encode("cp932") in data[:40]
+    try:
+        return data.decode("cp932" if is_shift_jis else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        if is_shift_jis:
+            raise ShelfError(f"{path}, line {line}: bytes that aren't Shift-JIS; save the PTS file anew") from error
+        raise ShelfError(
+            f"{path}, line {line}: bytes that aren't UTF-8; save the table as UTF-8 (in a spreadsheet: CSV UTF-8)"
+        ) from error
 
 
-def _of_csv(rows: list[list[str]], path: Path) -> Planogram:
+def _of_csv(rows: list[list[str]], path: Path, size: tuple[int, int] | None, name: str) -> Planogram:
     header = [cell.strip().lower() for cell in rows[0]]
     strange = [name for name in header if name not in COLUMNS]
     if strange or "sku" not in header or not ("id" in header or {"row", "column"} <= set(header)):
@@ -54,6 +70,8 @@ def _of_csv(rows: list[list[str]], path: Path) -> Planogram:
             f"{path}: header {','.join(rows[0])[:80]!r} arrived; expected sku, id or row and column, and any of "
             f"{', '.join(COLUMNS[4:])}"
         )
+    if twice := [name for name in COLUMNS if header.count(name) > 1]:
+        raise ShelfError(f"{path}: the header has {twice[0]!r} twice; expected each column once")
     slots: list[dict[str, Any]] = []
     names: dict[str, str] = {}
     for line, cells in enumerate(rows[1:], start=2):
@@ -65,8 +83,10 @@ def _of_csv(rows: list[list[str]], path: Path) -> Planogram:
             )
         one = dict(zip(header, (cell.strip() for cell in cells), strict=True))
         where = f"{path}, line {line}"
+        if not (one.get("id") or (one.get("row") and one.get("column"))):
+            raise ShelfError(f"{where}: the slot has no name; expected an id, or a row and a column")
         facings = _whole(one.get("facings") or "1", "facings", where)
-        slot_id = one.get("id") or f"r{one.get('row')}c{one.get('column')}"
+        slot_id = one.get("id") or f"r{one['row']}c{one['column']}"
         document: dict[str, Any] = {
             "id": slot_id,
             "productId": one["sku"],
@@ -79,30 +99,22 @@ def _of_csv(rows: list[list[str]], path: Path) -> Planogram:
         }
         if one.get("polygon"):
             document["polygon"] = _polygon(one["polygon"], where)
+            if size is None:  # one of which only the corners are known would not be the photo that is taught later
+                raise ShelfError(f"{where}: a polygon is a place in a photo; give that photo, too (--photo)")
         slots.append(document)
         for sku in (one["sku"], *document["alternatives"]):
             names.setdefault(sku, "")
         if one.get("name"):
             names[one["sku"]] = one["name"]
     fixtures = list(dict.fromkeys(slot["fixtureId"] for slot in slots if slot["fixtureId"]))
-    photo = _photo_around(slots)
+    photo = None if size is None else {"width": size[0], "height": size[1]}
     body = {
-        "products": [{"id": sku, "name": name} for sku, name in names.items() if sku],
-        "fixtures": [{"id": name} for name in fixtures],
+        "products": [{"id": sku, "name": title} for sku, title in names.items() if sku],
+        "fixtures": [{"id": board} for board in fixtures],
         "positions": slots,
     }
-    return planogram_of({"version": 1, "name": path.stem, "photo": photo, "planogram": body}, str(path), path.parent)
-
-
-def _photo_around(slots: Sequence[dict[str, Any]]) -> dict[str, int] | None:
-    """A photo that has all places: the real one comes with teaching."""
-    corners = [corner for slot in slots for corner in slot.get("polygon", ())]
-    if not corners:
-        return None
-    return {
-        "width": max(32, int(max(x for x, _ in corners)) + 1),
-        "height": max(32, int(max(y for _, y in corners)) + 1),
-    }
+    whole = {"version": 1, "name": name or shown_name(path.stem), "photo": photo, "planogram": body}
+    return planogram_of(whole, str(path), path.parent)
 
 
 def _polygon(text: str, where: str) -> list[list[float]]:
@@ -110,7 +122,7 @@ def _polygon(text: str, where: str) -> list[list[float]]:
         numbers = [float(part) for part in text.split()]
     except ValueError:
         numbers = []
-    if len(numbers) != 8:
+    if len(numbers) != 8 or not all(math.isfinite(number) for number in numbers):
         raise ShelfError(
             f"{where}: polygon {text[:60]!r} arrived; expected eight numbers, x y of four corners from the top left"
         )
@@ -119,9 +131,12 @@ def _polygon(text: str, where: str) -> list[list[float]]:
 
 def _whole(text: str, name: str, where: str) -> int:
     try:
-        return int(text)
+        value = int(text)
     except ValueError:
-        raise ShelfError(f"{where}: {name} is {text[:40]!r}; expected a whole number") from None
+        raise ShelfError(f"{where}: {name} is {brief(text)}; expected a whole number") from None
+    if abs(value) > _LARGEST:
+        raise ShelfError(f"{where}: {name} is {brief(text)}; expected a whole number, at most {_LARGEST:,}")
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +184,10 @@ class _Pts:
             self._row(dict(zip(header, cells, strict=False)), line)
         if not self.placed:
             raise ShelfError(f"{self._path}: no product is placed; expected rows with 商品コード and フェース数")
+        if len(self.placed) > MAX_SLOTS:
+            raise ShelfError(
+                f"{self._path}: {len(self.placed):,} products are placed; a plan takes at most {MAX_SLOTS:,}"
+            )
 
     def _row(self, one: dict[str, str], line: int) -> None:
         where = f"{self._path}, line {line}"
@@ -186,8 +205,8 @@ class _Pts:
             sides = [float(_whole(one.get(name, ""), name, where)) for name in ("台幅", "台高さ")]
             self.bays[bay] = sides[0], sides[1]
 
-    def plan(self) -> Planogram:
-        """Bays side by side from the left, boards from the top, as plans have them; in mm."""
+    def plan(self, name: str) -> Planogram:
+        """Bays side by side from the left, boards from the top, as plans have them; in mm. `name`: "" for the model's."""
         left, lefts = 0.0, {}
         numbers = sorted({one.bay for one in self.placed} | set(self.bays))
         for bay in numbers:
@@ -216,6 +235,35 @@ class _Pts:
             )
         products = tuple(PlanProduct(sku) for sku in dict.fromkeys(slot.sku for slot in slots))
         plan = Planogram(
-            self.name or self._path.stem, tuple(slots), products, tuple(fixtures.values()), None, left, height
+            name or self.name or shown_name(self._path.stem),
+            tuple(slots),
+            products,
+            tuple(fixtures.values()),
+            None,
+            left,
+            height,
         )
         return planogram_of(plan.to_document(), str(self._path), self._path.parent)
+
+
+def grid(name: str, width: int, height: int, rows: int, across: int, margin: float = 0.02) -> Planogram:
+    """A first plan by hand: so many rows of so many slots over a photo of that size, numbered r1c1 from the top left. Raises
+    ShelfError for more slots than a plan takes, or than the photo has pixels for."""
+    if rows * across > MAX_SLOTS:
+        raise ShelfError(
+            f"{rows:,} rows of {across:,} slots arrived; a plan takes at most {MAX_SLOTS:,} slots (--rows, --cols)"
+        )
+    left, top = width * margin, height * margin
+    wide, high = (width - 2 * left) / across, (height - 2 * top) / rows
+    slots, fixtures = [], []
+    for row in range(rows):
+        shelf = f"r{row + 1}"
+        fixtures.append(
+            Fixture(shelf, round(width - 2 * left, 2), round(high, 2), round(left, 2), round(top + row * high, 2))
+        )
+        for column in range(across):
+            x, y = left + column * wide, top + row * high
+            place = geometry.box(x + 0.03 * wide, y + 0.05 * high, x + 0.97 * wide, y + 0.85 * high)
+            slots.append(Slot(f"{shelf}c{column + 1}", "", place, fixture=shelf, x=round(x, 2), y=round(y, 2)))
+    plan = Planogram(name, tuple(slots), (), tuple(fixtures), Photo(width, height), float(width), float(height))
+    return planogram_of(plan.to_document(), name)

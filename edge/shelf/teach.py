@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from ..errors import ImageError, ShelfError
-from ..files import write_atomic
+from ..files import MADE_BY, check_can_write, shown_name, write_atomic
 from ..imaging.decode import decode
 from ..imaging.image import Pixels, upright
 from . import compare
@@ -45,12 +45,59 @@ def averaged(photos: Sequence[Pixels]) -> Pixels:
     return middle
 
 
-def taught(plan: Planogram, path: Path, full: Pixels, empty: Pixels | None) -> Planogram:
-    """Write the photos beside the plan at `path`, then the plan that names them; the plan. Raises ShelfError for photos that can't
-    serve: dark, without edges, of another shape than the plan, or an empty shelf that isn't the same view."""
+def photo_paths(path: Path) -> tuple[Path, Path]:
+    """Where the photos of the full and of the empty shelf go that belong to the plan at `path`. Raises ShelfError where the plan
+    couldn't name them: JSON is UTF-8."""
+    if shown_name(path.name) != path.name:
+        raise ShelfError(
+            f"{shown_name(str(path))} arrived as the plan; expected a name in UTF-8, for the plan names its photos after itself"
+        )
+    return path.with_name(f"{path.stem}.full.png"), path.with_name(f"{path.stem}.empty.png")
+
+
+def check_photo_paths(plan: Planogram, path: Path, full: Sequence[str], empty: Sequence[str]) -> None:
+    """Before the photos `full` and `empty` of a plan at `path` are read and averaged: whether what is made of them can be written
+    and destroys nothing. A file that isn't this plan's, and that shelfmatch didn't write, is somebody's own. Raises ShelfError,
+    OSError."""
+    named = ("", "") if plan.photo is None else (plan.photo.full, plan.photo.empty)
+    for target, name, photos in zip(photo_paths(path), named, (full, empty), strict=True):
+        if not photos or (len(photos) == 1 and is_in_place(photos[0], target)):
+            continue
+        check_can_write(target)
+        if target.exists() and target.name != name and not _is_ours(target):
+            raise ShelfError(f"{target} is there already and is no photo of this plan; rename it, or remove it")
+
+
+def _is_ours(path: Path) -> bool:
+    with path.open("rb") as file:
+        return MADE_BY in file.read(256)
+
+
+def is_in_place(photo: str | Path | None, target: Path) -> bool:
+    """Whether a photo lies where the plan's photo goes: it is taken as it is, and not written anew."""
+    return photo is not None and target.exists() and Path(photo).exists() and target.samefile(photo)
+
+
+def taught(
+    plan: Planogram,
+    path: Path,
+    full: Pixels,
+    empty: Pixels | None,
+    *,
+    files: tuple[str | Path | None, str | Path | None] = (None, None),
+    keeps_empty: bool = True,
+) -> Planogram:
+    """Write the photos beside the plan at `path`, then the plan that names them; the plan. Without `empty` that of an earlier time
+    stays the plan's, unless not `keeps_empty`. `files`: those that have just the pixels of `full` and `empty`; one that lies in
+    its place already stays as it is.
+
+    Raises ShelfError for photos that can't serve: dark, without edges, of another shape than the plan, or an empty shelf that isn't
+    the same view. Nothing is written then.
+    """
     _check(full, "the photo of the full shelf")
     height, width = full.shape[:2]
     plan = scaled(plan, width, height)
+    kept = plan.photo.empty if plan.photo is not None and empty is None and keeps_empty else ""
     if empty is not None:
         if empty.shape != full.shape:
             raise ShelfError(
@@ -58,18 +105,20 @@ def taught(plan: Planogram, path: Path, full: Pixels, empty: Pixels | None) -> P
                 "; take both with the same camera and settings"
             )
         _check(empty, "the photo of the empty shelf")
-        _check_same_view(full, empty)
-    names = {"full": f"{path.stem}.full.png", "empty": "" if empty is None else f"{path.stem}.empty.png"}
-    for name, pixels in ((names["full"], full), (names["empty"], empty)):
-        if name and pixels is not None:
-            data = io.BytesIO()
-            Image.fromarray(pixels).save(data, "PNG", compress_level=4)
-            write_atomic(path.parent / name, data.getvalue())
-    before = plan.photo
-    if not names["empty"] and before is not None and before.empty and (before.width, before.height) == (width, height):
-        names["empty"] = before.empty
-    plan = replace(plan, photo=Photo(width, height, names["full"], names["empty"]), folder=path.parent)
-    plan.save(path)
+        if not _is_same_view(full, empty):
+            raise ShelfError(
+                "the photos of the full and the empty shelf show other views; take both without moving the camera"
+            )
+    elif kept:
+        _check_kept(full, plan.folder / kept)
+    targets = photo_paths(path)
+    names = targets[0].name, kept if empty is None else targets[1].name
+    plan = replace(plan, photo=Photo(width, height, *names), folder=path.parent)
+    document = plan.to_json(str(path))
+    for target, pixels, file in zip(targets, (full, empty), files, strict=True):
+        if pixels is not None and not is_in_place(file, target):
+            write_atomic(target, _png(pixels))
+    write_atomic(path, document)
     return plan
 
 
@@ -120,11 +169,41 @@ def _check(pixels: Pixels, what: str) -> None:
         raise ShelfError(f"{what} shows nothing with edges; expected a shelf, is the lens covered or out of focus?")
 
 
-def _check_same_view(full: Pixels, empty: Pixels) -> None:
-    found = Aligner(_grey(empty)).find(_grey(full), IDENTITY)
-    height, width = _grey(full).shape
-    # Of a full shelf, an empty one shares the rails and the frame: fewer tiles than two frames of one shelf do.
-    if found.agreement >= ENOUGH / 2 and displacement(found.matrix, width, height) > MOST_SHIFT / 4:
+def _check_kept(full: Pixels, path: Path) -> None:
+    """Whether the taught photo of the empty shelf still belongs to a new one of the full shelf. Raises ShelfError."""
+    problem = ""
+    try:
+        empty = read_photo(path)
+    except ImageError as error:
+        problem = f"can't be used: {error}"
+    else:
+        if empty.shape != full.shape:
+            problem = (
+                f"has {empty.shape[1]}x{empty.shape[0]} pixels, that of the full one {full.shape[1]}x{full.shape[0]}"
+            )
+        elif not _is_same_view(full, empty):
+            problem = f"({path.name}) shows another view than the new one of the full shelf"
+    if problem:
         raise ShelfError(
-            "the photos of the full and the empty shelf show other views; take both without moving the camera"
+            f"the taught photo of the empty shelf {problem}; give a new one (--empty), or none (--no-empty)"
         )
+
+
+def _is_same_view(full: Pixels, empty: Pixels) -> bool:
+    """A full and an empty shelf share the rails and the frame: each is looked for in the other. On rendered shelves, with rails
+    as thin as 4 % of a row's height, 0.3 to 0.6 of the tiles agree (geometric mean); of other views and zooms 0.1, rarely more than
+    0.2. Another shelf with its boards in the same places can't be told by it."""
+    greys = _grey(full), _grey(empty)
+    found = [Aligner(one).find(other, IDENTITY) for one, other in (greys, greys[::-1])]
+    height, width = greys[0].shape
+    surer = max(found, key=lambda one: one.agreement)
+    is_found = found[0].agreement * found[1].agreement >= ENOUGH**2
+    return is_found and displacement(surer.matrix, width, height) <= MOST_SHIFT / 4
+
+
+def _png(pixels: Pixels) -> bytes:
+    """A photo's file, which says who wrote it: it may be written anew, others may not."""
+    data, made_by = io.BytesIO(), PngImagePlugin.PngInfo()
+    made_by.add_text("Software", MADE_BY.decode())
+    Image.fromarray(pixels).save(data, "PNG", compress_level=4, pnginfo=made_by)
+    return data.getvalue()

@@ -7,6 +7,7 @@ encode only facings that show something else (`judge`), and let a change count a
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -168,6 +169,11 @@ class ShelfWatcher:
         return (self._camera_event(was, "gone"),)
 
     def _check(self, frame: Frame) -> None:
+        if not 0 <= frame.time < math.inf:
+            raise ShelfError(
+                f"{frame.source or 'the camera'}: a frame of the time {frame.time} arrived; expected seconds since 1970, "
+                "set the clock or the photo's date"
+            )
         height, width = frame.pixels.shape[:2]
         if (width, height) != self._frame_size:
             raise ShelfError(

@@ -1,10 +1,16 @@
 "use strict";
 const at = (id) => document.getElementById(id);
-let plan, chosen = 0, held = null;
+let plan, stamp, chosen = 0, held = null;
 const slots = () => plan.planogram.positions;
 
 async function begin() {
-  const answer = await (await fetch("/plan.json")).json();
+  const response = await fetch("/plan.json");
+  const answer = await response.json();
+  if (!response.ok) {
+    at("said").textContent = answer.message;
+    return;
+  }
+  stamp = response.headers.get("ETag"); // of the plan that is edited: one that was changed meanwhile isn't overwritten
   plan = answer.plan;
   at("title").textContent = plan.name || "Edit a plan";
   at("skus").replaceChildren(...answer.skus.map((sku) => Object.assign(document.createElement("option"), { value: sku })));
@@ -99,9 +105,12 @@ at("remove").addEventListener("click", () => {
 });
 at("form").addEventListener("submit", async (event) => {
   event.preventDefault();
+  if (!plan) return;
   const body = JSON.stringify(plan);
   try {
-    const answer = await fetch("/plan.json", { method: "PUT", headers: { "Content-Type": "application/json" }, body });
+    const headers = { "Content-Type": "application/json", "If-Match": stamp };
+    const answer = await fetch("/plan.json", { method: "PUT", headers, body });
+    if (answer.ok) stamp = answer.headers.get("ETag");
     at("said").textContent = answer.headers.get("Content-Type") === "application/json"
       ? (await answer.json()).message : `not saved: ${answer.statusText}`;
   } catch {

@@ -51,6 +51,19 @@ def test_a_folder_once_gives_its_photos_by_name_and_leaves_broken_ones_out(
     assert "c.jpg is left out" in caplog.text and len(caplog.records) == 1
 
 
+def test_a_folder_once_gives_those_of_the_folders_below_as_a_watch_does(tmp_path: Path) -> None:
+    for folder, name, level in (
+        ("", "c.png", 30),
+        ("b", "a.png", 20),
+        ("a/deep", "z.png", 10),
+        (".hidden", "x.png", 90),
+    ):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        write(tmp_path / folder, name, level)
+    found = [frame for frame in frames(str(tmp_path), once=True) if frame is not None]
+    assert [(frame.number, int(frame.pixels[0, 0, 0])) for frame in found] == [(0, 10), (1, 20), (2, 30)]
+
+
 def test_a_watched_folder_gives_what_comes_and_waits_for_a_folder_that_is_gone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -106,10 +119,8 @@ def test_pyav_reads_what_opencv_reads(tmp_path: Path, monkeypatch: pytest.Monkey
         readers._Av(str(tmp_path / "none.avi"))
 
 
-@pytest.mark.parametrize("source", ["nowhere", "nowhere/at/all.mp4", ""])
+@pytest.mark.parametrize("source", ["nowhere", "nowhere/at/all.mp4", "none"])
 def test_a_source_that_is_none_is_named(source: str) -> None:
-    if source == "":
-        source = "none"
     with pytest.raises(ImageError, match="expected a folder, a photo or a video file, a camera's number like 0"):
         list(frames(source))
 
@@ -125,7 +136,8 @@ def test_no_video_and_an_empty_folder_are_named(tmp_path: Path) -> None:
 
 def test_what_is_a_camera() -> None:
     assert all(map(is_camera, ("0", "/dev/video2", "csi", "csi:1", "rtsp://cam/1", "http://cam/stream")))
-    assert not any(map(is_camera, ("photos", "a.mp4", "./0.mp4", "csi-photos", "csi_1.mp4")))
+    assert not any(map(is_camera, ("photos", "a.mp4", "./0.mp4", "csi-photos", "csi_1.mp4", "", "/dev/shm/photos")))
+    assert not any(map(is_camera, ("foo://bar", "file:///a.mp4", "://x", "photos/rtsp://x")))
 
 
 def test_an_iterator_gives_frames_and_refuses_other_things() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,12 @@ def scene(shop: Path) -> Path:
     write_detector(shop, "shelf", found)
     write_detector(shop, "middle", {(4, 4): (3.0, -9.0, (11 / 8, 11 / 8, 3 / 8, 3 / 8))})
     write_detector(shop, "nothing", {})
+    card = json.loads((shop / "nothing.json").read_bytes())
+    (shop / "head.json").write_text(json.dumps({**card, "head": "nanodet", "classes": ["product"]}))
+    near = {"name": "near", "dtype": "int8", "quantization": {"scale": 0, "zero_point": 0}}
+    (shop / "scale.json").write_text(json.dumps({**card, "outputs": [near, *card["outputs"][1:]]}))
+    (shop / "cut.onnx").write_bytes((shop / "nothing.onnx").read_bytes()[:300])
+    (shop / "folder.onnx").mkdir()
     return shop
 
 
@@ -111,7 +118,24 @@ def test_without_a_bundle_places_are_counted(capfd: pytest.CaptureFixture[str]) 
     assert document(capfd, "count", "noise.png", "--detector", "nothing.onnx", code=1)["products"] == []
 
 
+@pytest.mark.usefixtures("scene")
+def test_a_photo_whose_name_is_no_utf_8_is_counted_into_a_table(capfd: pytest.CaptureFixture[str]) -> None:
+    name = os.fsdecode(b"b\xff.png")
+    try:
+        Path("shelf.png").rename(name)
+    except OSError:
+        pytest.skip("this disk takes no such name")
+    found = document(capfd, "count", name, "--detector", "shelf.onnx", "--csv", "out.csv", "--picture", "out.png")
+    assert found["image"] == name
+    table = list(csv.DictReader(Path("out.csv").read_text("utf-8-sig").splitlines()))
+    assert len(table) == 6 and {row["image"] for row in table} == {r"b\udcff.png"}
+
+
 WRONG = {
+    "a folder as a detector": (["detectors", "folder.onnx"], "detector folder.onnx is a folder; expected a .tflite or .onnx file"),
+    "a card of another head": (["count", "shelf.png", "--detector", "head.json"], "its card says head nanodet, expected 80 cells"),
+    "a card of no scale": (["count", "shelf.png", "--detector", "scale.json"], "quantization of near: scale is 0; expected"),
+    "a detector cut short": (["detectors", "cut.onnx"], "can't load the detector cut.onnx"),
     "all and frames": (["match", "shop.bundle", "shelf.png", "--all", "--frames"], "--all arrived with --frames"),
     "all and explain": (["match", "shop.bundle", "shelf.png", "--all", "--explain", "a.png"], "--all arrived with --explain"),
     "all and locate": (["match", "shop.bundle", "shelf.png", "--all", "--locate", "off"], "--all arrived with --locate off"),

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shelfmatch.edge import Detection, Detector, DetectorCard, DetectorError, ImageError
+from shelfmatch.edge.detection.card import HEADS
 from shelfmatch.edge.detection.overlap import DOUBT, areas, doubted, merged, shared, surest
 from tests.support.detectors import cells, constant_onnx, constant_tflite, own_card, own_detector
 
@@ -161,6 +162,10 @@ def test_a_card_survives_json() -> None:
     assert DetectorCard.from_dict(json.loads(json.dumps(full.to_dict()))) == full
 
 
+def stored(**quantization: Any) -> dict[str, Any]:
+    return {"outputs": [{"name": "a", "dtype": "int8", "quantization": {"zero_point": 0, **quantization}}]}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -175,6 +180,14 @@ def test_a_card_survives_json() -> None:
         ({"outputs": []}, "outputs is ()"),
         ({"outputs": [{"name": "a", "dtype": "int8"}]}, "output a is int8; expected its quantization as well"),
         ({"outputs": [{"name": "a", "kind": "x"}]}, "unknown field kind"),
+        (stored(scale=float("nan")), "quantization of a: scale is nan; expected a positive number"),
+        (stored(scale=0), "quantization of a: scale is 0; expected a positive number"),
+        (stored(scale="x"), "quantization of a: scale is 'x'; expected float"),
+        (stored(scale=1, zero_point=999), "quantization of a has zero_point 999"),
+        (
+            {"input_quantization": {"scale": -1.0, "zero_point": 0}},
+            "input_quantization: scale is -1.0; expected a positive",
+        ),
         ({"resize": "crop"}, "resize is 'crop'; expected one of pad, squash"),
         ({"crop_fraction": 0.5}, "crop_fraction is 0.5"),
         ({"center": 2.0}, "center is 2.0"),
@@ -218,6 +231,69 @@ def test_a_file_that_is_not_the_cards_is_refused(tmp_path: Path) -> None:
     strange = DetectorCard.from_dict({**card.to_dict(), "strides": [8]})
     with pytest.raises(DetectorError, match="its card says head shelfmatch, expected 64 cells"):
         Detector(strange, model).detect(PHOTO)
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "a number": {"e": np.zeros((), np.float32)},
+    "our own cells": {"near": cells({}), "far": cells({}, stride=16)},
+    "logits and distances": {"a": np.zeros((1, 80, 2), np.float32), "b": np.zeros((1, 80, 4), np.float32)},
+    "boxes and scores": {"a": np.zeros((1, 100, 4), np.float32), "b": np.zeros((1, 100, 3), np.float32)},
+    "no boxes": {"boxes": np.zeros((1, 0, 4), np.float32), "scores": np.zeros((1, 0, 3), np.float32)},
+    "no numbers": {"a": np.zeros((1, 0), np.float32)},
+    "four, empty": {name: np.zeros((1, 0, 4), np.float32) for name in "abcd"},
+    "four numbers": {name: np.zeros((), np.float32) for name in "abcd"},
+    "an embedding": {"a": np.zeros((1, 256), np.float32)},
+}
+READ = {
+    ("our own cells", "shelfmatch"), ("logits and distances", "shelfmatch"), ("boxes and scores", "ssd"), ("no boxes", "ssd"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("kind", SHAPES)
+def test_a_head_reads_its_outputs_and_names_others(kind: str, head: str) -> None:
+    outputs = SHAPES[kind]
+    model = constant_onnx(outputs)
+    detector = Detector(own_card(model, outputs, head=head), model)
+    if (kind, head) in READ:
+        assert isinstance(detector.detect(PHOTO), tuple)
+        return
+    with pytest.raises(DetectorError) as caught:
+        detector.detect(PHOTO)
+    message, (name, value) = str(caught.value), next(iter(outputs.items()))
+    assert f"detector tiny.onnx gave outputs {name} {list(value.shape)}" in message
+    assert f"its card says head {head}, expected " in message and len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("head", "shapes"),
+    [
+        ("yolo-nms", [(1, 0, 6)]), ("yolov5", [(1, 0, 7)]), ("yolov8", [(1, 6, 0)]), ("ssd", [(1, 0, 4), (1, 0, 3)]),
+        ("ssd-nms", [(1, 0, 4), (1, 0), (1, 0), (1,)]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("tiles", ["auto", "off"])
+def test_a_network_that_found_nothing_gives_no_rows(head: str, shapes: list[tuple[int, ...]], tiles: Any) -> None:
+    outputs = {f"o{number}": np.zeros(shape, np.float32) for number, shape in enumerate(shapes)}
+    model = constant_onnx(outputs)
+    detector = Detector(own_card(model, outputs, head=head), model)
+    assert detector.detect(PHOTO, kinds=("product", "gap"), tiles=tiles) == ()
+
+
+def test_shapes_are_held_against_the_head_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr("shelfmatch.edge.detection.detector.check_shapes", lambda card, shapes: asked.append(shapes))
+    detector = own_detector({})
+    for _ in range(3):
+        detector.detect(PHOTO)
+    assert asked == [((1, 8, 8, 6), (1, 4, 4, 6))]
+
+
+@pytest.mark.filterwarnings("error")
+def test_infinite_boxes_are_no_warning() -> None:
+    outputs = {"output0": np.full((1, 6, 84), np.inf, np.float32)}
+    model = constant_onnx(outputs)
+    assert Detector(own_card(model, outputs, head="yolov8"), model).detect(PHOTO) == ()
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,8 @@ def flat(shape: tuple[int, ...]) -> Arrays:
 WHOLE = constant_onnx(yolov8())
 UNEQUAL = {"a": np.zeros((1, 300, 4), np.float32), "b": np.zeros((1, 200, 4), np.float32)}
 INSIDE_OUT = {"a": -np.eye(4, dtype=np.float32)[np.newaxis], "b": np.zeros((1, 4, 3), np.float32)}
+NO_BOXES = {"boxes": np.zeros((1, 0, 4), np.float32), "scores": np.zeros((1, 0, 3), np.float32)}
+NO_PICTURE = {"boxes": np.zeros((0, 9, 4), np.float32), "scores": np.zeros((0, 9, 3), np.float32)}
 HOSTILE: dict[str, tuple[str, bytes, str]] = {
     "empty onnx": ("onnx", b"", "is empty; expected a .onnx file"),
     "empty tflite": ("tflite", b"", "is empty; expected a .tflite file"),
@@ -191,6 +193,9 @@ HOSTILE: dict[str, tuple[str, bytes, str]] = {
     "boxes inside out": ("onnx", constant_onnx(INSIDE_OUT), "which is none"),
     "three outputs": ("onnx", constant_onnx({name: np.zeros((1, 10, 4), np.float32) for name in "abc"}), "which is none"),
     "two that may be boxes": ("onnx", constant_onnx({name: np.zeros((1, 9, 4), np.float32) for name in "ab"}), "which is none"),
+    "boxes, but none for a grey picture": ("onnx", constant_onnx(NO_BOXES), "scores float32 [1, 0, 3], which is none"),
+    "boxes of no picture": ("onnx", constant_onnx(NO_PICTURE), "which is none"),
+    "a number": ("onnx", constant_onnx(flat(())), "gives output float32 [], which is none"),
     "four that aren't named": ("onnx", constant_onnx(dict(zip("abcd", ssd_nms().values(), strict=True))), "which is none"),
 }  # fmt: skip
 
@@ -203,7 +208,7 @@ def test_a_hostile_file_is_one_clear_line(tmp_path: Path, kind: str) -> None:
     with pytest.raises(DetectorError) as caught:
         Detector.open(path)
     message = str(caught.value)
-    assert said in message and len(message.splitlines()) == 1 and len(message) < 700
+    assert said in message and len(message.splitlines()) == 1 and len(message) < 700 and path.name in message
     assert "encoder" not in message
 
 
@@ -227,9 +232,11 @@ def test_other_inputs_are_refused_with_what_they_are(tmp_path: Path) -> None:
 
 
 def test_names_and_cards_that_arent_there(tmp_path: Path) -> None:
+    (tmp_path / "folder.onnx").mkdir()
     for source, said in (
         (tmp_path / "no.onnx", "does not exist; expected a .tflite or .onnx file"),
         (tmp_path / "no.json", "can't be read"),
+        (tmp_path / "folder.onnx", r"folder\.onnx is a folder; expected a \.tflite or \.onnx file"),
         ("no-such-detector", "unknown detector 'no-such-detector'; expected"),
     ):
         with pytest.raises(DetectorError, match=said):

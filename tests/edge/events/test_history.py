@@ -104,6 +104,23 @@ def test_a_clock_that_went_back() -> None:
     assert past.refill_minutes() == [0.0]
 
 
+def test_slots_of_another_plan_are_events_and_no_slots() -> None:
+    past = history(story().entries, PLAN[1:], DAY, DAY + 6000)
+    assert sorted(past.slots) == ["s2", "s3"]
+    (renamed,) = [one for one in past.incidents if one.slot == "s1"]
+    assert renamed.sku == "OATS"
+    assert sorted(history(story().entries).slots) == ["s1", "s2", "s3"]
+
+
+def test_a_clock_that_was_never_set_makes_no_years() -> None:
+    told = Story()
+    told.say("new", "s1", "full", "empty", -DAY / 60 + 3, -DAY / 60 + 3)
+    told.entries += story().entries
+    past = history(told.entries, PLAN)
+    assert past.start == DAY + 600 and past.end == DAY + 3600
+    assert past.incidents[0].start == DAY + 600 and len(past.compliance()) <= 2
+
+
 def test_a_log_that_another_process_writes(tmp_path: Path) -> None:
     with EventLog.open(tmp_path / "log") as log:
         for number in range(30):
@@ -113,8 +130,9 @@ def test_a_log_that_another_process_writes(tmp_path: Path) -> None:
         assert sorted(path.name for path in (tmp_path / "log").iterdir()) == before
     os.truncate(tmp_path / "log" / "events.sqlite", 5000)
     assert len(read_log(tmp_path / "log")) == 30
-    (tmp_path / "log" / "events.journal").unlink()
-    assert isinstance(read_log(tmp_path / "log"), list)
+    (tmp_path / "log" / "events.journal").write_bytes(b"junk")
+    with pytest.raises(EventError, match="is damaged: nothing in it can be read"):
+        read_log(tmp_path / "log")
     for folder, complaint in ((tmp_path, "is no log"), (tmp_path / "nothing", "isn't there")):
         with pytest.raises(EventError, match=complaint):
             read_log(folder)

@@ -58,6 +58,10 @@ def test_a_corner_is_dragged_and_a_slot_named(tmp_path: Path, size: tuple[int, i
         page.fill("#minStock", "1")
         page.click("#add")
         saved(page, f"saved: {len(before.slots) + 1} slots")
+        written = path.read_bytes()
+        path.write_bytes(written + b"\n")
+        saved(page, "not saved: plan.json was changed")
+        assert path.read_bytes() == written + b"\n"
         assert json.loads(path.read_text())["planogram"]["positions"][-1]["productId"] == ""
         server.shutdown()
         server.server_close()

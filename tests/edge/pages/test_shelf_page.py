@@ -122,6 +122,7 @@ def test_wrong_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     Path("mine.html").write_text("<html>not ours</html>")
     for words, code, complaint in (
         (["nothing"], 2, "isn't there; expected the folder"),
+        (["log", "-o", "r.csv", "--csv"], 2, "name the page OUT.html"),
         ([str(tmp_path)], 2, "is no log"),
         (["empty"], 1, "no events yet"),
         (["log", "-o", "mine.html"], 2, "mine.html"),

@@ -168,6 +168,12 @@ def test_the_live_page_is_for_this_device(shelf: SmallShelf) -> None:
         server.server_close()
 
 
+def stamped(port: int) -> tuple[dict[str, Any], str]:
+    """The plan that the page begins with, and its entity tag."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/plan.json", timeout=10) as answer:
+        return json.loads(answer.read()), answer.headers["ETag"]
+
+
 def test_the_editor_saves_sound_plans_and_no_others(shelf: SmallShelf, tmp_path: Path) -> None:
     for path in shelf.folder.glob("plan.*"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -188,15 +194,15 @@ def test_the_editor_saves_sound_plans_and_no_others(shelf: SmallShelf, tmp_path:
             return error.code, error.read().decode()
 
     try:
-        answer = json.loads(fetch(port, "/plan.json")[1])
+        answer, stamp = stamped(port)
         assert answer["skus"] == ["S1"] and b"edit.js" in fetch(port, "/")[1] and fetch(port, "/photo.jpg")[0] == 200
         plan = answer["plan"]
         plan["planogram"]["positions"][0]["productId"] = "NEW-1"
-        assert put(plan, Origin="http://evil.example")[0] == 403
-        status, said = put(plan)
+        assert put(plan, Origin="http://evil.example", **{"If-Match": stamp})[0] == 403
+        status, said = put(plan, **{"If-Match": stamp})
         assert status == 200 and "saved" in said and read_planogram(tmp_path / "plan.json").slots[0].sku == "NEW-1"
         plan["planogram"]["positions"][0]["polygon"][0] = [1e9, 0]
-        status, said = put(plan)
+        status, said = put(plan, **{"If-Match": stamped(port)[1]})
         assert status == 422 and "position r1c1" in json.loads(said)["message"]
         assert read_planogram(tmp_path / "plan.json").slots[0].sku == "NEW-1"
     finally:

@@ -16,9 +16,9 @@ from shelfmatch.edge.matching.results import Candidate, MatchResult
 from shelfmatch.edge.matching.scene import Scene, SceneProduct
 from shelfmatch.edge.shelf import geometry
 from shelfmatch.edge.shelf.draw import drawn
-from shelfmatch.edge.shelf.planogram import grid, planogram_of, read_planogram, scaled
+from shelfmatch.edge.shelf.planogram import planogram_of, read_planogram, scaled
 from shelfmatch.edge.shelf.propose import Found, found_in, proposed
-from shelfmatch.edge.shelf.tables import read_table
+from shelfmatch.edge.shelf.tables import grid, read_table
 from shelfmatch.edge.shelf.teach import averaged
 from tests.support.shelf import SmallShelf, document
 

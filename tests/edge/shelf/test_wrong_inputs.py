@@ -89,7 +89,7 @@ TABLES: dict[str, tuple[bytes, str]] = {
     "short row": (b"id,sku,facings\na,S1\n", "line 2: 2 cells arrived; expected 3"),
     "words for a number": (b"id,sku,facings\na,S1,many\n", "line 2: facings is 'many'"),
     "a polygon of six": (b"id,sku,polygon\na,S1,1 2 3 4 5 6\n", "line 2: polygon '1 2 3 4 5 6' arrived; expected eight numbers"),
-    "no text": (b"\x81\xff\xfe\x00", "neither UTF-8 nor Shift-JIS"),
+    "no text": (b"\x81\xff\xfe\x00", "line 1: bytes that aren't UTF-8; save the table as UTF-8"),
     "PTS of another version": ("共通棚割情報,V9.0\n".encode(), "PTS version 'V9.0' arrived"),
     "PTS without products": ("共通棚割情報,V1.0\nm\n".encode(), "no product is placed"),
     "PTS without its header": ("共通棚割情報,V1.0\nm\n1,1,1,49,1\n".encode(), "line 3: a row before its columns' names"),

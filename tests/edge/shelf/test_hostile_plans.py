@@ -1,0 +1,564 @@
+"""Plans, tables, photos and pages that were made to break something: one clear line each, and nobody's file is lost."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from shelfmatch.edge import ShelfError
+from shelfmatch.edge.cli.app import main
+from shelfmatch.edge.events.event import Event
+from shelfmatch.edge.imaging.image import Pixels
+from shelfmatch.edge.shelf import geometry
+from shelfmatch.edge.shelf.edit_page import PlanEditor, start_editor
+from shelfmatch.edge.shelf.planogram import LONGEST_ID, planogram_of, read_planogram
+from shelfmatch.edge.shelf.service import ShelfService, WatchOptions
+from shelfmatch.edge.shelf.tables import grid, read_table
+from shelfmatch.edge.shelf.teach import read_photo
+from tests.support.shelf import Camera, SmallShelf, document
+
+HUGE = 10**400
+DIGITS = "9" * 400
+
+
+def one_line(error: pytest.ExceptionInfo[ShelfError]) -> str:
+    text = str(error.value)
+    assert len(text.splitlines()) == 1 and len(text) < 320
+    return text
+
+
+def run(*words: str | Path) -> int:
+    return main(["shelf", *map(str, words)])
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
+    """What the command that failed said: one line on stderr."""
+
+    def read() -> str:
+        captured = capsys.readouterr()
+        assert captured.err.count("\n") == 1
+        return captured.err
+
+    yield read
+
+
+@pytest.fixture
+def folder(shelf: SmallShelf, tmp_path: Path) -> Path:
+    """A plan with its photos, and the same photos as somebody's own."""
+    for path in shelf.folder.glob("plan.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    Image.fromarray(shelf.full).save(tmp_path / "mine.png")
+    assert shelf.empty is not None
+    Image.fromarray(shelf.empty).save(tmp_path / "bare.png")
+    return tmp_path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# What a plan may not have.
+
+PLANS: dict[str, tuple[dict[str, Any], str]] = {
+    "a width of 400 digits": ({"width": HUGE}, "planogram.width is 1000"),
+    "a negative one": ({"x": -HUGE}, "position a: x is -1000"),
+    "a corner": ({"polygon": [[HUGE, 1], [90, 1], [90, 90], [1, 90]]}, "position a: a corner is 1000"),
+    "a corner whose square is infinite": ({"polygon": [[1, 1], [1e200, 1], [90, 90], [1, 90]]}, "a corner is 1e+200"),
+    "a whole number": ({"facings": HUGE}, "facings is 1000"),
+    "half a character in the name": ({"name": "a\ud800b"}, r"name is 'a\ud800b'; expected at most 500 letters"),
+    "half a character in a SKU": ({"productId": "\udcff"}, r"productId is '\udcff'"),
+    "half a character in a photo's name": (
+        {"photo": {"width": 320, "height": 240, "full": "\udcff.png"}},
+        "photo.full is",
+    ),
+    "half a character in an unknown field": ({"\udcff": 1}, r"unknown field '\udcff'"),
+    "a line separator in the name": ({"name": "a\u2028b"}, "on one line"),
+    "a control character in the name": ({"name": "a\x9bb"}, "on one line"),
+    "a megabyte as the name": ({"name": "x" * 1_000_000}, "expected at most 500 letters"),
+    "a megabyte as alternatives": ({"alternatives": {"x" * 1_000_000: 1}}, "expected a list of SKUs"),
+    "an id that no event takes": (
+        {"id": "s" * (LONGEST_ID + 1)},
+        f"expected at most {LONGEST_ID} printable characters",
+    ),
+    "an id that turns text around": ({"id": "a\u202eb"}, r"positions[0].id is 'a\u202eb'; expected at most"),
+    "an id with a private character": ({"id": "a\ue000"}, "printable characters"),
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_hostile_plan_is_named(name: str) -> None:
+    changes, message = PLANS[name]
+    with pytest.raises(ShelfError) as error:
+        planogram_of(document(**changes), "plan.json")
+    assert message in one_line(error)
+
+
+@pytest.mark.parametrize(
+    "slot", ["क्\u200dष", "می\u200cخواهم", "棚1-左", "r1 c1", "s" * LONGEST_ID, "\U0001f468\u200d\U0001f469"]
+)
+def test_whatever_a_slot_is_called_an_event_takes(slot: str) -> None:
+    (one, _) = planogram_of(document(id=slot)).slots
+    assert one.id == slot
+    latest = 253_402_300_800_000  # year 10000
+    Event(id=f"{slot}-{latest}", type="new", kind="slot", slot=slot, after={"state": "empty"})
+
+
+def test_names_may_be_longer_than_ids() -> None:
+    assert planogram_of(document(name="n" * 500, productId="p" * 500)).skus[0] == "p" * 500
+
+
+def test_a_plan_that_nobody_may_read_is_refused_and_the_one_in_use_stays(
+    shelf: SmallShelf, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link to itself stands for a file without permissions, which root reads all the same."""
+    monkeypatch.setattr("shelfmatch.edge.shelf.service.LOOK_EVERY_S", 0.0)
+    path, camera = folder / "plan.json", Camera()
+    service = ShelfService(path, shelf.matcher, WatchOptions())
+
+    def frames() -> Iterator[Any]:
+        yield camera.frame(shelf.full)
+        path.unlink()
+        path.symlink_to(path)
+        yield camera.frame(shelf.full)
+        assert "the plan in use stays" in service.refused and "can't be read: Too many levels" in service.refused
+
+    assert service.run(frames(), lambda event, frame: None, lambda: False) == 2
+    with pytest.raises(ShelfError, match=r"plan\.json can't be read: .*; expected a planogram"):
+        read_planogram(path)
+
+
+def test_two_thousand_slots_are_checked_in_a_moment(tmp_path: Path) -> None:
+    plan = grid("bay", 4000, 3000, 40, 50)
+    path = tmp_path / "plan.json"
+    plan.save(path)
+    begin = time.process_time()
+    assert len(read_planogram(path).slots) == 2000
+    assert time.process_time() - begin < 2
+
+
+def test_a_hundred_thousand_products_are_checked_in_a_moment() -> None:
+    products = [{"id": f"S{number}"} for number in range(99_999)] + [{"id": "S7"}]
+    begin = time.process_time()
+    with pytest.raises(ShelfError, match="products has 'S7' twice"):
+        planogram_of(document(products=products))
+    assert time.process_time() - begin < 5
+
+
+def test_more_slots_than_a_plan_takes_are_refused_before_they_are_made() -> None:
+    begin = time.process_time()
+    with pytest.raises(ShelfError, match=r"100,000 rows of 100,000 slots arrived; a plan takes at most 2,000"):
+        grid("bay", 1280, 960, 100_000, 100_000)
+    assert time.process_time() - begin < 1
+
+
+def turned(quad: geometry.Quad, degrees: float) -> geometry.Quad:
+    across, down = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    corners = [(x * across - y * down, x * down + y * across) for x, y in quad]
+    return corners[0], corners[1], corners[2], corners[3]
+
+
+@given(st.floats(0, 360), st.floats(-30, 130), st.floats(-30, 130), st.floats(5, 80), st.floats(5, 80))
+def test_what_two_boxes_share_is_the_same_however_they_are_turned(
+    degrees: float, x: float, y: float, wide: float, high: float
+) -> None:
+    one, other = geometry.box(0, 0, 100, 100), geometry.box(x, y, x + wide, y + high)
+    across, down = min(100, x + wide) - max(0, x), min(100, y + high) - max(0, y)
+    expected = max(0, across) * max(0, down) / (wide * high)
+    assert geometry.shared(turned(one, degrees), turned(other, degrees)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_first_two_places_that_share_too_much_are_named() -> None:
+    boxes = [geometry.box(x, 0, x + 30, 40) for x in (0, 30, 55, 200, 210)]
+    assert geometry.first_shared(boxes, 0.3) == (3, 4, pytest.approx(20 / 30))
+    assert geometry.first_shared(boxes, 0.1) == (1, 2, pytest.approx(5 / 30))
+    assert geometry.first_shared(boxes[:2], 0.0) is None and geometry.first_shared([], 0.3) is None
+
+
+# Tables.
+
+PTS_HEADER = "共通棚割情報,{}\nshop\n"
+TABLES: dict[str, tuple[bytes, str]] = {
+    "an infinite corner": (b"sku,id,polygon\nA,s1,0 0 inf 0 100 100 0 100\n", "line 2: polygon '0 0 inf"),
+    "a corner that is no number": (b"sku,id,polygon\nA,s1,0 0 nan 0 100 100 0 100\n", "line 2: polygon '0 0 nan"),
+    "a column of 400 digits": (f"sku,row,column\nA,1,{DIGITS}\n".encode(), "line 2: column is '9999"),
+    "a row of 400 digits": (f"sku,row,column\nA,{DIGITS},1\n".encode(), "line 2: row is '9999"),
+    "a cell without an end": (b'sku,id,name\nA,s1,"' + b"x" * 200_000 + b"\n", "line 2: field larger than field limit"),
+    "a bay of 400 digits": (
+        f"{PTS_HEADER.format('V2.0')}台番号,台幅,台高さ\n1,{DIGITS},1800\n".encode("cp932"),
+        "line 4: 台幅 is '9999",
+    ),
+    "a board of 400 digits": (
+        f"{PTS_HEADER.format('V1.0')}台番号,棚段番号,棚位置,商品コード,フェース数\n1,{DIGITS},1,49,1\n".encode("cp932"),
+        "line 4: 棚段番号 is '9999",
+    ),
+    "a slot without a name": (b"sku,row,column\nA,,\n", "line 2: the slot has no name; expected an id, or a row and a column"),
+    "a slot of a row alone": (b"sku,row,column\nA,1,\n", "line 2: the slot has no name"),
+    "one column twice": (b"sku,id,id\nA,s1,s2\n", "the header has 'id' twice; expected each column once"),
+    "Latin-1": ("sku,id,name\nA,s1,Käse Höhe\n".encode("latin-1"), "line 2: bytes that aren't UTF-8; save the table as UTF-8"),
+    "our own table as Shift-JIS": ("sku,id,name\nA,s1,お茶\n".encode("cp932"), "line 2: bytes that aren't UTF-8"),
+    "UTF-16": ("sku,id\nA,s1\n".encode("utf-16"), "line 1: bytes that aren't UTF-8"),
+    "PTS that is cut in a character": (
+        PTS_HEADER.format("V1.0").encode("cp932") + b"\x92\n",
+        "line 3: bytes that aren't Shift-JIS",
+    ),
+    "places without their photo": (
+        b"sku,id,polygon\nA,s1,0 0 100 0 100 100 0 100\n",
+        "line 2: a polygon is a place in a photo; give that photo, too (--photo)",
+    ),
+    "more slots than a plan takes": (
+        (PTS_HEADER.format("V1.0") + "台番号,棚段番号,棚位置,商品コード,フェース数\n" + "1,1,1,49,1\n" * 2001).encode(),
+        "2,001 products are placed; a plan takes at most 2,000",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_hostile_table_is_named(name: str, tmp_path: Path) -> None:
+    data, message = TABLES[name]
+    path = tmp_path / "table.csv"
+    path.write_bytes(data)
+    with pytest.raises(ShelfError) as error:
+        read_table(path)
+    assert message in one_line(error) and str(path) in one_line(error)
+
+
+def test_the_places_of_a_table_are_places_in_its_photo(folder: Path, said: Any) -> None:
+    (folder / "in.csv").write_text("sku,id,polygon\nA,s1,100 100 300 100 300 300 100 300\n")
+    (folder / "out.csv").write_text("sku,id,polygon\nA,s1,2400 100 2900 100 2900 300 2400 300\n")
+    assert run("init", "--from", folder / "out.csv", "--photo", folder / "mine.png", "-o", folder / "bay.json") == 2
+    assert "position s1 has a corner at 2400, 100, outside of the photo of 1280x960" in said()
+    assert not list(folder.glob("bay.*"))
+    assert run("init", "--from", folder / "in.csv", "--photo", folder / "mine.png", "-o", folder / "bay.json") == 0
+    plan = read_planogram(folder / "bay.json")
+    assert plan.photo is not None and (plan.photo.width, plan.photo.height) == (1280, 960)
+    assert plan.slots[0].polygon == geometry.box(100, 100, 300, 300)
+
+
+# What is written.
+
+NAMES = ["a\nb", "x" * 600, "a\udcff", "a\u2029b"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_plan_that_nothing_can_read_isnt_written(name: str, folder: Path, said: Any) -> None:
+    (folder / "t.csv").write_text("sku,id\nA,s1\n")
+    before = contents(folder)
+    for words in (["--photo", folder / "mine.png"], ["--from", folder / "t.csv"]):
+        assert run("init", *words, "--name", name, "-o", folder / "bay.json") == 2
+        assert "--name: name is " in said()
+    assert run("propose", folder / "mine.png", "--bundle", "none", "--name", name, "-o", folder / "bay.json") == 2
+    assert "--name: name is " in said()
+    assert contents(folder) == before
+
+
+def test_whoever_writes_a_plan_checks_it_first(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    plan = grid("bay", 1280, 960, 2, 2)
+    (tmp_path / "plan.json").write_text("before")
+    for wrong in (replace(plan, name="a\nb"), replace(plan, photo=None), replace(plan, slots=plan.slots * 2)):
+        with pytest.raises(ShelfError, match=r"plan\.json: "):
+            wrong.save(tmp_path / "plan.json")
+    assert (tmp_path / "plan.json").read_text() == "before"
+
+
+@pytest.mark.parametrize("command", ["init", "propose"])
+def test_a_plan_whose_name_isnt_utf8_leaves_nothing_behind(command: str, folder: Path, said: Any) -> None:
+    words = ["--photo", folder / "mine.png"] if command == "init" else [folder / "mine.png", "--bundle", "none"]
+    before = contents(folder)
+    assert run(command, *words, "-o", folder / "\udcff.json") == 2
+    assert r"\udcff.json arrived as the plan; expected a name in UTF-8" in said()
+    assert contents(folder) == before
+
+
+def test_teaching_such_a_plan_leaves_nothing_behind(folder: Path, said: Any) -> None:
+    plan = folder / "\udcff.json"
+    plan.write_text(json.dumps(document(photo={"width": 1280, "height": 960})))
+    (folder / "surr.json").write_text(json.dumps(document(name="a\ud800b")))
+    before = contents(folder)
+    assert run("teach", plan, "--full", folder / "mine.png") == 2
+    assert "expected a name in UTF-8" in said()
+    assert run("teach", folder / "surr.json", "--full", folder / "mine.png") == 2
+    assert r"name is 'a\ud800b'" in said()
+    assert contents(folder) == before
+
+
+def test_somebodys_photo_beside_a_new_plan_stays(folder: Path, said: Any) -> None:
+    (folder / "bay.full.png").write_bytes(b"not ours")
+    before = contents(folder)
+    words = ("init", "--photo", folder / "mine.png", "-o", folder / "bay.json")
+    assert run(*words) == 2
+    assert "bay.full.png is there already; name another plan, or replace it with --force" in said()
+    assert run("propose", folder / "mine.png", "--bundle", "none", "-o", folder / "bay.json") == 2
+    assert "bay.full.png is there already" in said()
+    assert contents(folder) == before
+    assert run(*words, "--force") == 0
+    assert np.array_equal(read_photo(folder / "bay.full.png"), read_photo(folder / "mine.png"))
+
+
+def test_a_photo_that_lies_in_its_place_is_taken_as_it_is(folder: Path) -> None:
+    mine = (folder / "mine.png").read_bytes()
+    (folder / "bay.full.png").write_bytes(mine)
+    (folder / "bay.empty.png").write_bytes((folder / "bare.png").read_bytes())
+    assert run("init", "--photo", folder / "bay.full.png", "-o", folder / "bay.json") == 0
+    assert run("init", "--photo", folder / "bay.full.png", "-o", folder / "bay.json", "--force") == 0
+    words = ("teach", folder / "bay.json", "--full", folder / "bay.full.png", "--empty", folder / "bay.empty.png")
+    assert run(*words) == 0
+    assert (folder / "bay.full.png").read_bytes() == mine
+    assert (folder / "bay.empty.png").read_bytes() == (folder / "bare.png").read_bytes()
+    plan = read_planogram(folder / "bay.json")
+    assert plan.photo is not None and (plan.photo.full, plan.photo.empty) == ("bay.full.png", "bay.empty.png")
+
+
+def test_the_plan_isnt_written_over_what_it_is_made_of(folder: Path, said: Any) -> None:
+    (folder / "t.json").write_text("sku,id\nA,s1\n")
+    assert run("init", "--from", folder / "t.json", "-o", folder / "t.json", "--force") == 2
+    assert "is also an input" in said() and (folder / "t.json").read_text().startswith("sku")
+
+
+def test_teaching_writes_over_its_own_photos_alone(folder: Path, said: Any) -> None:
+    (folder / "t.csv").write_text("sku,id\nA,s1\n")
+    assert run("init", "--from", folder / "t.csv", "-o", folder / "bay.json", "--json") == 0
+    (folder / "bay.full.png").write_bytes((folder / "bare.png").read_bytes())
+    before = contents(folder)
+    assert run("teach", folder / "bay.json", "--full", folder / "mine.png") == 2
+    assert "bay.full.png is there already and is no photo of this plan; rename it, or remove it" in said()
+    assert contents(folder) == before
+    (folder / "bay.full.png").unlink()
+    words = ("teach", folder / "bay.json", "--full", folder / "mine.png")
+    assert run(*words, "--empty", folder / "bare.png") == 0
+    assert run(*words, "--no-empty") == 0
+    assert run(*words, "--empty", folder / "bare.png") == 0  # what was forgotten and is shelfmatch's own
+
+
+# One view.
+
+
+def zoomed(pixels: Pixels, factor: float) -> Pixels:
+    height, width = pixels.shape[:2]
+    across, down = round(width / factor / 2), round(height / factor / 2)
+    cut = pixels[height // 2 - down : height // 2 + down, width // 2 - across : width // 2 + across]
+    return np.asarray(Image.fromarray(cut).resize((width, height)))
+
+
+@pytest.mark.parametrize("view", ["moved", "zoomed", "upside down", "smaller"])
+def test_an_old_photo_of_the_empty_shelf_isnt_kept_beside_another_view(
+    view: str, shelf: SmallShelf, folder: Path, said: Any
+) -> None:
+    full = {
+        "moved": np.roll(shelf.full, 200, axis=1),
+        "zoomed": zoomed(shelf.full, 1.5),
+        "upside down": shelf.full[::-1, ::-1],
+        "smaller": np.asarray(Image.fromarray(shelf.full).resize((640, 480))),
+    }[view]
+    Image.fromarray(full).save(folder / "new.png")
+    before = contents(folder)
+    assert run("teach", folder / "plan.json", "--full", folder / "new.png") == 2
+    message = said()
+    assert "the taught photo of the empty shelf" in message
+    assert "give a new one (--empty), or none (--no-empty)" in message and contents(folder) == before
+    assert run("teach", folder / "plan.json", "--full", folder / "new.png", "--no-empty") == 0
+    plan = read_planogram(folder / "plan.json")
+    assert plan.photo is not None and plan.photo.empty == ""
+
+
+def test_an_old_photo_that_is_gone_is_said(folder: Path, said: Any) -> None:
+    (folder / "plan.empty.png").unlink()
+    before = contents(folder)
+    assert run("teach", folder / "plan.json", "--full", folder / "mine.png") == 2
+    assert "can't be used" in said() and contents(folder) == before
+
+
+def test_an_old_photo_of_the_same_view_is_kept(shelf: SmallShelf, folder: Path) -> None:
+    Image.fromarray(Camera().frame(np.roll(shelf.full, 9, axis=1), 0.8).pixels).save(folder / "new.png")
+    assert run("teach", folder / "plan.json", "--full", folder / "new.png") == 0
+    plan = read_planogram(folder / "plan.json")
+    assert plan.photo is not None and plan.photo.empty == "plan.empty.png"
+
+
+def test_empty_and_no_empty_are_one_too_many(folder: Path, said: Any) -> None:
+    words = ("--full", folder / "mine.png", "--empty", folder / "bare.png", "--no-empty")
+    assert run("teach", folder / "plan.json", *words) == 2
+    assert "--empty and --no-empty arrived; expected one of them" in said()
+
+
+@pytest.mark.parametrize("factor", [1.3, 2.0])
+def test_a_pair_that_doesnt_lie_on_each_other_is_refused(
+    factor: float, shelf: SmallShelf, folder: Path, said: Any
+) -> None:
+    """No place is found for it, which isn't the same as that it didn't move."""
+    assert shelf.empty is not None
+    Image.fromarray(zoomed(shelf.empty, factor)).save(folder / "near.png")
+    before = contents(folder)
+    assert run("teach", folder / "plan.json", "--full", folder / "mine.png", "--empty", folder / "near.png") == 2
+    assert "show other views; take both without moving the camera" in said() and contents(folder) == before
+
+
+# The page of `shelf edit`.
+
+
+@pytest.fixture
+def port(folder: Path) -> Iterator[int]:
+    server = start_editor(PlanEditor(folder / "plan.json"), 0)
+    server.handle_error = broken.append  # type: ignore[assignment, method-assign]
+    broken.clear()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield int(server.server_address[1])
+    server.shutdown()
+    server.server_close()
+    assert broken == []
+
+
+broken: list[Any] = []
+"""Requests that ended in a traceback."""
+
+
+def ask(
+    port: int, method: str, path: str, data: bytes = b"", stamp: str = "", **headers: str
+) -> tuple[int, bytes, str]:
+    """Status, body and entity tag of an answer."""
+    connection = http.client.HTTPConnection(f"127.0.0.1:{port}", timeout=20)
+    sent = {"Origin": f"http://127.0.0.1:{port}", "Content-Type": "application/json", "If-Match": stamp, **headers}
+    connection.request(method, path, data, sent)
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    return answer.status, body, answer.headers.get("ETag", "")
+
+
+def begun(port: int) -> tuple[dict[str, Any], str]:
+    status, body, stamp = ask(port, "GET", "/plan.json")
+    assert status == 200 and stamp
+    plan: dict[str, Any] = json.loads(body)["plan"]
+    return plan, stamp
+
+
+def with_product(plan: dict[str, Any], value: Any) -> None:
+    plan["planogram"]["products"][0]["id"] = value
+
+
+def with_sku(plan: dict[str, Any], value: Any) -> None:
+    plan["planogram"]["positions"][0]["productId"] = value
+
+
+HOSTILE: dict[str, Any] = {
+    "nested": lambda plan: b"[" * 100_000,
+    "no text": lambda plan: b"\xff\xfe\x00",
+    "no plan": lambda plan: b"[1]",
+    "a product whose id is a list": lambda plan: with_product(plan, ["a"]),
+    "a product whose id is an object": lambda plan: with_product(plan, {}),
+    "a SKU that is an object": lambda plan: with_sku(plan, {"a": 1}),
+    "a SKU that is a list": lambda plan: with_sku(plan, [1]),
+    "half a character": lambda plan: plan.update(name="\ud800"),
+    "half a character as a SKU": lambda plan: with_sku(plan, "\ud800"),
+    "a huge number": lambda plan: plan["planogram"].update(width=HUGE),
+    "a number of 5000 digits": lambda plan: b'{"version": ' + b"9" * 5000 + b"}",
+    "products that are numbers": lambda plan: plan["planogram"].update(products=[1, None]),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_page_that_sends_rubbish_gets_one_line(name: str, port: int, folder: Path) -> None:
+    plan, stamp = begun(port)
+    before = contents(folder)
+    data = HOSTILE[name](plan)
+    status, body, _ = ask(port, "PUT", "/plan.json", json.dumps(plan).encode() if data is None else data, stamp)
+    assert status == 422
+    message = json.loads(body)["message"]
+    assert message and "\n" not in message and len(message) < 400 and contents(folder) == before
+
+
+def test_a_length_of_thousands_of_digits_is_refused(port: int) -> None:
+    _, stamp = begun(port)
+    assert ask(port, "PUT", "/plan.json", b"", stamp, **{"Content-Length": "9" * 5000})[0] == 413
+
+
+def test_a_page_that_is_old_overwrites_nothing(port: int, folder: Path) -> None:
+    plan, stamp = begun(port)
+    plan["name"] = "first"
+    status, _, first = ask(port, "PUT", "/plan.json", json.dumps(plan).encode(), stamp)
+    assert status == 200 and first not in ("", stamp) and begun(port)[1] == first
+    plan["name"] = "second"  # of another page, which began with the plan before
+    before = contents(folder)
+    for old in (stamp, "", '"none"'):
+        status, body, _ = ask(port, "PUT", "/plan.json", json.dumps(plan).encode(), old)
+        assert status == 409 and "plan.json was changed or removed meanwhile" in json.loads(body)["message"]
+    assert contents(folder) == before and read_planogram(folder / "plan.json").name == "first"
+    assert ask(port, "PUT", "/plan.json", json.dumps(plan).encode(), first)[0] == 200
+    assert read_planogram(folder / "plan.json").name == "second"
+
+
+def test_a_plan_that_was_taught_meanwhile_stays_and_its_photo_is_shown(port: int, folder: Path) -> None:
+    plan, stamp = begun(port)
+    photo = ask(port, "GET", "/photo.jpg")[1]
+    turned_round = Image.open(folder / "mine.png").rotate(180)
+    turned_round.save(folder / "new.png")
+    assert run("teach", folder / "plan.json", "--full", folder / "new.png", "--no-empty") == 0
+    assert ask(port, "PUT", "/plan.json", json.dumps(plan).encode(), stamp)[0] == 409
+    again = ask(port, "GET", "/photo.jpg")
+    assert again[0] == 200 and again[1] != photo
+
+
+@pytest.mark.parametrize(("state", "status"), [("broken", 500), ("gone", 404)])
+def test_a_plan_that_broke_meanwhile_is_said(state: str, status: int, port: int, folder: Path) -> None:
+    plan, stamp = begun(port)
+    path = folder / "plan.json"
+    path.unlink()
+    if state == "broken":
+        path.write_text("{broken")
+    before = contents(folder)
+    for page in ("/plan.json", "/photo.jpg"):
+        answer = ask(port, "GET", page)
+        assert answer[0] == status and "plan.json" in json.loads(answer[1])["message"]
+    assert ask(port, "PUT", "/plan.json", json.dumps(plan).encode(), stamp)[0] == 409
+    assert ask(port, "PUT", "/plan.json", json.dumps(plan).encode(), "")[0] == 409
+    assert contents(folder) == before
+
+
+def test_the_page_sends_the_stamp_of_what_it_shows(port: int) -> None:
+    """Both ends of it; a browser isn't everywhere."""
+    program = ask(port, "GET", "/edit.js")[1].decode()
+    assert program.count('headers.get("ETag")') == 2 and '"If-Match": stamp' in program
+
+
+# The unit.
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("/srv/a\nUser=root", "--source", "0", "--bundle", "/srv/b"),
+        ("/srv/a", "--source", "rtsp://cam/\r1", "--bundle", "/srv/b"),
+        ("/srv/a", "--source", "0", "--bundle", "/srv/\x00b"),
+        ("/srv/a", "--source", "0", "--bundle", "/srv/b", "--log", "/var/lib/shelfmatch-shelf/a\nb"),
+        ("/srv/a", "--source", "0", "--bundle", "/srv/b", "--state", "/var/lib/shelfmatch-shelf/a\x85b"),
+        ("/srv/a", "--source", "0", "--bundle", "/srv/b", "--log", "l", "--device", "a\nb"),
+        ("/srv/a", "--source", "0", "--bundle", "/srv/b", "--log", "l", "--topic", "a\u2028b"),
+        ("/srv/a", "--source", "0", "--bundle", "/srv/b", "--pictures", "/srv/\x1bp"),
+        ("/srv/\udcff", "--source", "0", "--bundle", "/srv/b"),
+    ],
+)
+def test_a_unit_has_a_setting_on_each_line(words: tuple[str, ...], tmp_path: Path, said: Any) -> None:
+    assert run("install", *words, "--root", tmp_path) == 2
+    assert "arrived; expected text on one line, in UTF-8, without control characters" in said()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_webhooks_and_brokers_of_a_unit_are_one_line_too(tmp_path: Path, said: Any) -> None:
+    for words in (("--webhook", "https://a/\nb"), ("--mqtt", "mqtt://a/\nb")):
+        assert run("install", "/srv/a", "--source", "0", "--bundle", "/srv/b", *words, "--root", tmp_path) == 2
+        assert "expected" in said()
+    assert list(tmp_path.iterdir()) == []
