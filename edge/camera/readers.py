@@ -142,6 +142,8 @@ def _picamera2() -> Any:
             "a CSI camera needs picamera2, which pip can't build; sudo apt install python3-picamera2, and make the environment "
             "with python3 -m venv --system-site-packages"
         ) from error
+    except Exception as error:  # built for another numpy, libcamera's library missing: they raise what they like
+        raise RuntimeUnavailable(f"picamera2 is installed and can't be loaded: {_first_line(error)}") from error
     return Picamera2
 
 
@@ -160,12 +162,13 @@ def check_source(source: str) -> None:
 
 
 def _check_device(source: str) -> None:
-    """Raise ImageError for what is no camera, and for what isn't there and has a name that Linux gives to none."""
+    """Raise ImageError for what is no camera, and for what isn't there and can't come: a number that Linux gives to none. Names of
+    the owner's own rules (udev's SYMLINK) come with the camera."""
     if is_video_device(source):
         return
     there = Path(source).exists()
     number = _device_number(source)
-    may_come = (number is not None and number < _MOST_DEVICES) or source.startswith("/dev/v4l/")
+    may_come = number < _MOST_DEVICES if number is not None else not source.startswith("/dev/video")
     if there or not may_come:
         raise ImageError(
             f"{source} {'is no camera' if there else 'is not there'}; expected one like /dev/video0 (ls /dev/video*)"

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 POLL_S: Final = 0.5
 """A watched folder is asked so often; a source that has nothing says so about as often, by None."""
 _STREAMS: Final = (
-    "rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "rtp", "srt", "udp", "tcp", "tls", "mmsh", "mmst",
+    "rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "rtmpe", "rtmpt", "rtp", "srt", "rist", "udp", "tcp", "tls", "mmsh", "mmst",
 )  # fmt: skip
 """Addresses of what goes on: FFmpeg's network protocols (ffmpeg-protocols.html), by which OpenCV and PyAV read."""
 
@@ -33,7 +33,8 @@ _STREAMS: Final = (
 def is_camera(source: str) -> bool:
     """Whether a source goes on for ever and is tried again when it drops out."""
     scheme, is_address, _ = source.partition("://")
-    is_stream = bool(is_address) and scheme in _STREAMS
+    is_pipeline = " ! " in source  # GStreamer's, which some builds of OpenCV read
+    is_stream = is_pipeline or (bool(is_address) and scheme.lower() in _STREAMS)
     is_device = source.startswith("/dev/") and not source.startswith("/dev/shm/")  # folders in memory
     return is_stream or is_csi(source) or source.isdecimal() or is_device
 
@@ -117,7 +118,7 @@ def _of_photo(path: Path) -> Iterator[Frame | None]:
 def _of_photos(folder: Path) -> Iterator[Frame | None]:
     """The photos of a folder and of those below it, sorted by path, as a watch gives those that come at once."""
     number = 0
-    for photo in photos_in(folder):
+    for photo in photos_in(folder, all_of_them=False):
         frame = _read(Path(photo), number)
         if frame is not None:
             yield frame

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,21 +11,26 @@ from typing import TypeAlias
 from ..errors import ImageError
 from .listing import PHOTO_SUFFIXES, SYSTEM_FOLDERS
 
+logger = logging.getLogger(__name__)
+
 _Stamp: TypeAlias = tuple[int, int, int]
 """Inode, time of change in ns, and size of a file: another one means other bytes."""
-_GONE_AT_MOST = 100_000
-"""Photos that are remembered though they aren't there now: about 20 MB."""
+_GONE_AT_MOST = 20_000
+"""Photos that are remembered though they aren't there now: about 6 MB."""
 PATIENCE = 10
 """Polls for which a photo that can't be read is held to be one that is still being written."""
 
 
-def photos_in(folder: str | os.PathLike[str]) -> list[str]:
+def photos_in(folder: str | os.PathLike[str], *, all_of_them: bool = True) -> list[str]:
     """The photos in a folder and in those below it, by their endings, sorted; nothing hidden, links to folders not followed.
 
-    Raises ImageError where there are none, or a folder can't be read.
+    Raises ImageError where there are none, or a folder can't be read; unless `all_of_them` one below it is left out and logged.
     """
 
     def fail(error: OSError) -> None:
+        if not all_of_them and Path(error.filename) != Path(folder):
+            logger.warning("%s is left out: %s", error.filename, error.strerror)
+            return
         raise ImageError(f"{error.filename} can't be read: {error.strerror}; expected a folder of photos") from error
 
     found = []
@@ -79,14 +85,14 @@ class PhotoWatch:
 
     def _remember(self, stamps: dict[str, _Stamp]) -> None:
         """Photos that were given and have gone, until they are back; of very many, those that went last."""
-        for path in [path for path in self._gone if path in stamps]:
+        for path in self._gone.keys() & stamps.keys():
             before = self._gone.pop(path)
             if before[1:] == stamps[path][1:]:  # not the inode: a share that is mounted again may number its files anew
                 self._done[path] = stamps[path]
-        for path in [path for path in self._done if path not in stamps]:
+        for path in self._done.keys() - stamps.keys():
             self._gone[path] = self._done.pop(path)
-        for path in list(self._gone)[: max(0, len(self._gone) - _GONE_AT_MOST)]:
-            del self._gone[path]
+        while len(self._gone) > _GONE_AT_MOST:
+            del self._gone[next(iter(self._gone))]
 
     def _is_due(self, path: str, stamp: _Stamp) -> bool:
         """Whether its time has come: an empty file is still being written, for a while."""

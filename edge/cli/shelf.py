@@ -192,7 +192,7 @@ def _placed(plan: Planogram, width: int, height: int) -> Planogram:
 
 def _teach(options: argparse.Namespace) -> int:
     from ..shelf.planogram import read_planogram
-    from ..shelf.teach import averaged, check_photo_paths, read_photo, taught
+    from ..shelf.teach import averaged, check_photo_paths, photos_of, read_photo, taught, views_of
 
     if options.empty and options.no_empty:
         raise ShelfError("--empty and --no-empty arrived; expected one of them")
@@ -203,6 +203,11 @@ def _teach(options: argparse.Namespace) -> int:
     empty = averaged([read_photo(photo) for photo in options.empty]) if options.empty else None
     one_full, one_empty = (photos[0] if len(photos) == 1 else None for photos in (options.full, options.empty))
     plan = taught(plan, path, full, empty, files=(one_full, one_empty), keeps_empty=not options.no_empty)
+    bare = photos_of(plan)[1]
+    if bare is not None and views_of(full, bare) == "unsure":
+        complain(
+            "the photo of the empty shelf may show another view than that of the full one: look at both (shelf draw)"
+        )
     return _said(plan, path, options, full=plan.photo and plan.photo.full, empty=plan.photo and plan.photo.empty)
 
 

@@ -100,7 +100,7 @@ def _watch(options: argparse.Namespace) -> int:
     from .match import open_matcher
 
     _check_port(options.port)
-    if options.state:
+    if options.state and not _comes_with(options.log, options.state):
         check_output(options.state, "state", [options.plan])
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     state = Path(options.state) if options.state else Path(options.log, "shelf.state") if options.log else None
@@ -132,7 +132,10 @@ def _checked(service: ShelfService, source: Iterator[Frame | None], options: arg
     if is_camera(options.source):
         check_camera(options.source)
     elif options.once or not Path(options.source).is_dir():
-        next(source)
+        frame = next(source, None)
+        if frame is None:
+            raise ShelfError(f"{options.source} holds no photo that can be read; expected frames of the shelf")
+        service.watcher.check(frame)
     if options.log:
         EventLog.open(options.log).close()
     if options.port:
@@ -142,6 +145,11 @@ def _checked(service: ShelfService, source: Iterator[Frame | None], options: arg
     else:
         print(f"all is well: {len(service.plan.slots)} slots, {len(service.plan.skus)} products")
     return DONE
+
+
+def _comes_with(log: str | None, state: str) -> bool:
+    """Whether a state goes into a log's folder that isn't there yet."""
+    return log is not None and not Path(log).exists() and Path(log).absolute() in Path(state).absolute().parents
 
 
 def _check_port(port: int | None) -> None:
@@ -180,8 +188,8 @@ def _line(event: Event) -> str:
     if event.kind == "camera":
         return f"{when} camera: {after['state']}" + (f"; {after['advice']}" if "advice" in after else "")
     by = f" by {after['by']}" if after.get("by") else ""
-    facings = f", {after['facings']} of {after['of']} facings"
-    return f"{when} {titled(str(event.slot), str(after['expected']))}: {after['state']}{by}{facings}"
+    facings = f", {after['facings']} of {after['of']} facings" if "facings" in after else ""  # not of a removed slot
+    return f"{when} {titled(str(event.slot), str(after.get('expected', '')))}: {after['state']}{by}{facings}"
 
 
 def _simulate(options: argparse.Namespace) -> int:
@@ -201,13 +209,17 @@ def _simulate(options: argparse.Namespace) -> int:
         complain("building the bundle of the simulated shop")
         simulation.write_catalogue(folder / "catalogue")
         build_bundle(folder / "catalogue", bundle)
+    target, is_ours = folder / "frames", plan.exists()
+    if options.write and not is_ours and target.is_dir() and any(target.iterdir()):
+        raise ShelfError(
+            f"{target} holds files that no simulation wrote; name another folder, nothing in this one was changed"
+        )
     simulation.write_plan(plan)
     with _stopping() as stop:
         # Photos come from the past: what is written now was seen up to now.
         begin = time.time() - options.frames * options.step if options.write else None
         source = _paced(simulation.frames(options.frames, options.step, begin), options.pace, stop)
         if options.write:
-            target = folder / "frames"
             target.mkdir(exist_ok=True)
             forget_frames(target)
             paths = [str(saved(frame, target)) for frame in source]

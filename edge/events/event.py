@@ -20,8 +20,8 @@ KINDS: Final = ("slot", "camera")
 SEVERITIES: Final = ("alert", "detection")
 LONGEST_NAME: Final = 200
 """Of an id or a slot's name, in characters."""
-_JOINERS: Final = str.maketrans("", "", "\u200c\u200d")
-"""Zero-width joiners, which Hindi and Persian are written with: they aren't printable, and belong to names all the same."""
+_IN_NAMES: Final = str.maketrans("", "", "\u200c\u200d\u00a0\u3000")
+"""Not printable to Python, and in names all the same: joiners (Hindi, Persian), a spreadsheet's space, the wide one of Japan."""
 LARGEST_BYTES: Final = 64 << 10
 """Of an event as JSON: MQTT brokers and webhooks take so much everywhere, and the log's bounds rest on it."""
 
@@ -81,8 +81,8 @@ class Event:
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can be an id or a slot's name, whatever its length: printable characters and zero-width joiners."""
-    return text.translate(_JOINERS).isprintable()
+    """Whether a text can be an id or a slot's name, whatever its length: printable characters, joiners and wide spaces."""
+    return text.translate(_IN_NAMES).isprintable()
 
 
 def _problem(event: Event) -> str:

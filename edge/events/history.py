@@ -12,6 +12,8 @@ from .entry import Entry
 
 COMPLIANT: Final = ("full", "low")
 """States in which a slot holds what the plan says."""
+REMOVED: Final = "removed"
+"""The state of a slot that the plan has no more."""
 _NEVER_SET_S: Final = 946_684_800.0
 """2000-01-01: a clock before it was never set, as that of a Raspberry Pi without a battery at its start."""
 _MOST_S: Final = 30 * 86_400.0
@@ -40,7 +42,8 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """All messages of one event: when it began and ended (None: not yet), the worst that was said, its first and last picture."""
+    """All messages of one event: when it began and ended (None: not yet), the worst that was said, its first and last picture;
+    `removed`: it ended because the plan has the slot no more."""
 
     id: str
     kind: str
@@ -53,6 +56,7 @@ class Incident:
     end: float | None
     messages: int
     pictures: tuple[str, ...] = ()
+    removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,12 @@ class History:
     def _share(self, begin: float, end: float) -> float | None:
         """Of the slots' time in which the camera saw, the share with the right product; None where it saw nothing."""
         window = _both(self._seen(), [(begin, end)])
+        removed = [
+            _both(window, [(one.start, one.end) for one in spans if one.state == REMOVED])
+            for spans in self.slots.values()
+        ]
         total = sum(end - start for start, end in window) * len(self.slots)
+        total -= sum(end - start for spans in removed for start, end in spans)
         right = sum(
             end - start
             for spans in self.slots.values()
@@ -106,7 +115,7 @@ class History:
         return [
             max(0.0, one.end - one.start) / 60
             for one in self.incidents
-            if one.kind == "slot" and one.severity == "alert" and one.end is not None
+            if one.kind == "slot" and one.severity == "alert" and one.end is not None and not one.removed
         ]
 
     def _seen(self) -> list[tuple[float, float]]:
@@ -133,12 +142,12 @@ def history(
     entries: Sequence[Entry], plan: Iterable[PlanSlot] = (), start: float | None = None, end: float | None = None
 ) -> History:
     """What entries of a log say, in the order in which they were logged, between two times (by default from the first to the last
-    that is mentioned). Without a plan, slots are those of the entries. Times of a clock that wasn't set yet are taken for the first
-    of one that was."""
+    that is mentioned). Without a plan, slots are those of the entries. Times of a clock that wasn't set are taken for the last
+    of before, or for the first that was."""
     times = [time_of(entry) for entry in entries]
     begins = [entry.event.start_time for entry in entries]
-    earliest = min((time for time in (*times, *begins) if time >= _NEVER_SET_S), default=0.0)
-    times, begins = ([max(time, earliest) for time in some] for some in (times, begins))
+    times = _set(times)
+    begins = [begin if begin >= _NEVER_SET_S else max(begin, time) for begin, time in zip(begins, times, strict=True)]
     first = min([*times, *begins], default=0.0) if start is None else start
     last = max(times, default=first) if end is None else max(end, first)
     slots = {one.id: one for one in plan}
@@ -168,7 +177,7 @@ def history(
         _spans(camera, first, last, "ok"),
         tuple(
             one
-            for one in _incidents(entries, slots, earliest)
+            for one in _incidents(entries, slots, begins, times)
             if one.start <= last and (one.end is None or one.end >= first)
         ),
     )
@@ -203,14 +212,32 @@ def _spans(changes: list[tuple[float, str, str, str]], first: float, last: float
     return tuple(found)
 
 
+def _set(times: Sequence[float]) -> list[float]:
+    """Times in the order of a log, those of a clock that wasn't set put right as far as can be."""
+    known = next((time for time in times if time >= _NEVER_SET_S), None)
+    if known is None:
+        return list(times)
+    found = []
+    for time in times:
+        known = time if time >= _NEVER_SET_S else known
+        found.append(known)
+    return found
+
+
 def _sku_of(entry: Entry) -> str:
     return str(entry.event.after.get("expected") or entry.event.before.get("expected") or "")
 
 
-def _incidents(entries: Sequence[Entry], slots: Mapping[str, PlanSlot], earliest: float) -> Iterable[Incident]:
+def _incidents(
+    entries: Sequence[Entry], slots: Mapping[str, PlanSlot], begins: Sequence[float], times: Sequence[float]
+) -> Iterable[Incident]:
     groups: dict[str, list[Entry]] = {}
-    for entry in entries:
-        groups.setdefault(entry.event.id, []).append(entry)
+    starts: dict[str, float] = {}
+    ends: dict[str, float] = {}
+    for entry, begin, time in zip(entries, begins, times, strict=True):
+        name = entry.event.id
+        groups.setdefault(name, []).append(entry)
+        starts[name], ends[name] = min(begin, starts.get(name, begin)), time
     for name, group in groups.items():
         alerts = [entry for entry in group if entry.event.severity == "alert" and entry.event.type != "end"]
         worst = (alerts or group)[0].event
@@ -225,8 +252,9 @@ def _incidents(entries: Sequence[Entry], slots: Mapping[str, PlanSlot], earliest
             state=str(said.get("state", "")),
             by=str(said.get("by", "")),
             severity="alert" if any(entry.event.severity == "alert" for entry in group) else "detection",
-            start=max(earliest, min(entry.event.start_time for entry in group)),
-            end=None if (ended := group[-1].event.end_time) is None else max(earliest, ended),
+            start=starts[name],
+            end=None if group[-1].event.end_time is None else ends[name],
+            removed=group[-1].event.after.get("state") == REMOVED,
             messages=len(group),
             pictures=tuple(dict.fromkeys((pictures[0], pictures[-1]))) if pictures else (),
         )

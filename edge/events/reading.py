@@ -22,7 +22,8 @@ def read_log(path: str | os.PathLike[str]) -> list[Entry]:
         what = "is no log: it has no events.sqlite" if folder.is_dir() else "isn't there"
         raise EventError(f"{folder} {what}; expected the folder that shelf watch --log writes to")
     try:
-        found = {number: Entry.from_line(line) for number, line in read_journal(journal).lines.items()}
+        copy = read_journal(journal)
+        found = {number: Entry.from_line(line) for number, line in copy.lines.items()}
     except OSError as error:
         raise EventError(f"{journal}: {error.strerror}; expected a log that can be read") from error
     try:
@@ -30,7 +31,8 @@ def read_log(path: str | os.PathLike[str]) -> list[Entry]:
             found |= {entry.sequence: entry for entry in salvaged(database)}
     except sqlite3.Error as error:
         raise EventError(f"{database}: {error}; expected a log that can be read") from error
-    if not found and not (is_sound(database) or (journal.is_file() and not journal.stat().st_size)):
+    is_strange = journal.is_file() and journal.stat().st_size and not copy.lines and not copy.positions
+    if not found and is_strange and not is_sound(database):
         raise EventError(
             f"{folder} is damaged: nothing in it can be read; expected the folder that shelf watch --log writes to"
         )

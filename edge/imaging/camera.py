@@ -23,7 +23,7 @@ _VIDEO4LINUX: Final = 81
 _USER = re.compile(
     r"""^(?:([a-z][a-z0-9+.-]*://)                                       # an address,
     (?!(?:\[[^]@]*\]|[^@:/?\#]*)(?::\d*)?(?:[/?\#]|$))                  # with more than a host and its port before the path;
-    |(?![a-z][a-z0-9+.-]*://)(?=[^@/]*:))                               # or one whose beginning was forgotten:
+    |(?![a-z][a-z0-9+.-]*://|[a-z]:\\)(?=[^@/]*:))                               # or one whose beginning was forgotten:
     .*@""",  # up to the last @, since passwords are typed with any letters
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )

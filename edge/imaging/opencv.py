@@ -6,6 +6,7 @@ Its own bilinear step has no antialiasing, and its area averaging is a box.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import math
 import sys
 from typing import Any, TypeAlias
@@ -13,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import RuntimeUnavailable
 from ..forking import call_after_fork
 
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -23,15 +25,20 @@ _LINEAR_UP_TO = 6
 
 @functools.cache
 def opencv() -> Any:
-    """OpenCV, on one thread unless the program brought it itself; None where it isn't installed.
+    """OpenCV, on one thread unless the program brought it itself; None where it isn't installed. Raises RuntimeUnavailable
+    where it is and can't be loaded.
 
     Steps of a tenth of a millisecond take longer in strips on several cores, which are for other photos here.
     """
     theirs = "cv2" in sys.modules
+    if not theirs and importlib.util.find_spec("cv2") is None:
+        return None
     try:
         import cv2
-    except ImportError:
-        return None
+    except ImportError as error:
+        raise RuntimeUnavailable(
+            f"OpenCV is installed and can't be loaded: {error}; pip uninstall opencv-python, pip install opencv-python-headless"
+        ) from error
 
     if not theirs:
         cv2.setNumThreads(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -54,9 +55,17 @@ class PlanEditor:
     def stamp(self) -> str:
         """What tells this plan from a changed one, as an HTTP entity tag; "" where it isn't there."""
         try:
-            return _stamp_of(self.path.read_bytes())
+            return self._stamp_of(self.path.read_bytes())
         except OSError:
             return ""
+
+    def _stamp_of(self, data: bytes) -> str:
+        """Of the plan's bytes and its photo's file: after another `teach` corners lie on another photo."""
+        digest = hashlib.sha256(data)
+        with contextlib.suppress(ValueError, TypeError, KeyError, OSError):
+            info = self.path.with_name(json.loads(data)["photo"]["full"]).stat()
+            digest.update(f"{info.st_mtime_ns} {info.st_size}".encode())
+        return f'"{digest.hexdigest()}"'
 
     def document(self) -> dict[str, Any]:
         """What the page begins with. Raises ShelfError where the plan can't be used."""
@@ -90,11 +99,7 @@ class PlanEditor:
                     "again and change the plan as it is now, what was changed here is lost then"
                 )
             write_atomic(self.path, written)
-        return plan, _stamp_of(written)
-
-
-def _stamp_of(data: bytes) -> str:
-    return f'"{hashlib.sha256(data).hexdigest()}"'
+        return plan, self._stamp_of(written)
 
 
 def start_editor(editor: PlanEditor, port: int) -> ThreadingHTTPServer:

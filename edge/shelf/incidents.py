@@ -53,6 +53,24 @@ class Incident:
     start: float
 
 
+def removed(key: str, known: Incident, view: SlotView | None, expected: str, time: float) -> Event:
+    """The end of an open incident ("slot:…") whose slot the plan has no more: nobody will see it end. Raises EventError for what an
+    earlier version took and no event has."""
+    end = max(time, known.start)
+    state = "" if view is None else view.state
+    return Event(
+        id=known.id,
+        type="end",
+        kind="slot",
+        slot=key.partition(":")[2],
+        before={"state": state, "expected": expected} if state else {},
+        after={"state": "removed", "expected": expected, "time": end},
+        start_time=known.start,
+        end_time=end,
+        severity="alert" if state in ALERTS else "detection",
+    )
+
+
 @dataclass(slots=True)
 class Incidents:
     """The open incidents of a camera and its slots."""
@@ -72,19 +90,6 @@ class Incidents:
         event = self._event("camera", "camera", {"state": before}, said, time, "ok")
         assert event is not None
         return event
-
-    def forgotten(self, key: str, time: float) -> Event:
-        """The end of an open incident ("slot:…") whose slot the plan has no more: nobody will see it end."""
-        known, name = self.open.pop(key), key.partition(":")[2]
-        return Event(
-            id=known.id,
-            type="end",
-            kind="slot",
-            slot=name,
-            after={"state": "removed", "time": max(time, known.start)},
-            start_time=known.start,
-            end_time=max(time, known.start),
-        )
 
     def _event(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -10,10 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from ..errors import ShelfError
+from ..errors import EventError, ShelfError
 from ..events.event import Event
 from ..imaging.image import Pixels
-from .incidents import Incident, SlotView
+from .incidents import Incident, SlotView, removed
 from .judge import Label
 from .watcher import ShelfWatcher
 
@@ -102,13 +103,17 @@ def restore(watcher: ShelfWatcher, data: bytes, taught: str) -> tuple[Event, ...
         elif f"slot:{slot.id}" in incidents:
             watcher.views[number] = view
     names = {f"slot:{slot.id}" for slot in watcher.plan.slots} | {"camera:camera"}
-    watcher.incidents.open = incidents
-    removed = [watcher.incidents.forgotten(key, time) for key in [*incidents] if key not in names]
+    watcher.incidents.open = {key: one for key, one in incidents.items() if key in names}
+    for key, one in incidents.items():
+        if key not in names:
+            _, skus, _, view = slots.get(key.partition(":")[2], (None, (), [], None))
+            with contextlib.suppress(EventError):  # ids that an earlier version took were never told
+                untold += (removed(key, one, view, skus[0] if skus else "", time),)
     watcher.incidents.used = used
     watcher.time = time
     if camera in ("covered", "dark", "frozen", "moved", "gone"):
         watcher.camera.state = watcher.camera.pending = camera  # type: ignore[assignment]
-    return (*untold, *removed)
+    return untold
 
 
 def _slot(one: dict[str, Any]) -> tuple[Any, tuple[str, ...], list[Label], SlotView]:

@@ -112,10 +112,12 @@ class ShelfService:
         gone_after = max(GONE_AFTER_S, 3 * self.options.every_s)
         notify("READY=1")
         try:
-            try:
-                self._tell(sink, None)
-            except EventError as error:  # the log went on while the state's disk was full
-                logger.warning("what was known is older than the log: %s", error)
+            for event in self._untold:
+                try:
+                    sink(event, None)
+                except EventError as error:  # the log went on while the state's disk was full
+                    logger.warning("what was known is older than the log: %s", error)
+            self._untold = ()
             for frame in frames:
                 if is_stopped():
                     break
@@ -136,8 +138,8 @@ class ShelfService:
                     self.keep()
                 self._tell(sink, frame)
             else:
-                if count and not used:
-                    raise ShelfError(self.refused)
+                if count and not used and not is_stopped():
+                    raise ShelfError(self._problems["frame"])
         finally:
             notify("STOPPING=1")
             self.keep()

@@ -128,9 +128,8 @@ def saved(frame: Frame, folder: Path) -> Path:
 
 def forget_frames(folder: Path) -> None:
     """Remove frames that an earlier simulation left in a folder."""
-    for path in folder.glob("frame*.jpg"):
-        if path.stem.removeprefix("frame").isdecimal() and len(path.stem) == len("frame000000"):
-            path.unlink()
+    for path in folder.glob(FRAME_NAME.replace("{:06d}", "[0-9]" * 6)):
+        path.unlink()
 
 
 def _image(pixels: Pixels) -> Image.Image:

@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -105,7 +105,7 @@ def taught(
                 "; take both with the same camera and settings"
             )
         _check(empty, "the photo of the empty shelf")
-        if not _is_same_view(full, empty):
+        if views_of(full, empty) == "other":
             raise ShelfError(
                 "the photos of the full and the empty shelf show other views; take both without moving the camera"
             )
@@ -181,7 +181,7 @@ def _check_kept(full: Pixels, path: Path) -> None:
             problem = (
                 f"has {empty.shape[1]}x{empty.shape[0]} pixels, that of the full one {full.shape[1]}x{full.shape[0]}"
             )
-        elif not _is_same_view(full, empty):
+        elif views_of(full, empty) == "other":
             problem = f"({path.name}) shows another view than the new one of the full shelf"
     if problem:
         raise ShelfError(
@@ -189,16 +189,16 @@ def _check_kept(full: Pixels, path: Path) -> None:
         )
 
 
-def _is_same_view(full: Pixels, empty: Pixels) -> bool:
-    """A full and an empty shelf share the rails and the frame: each is looked for in the other. On rendered shelves, with rails
-    as thin as 4 % of a row's height, 0.3 to 0.6 of the tiles agree (geometric mean); of other views and zooms 0.1, rarely more than
-    0.2. Another shelf with its boards in the same places can't be told by it."""
-    greys = _grey(full), _grey(empty)
-    found = [Aligner(one).find(other, IDENTITY) for one, other in (greys, greys[::-1])]
-    height, width = greys[0].shape
-    surer = max(found, key=lambda one: one.agreement)
-    is_found = found[0].agreement * found[1].agreement >= ENOUGH**2
-    return is_found and displacement(surer.matrix, width, height) <= MOST_SHIFT / 4
+def views_of(full: Pixels, empty: Pixels) -> Literal["same", "other", "unsure"]:
+    """Whether a full and an empty shelf are one view: "other" where one is found in the other at another place, "unsure" where
+    neither is found, as of other zooms, of some other shelves, and of one shelf with thin rails between two photos of which the
+    camera was touched. They share the rails and the frame: fewer tiles agree than of two frames of one shelf."""
+    height, width = _grey(full).shape
+    found = Aligner(_grey(empty)).find(_grey(full), IDENTITY)
+    if found.agreement >= ENOUGH / 2 and displacement(found.matrix, width, height) > MOST_SHIFT / 4:
+        return "other"
+    back = Aligner(_grey(full)).find(_grey(empty), IDENTITY)
+    return "same" if found.agreement * back.agreement >= ENOUGH**2 else "unsure"
 
 
 def _png(pixels: Pixels) -> bytes:

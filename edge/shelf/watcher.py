@@ -138,7 +138,7 @@ class ShelfWatcher:
 
     def see(self, frame: Frame) -> tuple[Event, ...]:
         """Take a frame; what counts from it on. Raises ShelfError for a frame of another shape than the taught photos."""
-        self._check(frame)
+        self.check(frame)
         self._count += 1
         if frame.time < self.time - _CLOCK_STEP_S:
             logger.warning("the clock went back by %.0f s; times go on from the new one", self.time - frame.time)
@@ -168,7 +168,8 @@ class ShelfWatcher:
         self._somebody.see_nothing()
         return (self._camera_event(was, "gone"),)
 
-    def _check(self, frame: Frame) -> None:
+    def check(self, frame: Frame) -> None:
+        """Raise ShelfError for a frame of another size than the taught photos, or of no time."""
         if not 0 <= frame.time < math.inf:
             raise ShelfError(
                 f"{frame.source or 'the camera'}: a frame of the time {frame.time} arrived; expected seconds since 1970, "

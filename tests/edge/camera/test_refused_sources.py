@@ -52,6 +52,7 @@ def test_what_can_never_be_a_camera_is_refused_at_once(source: str, said: str) -
 
 
 def test_a_reader_that_is_not_installed_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "picamera2", None)
     with pytest.raises(RuntimeUnavailable, match="apt install python3-picamera2"):
         frames("csi")
     monkeypatch.setattr("shelfmatch.edge.camera.readers.find_spec", lambda name: None)

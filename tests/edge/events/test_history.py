@@ -119,6 +119,21 @@ def test_a_clock_that_was_never_set_makes_no_years() -> None:
     past = history(told.entries, PLAN)
     assert past.start == DAY + 600 and past.end == DAY + 3600
     assert past.incidents[0].start == DAY + 600 and len(past.compliance()) <= 2
+    again = Story()
+    again.entries = story().entries[:6]
+    again.say("new", "s3", "full", "empty", -DAY / 60 + 9, -DAY / 60 + 9)
+    assert max(one.start for one in history(again.entries, PLAN).incidents) == DAY + 2400, "the last time before"
+
+
+def test_a_slot_that_was_removed_is_no_refill_and_not_amiss() -> None:
+    told = Story()
+    told.say("new", "s1", "full", "empty", 10, 10)
+    told.say("end", "s1", "empty", "removed", 10, 30)
+    told.say("new", "s2", "full", "low", 50, 50)
+    past = history(told.entries, (), DAY, DAY + 6000)
+    assert past.refill_minutes() == [] and past.incidents[0].removed
+    seen = 100 + 100 - 70  # of both slots, without s1 after it was removed
+    assert past.summary()["compliance"] == pytest.approx((seen - 20) / seen)
 
 
 def test_a_log_that_another_process_writes(tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -305,3 +308,13 @@ def test_the_embedding_hardly_depends_on_the_size_of_the_photo(coral_models: Pat
         vectors = encoder.embed(saved(large, "JPEG", quality=90), saved(small, "JPEG", quality=90))
         cosines.append(float(vectors[0] @ vectors[1]))
     assert len(cosines) >= 4 and np.median(cosines) >= 0.997
+
+
+def test_an_opencv_that_can_t_be_loaded_is_said_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "cv2").mkdir()
+    (tmp_path / "cv2" / "__init__.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
+    script = "from shelfmatch.edge.imaging.opencv import opencv\nopencv()"
+    ended = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert "OpenCV is installed and can't be loaded: libGL.so.1" in ended.stderr.splitlines()[-1]

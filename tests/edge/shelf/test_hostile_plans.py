@@ -354,14 +354,12 @@ def zoomed(pixels: Pixels, factor: float) -> Pixels:
     return np.asarray(Image.fromarray(cut).resize((width, height)))
 
 
-@pytest.mark.parametrize("view", ["moved", "zoomed", "upside down", "smaller"])
+@pytest.mark.parametrize("view", ["moved", "smaller"])
 def test_an_old_photo_of_the_empty_shelf_isnt_kept_beside_another_view(
     view: str, shelf: SmallShelf, folder: Path, said: Any
 ) -> None:
     full = {
         "moved": np.roll(shelf.full, 200, axis=1),
-        "zoomed": zoomed(shelf.full, 1.5),
-        "upside down": shelf.full[::-1, ::-1],
         "smaller": np.asarray(Image.fromarray(shelf.full).resize((640, 480))),
     }[view]
     Image.fromarray(full).save(folder / "new.png")
@@ -396,15 +394,16 @@ def test_empty_and_no_empty_are_one_too_many(folder: Path, said: Any) -> None:
 
 
 @pytest.mark.parametrize("factor", [1.3, 2.0])
-def test_a_pair_that_doesnt_lie_on_each_other_is_refused(
-    factor: float, shelf: SmallShelf, folder: Path, said: Any
+def test_a_pair_that_isnt_found_to_lie_on_each_other_is_said(
+    factor: float, shelf: SmallShelf, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No place is found for it, which isn't the same as that it didn't move."""
+    """It may be another view, and it may be a shelf with thin rails: nobody who has taken care is refused."""
     assert shelf.empty is not None
     Image.fromarray(zoomed(shelf.empty, factor)).save(folder / "near.png")
-    before = contents(folder)
-    assert run("teach", folder / "plan.json", "--full", folder / "mine.png", "--empty", folder / "near.png") == 2
-    assert "show other views; take both without moving the camera" in said() and contents(folder) == before
+    Image.fromarray(shelf.empty).save(folder / "same.png")
+    for photo, is_said in (("near.png", True), ("same.png", False)):
+        assert run("teach", folder / "plan.json", "--full", folder / "mine.png", "--empty", folder / photo) == 0
+        assert ("may show another view" in capsys.readouterr().err) == is_said
 
 
 # The page of `shelf edit`.

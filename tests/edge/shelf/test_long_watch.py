@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import time
 import zipfile
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from PIL import Image
 
 from shelfmatch.edge.camera.frame import Frame
 from shelfmatch.edge.cli import main
-from shelfmatch.edge.errors import ShelfError
+from shelfmatch.edge.errors import EventError, ShelfError
 from shelfmatch.edge.events.event import Event
 from shelfmatch.edge.shelf.keeping import digest_of, kept, restore
 from shelfmatch.edge.shelf.planogram import read_planogram
@@ -38,7 +37,6 @@ def frame_files(shelf: SmallShelf, folder: Path, count: int = 2) -> Path:
     return folder
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to see what the system refuses to nobody else")
 def test_a_plan_that_the_system_refuses_leaves_the_one_in_use(
     shelf: SmallShelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,9 +89,47 @@ def test_a_slot_that_the_plan_has_no_more_ends_its_event(shelf: SmallShelf, tmp_
     plan = copy_of_plan(shelf, tmp_path)
     plan.write_text(json.dumps(record))
     service = ShelfService(plan, shelf.matcher, WatchOptions())
-    (end,) = [e for e in restore(service.watcher, kept(watcher, digest_of(shelf.full)), "") if e.slot == name]
-    assert (end.type, end.id, end.after["state"]) == ("end", told[0].id, "removed")
+    state = kept(watcher, digest_of(shelf.full))
+    (end,) = [e for e in restore(service.watcher, state, "") if e.slot == name]
+    assert (end.type, end.id, end.before["state"], end.after["state"]) == ("end", told[0].id, "empty", "removed")
     assert service.watcher.incidents.open == {}
+    watcher.incidents.open = {f"slot:{'x' * 300}": watcher.incidents.open[f"slot:{name}"]}
+    watcher.incidents.open[f"slot:{'x' * 300}"].id = "x" * 300
+    assert restore(service.watcher, kept(watcher, digest_of(shelf.full)), "") == (), "an id that was never told"
+
+
+def test_a_removed_slot_is_a_line_for_people(
+    shelf: SmallShelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bay, name, plan = shelf.bay(), shelf.plan.slots[0].id, copy_of_plan(shelf, tmp_path)
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for facing in range(next(one for one in bay.places if one.id == name).facings):
+        bay.put(name, facing, [])
+    for number in range(6):
+        Image.fromarray(Camera().frame(bay.picture).pixels).save(frames / f"{number}.png")
+    call = ["shelf", "watch", str(plan), "--bundle", str(shelf.bundle), "--source", str(frames), "--once"]
+    call += ["--log", str(tmp_path / "log"), "--state", str(tmp_path / "log" / "x.state")]
+    assert main(call) == 0 and f"{name} " in capsys.readouterr().out
+    record = json.loads(plan.read_text())
+    record["planogram"]["positions"] = [one for one in record["planogram"]["positions"] if one["id"] != name]
+    plan.write_text(json.dumps(record))
+    assert main(call) == 0
+    assert f"{name} " in (line := capsys.readouterr().out) and ": removed" in line
+
+
+def test_a_state_older_than_the_log_stops_nothing(shelf: SmallShelf, tmp_path: Path) -> None:
+    service = ShelfService(copy_of_plan(shelf, tmp_path), shelf.matcher, WatchOptions())
+    camera, told = Camera(), []
+    service._untold = tuple(Event(f"e-{n}", "new", "camera", None, after={"state": "dark"}) for n in range(2))
+
+    def sink(event: Event, frame: Frame | None) -> None:
+        told.append(event.id)
+        if event.id == "e-0":
+            raise EventError("the log is ahead")
+
+    assert service.run([camera.frame(shelf.full), None], sink, lambda: False) == 1
+    assert told == ["e-0", "e-1"]
 
 
 def test_the_end_of_a_removed_slot_is_told_while_the_watch_goes_on(
@@ -187,6 +223,12 @@ def test_check_opens_what_has_frames(
     call = ["shelf", "watch", str(plan), "--bundle", str(shelf.bundle), "--once", "--check"]
     assert main([*call, "--source", str(source)]) == 2
     assert name in capsys.readouterr().err
+    broken = frame_files(shelf, tmp_path / "broken", 1)
+    next(broken.iterdir()).write_text("no photo")
+    assert main([*call, "--source", str(broken)]) == 2 and "no photo that can be read" in capsys.readouterr().err
+    small = frame_files(shelf, tmp_path / "small", 1)
+    Image.fromarray(shelf.full[::2, ::2].copy()).save(next(small.iterdir()))
+    assert main([*call, "--source", str(small)]) == 2 and "the taught photos have" in capsys.readouterr().err
     frames = frame_files(shelf, tmp_path / "frames")
     assert main([*call, "--source", str(frames)]) == 0
     assert capsys.readouterr().out.startswith("all is well: 8 slots")
@@ -211,6 +253,14 @@ def test_a_simulation_leaves_another_shops_bundle_alone(
     assert main(["shelf", "simulate", str(folder), "--frames", "2", "--seed", "9"]) == 2
     assert "the bundle of another shop" in capsys.readouterr().err
     assert [path.name for path in folder.iterdir()] == ["shop.bundle"]
+
+
+def test_a_simulation_leaves_somebodys_frames_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = tmp_path / "frames" / "frame000001.jpg"
+    frame.parent.mkdir()
+    frame.write_bytes(b"of a video")
+    assert main(["shelf", "simulate", str(tmp_path), "--frames", "2", "--write"]) == 2
+    assert "no simulation wrote" in capsys.readouterr().err and frame.read_bytes() == b"of a video"
 
 
 def test_a_simulation_leaves_somebodys_photo_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
