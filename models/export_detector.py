@@ -44,7 +44,7 @@ from shelfmatch.models.tap import digest
 NAME: Final = "shelfmatch-detect"
 CLASSES: Final[tuple[Kind, ...]] = ("product", "gap")
 OUTPUTS: Final = (*(f"scores{stride}" for stride in STRIDES), *(f"distances{stride}" for stride in STRIDES))
-CALIBRATED_ON: Final = 48
+CALIBRATED_ON: Final = 96
 CUT_OUTS: Final = 160
 GATED_ON: Final = {"shelf": 48, "held": 24, "heap": 24}
 """Scenes of new designs, by kind."""
