@@ -36,7 +36,7 @@ from shelfmatch.export.tflite_graph import pack, parse, renamed_tensors
 from shelfmatch.export.tflite_recipes import TfliteBench
 from shelfmatch.export.tools import quiet
 from shelfmatch.models.detection.floor import chosen_floor
-from shelfmatch.models.detection.network import SIDE, STRIDES, Device, ready, weights_of, write_source
+from shelfmatch.models.detection.network import SIDE, STRIDES, Device, mean_of, ready, weights_of, write_source
 from shelfmatch.models.detection.precision import Found, average_precision
 from shelfmatch.models.detection.scenes import Source, source, source_of_photos
 from shelfmatch.models.tap import digest
@@ -234,7 +234,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Export shelfmatch's product detector.")
     parser.add_argument("--faces", type=Path, required=True, help="what detection/faces.py made")
     parser.add_argument("--data", type=Path, required=True, help="the folder with phone and fridge")
-    parser.add_argument("--weights", type=Path, help="what training left; without it, shelfmatch-detect.npz in --out")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="what training left, of several runs that went on from one the mean; "
+        "without it, shelfmatch-detect.npz in --out",
+    )
     parser.add_argument("--out", type=Path, required=True, help="where the files and cards go")
     parser.add_argument(
         "--gate", type=float, default=0.5, metavar="POINTS", help="how much AP50 int8 may cost (default: 0.5)"
@@ -242,12 +249,12 @@ def main() -> None:
     parser.add_argument("--formats", nargs="+", default=["tflite", "onnx"], choices=["tflite", "onnx"])
     options = parser.parse_args()
     kept = options.out / f"{NAME}.npz"
-    for needed in (options.weights or kept, options.faces / "new-front.npy"):
+    for needed in (*(options.weights or [kept]), options.faces / "new-front.npy"):
         if not needed.is_file():
             parser.error(f"{needed} is not there; expected a file")
-    if options.weights is not None:
+    if options.weights:
         options.out.mkdir(parents=True, exist_ok=True)
-        write_source(weights_of(options.weights), kept)
+        write_source(mean_of([weights_of(path) for path in options.weights]), kept)
     if not install(ready(weights_of(kept)), options.faces, options.data, options.out, options.gate, options.formats):
         raise SystemExit(1)
 

@@ -257,6 +257,14 @@ def weights_of(path: Path) -> dict[str, Tensor]:
     return state
 
 
+def mean_of(runs: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of several runs' weights; runs that went on from one lie in one valley (Wortsman et al. 2022, arXiv:2203.05482)."""
+    return {
+        name: torch.stack([run[name] for run in runs]).mean(dim=0) if value.is_floating_point() else value
+        for name, value in runs[0].items()
+    }
+
+
 def write_source(weights: dict[str, Tensor], path: Path) -> None:
     """The weights in half precision: what training can begin with and device files are made from."""
     halves = {name: value.half() if value.abs().max() < 6e4 else value for name, value in weights.items()}

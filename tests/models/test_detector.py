@@ -213,6 +213,13 @@ def test_the_device_file_says_what_the_source_says(goods: Faces) -> None:
     assert precision.overlaps(boxes, exact).max(axis=1).min() > 0.8
 
 
+def test_the_mean_of_runs_is_between_them() -> None:
+    one, other = ({"w": torch.full((2,), value), "n": torch.tensor(3)} for value in (1.0, 2.0))
+    found = network.mean_of([one, other])
+    assert found["w"].tolist() == [1.5, 1.5] and int(found["n"]) == 3
+    assert network.mean_of([one])["w"].tolist() == [1.0, 1.0]
+
+
 def test_the_floor_lies_where_right_finds_outweigh_false_ones(goods: Faces, monkeypatch: pytest.MonkeyPatch) -> None:
     from shelfmatch.edge.detection.detector import Detector
     from shelfmatch.models.detection import floor
