@@ -140,7 +140,9 @@ def reduced(pixels: Pixels, factor: int) -> Pixels:
     else:
         # Every second row says as much: half of the frame needn't come from memory, which is most of the time.
         rows = pixels[: height * factor : 2 if factor % 2 == 0 else 1, : width * factor]
-        small = cv2.resize(rows, (width, height), interpolation=cv2.INTER_AREA)
+        if factor == 4:  # two pixels by two, and linearly two to one: the same mean in a third of the time
+            rows = cv2.resize(rows, (2 * width, height), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(rows, (width, height), interpolation=cv2.INTER_LINEAR if factor == 4 else cv2.INTER_AREA)
     return np.ascontiguousarray(small[: height - height % BLOCK, : width - width % BLOCK])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from shelfmatch.edge.imaging.opencv import opencv
 from shelfmatch.edge.shelf import compare
 
 
@@ -27,3 +28,15 @@ def test_light_differs_nowhere_and_another_product_where_it_is(gain: tuple[float
     assert found.things[21:29, 31:39].mean() > 0.9
     assert (rows.min() >= 19 and rows.max() <= 30) and (columns.min() >= 29 and columns.max() <= 40)
     np.testing.assert_allclose(found.gains, gain, rtol=0.06)  # ten grey levels are added before ratios are taken
+
+
+@pytest.mark.parametrize(
+    ("shape", "factor"), [((480, 644, 3), 4), ((481, 643, 3), 2), ((300, 450, 3), 3), ((960, 1280, 3), 4)]
+)
+def test_a_small_frame_is_the_mean_of_the_rows_that_are_read(shape: tuple[int, int, int], factor: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    small = compare.reduced(pixels, factor)
+    high, wide = small.shape[:2]
+    step = 2 if factor % 2 == 0 and opencv() is not None else 1
+    blocks = pixels[: high * factor, : wide * factor].reshape(high, factor, wide, factor, 3)[:, ::step].astype(float)
+    assert np.abs(small - blocks.mean(axis=(1, 3))).max() <= 1
