@@ -30,7 +30,7 @@ def opencv() -> Any:
 
     Steps of a tenth of a millisecond take longer in strips on several cores, which are for other photos here.
     """
-    theirs = "cv2" in sys.modules
+    theirs = sys.modules.get("cv2") is not None
     if not theirs and importlib.util.find_spec("cv2") is None:
         return None
     try:

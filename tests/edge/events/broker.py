@@ -36,6 +36,7 @@ class Mosquitto:
     """One broker. `kill` is kill -9."""
 
     def __init__(self, folder: Path) -> None:
+        self._program = mosquitto()  # before anything is open that a skipped test would leave so
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
@@ -47,7 +48,7 @@ class Mosquitto:
 
     def start(self) -> None:
         """Start it and wait until it takes connections."""
-        self._process = subprocess.Popen([mosquitto(), "-c", str(self._config)], stdout=self._log, stderr=self._log)
+        self._process = subprocess.Popen([self._program, "-c", str(self._config)], stdout=self._log, stderr=self._log)
         until(lambda: self._answers(), "mosquitto took no connection")
 
     def _answers(self) -> bool:
