@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import unicodedata
 from pathlib import Path
 from typing import Final
 
@@ -14,14 +13,12 @@ from ..errors import ShelfError
 from ..files import write_atomic
 from ..imaging.camera import shown_source
 from ..machine.systemd import ANY_NETWORK, LOOPBACK_ALONE, NO_NETWORK, in_a_home, own_command, sandbox
+from .planogram import is_line
 
 NAME: Final = "shelfmatch-shelf"
 UNIT_PATH: Final = f"/etc/systemd/system/{NAME}.service"
 FOLDER: Final = f"/var/lib/{NAME}"
 """The only one that the service may write to."""
-
-_NO_TEXT: Final = ("Cc", "Cs", "Zl", "Zp")
-"""Unicode's categories of control characters, of bytes that aren't UTF-8 and of what ends a line."""
 
 UNIT: Final = """\
 # Written by shelfmatch shelf install. systemd-analyze security {name}.service
@@ -92,7 +89,7 @@ def _check_lines(options: argparse.Namespace) -> None:
     for name in ("plan", "source", "bundle", "pictures", "log", "state", "mqtt", "device", "topic", "webhook"):
         value = getattr(options, name)
         for text in value if isinstance(value, list) else [value]:
-            if any(unicodedata.category(letter) in _NO_TEXT for letter in text or ""):
+            if not is_line(text or ""):
                 option = "PLAN" if name == "plan" else f"--{name}"
                 text = shown_source(text) if name == "source" else text
                 raise ShelfError(

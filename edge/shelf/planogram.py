@@ -181,6 +181,11 @@ def planogram_of(document: object, where: str = "planogram", folder: Path = Path
     return _Reader(where).read(document, folder)
 
 
+def is_line(text: str) -> bool:
+    """Whether a text is one line that UTF-8 can write, without control characters."""
+    return not any(unicodedata.category(letter) in _NOT_IN_LINES for letter in text)
+
+
 class _Reader:
     """Reads one document; `where` begins every message."""
 
@@ -231,7 +236,7 @@ class _Reader:
     def text(self, value: object, name: str, *, may_be_empty: bool = False) -> str:
         if not isinstance(value, str) or not (value.strip() or may_be_empty):
             raise self.wrong(f"{name} is {brief(value)}; expected text")
-        if len(value) > 500 or any(unicodedata.category(letter) in _NOT_IN_LINES for letter in value):
+        if len(value) > 500 or not is_line(value):
             raise self.wrong(f"{name} is {brief(value)}; expected at most 500 letters on one line, in UTF-8")
         return value
 

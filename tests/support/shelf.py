@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
-from shelfmatch.edge import Matcher, build_bundle
+from shelfmatch.edge import Matcher, ShelfError, build_bundle
 from shelfmatch.edge.camera.frame import Frame
+from shelfmatch.edge.cli.app import main
 from shelfmatch.edge.imaging.image import Pixels
 from shelfmatch.edge.shelf.planogram import Planogram
 from shelfmatch.edge.shelf.simulate import Simulation
@@ -75,3 +77,20 @@ class Camera:
         seen: Pixels = (pixels + noise).clip(0, 255).astype(np.uint8)
         self.number, self.time = self.number + 1, self.time + 60
         return Frame(seen, self.time, self.number - 1, "test")
+
+
+def line_of(error: pytest.ExceptionInfo[ShelfError]) -> str:
+    """A refusal, which is one line."""
+    text = str(error.value)
+    assert len(text.splitlines()) == 1 and len(text) < 320
+    return text
+
+
+def run(*words: str | Path) -> int:
+    """The exit code of `shelfmatch shelf …`."""
+    return main(["shelf", *map(str, words)])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Name → bytes of a folder's files."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import math
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,56 +16,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shelfmatch.edge import ShelfError
-from shelfmatch.edge.cli.app import main
 from shelfmatch.edge.events.event import Event
 from shelfmatch.edge.imaging.image import Pixels
 from shelfmatch.edge.shelf import geometry
-from shelfmatch.edge.shelf.edit_page import PlanEditor, start_editor
 from shelfmatch.edge.shelf.planogram import LONGEST_ID, planogram_of, read_planogram
 from shelfmatch.edge.shelf.service import ShelfService, WatchOptions
-from shelfmatch.edge.shelf.tables import grid, read_table
+from shelfmatch.edge.shelf.tables import grid
 from shelfmatch.edge.shelf.teach import read_photo
-from tests.support.shelf import Camera, SmallShelf, document
+from tests.support.shelf import Camera, SmallShelf, contents, document, line_of, run
 
 HUGE = 10**400
 DIGITS = "9" * 400
-
-
-def one_line(error: pytest.ExceptionInfo[ShelfError]) -> str:
-    text = str(error.value)
-    assert len(text.splitlines()) == 1 and len(text) < 320
-    return text
-
-
-def run(*words: str | Path) -> int:
-    return main(["shelf", *map(str, words)])
-
-
-@pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
-    """What the command that failed said: one line on stderr."""
-
-    def read() -> str:
-        captured = capsys.readouterr()
-        assert captured.err.count("\n") == 1
-        return captured.err
-
-    yield read
-
-
-@pytest.fixture
-def folder(shelf: SmallShelf, tmp_path: Path) -> Path:
-    """A plan with its photos, and the same photos as somebody's own."""
-    for path in shelf.folder.glob("plan.*"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    Image.fromarray(shelf.full).save(tmp_path / "mine.png")
-    assert shelf.empty is not None
-    Image.fromarray(shelf.empty).save(tmp_path / "bare.png")
-    return tmp_path
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 # What a plan may not have.
@@ -103,7 +62,7 @@ def test_a_hostile_plan_is_named(name: str) -> None:
     changes, message = PLANS[name]
     with pytest.raises(ShelfError) as error:
         planogram_of(document(**changes), "plan.json")
-    assert message in one_line(error)
+    assert message in line_of(error)
 
 
 @pytest.mark.parametrize(
@@ -188,51 +147,6 @@ def test_the_first_two_places_that_share_too_much_are_named() -> None:
 
 
 # Tables.
-
-PTS_HEADER = "共通棚割情報,{}\nshop\n"
-TABLES: dict[str, tuple[bytes, str]] = {
-    "an infinite corner": (b"sku,id,polygon\nA,s1,0 0 inf 0 100 100 0 100\n", "line 2: polygon '0 0 inf"),
-    "a corner that is no number": (b"sku,id,polygon\nA,s1,0 0 nan 0 100 100 0 100\n", "line 2: polygon '0 0 nan"),
-    "a column of 400 digits": (f"sku,row,column\nA,1,{DIGITS}\n".encode(), "line 2: column is '9999"),
-    "a row of 400 digits": (f"sku,row,column\nA,{DIGITS},1\n".encode(), "line 2: row is '9999"),
-    "a cell without an end": (b'sku,id,name\nA,s1,"' + b"x" * 200_000 + b"\n", "line 2: field larger than field limit"),
-    "a bay of 400 digits": (
-        f"{PTS_HEADER.format('V2.0')}台番号,台幅,台高さ\n1,{DIGITS},1800\n".encode("cp932"),
-        "line 4: 台幅 is '9999",
-    ),
-    "a board of 400 digits": (
-        f"{PTS_HEADER.format('V1.0')}台番号,棚段番号,棚位置,商品コード,フェース数\n1,{DIGITS},1,49,1\n".encode("cp932"),
-        "line 4: 棚段番号 is '9999",
-    ),
-    "a slot without a name": (b"sku,row,column\nA,,\n", "line 2: the slot has no name; expected an id, or a row and a column"),
-    "a slot of a row alone": (b"sku,row,column\nA,1,\n", "line 2: the slot has no name"),
-    "one column twice": (b"sku,id,id\nA,s1,s2\n", "the header has 'id' twice; expected each column once"),
-    "Latin-1": ("sku,id,name\nA,s1,Käse Höhe\n".encode("latin-1"), "line 2: bytes that aren't UTF-8; save the table as UTF-8"),
-    "our own table as Shift-JIS": ("sku,id,name\nA,s1,お茶\n".encode("cp932"), "line 2: bytes that aren't UTF-8"),
-    "UTF-16": ("sku,id\nA,s1\n".encode("utf-16"), "line 1: bytes that aren't UTF-8"),
-    "PTS that is cut in a character": (
-        PTS_HEADER.format("V1.0").encode("cp932") + b"\x92\n",
-        "line 3: bytes that aren't Shift-JIS",
-    ),
-    "places without their photo": (
-        b"sku,id,polygon\nA,s1,0 0 100 0 100 100 0 100\n",
-        "line 2: a polygon is a place in a photo; give that photo, too (--photo)",
-    ),
-    "more slots than a plan takes": (
-        (PTS_HEADER.format("V1.0") + "台番号,棚段番号,棚位置,商品コード,フェース数\n" + "1,1,1,49,1\n" * 2001).encode(),
-        "2,001 products are placed; a plan takes at most 2,000",
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_a_hostile_table_is_named(name: str, tmp_path: Path) -> None:
-    data, message = TABLES[name]
-    path = tmp_path / "table.csv"
-    path.write_bytes(data)
-    with pytest.raises(ShelfError) as error:
-        read_table(path)
-    assert message in one_line(error) and str(path) in one_line(error)
 
 
 def test_the_places_of_a_table_are_places_in_its_photo(folder: Path, said: Any) -> None:
@@ -404,133 +318,6 @@ def test_a_pair_that_isnt_found_to_lie_on_each_other_is_said(
     for photo, is_said in (("near.png", True), ("same.png", False)):
         assert run("teach", folder / "plan.json", "--full", folder / "mine.png", "--empty", folder / photo) == 0
         assert ("may show another view" in capsys.readouterr().err) == is_said
-
-
-# The page of `shelf edit`.
-
-
-@pytest.fixture
-def port(folder: Path) -> Iterator[int]:
-    server = start_editor(PlanEditor(folder / "plan.json"), 0)
-    server.handle_error = broken.append  # type: ignore[assignment, method-assign]
-    broken.clear()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield int(server.server_address[1])
-    server.shutdown()
-    server.server_close()
-    assert broken == []
-
-
-broken: list[Any] = []
-"""Requests that ended in a traceback."""
-
-
-def ask(
-    port: int, method: str, path: str, data: bytes = b"", stamp: str = "", **headers: str
-) -> tuple[int, bytes, str]:
-    """Status, body and entity tag of an answer."""
-    connection = http.client.HTTPConnection(f"127.0.0.1:{port}", timeout=20)
-    sent = {"Origin": f"http://127.0.0.1:{port}", "Content-Type": "application/json", "If-Match": stamp, **headers}
-    connection.request(method, path, data, sent)
-    answer = connection.getresponse()
-    body = answer.read()
-    connection.close()
-    return answer.status, body, answer.headers.get("ETag", "")
-
-
-def begun(port: int) -> tuple[dict[str, Any], str]:
-    status, body, stamp = ask(port, "GET", "/plan.json")
-    assert status == 200 and stamp
-    plan: dict[str, Any] = json.loads(body)["plan"]
-    return plan, stamp
-
-
-def with_product(plan: dict[str, Any], value: Any) -> None:
-    plan["planogram"]["products"][0]["id"] = value
-
-
-def with_sku(plan: dict[str, Any], value: Any) -> None:
-    plan["planogram"]["positions"][0]["productId"] = value
-
-
-HOSTILE: dict[str, Any] = {
-    "nested": lambda plan: b"[" * 100_000,
-    "no text": lambda plan: b"\xff\xfe\x00",
-    "no plan": lambda plan: b"[1]",
-    "a product whose id is a list": lambda plan: with_product(plan, ["a"]),
-    "a product whose id is an object": lambda plan: with_product(plan, {}),
-    "a SKU that is an object": lambda plan: with_sku(plan, {"a": 1}),
-    "a SKU that is a list": lambda plan: with_sku(plan, [1]),
-    "half a character": lambda plan: plan.update(name="\ud800"),
-    "half a character as a SKU": lambda plan: with_sku(plan, "\ud800"),
-    "a huge number": lambda plan: plan["planogram"].update(width=HUGE),
-    "a number of 5000 digits": lambda plan: b'{"version": ' + b"9" * 5000 + b"}",
-    "products that are numbers": lambda plan: plan["planogram"].update(products=[1, None]),
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_page_that_sends_rubbish_gets_one_line(name: str, port: int, folder: Path) -> None:
-    plan, stamp = begun(port)
-    before = contents(folder)
-    data = HOSTILE[name](plan)
-    status, body, _ = ask(port, "PUT", "/plan.json", json.dumps(plan).encode() if data is None else data, stamp)
-    assert status == 422
-    message = json.loads(body)["message"]
-    assert message and "\n" not in message and len(message) < 400 and contents(folder) == before
-
-
-def test_a_length_of_thousands_of_digits_is_refused(port: int) -> None:
-    _, stamp = begun(port)
-    assert ask(port, "PUT", "/plan.json", b"", stamp, **{"Content-Length": "9" * 5000})[0] == 413
-
-
-def test_a_page_that_is_old_overwrites_nothing(port: int, folder: Path) -> None:
-    plan, stamp = begun(port)
-    plan["name"] = "first"
-    status, _, first = ask(port, "PUT", "/plan.json", json.dumps(plan).encode(), stamp)
-    assert status == 200 and first not in ("", stamp) and begun(port)[1] == first
-    plan["name"] = "second"  # of another page, which began with the plan before
-    before = contents(folder)
-    for old in (stamp, "", '"none"'):
-        status, body, _ = ask(port, "PUT", "/plan.json", json.dumps(plan).encode(), old)
-        assert status == 409 and "plan.json was changed or removed meanwhile" in json.loads(body)["message"]
-    assert contents(folder) == before and read_planogram(folder / "plan.json").name == "first"
-    assert ask(port, "PUT", "/plan.json", json.dumps(plan).encode(), first)[0] == 200
-    assert read_planogram(folder / "plan.json").name == "second"
-
-
-def test_a_plan_that_was_taught_meanwhile_stays_and_its_photo_is_shown(port: int, folder: Path) -> None:
-    plan, stamp = begun(port)
-    photo = ask(port, "GET", "/photo.jpg")[1]
-    turned_round = Image.open(folder / "mine.png").rotate(180)
-    turned_round.save(folder / "new.png")
-    assert run("teach", folder / "plan.json", "--full", folder / "new.png", "--no-empty") == 0
-    assert ask(port, "PUT", "/plan.json", json.dumps(plan).encode(), stamp)[0] == 409
-    again = ask(port, "GET", "/photo.jpg")
-    assert again[0] == 200 and again[1] != photo
-
-
-@pytest.mark.parametrize(("state", "status"), [("broken", 500), ("gone", 404)])
-def test_a_plan_that_broke_meanwhile_is_said(state: str, status: int, port: int, folder: Path) -> None:
-    plan, stamp = begun(port)
-    path = folder / "plan.json"
-    path.unlink()
-    if state == "broken":
-        path.write_text("{broken")
-    before = contents(folder)
-    for page in ("/plan.json", "/photo.jpg"):
-        answer = ask(port, "GET", page)
-        assert answer[0] == status and "plan.json" in json.loads(answer[1])["message"]
-    assert ask(port, "PUT", "/plan.json", json.dumps(plan).encode(), stamp)[0] == 409
-    assert ask(port, "PUT", "/plan.json", json.dumps(plan).encode(), "")[0] == 409
-    assert contents(folder) == before
-
-
-def test_the_page_sends_the_stamp_of_what_it_shows(port: int) -> None:
-    """Both ends of it; a browser isn't everywhere."""
-    program = ask(port, "GET", "/edit.js")[1].decode()
-    assert program.count('headers.get("ETag")') == 2 and '"If-Match": stamp' in program
 
 
 # The unit.

@@ -18,7 +18,7 @@ from shelfmatch.edge.shelf.planogram import check_against, planogram_of, read_pl
 from shelfmatch.edge.shelf.propose import proposed
 from shelfmatch.edge.shelf.tables import read_table
 from shelfmatch.edge.shelf.teach import averaged, photos_of, taught
-from tests.support.shelf import Camera, SmallShelf, document
+from tests.support.shelf import Camera, SmallShelf, document, line_of
 
 CROSSED = [[10, 10], [110, 90], [110, 10], [10, 90]]
 BACKWARD = [[10, 10], [10, 90], [110, 90], [110, 10]]
@@ -63,12 +63,6 @@ PLANS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-def line_of(error: pytest.ExceptionInfo[ShelfError]) -> str:
-    text = str(error.value)
-    assert "\n" not in text and len(text) < 320
-    return text
-
-
 @pytest.mark.parametrize("name", PLANS)
 def test_a_wrong_plan_is_named(name: str) -> None:
     changes, message = PLANS[name]
@@ -97,6 +91,42 @@ TABLES: dict[str, tuple[bytes, str]] = {
         "共通棚割情報,V1.0\nm\n棚台番号,棚段番号,棚位置,商品コード,フェース数\n1,1,1,,1\n".encode(), "line 4: 商品コード is empty",
     ),
 }  # fmt: skip
+DIGITS = "9" * 400
+PTS_HEADER = "共通棚割情報,{}\nshop\n"
+HOSTILE_TABLES: dict[str, tuple[bytes, str]] = {
+    "an infinite corner": (b"sku,id,polygon\nA,s1,0 0 inf 0 100 100 0 100\n", "line 2: polygon '0 0 inf"),
+    "a corner that is no number": (b"sku,id,polygon\nA,s1,0 0 nan 0 100 100 0 100\n", "line 2: polygon '0 0 nan"),
+    "a column of 400 digits": (f"sku,row,column\nA,1,{DIGITS}\n".encode(), "line 2: column is '9999"),
+    "a row of 400 digits": (f"sku,row,column\nA,{DIGITS},1\n".encode(), "line 2: row is '9999"),
+    "a cell without an end": (b'sku,id,name\nA,s1,"' + b"x" * 200_000 + b"\n", "line 2: field larger than field limit"),
+    "a bay of 400 digits": (
+        f"{PTS_HEADER.format('V2.0')}台番号,台幅,台高さ\n1,{DIGITS},1800\n".encode("cp932"),
+        "line 4: 台幅 is '9999",
+    ),
+    "a board of 400 digits": (
+        f"{PTS_HEADER.format('V1.0')}台番号,棚段番号,棚位置,商品コード,フェース数\n1,{DIGITS},1,49,1\n".encode("cp932"),
+        "line 4: 棚段番号 is '9999",
+    ),
+    "a slot without a name": (b"sku,row,column\nA,,\n", "line 2: the slot has no name; expected an id, or a row and a column"),
+    "a slot of a row alone": (b"sku,row,column\nA,1,\n", "line 2: the slot has no name"),
+    "one column twice": (b"sku,id,id\nA,s1,s2\n", "the header has 'id' twice; expected each column once"),
+    "Latin-1": ("sku,id,name\nA,s1,Käse Höhe\n".encode("latin-1"), "line 2: bytes that aren't UTF-8; save the table as UTF-8"),
+    "our own table as Shift-JIS": ("sku,id,name\nA,s1,お茶\n".encode("cp932"), "line 2: bytes that aren't UTF-8"),
+    "UTF-16": ("sku,id\nA,s1\n".encode("utf-16"), "line 1: bytes that aren't UTF-8"),
+    "PTS that is cut in a character": (
+        PTS_HEADER.format("V1.0").encode("cp932") + b"\x92\n",
+        "line 3: bytes that aren't Shift-JIS",
+    ),
+    "places without their photo": (
+        b"sku,id,polygon\nA,s1,0 0 100 0 100 100 0 100\n",
+        "line 2: a polygon is a place in a photo; give that photo, too (--photo)",
+    ),
+    "more slots than a plan takes": (
+        (PTS_HEADER.format("V1.0") + "台番号,棚段番号,棚位置,商品コード,フェース数\n" + "1,1,1,49,1\n" * 2001).encode(),
+        "2,001 products are placed; a plan takes at most 2,000",
+    ),
+}  # fmt: skip
+TABLES |= HOSTILE_TABLES
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -106,7 +136,7 @@ def test_a_wrong_table_is_named(name: str, tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(ShelfError) as error:
         read_table(path)
-    assert message in line_of(error)
+    assert message in line_of(error) and str(path) in line_of(error)
 
 
 def _broken_json(folder: Path) -> Any:
