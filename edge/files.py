@@ -23,9 +23,12 @@ SQLITE_PATH_BYTES = 512
 OutputKind: TypeAlias = Literal["page", "picture", "measurement", "settings", "table", "state"]
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write beside, sync, rename: after a kill or a power cut, `path` has the old bytes or the new ones, whole."""
+def write_atomic(path: Path, data: bytes, mode: int | None = None) -> None:
+    """Write beside, sync, rename: after a kill or a power cut, `path` has the old bytes or the new ones, whole. `mode`: who may
+    read it, from its first byte on (default: as the process's umask says)."""
     with replacing(path) as file:
+        if mode is not None:
+            os.fchmod(file.fileno(), mode)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

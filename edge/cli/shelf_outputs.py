@@ -97,7 +97,7 @@ def outputs(
         if options.json:
             opened.enter_context(Delivery(log, "standard output", json_lines(sys.stdout)))
         for url in dict.fromkeys(options.webhook):
-            hook = Webhook(url, _secret(SECRET_VARIABLE))
+            hook = Webhook(url, secret(SECRET_VARIABLE))
             opened.enter_context(Delivery(log, hook.name, hook.send))
         if options.mqtt:
             opened.enter_context(_published(options, log, status))
@@ -111,7 +111,7 @@ def _published(options: argparse.Namespace, log: EventLog, status: Callable[[], 
 
     device = _device(options, status())
     topics = Topics(options.topic or f"shelfmatch/{device.id}")
-    publisher = MqttPublisher(log, broker_of(options.mqtt, _secret(PASSWORD_VARIABLE)), topics, device)
+    publisher = MqttPublisher(log, broker_of(options.mqtt, secret(PASSWORD_VARIABLE)), topics, device)
     ended = threading.Event()
     follower = threading.Thread(target=_follow, args=(publisher, options, status, ended), daemon=True)
     with publisher:
@@ -184,7 +184,7 @@ def broker_of(url: str, password: str) -> Broker:
     return Broker(parts.hostname, port or (8883 if tls else 1883), user, password if user else "", tls)
 
 
-def _secret(name: str) -> str:
+def secret(name: str) -> str:
     """From systemd's credentials (LoadCredential), else from the environment; empty where there is none. Raises EventError."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     if folder and (path := Path(folder, name)).exists():

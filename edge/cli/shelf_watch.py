@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ShelfError
 from ..terminal import DONE, complain, print_json, titled
 from .options import positive, seconds, seed, whole
-from .shelf_outputs import add_outputs, credentials_of, outputs, pictures
+from .shelf_outputs import add_outputs, credentials_of, outputs, pictures, secret
 
 if TYPE_CHECKING:
     from ..camera.frame import Frame
     from ..events.event import Event
     from ..shelf.service import ShelfService
+
+
+_SOURCES = "a folder into which photos come, a photo or a video file, a camera's number, csi, or an rtsp:// address"
 
 
 def register(action: Callable[..., argparse.ArgumentParser]) -> None:
@@ -60,8 +63,10 @@ def register(action: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("plan", metavar="PLAN")
-    what = "a folder into which photos come, a photo or a video file, a camera's number, csi, or an rtsp:// address"
-    parser.add_argument("--source", metavar="SOURCE", required=True, help=what)
+    parser.add_argument(
+        "--source", metavar="SOURCE", help=f"{_SOURCES}; an address with a password may be in SHELFMATCH_SOURCE instead, or in "
+        "a file of this name in systemd's credentials"
+    )  # fmt: skip
     parser.add_argument("--bundle", metavar="SHOP.bundle", required=True, help="the shop's products")
     parser.add_argument("--every", type=seconds, default=2.0, metavar="SECONDS", help="look so often (default: 2)")
     parser.add_argument(
@@ -91,6 +96,16 @@ def _stopping() -> Iterator[threading.Event]:
             signal.signal(one, handler)
 
 
+def _source_of(options: argparse.Namespace) -> str:
+    """--source, or what the environment or systemd's credentials have. Raises ShelfError where there is none."""
+    from ..shelf.install import SOURCE_VARIABLE
+
+    source = str(secret(SOURCE_VARIABLE) if options.source is None else options.source)
+    if options.source is None and not source:
+        raise ShelfError(f"--source is missing, and {SOURCE_VARIABLE} is empty; expected {_SOURCES}")
+    return source
+
+
 def _watch(options: argparse.Namespace) -> int:
     import logging
 
@@ -105,6 +120,7 @@ def _watch(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     state = Path(options.state) if options.state else Path(options.log, "shelf.state") if options.log else None
     settings = WatchOptions(options.frames, options.seconds, options.every, state)
+    options.source = _source_of(options)
     with _stopping() as stop, contextlib.ExitStack() as opened:
         source = frames(options.source, every_s=options.every, once=options.once, is_stopped=stop.is_set)
         matcher = opened.enter_context(open_matcher(options.bundle, 1, follow=True))
@@ -239,10 +255,12 @@ def _paced(frames: Iterator[Frame], pace_s: float, stop: threading.Event) -> Ite
 
 
 def _install(options: argparse.Namespace) -> int:
-    from ..shelf.install import UNIT_PATH, planned_unit, write_unit
+    from ..imaging.camera import shown_source
+    from ..shelf.install import CREDENTIALS, SOURCE_VARIABLE, UNIT_PATH, planned, write
 
     _check_port(options.port)
-    text = planned_unit(options, credentials_of(options))
+    files = planned(options, _source_of(options), credentials_of(options))
+    credential = f"{CREDENTIALS}/{SOURCE_VARIABLE}" if files.secret_source else None
     missing = [path for path in (options.plan, options.bundle) if not Path(path).exists()]
     if missing and Path(options.root) == Path("/"):  # another root is another machine's disk
         problem = f"{missing[0]} isn't there, and the service would end at its start; put it there first"
@@ -250,9 +268,11 @@ def _install(options: argparse.Namespace) -> int:
             raise ShelfError(problem)
         complain(problem)
     if options.json:
-        print_json({"path": UNIT_PATH, "text": text, "dry_run": options.dry_run})
+        print_json({"path": UNIT_PATH, "text": files.unit, "credential": credential, "dry_run": options.dry_run})
     else:
-        print(f"# {UNIT_PATH}\n{text}")
+        print(f"# {UNIT_PATH}\n{files.unit}")
+        if credential:
+            print(f"# {credential} (0600)\n{shown_source(files.secret_source)}")
     if not options.dry_run:
-        write_unit(text, Path(options.root))
+        write(files, Path(options.root))
     return DONE

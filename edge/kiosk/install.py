@@ -14,7 +14,7 @@ from typing import Final
 
 from ..errors import KioskError
 from ..files import write_atomic
-from ..machine.systemd import ANY_NETWORK, LOOPBACK_ALONE, NO_NETWORK, in_a_home, own_command, sandbox
+from ..machine.systemd import ANY_NETWORK, LOOPBACK_ALONE, NO_NETWORK, command_line, in_a_home, own_command, sandbox
 from ..terminal import DONE, WRONG_INPUT, complain, print_json
 from .settings import Settings, as_toml
 
@@ -115,7 +115,7 @@ def planned(bundle: Path, settings: Settings, executable: str, screen_user: str)
     home = f"/home/{screen_user}/.config/autostart" if screen_user != "root" else "/root/.config/autostart"
     return [
         Planned(SETTINGS, as_toml(_for_the_service(settings))),
-        Planned(f"/etc/systemd/system/{NAME}.service", service_unit(settings, " ".join(map(shlex.quote, command)))),
+        Planned(f"/etc/systemd/system/{NAME}.service", service_unit(settings, command_line(command))),
         Planned(f"/etc/systemd/system/{NAME}.socket", SOCKET.format(address=_address(settings))),
         Planned(f"/etc/chromium/policies/managed/{NAME}.json", json.dumps(policy, indent=2) + "\n"),
         Planned(f"/usr/local/bin/{NAME}-screen", SCREEN.format(url=url, name=NAME), 0o755),

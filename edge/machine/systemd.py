@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 _HOMES: Final = ("/home/", "/root/")
+_NEEDS_QUOTES: Final = re.compile(r"[^A-Za-z0-9_@+=:,./-]")
 ANY_NETWORK: Final = "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n"
 NO_NETWORK: Final = "RestrictAddressFamilies=AF_UNIX\nPrivateNetwork=yes\n"
 LOOPBACK_ALONE: Final = "IPAddressDeny=any\nIPAddressAllow=localhost\n"
@@ -61,6 +64,19 @@ def sandbox(name: str, network: str, *, has_camera: bool) -> str:
     """The lines of a unit that give a service a user and a folder, /var/lib/<name>, and keep the rest of the machine from it.
     `network`: ANY_NETWORK or NO_NETWORK, either with LOOPBACK_ALONE; `has_camera`: one of this machine's own."""
     return _SANDBOX.format(name=name, network=network, devices=_CAMERAS if has_camera else _NO_DEVICES)
+
+
+def command_line(words: Sequence[str]) -> str:
+    """Words as a unit's ExecStart= takes them (systemd.service(5), "Command lines"): in quotes with C's escapes, where `$` would
+    name a variable and `%` a specifier. They must be single lines."""
+    return " ".join(_quoted(word) for word in words)
+
+
+def _quoted(word: str) -> str:
+    if word and not _NEEDS_QUOTES.search(word):
+        return word
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$").replace("%", "%%")
+    return f'"{escaped}"'
 
 
 def own_command() -> str:

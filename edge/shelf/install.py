@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -12,13 +12,17 @@ from ..camera.sources import is_camera
 from ..errors import ShelfError
 from ..files import write_atomic
 from ..imaging.camera import shown_source
-from ..machine.systemd import ANY_NETWORK, LOOPBACK_ALONE, NO_NETWORK, in_a_home, own_command, sandbox
+from ..machine.systemd import ANY_NETWORK, LOOPBACK_ALONE, NO_NETWORK, command_line, in_a_home, own_command, sandbox
 from .planogram import is_line
 
 NAME: Final = "shelfmatch-shelf"
 UNIT_PATH: Final = f"/etc/systemd/system/{NAME}.service"
 FOLDER: Final = f"/var/lib/{NAME}"
 """The only one that the service may write to."""
+CREDENTIALS: Final = "/etc/credstore"
+"""Where LoadCredential= looks for what has no path (systemd.exec(5)); root alone may read it."""
+SOURCE_VARIABLE: Final = "SHELFMATCH_SOURCE"
+"""The environment's variable, and systemd's credential, that a source comes from which is no option."""
 
 UNIT: Final = """\
 # Written by shelfmatch shelf install. systemd-analyze security {name}.service
@@ -46,15 +50,25 @@ WantedBy=multi-user.target
 """
 
 
-def planned_unit(options: argparse.Namespace, credentials: tuple[str, ...] = ()) -> str:
-    """The unit of `shelf watch` with these options, and these credentials from /etc/credstore, where they may be missing. Raises
-    ShelfError for what the service couldn't read or write, and for what isn't one line of text."""
-    _check_lines(options)
-    source = options.source if is_camera(options.source) else str(Path(options.source).absolute())
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The text of a unit, and a source that stands in a credential since it has a password; empty where there is none."""
+
+    unit: str
+    secret_source: str
+
+
+def planned(options: argparse.Namespace, source: str, credentials: tuple[str, ...] = ()) -> Planned:
+    """The unit of `shelf watch` with these options and this source, and these credentials from /etc/credstore, where they may be
+    missing. Everybody may read a unit: a source with a name or a password in it is none of its words. Raises ShelfError for what
+    the service couldn't read or write, and for what isn't one line of text."""
+    _check_lines(options, source)
+    source = source if is_camera(source) else str(Path(source).absolute())
+    secret = source if shown_source(source) != source else ""
     plan, bundle, pictures = (
         str(Path(path).absolute()) if path else "" for path in (options.plan, options.bundle, options.pictures)
     )
-    command = [own_command(), "shelf", "watch", "--json", "--source", source, "--bundle", bundle]
+    command = [own_command(), "shelf", "watch", "--json", *([] if secret else ["--source", source]), "--bundle", bundle]
     command += ["--every", f"{options.every:g}", "--frames", str(options.frames), "--seconds", f"{options.seconds:g}"]
     command += ["--log", options.log or f"{FOLDER}/log"]
     for name in ("state", "port", "mqtt", "device", "topic"):
@@ -75,19 +89,21 @@ def planned_unit(options: argparse.Namespace, credentials: tuple[str, ...] = ())
     network = ANY_NETWORK + LOOPBACK_ALONE if options.port else NO_NETWORK
     if "://" in source or options.mqtt or options.webhook:
         network = ANY_NETWORK
-    words = " ".join(shlex.quote(word).replace("%", "%%") for word in [*command, plan])
-    return UNIT.format(
+    unit = UNIT.format(
         name=NAME,
-        command=words,
+        command=command_line([*command, plan]),
         sandbox=sandbox(NAME, network, has_camera=is_camera(source) and "://" not in source),
-        credentials="".join(f"LoadCredential={one}\n" for one in credentials),
+        credentials="".join(
+            f"LoadCredential={one}\n" for one in (*credentials, *([SOURCE_VARIABLE] if secret else []))
+        ),
     )
+    return Planned(unit, secret)
 
 
-def _check_lines(options: argparse.Namespace) -> None:
+def _check_lines(options: argparse.Namespace, source: str) -> None:
     """A unit is text with a setting on each line: one with a line break in it would have other settings. Raises ShelfError."""
     for name in ("plan", "source", "bundle", "pictures", "log", "state", "mqtt", "device", "topic", "webhook"):
-        value = getattr(options, name)
+        value = source if name == "source" else getattr(options, name)
         for text in value if isinstance(value, list) else [value]:
             if not is_line(text or ""):
                 option = "PLAN" if name == "plan" else f"--{name}"
@@ -97,12 +113,20 @@ def _check_lines(options: argparse.Namespace) -> None:
                 )
 
 
-def write_unit(text: str, root: Path) -> None:
-    """Write the unit below `root`. Raises ShelfError."""
-    path = root / UNIT_PATH.lstrip("/")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, text.encode())
-    except OSError as error:
-        raise ShelfError(f"{path} can't be written: {error.strerror}; run it with sudo") from error
+def write(files: Planned, root: Path) -> None:
+    """Write the credential and the unit below `root`. Raises ShelfError."""
+    texts = {UNIT_PATH: files.unit}
+    if files.secret_source:
+        texts = {f"{CREDENTIALS}/{SOURCE_VARIABLE}": f"{files.secret_source}\n", **texts}
+    for place, text in texts.items():
+        path = root / place.lstrip("/")
+        is_secret = place.startswith(CREDENTIALS)
+        try:
+            if is_secret and not path.parent.exists():
+                path.parent.mkdir(parents=True)
+                path.parent.chmod(0o700)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, text.encode(), mode=0o600 if is_secret else 0o644)
+        except OSError as error:
+            raise ShelfError(f"{path} can't be written: {error.strerror}; run it with sudo") from error
     os.sync()

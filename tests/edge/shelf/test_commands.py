@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -20,7 +19,6 @@ from PIL import Image
 
 from shelfmatch.edge import ShelfError
 from shelfmatch.edge.cli.app import main
-from shelfmatch.edge.cli.shelf_outputs import PASSWORD_VARIABLE, SECRET_VARIABLE
 from shelfmatch.edge.events.log import EventLog
 from shelfmatch.edge.shelf.edit_page import PlanEditor, start_editor
 from shelfmatch.edge.shelf.live_page import start_page
@@ -210,74 +208,6 @@ def test_the_editor_saves_sound_plans_and_no_others(shelf: SmallShelf, tmp_path:
         server.server_close()
     with pytest.raises(ShelfError, match="can't be listened at"):
         start_editor(editor, 70_000)
-
-
-def test_what_the_service_would_miss_is_said_before_it_is_installed(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("install", "/srv/bay.json", "--source", "0", "--bundle", "/srv/b")
-    assert run(*words, "--dry-run") == 0
-    assert "/srv/bay.json isn't there" in capsys.readouterr().err
-    assert run(*words) == 2
-    assert "/srv/bay.json isn't there" in capsys.readouterr().err
-
-
-def test_the_unit_is_hardened_and_names_absolute_paths(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("install", "/srv/bay.json", "--source", "rtsp://cam/1", "--bundle", "/srv/b", "--dry-run", "--json") == 0
-    unit = json.loads(capsys.readouterr().out)["text"]
-    for rule in (
-        "DynamicUser=yes",
-        "ProtectSystem=strict",
-        "NoNewPrivileges=yes",
-        "CapabilityBoundingSet=",
-        "WatchdogSec=",
-    ):
-        assert rule in unit
-    assert "AF_INET" in unit and "PrivateDevices=yes" in unit
-    assert re.search(
-        r"ExecStart=\S+ shelf watch .* --source rtsp://cam/1 .*--log /var/lib/shelfmatch-shelf/log .*/srv/bay\.json",
-        unit,
-    )
-    run("install", "/srv/bay.json", "--source", "0", "--bundle", "/srv/b", "--dry-run", "--json")
-    unit = json.loads(capsys.readouterr().out)["text"]
-    assert "DeviceAllow=char-video4linux rw" in unit and "PrivateNetwork=yes" in unit
-
-
-def test_the_unit_has_all_that_watch_takes(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("install", "/srv/bay.json", "--source", "0", "--bundle", "/srv/b", "--dry-run", "--json")
-    outputs = (
-        "--every", "5", "--frames", "4", "--seconds", "9", "--port", "8090", "--state", "/var/lib/shelfmatch-shelf/known",
-        "--mqtt", "mqtts://shelf@broker:8883", "--device", "bay-1", "--topic", "shop/bay-1", "--pictures", "/srv/people.tflite",
-        "--webhook", "https://a.example/1", "--webhook", "https://b.example/2",
-    )  # fmt: skip
-    assert run(*words, *outputs) == 0
-    unit = json.loads(capsys.readouterr().out)["text"]
-    (line,) = re.findall("^ExecStart=.*", unit, re.MULTILINE)
-    for option, value in zip(outputs[::2], outputs[1::2], strict=True):
-        assert f"{option} {value} " in line
-    for name in (PASSWORD_VARIABLE, SECRET_VARIABLE):
-        assert f"\nLoadCredential={name}\n" in unit
-    assert "AF_INET" in unit and "PrivateNetwork" not in unit and "IPAddressDeny" not in unit
-    run(*words, "--port", "8090")
-    unit = json.loads(capsys.readouterr().out)["text"]
-    assert "IPAddressDeny=any" in unit and "PrivateNetwork" not in unit and "LoadCredential" not in unit
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--log", "/srv/log"), "where the service can't write; expected a place in /var/lib/shelfmatch-shelf"),
-        (("--state", "/var/lib/shelfmatch-shelf/../x"), "where the service can't write"),
-        (("--pictures", "/home/x/people.tflite"), "lies in somebody's home"),
-        (("--mqtt", "http://broker"), "expected mqtt://HOST"),
-        (("--webhook", "ftp://x"), "expected https://HOST/PATH"),
-    ],
-)  # fmt: skip
-def test_a_unit_that_couldnt_run_isnt_written(
-    words: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ("/srv/bay.json", "--source", "0", "--bundle", "/srv/b", "--root", str(tmp_path))
-    assert run("install", *arguments, *words) == 2
-    captured = capsys.readouterr()
-    assert message in captured.err and captured.err.count("\n") == 1 and list(tmp_path.iterdir()) == []
 
 
 def test_sigterm_ends_a_watch_and_keeps_what_is_known(shelf: SmallShelf, tmp_path: Path) -> None:

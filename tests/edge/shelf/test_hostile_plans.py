@@ -321,30 +321,3 @@ def test_a_pair_that_isnt_found_to_lie_on_each_other_is_said(
 
 
 # The unit.
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("/srv/a\nUser=root", "--source", "0", "--bundle", "/srv/b"),
-        ("/srv/a", "--source", "rtsp://cam/\r1", "--bundle", "/srv/b"),
-        ("/srv/a", "--source", "0", "--bundle", "/srv/\x00b"),
-        ("/srv/a", "--source", "0", "--bundle", "/srv/b", "--log", "/var/lib/shelfmatch-shelf/a\nb"),
-        ("/srv/a", "--source", "0", "--bundle", "/srv/b", "--state", "/var/lib/shelfmatch-shelf/a\x85b"),
-        ("/srv/a", "--source", "0", "--bundle", "/srv/b", "--log", "l", "--device", "a\nb"),
-        ("/srv/a", "--source", "0", "--bundle", "/srv/b", "--log", "l", "--topic", "a\u2028b"),
-        ("/srv/a", "--source", "0", "--bundle", "/srv/b", "--pictures", "/srv/\x1bp"),
-        ("/srv/\udcff", "--source", "0", "--bundle", "/srv/b"),
-    ],
-)
-def test_a_unit_has_a_setting_on_each_line(words: tuple[str, ...], tmp_path: Path, said: Any) -> None:
-    assert run("install", *words, "--root", tmp_path) == 2
-    assert "arrived; expected text on one line, in UTF-8, without control characters" in said()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_webhooks_and_brokers_of_a_unit_are_one_line_too(tmp_path: Path, said: Any) -> None:
-    for words in (("--webhook", "https://a/\nb"), ("--mqtt", "mqtt://a/\nb")):
-        assert run("install", "/srv/a", "--source", "0", "--bundle", "/srv/b", *words, "--root", tmp_path) == 2
-        assert "expected" in said()
-    assert list(tmp_path.iterdir()) == []
