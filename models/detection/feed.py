@@ -103,9 +103,12 @@ class Feed:
         Half are mirrored; where `side` is less than the scenes', half are parts of scenes, half are scenes made smaller.
         Raises RuntimeError where the process that renders has ended.
         """
-        while self.made < max(count, 64):
+        while True:
+            # Also when there are enough: a run that goes on learns the same scenes over and over.
             if not self.process.is_alive():
                 raise RuntimeError("the process that renders scenes has ended; its error stands above")
+            if self.made >= max(count, 64):
+                break
             time.sleep(0.2)
         self._asked.value += count
         pixels, targets = [], []

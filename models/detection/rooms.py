@@ -21,7 +21,7 @@ def _noise(rng: np.random.Generator, side: int, cells: int, smooth: bool) -> NDA
     return np.asarray(cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC if smooth else cv2.INTER_NEAREST))
 
 
-def _texture(rng: np.random.Generator, side: int) -> NDArray[np.float32]:
+def texture(rng: np.random.Generator, side: int) -> NDArray[np.float32]:
     """A surface: plain, cloth, wood, tiles, leaves, pebbles; 0 to 255."""
     colour = rng.uniform(10, 245) + rng.normal(0, 22, 3)
     image = np.empty((side, side, 3), np.float32)
@@ -85,10 +85,10 @@ def rectangle_about(x: float, y: float, wide: float, high: float, angle: float) 
 
 def _room(rng: np.random.Generator, side: int) -> Pixels:
     """A wall and perhaps a table, with plain things."""
-    image = _texture(rng, side)
+    image = texture(rng, side)
     if rng.random() < 0.6:
         edge = int(rng.uniform(0.2, 0.85) * side)
-        image[edge:] = _texture(rng, side)[edge:] * np.linspace(0.8, 1.1, side - edge, dtype=np.float32)[:, None, None]
+        image[edge:] = texture(rng, side)[edge:] * np.linspace(0.8, 1.1, side - edge, dtype=np.float32)[:, None, None]
     pixels = image.clip(0, 255).astype(np.uint8)
     if rng.random() < 0.75:
         _clutter(rng, pixels, int(rng.integers(1, 14)))
@@ -155,8 +155,9 @@ def set_down(
     light = float(rng.normal(1, 0.12))
     _shadow(canvas, rng, x, y, size)
     quad = seen([[-w, -h, 0], [w, -h, 0], [w, h, 0], [-w, h, 0]])
+    before = len(canvas.full)
     canvas.paint(front, quad, light)
-    if deep > 2:
+    if deep > 2 and len(canvas.full) > before:
         side_quad = seen([[w, -h, 0], [w, -h, -d], [w, h, -d], [w, h, 0]])
         other = seen([[-w, -h, -d], [-w, -h, 0], [-w, h, 0], [-w, h, -d]])
         panel = faces.cut(number, side=True)
@@ -235,6 +236,33 @@ def _arm(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: flo
     return float(angle)
 
 
+def _person(
+    canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: float, skin: NDArray[np.float64]
+) -> None:
+    """Who holds the product: a body in plain clothes and perhaps a head, behind the arm."""
+    wide, cloth = size * rng.uniform(2.2, 5.0), rng.uniform(0, 250, 3)
+    middle, neck = x + rng.normal(0, 0.5) * wide, y - size * rng.uniform(0.3, 2.5)
+    shoulders, hips = wide * rng.uniform(0.45, 0.6), wide * rng.uniform(0.35, 0.6)
+    layer = canvas.pixels.copy()
+    body = np.array(
+        [
+            [middle - shoulders, neck],
+            [middle + shoulders, neck],
+            [middle + hips, canvas.side],
+            [middle - hips, canvas.side],
+        ]
+    )
+    cv2.fillPoly(layer, [body.astype(np.int32)], tuple(int(v) for v in cloth), cv2.LINE_AA)
+    for _ in range(int(rng.integers(1, 6))):  # folds
+        ends = rng.uniform(-1, 1, (2, 2)) * [shoulders, 0.5 * wide] + [middle, neck + 0.6 * wide]
+        shade = tuple(int(v) for v in (cloth * rng.uniform(0.6, 1.2)).clip(0, 255))
+        cv2.line(layer, *(tuple(int(v) for v in end) for end in ends), shade, max(1, int(0.03 * wide)), cv2.LINE_AA)
+    head = (max(2, int(0.24 * wide)), max(2, int(0.33 * wide)))
+    tone = tuple(int(v) for v in (skin * rng.uniform(0.8, 1.0)).clip(0, 255))
+    cv2.ellipse(layer, (int(middle), int(neck - 0.25 * wide)), head, 0, 0, 360, tone, -1, cv2.LINE_AA)
+    canvas.pixels[:] = cv2.GaussianBlur(layer, (0, 0), 0.8 + size / 200)
+
+
 def _fingers(
     canvas: Canvas, rng: np.random.Generator, box: tuple[float, float, float, float], skin: NDArray[np.float64]
 ) -> None:
@@ -276,6 +304,8 @@ def held(faces: Faces, rng: np.random.Generator, side: int, grounds: NDArray[np.
         x, y = rng.uniform(0.5 * min(size, side), side - 0.5 * min(size, side) + 1, 2)
         in_hand = rng.random() < 0.55
         skin = _skin(rng)
+        if in_hand and size < 0.4 * side and rng.random() < 0.5:
+            _person(canvas, rng, x, y, size, skin)
         if in_hand:
             _arm(canvas, rng, x, y, size, skin)
         before = len(canvas.full)
@@ -301,6 +331,27 @@ def heap(faces: Faces, rng: np.random.Generator, side: int, grounds: NDArray[np.
     for _ in range(count):
         x, y = rng.uniform(0, side, 2)
         set_down(canvas, faces, rng, int(rng.choice(assortment)), (x, y, size * rng.uniform(0.6, 1.4)), upright)
+    return canvas.scene(hidden=True)
+
+
+def group(faces: Faces, rng: np.random.Generator, side: int, grounds: NDArray[np.uint8] | None) -> Scene:
+    """Some products side by side and on one another, as people put them down to look at: often the same one, close together."""
+    canvas = Canvas(background(rng, side, grounds).copy())
+    columns, first = int(rng.integers(2, 6)), int(rng.integers(len(faces)))
+    size = float(np.exp(rng.uniform(np.log(0.1), np.log(0.75)))) * side / (0.4 + 0.35 * columns)
+    alike, apart = rng.random() < 0.6, float(rng.choice([-0.06, 0.0, 0.02, 0.3]))
+    x, ground = rng.uniform(-0.1, 0.5) * side, rng.uniform(0.35, 1.0) * side
+    slope = rng.normal(0, 0.08)
+    for _ in range(columns):
+        number = first if alike and rng.random() < 0.8 else int(rng.integers(len(faces)))
+        shape = faces.cut(number).shape
+        longer = size * float(rng.uniform(0.7, 1.2) if rng.random() < 0.4 else 1.0)
+        wide, high = (longer * shape[axis] / max(shape[:2]) for axis in (1, 0))
+        foot = ground + slope * (x - 0.5 * side) + rng.normal(0, 0.04) * size
+        for level in range(int(rng.choice([1, 1, 2, 3])) if high < 1.5 * wide else 1):
+            place = (x + wide / 2 + rng.normal(0, 0.04) * wide, foot - (level + 0.5) * high, longer)
+            set_down(canvas, faces, rng, number, place, 1.0)
+        x += wide * (1 + apart)
     return canvas.scene(hidden=True)
 
 

@@ -16,7 +16,9 @@ from shelfmatch.models.detection.canvas import Scene
 from shelfmatch.models.detection.faces import Faces
 from shelfmatch.models.detection.shelves import shelf
 
-PORTIONS: Final = {"shelf": 0.44, "held": 0.17, "heap": 0.08, "phone": 0.21, "fridge": 0.04, "nothing": 0.06}
+PORTIONS: Final = {
+    "shelf": 0.42, "held": 0.16, "heap": 0.06, "group": 0.06, "phone": 0.21, "fridge": 0.04, "nothing": 0.05,
+}  # fmt: skip
 """Shares of the scenes' kinds."""
 
 
@@ -38,6 +40,8 @@ class Source:
             found = rooms.held(self.products, rng, side, self.grounds)
         elif kind == "heap":
             found = rooms.heap(self.products, rng, side, self.grounds)
+        elif kind == "group":
+            found = rooms.group(self.products, rng, side, self.grounds)
         elif kind == "nothing":
             found = rooms.nothing(rng, side, self.grounds)
         else:

@@ -11,11 +11,22 @@ from numpy.typing import NDArray
 
 from shelfmatch.models.detection.canvas import GAP, PRODUCT, Canvas, Pixels, Points, Scene, rectangle, shrunk
 from shelfmatch.models.detection.faces import Faces
+from shelfmatch.models.detection.furniture import above, below, board, eye, floors, rail, tint, wall
+from shelfmatch.models.detection.rooms import texture
+from shelfmatch.models.printer.package import BOX
 
 BEYOND: Final = 0.25
 """How far the shelf goes on beyond the frame, as a share of its side, so that a tilted view is filled."""
 WIDEST: Final = 2.2
 """A product's width is at most this many times the clear height of its row."""
+OPEN_ABOVE: Final = 0.3
+OPEN_BELOW: Final = 0.35
+ENDS: Final = 0.15
+"""How often what is above a shelf, under it or beside it may come into the frame: it holds neither goods nor empty places."""
+MOST_OF_A_ROW: Final = 0.75
+"""The share of a row's height that a board seen from above or below takes at most."""
+TOPS: Final = 0.5
+"""How often goods that are seen from above show their tops."""
 
 
 @dataclass(frozen=True)
@@ -53,71 +64,6 @@ def mapped(homography: NDArray[np.float64], points: Points) -> Points:
     return np.asarray(cv2.perspectiveTransform(points[None], homography)[0], np.float32)
 
 
-def _tint(rng: np.random.Generator, low: float, high: float, spread: float = 14) -> NDArray[np.float32]:
-    return np.asarray((rng.uniform(low, high) + rng.normal(0, spread, 3)).clip(0, 255), np.float32)
-
-
-def _wall(rng: np.random.Generator, wide: int, high: int) -> NDArray[np.float32]:
-    """The back of a row: dark above, with holes, bars or nothing, and the shelf's floor below."""
-    colour = _tint(rng, 8, 225) if rng.random() < 0.55 else _tint(rng, 5, 70)
-    wall = np.empty((high, wide, 3), np.float32)
-    wall[:] = colour
-    pattern, pitch = rng.random(), max(3, int(high * rng.uniform(0.06, 0.2)))
-    if pattern < 0.25:
-        for y in range(pitch // 2, high, pitch):
-            wall[y : y + max(1, pitch // 5), pitch // 2 :: pitch] *= 0.6
-    elif pattern < 0.4:
-        wall[::pitch] *= rng.uniform(0.5, 1.4)
-    elif pattern < 0.5:
-        wall[:, ::pitch] *= rng.uniform(0.5, 1.4)
-    shade = np.linspace(rng.uniform(0.25, 1.0), 1.0, high, dtype=np.float32) ** rng.uniform(0.5, 2)
-    wall *= shade[:, None, None]
-    floor = int(high * rng.uniform(0.0, 0.28))
-    if floor > 1:
-        ramp = np.linspace(0.55, 1.0, floor, dtype=np.float32)[:, None, None]
-        wall[-floor:] = _tint(rng, 40, 235) * ramp
-        if rng.random() < 0.3:
-            wall[-floor:, :: max(2, pitch // 2)] *= 0.7
-    return wall
-
-
-def _label(rng: np.random.Generator, image: Pixels, x: int, y: int, wide: int, high: int) -> None:
-    """A price label: a card with a number and lines of print."""
-    card = [(250, 250, 248), (250, 225, 60), (225, 40, 35), (240, 240, 250), (255, 160, 30)][
-        int(rng.choice(5, p=[0.6, 0.2, 0.08, 0.07, 0.05]))
-    ]
-    ink = (25, 25, 30) if sum(card) > 350 else (250, 250, 250)
-    cv2.rectangle(image, (x, y), (x + wide, y + high), card, -1)
-    if high >= 6 and wide >= 9:
-        number = f"{rng.integers(0, 30)}.{rng.integers(10, 99)}"
-        scale = high / 45 * rng.uniform(0.7, 1.2)
-        cv2.putText(
-            image, number, (x + wide // 3, y + int(high * 0.75)), cv2.FONT_HERSHEY_DUPLEX, scale, ink, 1, cv2.LINE_AA
-        )
-        for line in range(int(rng.integers(0, 4))):
-            at = y + 2 + line * max(2, high // 5)
-            cv2.line(image, (x + 1, at), (x + int(wide * rng.uniform(0.2, 0.45)), at), ink, 1)
-
-
-def _rail(rng: np.random.Generator, image: Pixels, y: int, high: int, style: float) -> None:
-    """The board's front edge with its price labels, from row `y` down."""
-    wide = image.shape[1]
-    colour = _tint(rng, 120, 245) if style < 0.7 else _tint(rng, 10, 255, 60)
-    band = np.empty((high, wide, 3), np.float32)
-    band[:] = colour
-    band *= np.linspace(1.1, 0.75, high, dtype=np.float32)[:, None, None]
-    image[y : y + high] = band[: image.shape[0] - y].clip(0, 255)
-    x, card = int(rng.uniform(0, 30)), max(4, int(high * rng.uniform(0.55, 1.1)))
-    while style < 0.85 and x < wide:
-        width = int(card * rng.uniform(1.0, 2.4))
-        if rng.random() < 0.75:
-            _label(rng, image, x, y + int(high * rng.uniform(0, 0.2)), width, card)
-        x += width + int(card * rng.exponential(2.5)) + 1
-    under = max(1, int(high * rng.uniform(0.2, 0.8)))  # the shadow that the board casts on the row below
-    low = image[y + high : y + high + under]
-    low[:] = (low * np.linspace(0.35, 0.9, under)[: len(low), None, None]).astype(np.uint8)
-
-
 class _Row:
     """One row of a shelf as it is being stocked."""
 
@@ -126,12 +72,18 @@ class _Row:
         self.rng = shelf.rng
         self.light = float(self.rng.normal(1, 0.08))
         self.deep = self.rng.random() < 0.4
+        self.stands: tuple[float, float, Pixels] | None = None
+        """The right edge of the goods that were set down last, their height, and how they look from a side; None before a first
+        and after an empty place."""
+        self.empty: float | None = None
+        """Where the empty place begins that was left last; None after goods."""
 
-    def stock(self, wide: float) -> None:
+    def stock(self) -> None:
         """Blocks from left to right."""
         rng, last = self.rng, self.clear * 0.5
-        x = -rng.uniform(0, self.clear)
-        while x < wide:
+        x = self.shelf.from_x
+        x -= rng.uniform(0, self.clear) if x == 0 else -0.02 * self.clear
+        while x < self.shelf.to_x:
             if rng.random() < self.shelf.layout.gaps * 1.5:
                 x = self._nothing(
                     x,
@@ -144,11 +96,39 @@ class _Row:
 
     def _nothing(self, x: float, wide: float, high: float, places: int) -> float:
         """Empty places, one of each missing facing; seen are the wall and the floor."""
+        if self.stands is not None and self.shelf.eye.x > x:
+            right, tall, side = self.stands
+            self._beside(right, tall, side, x + wide * places)
+        self.empty, self.stands = x if self.empty is None else self.empty, None
         for _ in range(places):
+            if x + wide > self.shelf.to_x:
+                break
             if wide > 0.28 * high:
                 self.shelf.canvas.ask(self._quad(x, wide, high, 0.0))
             x += wide
         return x
+
+    def _beside(self, edge: float, high: float, side: Pixels, reach: float) -> None:
+        """The side of goods that stand next to an empty place: from their front edge back, as far as `reach` lets it be seen."""
+        bottom = self.top + self.clear
+        front = np.array([[edge, bottom - high], [edge, bottom]], np.float32)
+        back = self.shelf.eye.behind(front, float(self.rng.uniform(0.4, 1.0)))
+        right = reach > edge
+        back[:, 0] = np.minimum(back[:, 0], reach) if right else np.maximum(back[:, 0], reach)
+        seen = [front[0], back[0], back[1], front[1]] if right else [back[0], front[0], front[1], back[1]]
+        light = self.light * float(self.rng.uniform(0.3, 0.9))
+        self.shelf.canvas.paint(side, mapped(self.shelf.homography, np.array(seen, np.float32)), light, None)
+
+    def _topped(self, x: float, wide: float, high: float, faced: Pixels, depth: float) -> None:
+        """The top of a box that the camera looks down on; the box around the product is that of its front."""
+        y = self.top + self.clear - high
+        front = np.array([[x, y], [x + wide, y]], np.float32)
+        back = self.shelf.eye.behind(front, depth)
+        back[:, 1] = np.maximum(back[:, 1], max(self.top, y - 0.6 * wide))
+        quad = np.array([back[0], back[1], front[1], front[0]], np.float32)
+        strip = faced[: max(2, faced.shape[0] // 12)]
+        light = self.light * float(self.rng.uniform(0.7, 1.3))
+        self.shelf.canvas.paint(strip, mapped(self.shelf.homography, quad), light, None)
 
     def _quad(self, x: float, wide: float, high: float, above: float, lean: float = 0.0) -> Points:
         flat = rectangle(x, self.top + self.clear - above - high, wide, high)
@@ -169,18 +149,31 @@ class _Row:
             tall = 1
         space = wide * (rng.exponential(0.05) if not self.shelf.peg else rng.uniform(0.05, 0.5))
         faced = shrunk(face, wide * 1.3, high * 1.3)
+        depth = float(rng.uniform(0.2, 1.0))
+        topped = self.shelf.faces.kinds[number] == BOX and not self.shelf.peg and rng.random() < TOPS
         for _ in range(min(int(rng.geometric(0.3)), 10)):
+            if x + wide > self.shelf.to_x and self.shelf.to_x < self.shelf.reach:
+                return self.shelf.to_x, wide
             if rng.random() < self.shelf.layout.gaps * 0.5 and not self.shelf.peg:
                 self._missing(x, wide, high * max(1, tall), faced)
             else:
+                stacked = max(1, tall) * high
+                if self.empty is not None and self.shelf.eye.x < x and not self.shelf.peg:
+                    self._beside(x, stacked, side, self.empty)
+                if topped and self.top + self.clear - stacked > self.shelf.eye.y:
+                    self._topped(x, wide, stacked, faced, depth)
                 self._facing(x, wide, high, max(1, tall), faced, side)
+                self.empty, self.stands = None, (x + wide, stacked, side)
             x += wide + space
+            if x > self.shelf.to_x:
+                break
         return x, wide
 
     def _missing(self, x: float, wide: float, high: float, faced: Pixels) -> None:
         if self.deep and self.rng.random() < 0.5:  # the next one stands far back, in the dark
             quad = self._quad(x + 0.09 * wide, wide * 0.82, min(high, self.clear) * 0.82, self.clear * 0.06)
             self.shelf.canvas.paint(faced, quad, self.light * self.rng.uniform(0.25, 0.6))
+            self.empty, self.stands = None, None
         else:
             self._nothing(x, wide, min(high, self.clear), 1)
 
@@ -213,7 +206,7 @@ class Shelf:
     def __init__(self, faces: Faces, rng: np.random.Generator, side: int, plan: Layout) -> None:
         self.faces, self.rng, self.layout = faces, rng, plan
         self.margin = int(BEYOND * side)
-        reach = side + 2 * self.margin
+        reach = self.reach = side + 2 * self.margin
         self.peg = rng.random() < 0.06
         self.homography = tilted(rng, side, plan.tilt) @ np.array(
             [[1, 0, -self.margin], [0, 1, -self.margin], [0, 0, 1.0]]
@@ -222,12 +215,14 @@ class Shelf:
         first = rng.integers(0, len(faces), max(1, count // 3))
         near = (first[:, None] + rng.integers(-3, 4, (len(first), 2))).ravel().clip(0, len(faces) - 1)
         self.assortment = np.concatenate([first, near, rng.integers(0, len(faces), 2)])
+        self.eye = eye(rng, side, self.margin)
+        self.from_x, self.to_x = 0.0, float(reach)
         self.kept: dict[int, tuple[Pixels, Pixels]] = {}
         self.rows: list[tuple[float, float]] = []
         self.canvas = Canvas(self._furniture(reach, side))
         order = self.rows if rng.random() < 0.5 else self.rows[::-1]
         for top, clear in order:
-            _Row(self, top, clear).stock(reach)
+            _Row(self, top, clear).stock()
 
     def face(self, number: int) -> tuple[Pixels, Pixels]:
         """The front and another side."""
@@ -236,32 +231,64 @@ class Shelf:
         return self.kept[number]
 
     def _furniture(self, reach: int, side: int) -> Pixels:
-        """Walls, floors, boards, labels; in the frame."""
+        """Walls, floors, boards, labels, and what is around the shelf; in the frame."""
         rng, row = self.rng, self.layout.row
         image = np.empty((reach, reach, 3), np.uint8)
-        image[:] = _tint(rng, 20, 220)
+        image[:] = tint(rng, 20, 220)
         y = int(rng.uniform(-0.5, 0.6) * row)
-        y += self.margin if rng.random() < 0.2 else 0
+        if rng.random() < OPEN_ABOVE:
+            y += self.margin + int(rng.exponential(0.12) * side)
+            above(rng, image, min(y, reach))
         style, bare = rng.random(), rng.random() < 0.04
-        wall = _wall(rng, reach, max(4, int(row)))
+        back, made_of = wall(rng, reach, max(4, int(row))), board(rng, row)
+        ends = rng.random() < OPEN_BELOW
         while y < reach:
             clear = max(10, int(row * rng.uniform(0.75, 1.3)))
-            board = max(2, int(row * rng.uniform(0.05, 0.26)))
+            thick = max(2, int(row * rng.uniform(0.05, 0.26)))
             if rng.random() < 0.3:
-                wall = _wall(rng, reach, clear)
+                back = wall(rng, reach, clear)
             top = max(0, y)
             if y + clear > 0:
-                image[top : y + clear] = cv2.resize(wall, (reach, clear))[top - y :][: max(0, reach - top)].clip(0, 255)
+                picture = np.ascontiguousarray(cv2.resize(back, (reach, clear)))
+                floors(picture, made_of, *self._seen_of_boards(y, clear))
+                image[top : y + clear] = picture[top - y :][: max(0, reach - top)].clip(0, 255)
                 if not bare:
                     self.rows.append((float(y), float(clear)))
             if 0 < y + clear < reach:
-                _rail(rng, image, y + clear, board, style)
-            y += clear + board
-            if y > self.margin + 0.5 * side and rng.random() < 0.06:
+                rail(rng, image, y + clear, thick, style)
+            y += clear + thick
+            if ends and y > self.margin + 0.45 * side and rng.random() < 0.35:
                 break
         if y < reach:
-            image[max(0, y) :] = _tint(rng, 60, 220)
+            below(rng, image, max(0, y))
+        self._ends(image, side)
         return np.asarray(cv2.warpPerspective(image, self.homography, (side, side), flags=cv2.INTER_LINEAR))
+
+    def _seen_of_boards(self, top: float, clear: float) -> tuple[int, int]:
+        """How many pixels of the board under a row are seen from above, and of the board over it from below."""
+        floor = (top + clear - self.eye.y) * self.eye.recede
+        under = (self.eye.y - top) * self.eye.recede
+        most = MOST_OF_A_ROW * clear
+        return int(np.clip(floor, 0, most)), int(np.clip(under, 0, most))
+
+    def _ends(self, image: Pixels, side: int) -> None:
+        """A shelf that ends in the frame: a panel, and the room beside it."""
+        if self.rng.random() >= ENDS:
+            return
+        wide = int(side * self.rng.uniform(0.02, 0.3))
+        room = texture(self.rng, image.shape[0])[:, :wide].clip(0, 255)
+        panel = max(1, int(wide * self.rng.uniform(0.05, 0.5)))
+        if self.rng.random() < 0.5:
+            self.from_x = float(self.margin + wide)
+            image[:, self.margin : self.margin + wide] = room
+            image[:, self.margin + wide - panel : self.margin + wide] = tint(self.rng, 20, 235)
+            image[:, : self.margin] = tint(self.rng, 20, 235)
+        else:
+            self.to_x = float(image.shape[1] - self.margin - wide)
+            at = int(self.to_x)
+            image[:, at : at + wide] = room
+            image[:, at : at + panel] = tint(self.rng, 20, 235)
+            image[:, at + wide :] = tint(self.rng, 20, 235)
 
 
 def shelf(faces: Faces, rng: np.random.Generator, side: int, plan: Layout | None = None) -> Scene:
