@@ -44,6 +44,7 @@ from tables import (
     frames_table,
     kiosk_libraries_table,
     kiosk_table,
+    known_print_table,
     latency_table,
     look_again_table,
     readme_table,
@@ -96,6 +97,7 @@ BENCHMARKS: Final = (
     Benchmark(
         "encoders", 10, ("--markdown", str(RESULTS / "encoders.md"), "--measured", str(HERE.parent / "models/measured.json"))
     ),
+    Benchmark("known_print", 12),
     Benchmark("arm", 4, ("--write-budgets",), script="arm/check.py", uses_reporting=False, result=HERE / "arm/budgets.json"),
     Benchmark("arm_machine", 30, ("--what", "match", "kiosk", "shelf"), script="arm/machine.py"),
     Benchmark("latency", 15),
@@ -148,6 +150,7 @@ TABLES: Final = (
     Table("readme", README, readme_table, "encoders"),
     Table("encoders", PAGES / "encoders.md", encoders_table),
     Table("encoders in full", PAGES / "encoders.md", encoders_in_full, "encoders"),
+    Table("known_print", PAGES / "encoders.md", known_print_table),
     Table("latency", PAGES / "speed.md", latency_table),
     Table("coldstart", PAGES / "speed.md", cold_start_table),
     Table("kiosk", KIOSK_PAGE, kiosk_table),

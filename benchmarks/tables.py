@@ -41,6 +41,19 @@ def encoders_table(found: Document) -> str:
     return reporting.markdown_table(header, rows)
 
 
+def known_print_table(found: Document) -> str:
+    """Goods that trained no encoder: whether the first candidate is right, in each runtime."""
+    results = found["results"]
+    header = ("", *(f"{kind} ({results['queries'][kind]})" for kind in results["queries"]), "cosine to the source")
+    cosines = results["cosine to the source"]
+    rows = [
+        (NAMES.get(name, f"`{name}`"), *(f"{100 * row[kind]:.1f} %" for kind in results["queries"]),
+         f"{cosines[name]:.4f}" if name in cosines else "")
+        for name, row in results["recall"].items()
+    ]  # fmt: skip
+    return "\n\n".join((reporting.markdown_table(header, rows), bars_table(found)))
+
+
 CARD_ROWS: Final = {
     "recall_at_1": "grocery val photos among all train photos, cosine",
     "recall_at_1_adapted": "… tuned to the shop (`--adapt auto`)",

@@ -1,8 +1,9 @@
 """Collect what the printer prints with: typefaces, word lists, pictograms, small pictures; nothing of it is part of the project.
 
-    apt-get download PACKAGES...; python models/printer/gather.py DEBS STOCK
+    apt-get download PACKAGES...; python models/printer/gather.py PACKAGES STOCK
 
-DEBS: a folder of Debian packages (`fonts-*`, word lists `w*`). STOCK gets `fonts/` (cut down to the characters that are printed),
+PACKAGES: a folder of Debian packages (`fonts-*`, word lists `w*`) and of npm's typefaces (`npm pack @fontsource/NAME`; of scripts
+with thousands of letters they hold pieces, which are left out). STOCK gets `fonts/` (cut down to the characters that are printed),
 `words.json`, `emoji.npz`, and `sources.json`: every file's package, family and the licences its copyright file names.
 """
 
@@ -14,6 +15,7 @@ import random
 import re
 import subprocess
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 from typing import Any, Final
@@ -40,6 +42,8 @@ EMOJI: Final = (
     (0x1F380, 0x1F394), (0x1F3C0, 0x1F3F0), (0x1F451, 0x1F463), (0x1F525, 0x1F52A), (0x1F600, 0x1F640), (0x1FAD0, 0x1FADB),
 )  # fmt: skip
 EMOJI_SIDE: Final = 72
+SUBSETS: Final = ("latin", "cyrillic", "greek", "thai", "devanagari", "arabic")
+"""The alphabets of npm's typefaces that are printed; each is a file of its own."""
 
 
 def characters(script: str) -> set[int]:
@@ -88,6 +92,7 @@ def cut_down(font: Any, points: set[int]) -> bytes:
     cutter = subset.Subsetter(options)
     cutter.populate(unicodes=points)
     cutter.subset(font)
+    font.flavor = None
     out = io.BytesIO()
     font.save(out)
     return out.getvalue()
@@ -136,23 +141,40 @@ class Gathering:
                 elif "usr/share/dict" in str(path):
                     self.words(path, name, licence)
 
+    def npm(self, archive: Path) -> None:
+        """The regular and the bold style of a @fontsource package, a face for each of its alphabets."""
+        with tempfile.TemporaryDirectory() as work:
+            with tarfile.open(archive) as packed:
+                packed.extractall(work, filter="data")
+            about: dict[str, Any] = json.loads((Path(work) / "package" / "package.json").read_text())
+            for subset in SUBSETS:
+                for weight in (400, 700):
+                    for path in sorted(Path(work).glob(f"package/files/*-{subset}-{weight}-normal.woff")):
+                        if path.name.removesuffix(f"-{subset}-{weight}-normal.woff") == about["name"].split("/")[1]:
+                            self.face(
+                                path, about["name"], [about.get("license", "")], family=f"{about['name']} {subset}"
+                            )
+
     def words(self, path: Path, package: str, licence: list[str]) -> None:
         """Four thousand words of a list, of 3 to 11 letters."""
         every = [word for word in path.read_text("utf-8", "replace").split() if word.isalpha() and 3 <= len(word) <= 11]
         self.lists[path.name] = random.Random(path.name).sample(every, min(4000, len(every)))
         self.sources.append({"package": package, "words": path.name, "licences": licence})
 
-    def face(self, path: Path, package: str, licence: list[str]) -> None:
-        """A typeface, if there are not enough styles of its family by now."""
+    def face(self, path: Path, package: str, licence: list[str], family: str = "") -> None:
+        """A typeface, if there are not enough styles of its family (default: what the file calls it) by now."""
         from fontTools.ttLib import TTFont
 
         if "color-emoji" in package:
             self.emoji(path, package, licence)
             return
-        font = TTFont(path, fontNumber=0, lazy=True)
+        with TTFont(path, fontNumber=0, lazy=True) as font:
+            self._kept(font, path, package, licence, family)
+
+    def _kept(self, font: Any, path: Path, package: str, licence: list[str], family: str) -> None:
         cmap = font.getBestCmap() or {}
         names = font["name"]
-        family = str(names.getDebugName(16) or names.getDebugName(1) or path.stem)
+        family = family or str(names.getDebugName(16) or names.getDebugName(1) or path.stem)
         icons = any(part in package for part in ICON_FONTS)
         scripts = ["icons"] if icons else scripts_of(cmap)
         self.styles[family] = self.styles.get(family, 0) + 1
@@ -201,9 +223,11 @@ class Gathering:
 
 def main() -> None:
     """The command line; see the first lines."""
-    debs, stock = Path(sys.argv[1]), Path(sys.argv[2])
+    packages, stock = Path(sys.argv[1]), Path(sys.argv[2])
     gathering = Gathering(stock)
-    for deb in sorted(debs.glob("*.deb")):
+    for archive in sorted(packages.glob("*.tgz")):
+        gathering.npm(archive)
+    for deb in sorted(packages.glob("*.deb")):
         gathering.package(deb)
     gathering.finish()
     faces = [entry for entry in gathering.sources if "file" in entry]

@@ -1,0 +1,135 @@
+"""What rendered scenes show: shelves from a camera's place, groups of products, people; and where typefaces come from."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import ImageFont
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'shelfmatch[train]'")
+cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed: pip install 'shelfmatch[train]'")
+from shelfmatch.models.detection import feed, rooms  # noqa: E402
+from shelfmatch.models.detection.canvas import GAP, PRODUCT, UNSURE, Canvas, rectangle  # noqa: E402
+from shelfmatch.models.detection.faces import Faces, gathered  # noqa: E402
+from shelfmatch.models.detection.furniture import Board, Eye, floors  # noqa: E402
+from shelfmatch.models.detection.shelves import Layout, Shelf  # noqa: E402
+from shelfmatch.models.printer.package import BOX, CANVAS, Printed  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def cartons() -> Faces:
+    """Eight plain cartons of different colours, 100 by 160 pixels, with a side of 50."""
+    found = []
+    for number in range(8):
+        front, other = np.zeros((2, CANVAS, CANVAS, 4), np.uint8)
+        for face, wide in ((front, 100), (other, 50)):
+            x, y = (CANVAS - wide) // 2, (CANVAS - 160) // 2
+            face[y : y + 160, x : x + wide] = (60 + 20 * number, 255 - 25 * number, 90, 255)
+        size, other_size = (100 / CANVAS, 160 / CANVAS), (50 / CANVAS, 160 / CANVAS)
+        found.append(Printed(front, other, size, other_size, BOX, number, 0))
+    return gathered(found)
+
+
+def test_the_back_of_a_shelf_is_seen_nearer_to_where_the_camera_looks() -> None:
+    eye = Eye(100.0, 50.0, 0.2)
+    points = np.array([[0, 0], [100, 50], [200, 150]], np.float32)
+    assert np.allclose(eye.behind(points), [[20, 10], [100, 50], [180, 130]])
+    assert np.allclose(eye.behind(points, 0.5), [[10, 5], [100, 50], [190, 140]])
+
+
+def test_a_board_is_seen_from_above_below_the_camera_and_from_below_above_it(cartons: Faces) -> None:
+    shelf = Shelf(cartons, np.random.default_rng(0), 320, Layout(80.0, 0.1, 0.1))
+    shelf.eye = Eye(200.0, 200.0, 0.2)
+    assert shelf._seen_of_boards(300.0, 80.0) == (36, 0)
+    assert shelf._seen_of_boards(0.0, 80.0) == (0, 40)
+    row = np.zeros((80, 10, 3), np.float32)
+    floors(row, Board(np.full(3, 200, np.float32), 0.5, 0.25, 0), 36, 0)
+    assert row[:44].max() == 0 and row[44, 0, 0] == 100 and row[79, 0, 0] == 200
+    floors(row, Board(np.full(3, 200, np.float32), 0.5, 0.25, 0), 0, 40)
+    assert row[0, 0, 0] == 50 and 0 < row[39, 0, 0] < 50
+
+
+def test_nothing_is_asked_for_beyond_a_shelfs_end(cartons: Faces) -> None:
+    """A shelf that ends in the frame has neither goods nor empty places in the room beside it."""
+    ended = 0
+    for seed in range(60):
+        shelf = Shelf(cartons, np.random.default_rng(seed), 320, Layout(80.0, 0.25, 0.0))
+        if shelf.to_x >= shelf.reach:
+            continue
+        ended += 1
+        scene = shelf.canvas.scene(hidden=False)
+        end = shelf.to_x - shelf.margin
+        assert (scene.boxes[scene.kinds != UNSURE, 2] <= end + 0.03 * 320).all()
+    assert ended >= 2
+
+
+def test_goods_beside_an_empty_place_show_their_side(cartons: Faces) -> None:
+    """The side that is turned to the camera lies in the empty place."""
+    shown = 0
+    for seed in range(12):
+        shelf = Shelf(cartons, np.random.default_rng(seed), 320, Layout(110.0, 0.25, 0.0))
+        scene = shelf.canvas.scene(hidden=False)
+        for box in scene.boxes[scene.kinds == GAP].astype(int):
+            part = scene.pixels[box[1] : box[3], box[0] : box[2]].reshape(-1, 3).astype(int)
+            green = (part[:, 2] < 100) & (abs(part[:, 0] - part[:, 1]) > 30)
+            shown += bool(len(part)) and bool(0.02 < green.mean() < 0.9)
+    assert shown >= 6
+
+
+def test_a_product_outside_the_frame_leaves_the_one_before_as_it_was(cartons: Faces) -> None:
+    canvas = Canvas(np.full((200, 200, 3), 128, np.uint8))
+    canvas.paint(cartons.cut(0), rectangle(60, 60, 50, 80))
+    before = canvas.full[:]
+    for seed in range(40):  # some turn a side panel into the frame
+        rooms.set_down(canvas, cartons, np.random.default_rng(seed), 1, (-45.0, 100.0, 80.0), 1.0)
+        assert canvas.full[0] == before[0]
+        del canvas.full[1:], canvas.kinds[1:], canvas.areas[1:]
+
+
+def test_a_group_stands_together(cartons: Faces) -> None:
+    for seed in range(8):
+        scene = rooms.group(cartons, np.random.default_rng(seed), 320, None)
+        assert scene.pixels.shape == (320, 320, 3) and set(scene.kinds) <= {PRODUCT, UNSURE}
+    counts = [len(rooms.group(cartons, np.random.default_rng(seed), 320, None).boxes) for seed in range(30)]
+    assert max(counts) >= 4 and np.mean(counts) >= 2
+
+
+def test_a_dead_renderer_ends_the_training() -> None:
+    """Scenes that are there already would be learnt over and over."""
+    source = feed.Feed(Path("nowhere"), Path("nowhere"), 64, 0)
+    source._made.value = 500
+    source.process.join()
+    with pytest.raises(RuntimeError, match="the process that renders scenes has ended"):
+        source.batch(np.random.default_rng(0), 4, 64)
+
+
+def test_typefaces_of_npm_are_gathered_by_alphabet(tmp_path: Path) -> None:
+    pytest.importorskip("fontTools", reason="fontTools is not installed: pip install 'shelfmatch[train]'")
+    from fontTools.ttLib import TTFont
+
+    from shelfmatch.models.printer.gather import Gathering
+
+    face = ImageFont.load_default(20)
+    if not isinstance(face, ImageFont.FreeTypeFont) or not isinstance(face.path, io.BytesIO):
+        pytest.skip("this Pillow has no typeface of its own")
+    font, woff = TTFont(io.BytesIO(face.path.getvalue())), io.BytesIO()
+    font.flavor = "woff"
+    font.save(woff)
+    files = {"package.json": json.dumps({"name": "@fontsource/some", "license": "OFL-1.1"}).encode()}
+    files |= {f"files/some-{part}-normal.woff": woff.getvalue() for part in ("latin-400", "latin-ext-400", "latin-900")}
+    with tarfile.open(tmp_path / "some.tgz", "w:gz") as packed:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(f"package/{name}")
+            entry.size = len(data)
+            packed.addfile(entry, io.BytesIO(data))
+    gathering = Gathering(tmp_path / "stock")
+    gathering.npm(tmp_path / "some.tgz")
+    (only,) = gathering.sources
+    assert only["package"] == "@fontsource/some" and only["licences"] == ["OFL-1.1"] and "latin" in only["scripts"]
+    kept = ImageFont.truetype(str(tmp_path / "stock" / "fonts" / only["file"]), 20)
+    assert kept.getmask("Ab").getbbox() is not None
