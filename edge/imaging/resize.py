@@ -132,11 +132,17 @@ def fit(decoded: Decoded, card: NetworkInput, resizer: Resizer = "pillow", *, co
         result = np.asarray(Image.fromarray(result).transpose(UPRIGHT[decoded.orientation]))
     if inside == whole:
         return result
-    framed = np.empty((card.height, card.width, 3), np.uint8)
-    framed[:] = card.border_color
+    framed = _plain(card.height, card.width, card.border_color)
     top, left = (card.height - result.shape[0]) // 2, (card.width - result.shape[1]) // 2
     framed[top : top + result.shape[0], left : left + result.shape[1]] = result
     return framed
+
+
+def _plain(height: int, width: int, color: tuple[int, int, int]) -> Pixels:
+    """(height, width, 3) pixels of one colour, set row by row: pixel by pixel took a quarter of a resize's instructions."""
+    rows = np.empty((height, width * 3), np.uint8)
+    rows[:] = np.tile(np.array(color, np.uint8), width)
+    return rows.reshape(height, width, 3)
 
 
 def placed(size: tuple[int, int], card: NetworkInput) -> tuple[int, int, int, int]:
