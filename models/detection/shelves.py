@@ -25,6 +25,9 @@ ENDS: Final = 0.15
 """How often what is above a shelf, under it or beside it may come into the frame: it holds neither goods nor empty places."""
 MOST_OF_A_ROW: Final = 0.75
 """The share of a row's height that a board seen from above or below takes at most."""
+SET_BACK: Final = 0.12
+"""How far behind its board's edge a block stands in the mean, as a share of the shelf's depth; an empty place reaches to the
+edge."""
 TOPS: Final = 0.5
 """How often goods that are seen from above show their tops."""
 
@@ -72,6 +75,7 @@ class _Row:
         self.rng = shelf.rng
         self.light = float(self.rng.normal(1, 0.08))
         self.deep = self.rng.random() < 0.4
+        self.from_above = top + clear > shelf.eye.y
         self.stands: tuple[float, float, Pixels] | None = None
         """The right edge of the goods that were set down last, their height, and how they look from a side; None before a first
         and after an empty place."""
@@ -112,27 +116,34 @@ class _Row:
         """The side of goods that stand next to an empty place: from their front edge back, as far as `reach` lets it be seen."""
         bottom = self.top + self.clear
         front = np.array([[edge, bottom - high], [edge, bottom]], np.float32)
-        back = self.shelf.eye.behind(front, float(self.rng.uniform(0.4, 1.0)))
         right = reach > edge
-        back[:, 0] = np.minimum(back[:, 0], reach) if right else np.maximum(back[:, 0], reach)
+        depth = float(self.rng.uniform(0.4, 1.0))
+        across = abs(self.shelf.eye.x - edge) * self.shelf.eye.recede
+        # As deep as the empty place lets it be seen.
+        back = self.shelf.eye.behind(front, min(depth, abs(reach - edge) / max(across, 1e-6)))
         seen = [front[0], back[0], back[1], front[1]] if right else [back[0], front[0], front[1], back[1]]
         light = self.light * float(self.rng.uniform(0.3, 0.9))
         self.shelf.canvas.paint(side, mapped(self.shelf.homography, np.array(seen, np.float32)), light, None)
 
-    def _topped(self, x: float, wide: float, high: float, faced: Pixels, depth: float) -> None:
+    def _topped(self, x: float, wide: float, high: float, faced: Pixels, depths: tuple[float, float]) -> None:
         """The top of a box that the camera looks down on; the box around the product is that of its front."""
         y = self.top + self.clear - high
-        front = np.array([[x, y], [x + wide, y]], np.float32)
-        back = self.shelf.eye.behind(front, depth)
+        edge = np.array([[x, y], [x + wide, y]], np.float32)
+        front, back = (self.shelf.eye.behind(edge, depth) for depth in (depths[0], max(depths)))
         back[:, 1] = np.maximum(back[:, 1], max(self.top, y - 0.6 * wide))
         quad = np.array([back[0], back[1], front[1], front[0]], np.float32)
         strip = faced[: max(2, faced.shape[0] // 12)]
         light = self.light * float(self.rng.uniform(0.7, 1.3))
         self.shelf.canvas.paint(strip, mapped(self.shelf.homography, quad), light, None)
 
-    def _quad(self, x: float, wide: float, high: float, above: float, lean: float = 0.0) -> Points:
+    def _quad(
+        self, x: float, wide: float, high: float, above: float, lean: float = 0.0, set_back: float = 0.0
+    ) -> Points:
+        """Corners in the frame of what stands `above` its board, `set_back` of the shelf's depth behind the edge."""
         flat = rectangle(x, self.top + self.clear - above - high, wide, high)
         flat[:2, 0] += lean * high
+        if self.from_above:  # otherwise the board hides the feet of what stands back
+            flat = self.shelf.eye.behind(flat, set_back)
         return mapped(self.shelf.homography, flat)
 
     def _block(self, x: float) -> tuple[float, float]:
@@ -149,7 +160,7 @@ class _Row:
             tall = 1
         space = wide * (rng.exponential(0.05) if not self.shelf.peg else rng.uniform(0.05, 0.5))
         faced = shrunk(face, wide * 1.3, high * 1.3)
-        depth = float(rng.uniform(0.2, 1.0))
+        depth, set_back = float(rng.uniform(0.2, 1.0)), float(min(0.5, rng.exponential(SET_BACK)))
         topped = self.shelf.faces.kinds[number] == BOX and not self.shelf.peg and rng.random() < TOPS
         for _ in range(min(int(rng.geometric(0.3)), 10)):
             if x + wide > self.shelf.to_x and self.shelf.to_x < self.shelf.reach:
@@ -161,8 +172,8 @@ class _Row:
                 if self.empty is not None and self.shelf.eye.x < x and not self.shelf.peg:
                     self._beside(x, stacked, side, self.empty)
                 if topped and self.top + self.clear - stacked > self.shelf.eye.y:
-                    self._topped(x, wide, stacked, faced, depth)
-                self._facing(x, wide, high, max(1, tall), faced, side)
+                    self._topped(x, wide, stacked, faced, (set_back, depth))
+                self._facing(x, wide, high, max(1, tall), faced, side, set_back)
                 self.empty, self.stands = None, (x + wide, stacked, side)
             x += wide + space
             if x > self.shelf.to_x:
@@ -177,7 +188,9 @@ class _Row:
         else:
             self._nothing(x, wide, min(high, self.clear), 1)
 
-    def _facing(self, x: float, wide: float, high: float, tall: int, faced: Pixels, side: Pixels) -> None:
+    def _facing(
+        self, x: float, wide: float, high: float, tall: int, faced: Pixels, side: Pixels, set_back: float
+    ) -> None:
         rng, canvas = self.rng, self.shelf.canvas
         if self.deep and not self.shelf.peg:
             canvas.paint(
@@ -195,7 +208,7 @@ class _Row:
             grown = 1 + rng.normal(0, 0.008)
             canvas.paint(
                 shown,
-                self._quad(at, wide_now, high * grown, level * high + hang, lean),
+                self._quad(at, wide_now, high * grown, level * high + hang, lean, set_back),
                 self.light * float(rng.normal(1, 0.05)),
             )
 
