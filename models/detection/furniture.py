@@ -114,9 +114,7 @@ def below(rng: np.random.Generator, image: Pixels, top: int) -> None:
     image[top:] = texture(rng, image.shape[1])[:left].clip(0, 255)
     foot = min(left, int(left * rng.uniform(0.0, 0.5)))
     if foot:
-        image[top : top + foot] = (tint(rng, 5, 200) * np.linspace(1, 0.6, foot)[:, None, None])[:, None].reshape(
-            foot, 1, 3
-        )
+        image[top : top + foot] = tint(rng, 5, 200) * np.linspace(1, 0.6, foot)[:, None, None]
     shadow = min(left - foot, max(1, left // 6))
     if shadow:
         ramp = np.linspace(0.4, 1.0, shadow)[:, None, None]

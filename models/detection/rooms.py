@@ -260,7 +260,10 @@ def _person(
     head = (max(2, int(0.24 * wide)), max(2, int(0.33 * wide)))
     tone = tuple(int(v) for v in (skin * rng.uniform(0.8, 1.0)).clip(0, 255))
     cv2.ellipse(layer, (int(middle), int(neck - 0.25 * wide)), head, 0, 0, 360, tone, -1, cv2.LINE_AA)
-    canvas.pixels[:] = cv2.GaussianBlur(layer, (0, 0), 0.8 + size / 200)
+    cover = cv2.GaussianBlur((layer != canvas.pixels).any(axis=2).astype(np.float32), (0, 0), 0.8 + size / 200)[
+        ..., None
+    ]
+    canvas.pixels[:] = (canvas.pixels * (1 - cover) + layer * cover).astype(np.uint8)
 
 
 def _fingers(

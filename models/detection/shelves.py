@@ -76,9 +76,9 @@ class _Row:
         self.light = float(self.rng.normal(1, 0.08))
         self.deep = self.rng.random() < 0.4
         self.from_above = top + clear > shelf.eye.y
-        self.stands: tuple[float, float, Pixels] | None = None
-        """The right edge of the goods that were set down last, their height, and how they look from a side; None before a first
-        and after an empty place."""
+        self.stands: tuple[float, float, Pixels, float] | None = None
+        """The right edge of the goods that were set down last, their height, how they look from a side, and how far back they
+        stand; None before a first and after an empty place."""
         self.empty: float | None = None
         """Where the empty place begins that was left last; None after goods."""
 
@@ -100,9 +100,9 @@ class _Row:
 
     def _nothing(self, x: float, wide: float, high: float, places: int) -> float:
         """Empty places, one of each missing facing; seen are the wall and the floor."""
-        if self.stands is not None and self.shelf.eye.x > x:
-            right, tall, side = self.stands
-            self._beside(right, tall, side, x + wide * places)
+        if self.stands is not None and self.shelf.eye.x > x and not self.shelf.peg:
+            right, tall, side, set_back = self.stands
+            self._beside(right, tall, side, x + wide * places, set_back)
         self.empty, self.stands = x if self.empty is None else self.empty, None
         for _ in range(places):
             if x + wide > self.shelf.to_x:
@@ -112,15 +112,16 @@ class _Row:
             x += wide
         return x
 
-    def _beside(self, edge: float, high: float, side: Pixels, reach: float) -> None:
+    def _beside(self, edge: float, high: float, side: Pixels, reach: float, set_back: float) -> None:
         """The side of goods that stand next to an empty place: from their front edge back, as far as `reach` lets it be seen."""
-        bottom = self.top + self.clear
-        front = np.array([[edge, bottom - high], [edge, bottom]], np.float32)
+        bottom, eye = self.top + self.clear, self.shelf.eye
+        flat = np.array([[edge, bottom - high], [edge, bottom]], np.float32)
+        first = set_back if self.from_above else 0.0
         right = reach > edge
-        depth = float(self.rng.uniform(0.4, 1.0))
-        across = abs(self.shelf.eye.x - edge) * self.shelf.eye.recede
+        across = abs(eye.x - edge) * eye.recede
         # As deep as the empty place lets it be seen.
-        back = self.shelf.eye.behind(front, min(depth, abs(reach - edge) / max(across, 1e-6)))
+        last = max(first, min(float(self.rng.uniform(0.4, 1.0)), abs(reach - edge) / max(across, 1e-6)))
+        front, back = eye.behind(flat, first), eye.behind(flat, last)
         seen = [front[0], back[0], back[1], front[1]] if right else [back[0], front[0], front[1], back[1]]
         light = self.light * float(self.rng.uniform(0.3, 0.9))
         self.shelf.canvas.paint(side, mapped(self.shelf.homography, np.array(seen, np.float32)), light, None)
@@ -170,11 +171,11 @@ class _Row:
             else:
                 stacked = max(1, tall) * high
                 if self.empty is not None and self.shelf.eye.x < x and not self.shelf.peg:
-                    self._beside(x, stacked, side, self.empty)
+                    self._beside(x, stacked, side, self.empty, set_back)
                 if topped and self.top + self.clear - stacked > self.shelf.eye.y:
                     self._topped(x, wide, stacked, faced, (set_back, depth))
                 self._facing(x, wide, high, max(1, tall), faced, side, set_back)
-                self.empty, self.stands = None, (x + wide, stacked, side)
+                self.empty, self.stands = None, (x + wide, stacked, side, set_back)
             x += wide + space
             if x > self.shelf.to_x:
                 break

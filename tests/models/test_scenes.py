@@ -103,7 +103,8 @@ def test_a_dead_renderer_ends_the_training() -> None:
     """Scenes that are there already would be learnt over and over."""
     source = feed.Feed(Path("nowhere"), Path("nowhere"), 64, 0)
     source._made.value = 500
-    source.process.join()
+    source.process.kill()  # a fork may hang where torch has threads by now
+    source.process.join(60)
     with pytest.raises(RuntimeError, match="the process that renders scenes has ended"):
         source.batch(np.random.default_rng(0), 4, 64)
 
