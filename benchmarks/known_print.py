@@ -4,7 +4,7 @@
     python benchmarks/known_print.py --stock STOCK --encoders shelfmatch-cnn v1 --sets grozi boxes
 
 Everything goes through build_bundle and Matcher, without local matching. STOCK is what `models/printer/gather.py` makes of
-typefaces that trained nothing (or SHELFMATCH_STOCK says where it is); without it the printed sets are left out. Encoders:
+typefaces that trained nothing (or SHELFMATCH_STOCK says where it is); the printed sets need it. Encoders:
 the embedded ones in LiteRT, as .onnx in ONNX Runtime and as -fp32, the source they were quantized from, and Coral's MobileNets.
 "tuned": with the shop adapter. Over all sets together int8 is held against its source, and one runtime against the other.
 """
@@ -25,6 +25,7 @@ import reporting
 from encoders import NAMES, OURS, VARIANTS, file_of, recall
 from remembered import remembered
 
+SETS: Final = ("grozi", "phone-out", "boxes", "printed", "variants")
 TUNED: Final = ("grozi", "phone-out")
 """Sets whose products have several photos, from which the adapter is fitted."""
 LIMITS: Final = {
@@ -119,12 +120,14 @@ def main() -> int:
         "--stock", type=Path, metavar="DIR", default=Path(known) if known else None, help="typefaces that are new"
     )
     parser.add_argument("--encoders", nargs="+", choices=(*NAMES, *VARIANTS), default=[*NAMES, *VARIANTS])
-    parser.add_argument("--sets", nargs="+", help="some of the sets, by name")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="some of the sets")
     arguments = parser.parse_args()
+    if arguments.stock is None and {"printed", "variants"} & set(arguments.sets):
+        parser.error("printed and variants need --stock, which is missing; name it, or --sets without them")
     report = reporting.Report.start("known_print")
     with reporting.work_folder(arguments.work) as work:
         making = sets_of(arguments.stock, work)
-        sets = {name: make() for name, make in making.items() if not arguments.sets or name in arguments.sets}
+        sets = {name: making[name]() for name in arguments.sets}
         right: dict[str, dict[str, Any]] = {}
         for name in arguments.encoders:
             with remembered(work / "encoders.sqlite"):

@@ -32,11 +32,11 @@ HARD: Final = {"plain": (0.0, 0.0), "view": (0.2, 1.0)}
 def new_designs(stock_folder: Path, work: Path) -> goods.Shop:
     """500 products, each of another family."""
 
-    def chosen(stock: Any) -> Iterator[Any]:
+    def chosen(stock: Any) -> Iterator[list[Any]]:
         from shelfmatch.models.printer import design
 
         for number in range(10 * PRODUCTS):
-            yield design.family(SEED + number, stock, 2)[0]
+            yield design.family(SEED + number, stock, 2)[:1]
 
     return _shop("printed", stock_folder, work, chosen, PRODUCTS)
 
@@ -44,13 +44,13 @@ def new_designs(stock_folder: Path, work: Path) -> goods.Shop:
 def families(stock_folder: Path, work: Path) -> goods.Shop:
     """60 families of six products that differ in a word or a band of colour alone."""
 
-    def chosen(stock: Any) -> Iterator[Any]:
+    def chosen(stock: Any) -> Iterator[list[Any]]:
         from shelfmatch.models.printer import design
 
         for number in range(1000 * FAMILIES):
             family = design.family(2 * SEED + number, stock, VARIANTS)
             if len(family) == VARIANTS and set(family[0].differs) <= {"word", "band"}:
-                yield from family
+                yield family
 
     return _shop("variants", stock_folder, work, chosen, FAMILIES * VARIANTS)
 
@@ -82,7 +82,9 @@ def _of_rows(name: str, work: Path, make: Callable[[Path], Any]) -> goods.Shop:
     return goods.Shop(name, tuple(catalogue), tuple(queries))
 
 
-def _shop(name: str, stock_folder: Path, work: Path, chosen: Callable[[Any], Iterator[Any]], count: int) -> goods.Shop:
+def _shop(
+    name: str, stock_folder: Path, work: Path, chosen: Callable[[Any], Iterator[list[Any]]], count: int
+) -> goods.Shop:
     """The first `count` designs that can be printed, photographed plainly and hard; kept in `work`."""
     folder = work / name
     skus = [f"{name}-{number:04d}" for number in range(count)]
@@ -103,20 +105,20 @@ def _shop(name: str, stock_folder: Path, work: Path, chosen: Callable[[Any], Ite
     )
 
 
-def _printed(stock_folder: Path, chosen: Callable[[Any], Iterator[Any]], count: int) -> Iterator[Any]:
+def _printed(stock_folder: Path, chosen: Callable[[Any], Iterator[list[Any]]], count: int) -> Iterator[Any]:
     from shelfmatch.models.printer import package
     from shelfmatch.models.printer.stock import Stock
 
     stock = Stock(stock_folder)
-    for one in chosen(stock):
-        if not count:
+    for family in chosen(stock):
+        if count <= 0:
             return
         try:
-            found = package.printed(one, stock)
+            found = [package.printed(one, stock) for one in family]
         except (OSError, ValueError):  # one face of many can't draw one of its letters
             continue
-        count -= 1
-        yield found
+        count -= len(found)
+        yield from found
 
 
 def _grounds() -> Any:

@@ -26,9 +26,7 @@ OutputKind: TypeAlias = Literal["page", "picture", "measurement", "settings", "t
 def write_atomic(path: Path, data: bytes, mode: int | None = None) -> None:
     """Write beside, sync, rename: after a kill or a power cut, `path` has the old bytes or the new ones, whole. `mode`: who may
     read it, from its first byte on (default: as the process's umask says)."""
-    with replacing(path) as file:
-        if mode is not None:
-            os.fchmod(file.fileno(), mode)
+    with replacing(path, mode) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -36,14 +34,16 @@ def write_atomic(path: Path, data: bytes, mode: int | None = None) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write beside `path`, which takes its name at the end. Whoever has the old one open keeps it. An OSError names
-    `path`, which its reader knows, and not the file beside it."""
+def replacing(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
+    """A file to write beside `path`, which takes its name at the end. Whoever has the old one open keeps it. `mode`: who may read
+    it, as for `write_atomic`. An OSError names `path`, which its reader knows, and not the file beside it."""
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     if len(os.fsencode(temporary.name)) > _NAME_BYTES:  # the name itself may be just short enough
         temporary = path.with_name(f".{os.urandom(12).hex()}.tmp")
     try:
-        with temporary.open("xb") as file:
+        with open(
+            temporary, "xb", opener=lambda name, flags: os.open(name, flags, 0o666 if mode is None else mode)
+        ) as file:
             yield file
         temporary.replace(path)
     except BaseException as error:

@@ -96,13 +96,14 @@ def _stopping() -> Iterator[threading.Event]:
             signal.signal(one, handler)
 
 
-def _source_of(options: argparse.Namespace) -> str:
-    """--source, or what the environment or systemd's credentials have. Raises ShelfError where there is none."""
+def _source_of(options: argparse.Namespace, kept: Callable[[], str] = lambda: "") -> str:
+    """--source, or what systemd's credentials, the environment, or `kept` have. Raises ShelfError where there is none, EventError
+    for a credential that can't be read."""
     from ..shelf.install import SOURCE_VARIABLE
 
-    source = str(secret(SOURCE_VARIABLE) if options.source is None else options.source)
-    if options.source is None and not source:
-        raise ShelfError(f"--source is missing, and {SOURCE_VARIABLE} is empty; expected {_SOURCES}")
+    source = str(options.source or secret(SOURCE_VARIABLE) or kept())
+    if not source:
+        raise ShelfError(f"--source is missing or empty, and {SOURCE_VARIABLE} isn't set; expected {_SOURCES}")
     return source
 
 
@@ -255,14 +256,16 @@ def _paced(frames: Iterator[Frame], pace_s: float, stop: threading.Event) -> Ite
 
 
 def _install(options: argparse.Namespace) -> int:
-    from ..imaging.camera import shown_source
-    from ..shelf.install import CREDENTIALS, SOURCE_VARIABLE, UNIT_PATH, planned, write
+    from ..shelf.install import SOURCE_PATH, UNIT_PATH, kept_source, planned, write
 
     _check_port(options.port)
-    files = planned(options, _source_of(options), credentials_of(options))
-    credential = f"{CREDENTIALS}/{SOURCE_VARIABLE}" if files.secret_source else None
+    root = Path(options.root)
+    files = planned(options, _source_of(options, lambda: kept_source(root)), credentials_of(options))
+    credential = SOURCE_PATH if files.secret_source else None
+    if credential is None and (root / SOURCE_PATH.lstrip("/")).exists():
+        complain(f"{SOURCE_PATH} is of an earlier install, and not used any more; remove it if nothing else needs it")
     missing = [path for path in (options.plan, options.bundle) if not Path(path).exists()]
-    if missing and Path(options.root) == Path("/"):  # another root is another machine's disk
+    if missing and root == Path("/"):  # another root is another machine's disk
         problem = f"{missing[0]} isn't there, and the service would end at its start; put it there first"
         if not options.dry_run:
             raise ShelfError(problem)
@@ -272,7 +275,7 @@ def _install(options: argparse.Namespace) -> int:
     else:
         print(f"# {UNIT_PATH}\n{files.unit}")
         if credential:
-            print(f"# {credential} (0600)\n{shown_source(files.secret_source)}")
+            print(f"# {credential} (0600): the source, which isn't shown")
     if not options.dry_run:
-        write(files, Path(options.root))
+        write(files, root)
     return DONE

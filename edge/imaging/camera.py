@@ -27,7 +27,7 @@ _USER = re.compile(
     .*@""",  # up to the last @, since passwords are typed with any letters
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
-_PASSWORD = re.compile(r"((?:pass\w*|pwd|token)=)[^&#\s]*", re.IGNORECASE)
+_PASSWORD = re.compile(r"((?:pas\w*|psw|pwd|pw|token|secret)=)[^&#\s]*", re.IGNORECASE)
 
 
 def frames_of(source: str) -> Iterator[Pixels]:

@@ -67,15 +67,15 @@ def sandbox(name: str, network: str, *, has_camera: bool) -> str:
 
 
 def command_line(words: Sequence[str]) -> str:
-    """Words as a unit's ExecStart= takes them (systemd.service(5), "Command lines"): in quotes with C's escapes, where `$` would
-    name a variable and `%` a specifier. They must be single lines."""
-    return " ".join(_quoted(word) for word in words)
+    """Words as a unit's ExecStart= takes them (systemd.service(5), "Command lines"): in quotes with C's escapes, where `%` would
+    name a specifier and, but in the program's path, `$` a variable. They must be single lines."""
+    return " ".join((_quoted(words[0]), *(_quoted(word.replace("$", "$$")) for word in words[1:])))
 
 
 def _quoted(word: str) -> str:
     if word and not _NEEDS_QUOTES.search(word):
         return word
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$").replace("%", "%%")
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'
 
 

@@ -20,9 +20,11 @@ UNIT_PATH: Final = f"/etc/systemd/system/{NAME}.service"
 FOLDER: Final = f"/var/lib/{NAME}"
 """The only one that the service may write to."""
 CREDENTIALS: Final = "/etc/credstore"
-"""Where LoadCredential= looks for what has no path (systemd.exec(5)); root alone may read it."""
+"""Where systemd's credentials are kept (systemd.exec(5)); root alone may read them."""
 SOURCE_VARIABLE: Final = "SHELFMATCH_SOURCE"
 """The environment's variable, and systemd's credential, that a source comes from which is no option."""
+SOURCE_PATH: Final = f"{CREDENTIALS}/{SOURCE_VARIABLE}"
+"""Named in the unit: systemd before 251 doesn't look for credentials (systemd.exec(5), LoadCredential=)."""
 
 UNIT: Final = """\
 # Written by shelfmatch shelf install. systemd-analyze security {name}.service
@@ -52,7 +54,7 @@ WantedBy=multi-user.target
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """The text of a unit, and a source that stands in a credential since it has a password; empty where there is none."""
+    """The text of a unit, and the source that stands in a credential instead; empty where the unit names it."""
 
     unit: str
     secret_source: str
@@ -60,11 +62,17 @@ class Planned:
 
 def planned(options: argparse.Namespace, source: str, credentials: tuple[str, ...] = ()) -> Planned:
     """The unit of `shelf watch` with these options and this source, and these credentials from /etc/credstore, where they may be
-    missing. Everybody may read a unit: a source with a name or a password in it is none of its words. Raises ShelfError for what
-    the service couldn't read or write, and for what isn't one line of text."""
+    missing. Everybody may read a unit, and passwords stand in addresses and pipelines in many ways: all of these go into a
+    credential. Raises ShelfError for what the service couldn't read or write, and for what isn't one line of text."""
     _check_lines(options, source)
-    source = source if is_camera(source) else str(Path(source).absolute())
-    secret = source if shown_source(source) != source else ""
+    secret = source if is_camera(source) and ("://" in source or " ! " in source) else ""
+    if not is_camera(source):
+        if "://" in source or shown_source(source.strip()) != source.strip():
+            raise ShelfError(
+                f"--source {shown_source(source.strip())} arrived; expected a camera's address, like "
+                "rtsp://NAME:PASSWORD@HOST/PATH, or a folder's path from / on"
+            )
+        source = str(Path(source).absolute())
     plan, bundle, pictures = (
         str(Path(path).absolute()) if path else "" for path in (options.plan, options.bundle, options.pictures)
     )
@@ -89,13 +97,13 @@ def planned(options: argparse.Namespace, source: str, credentials: tuple[str, ..
     network = ANY_NETWORK + LOOPBACK_ALONE if options.port else NO_NETWORK
     if "://" in source or options.mqtt or options.webhook:
         network = ANY_NETWORK
+    if secret:
+        credentials = (*credentials, f"{SOURCE_VARIABLE}:{SOURCE_PATH}")
     unit = UNIT.format(
         name=NAME,
         command=command_line([*command, plan]),
         sandbox=sandbox(NAME, network, has_camera=is_camera(source) and "://" not in source),
-        credentials="".join(
-            f"LoadCredential={one}\n" for one in (*credentials, *([SOURCE_VARIABLE] if secret else []))
-        ),
+        credentials="".join(f"LoadCredential={one}\n" for one in credentials),
     )
     return Planned(unit, secret)
 
@@ -113,20 +121,33 @@ def _check_lines(options: argparse.Namespace, source: str) -> None:
                 )
 
 
+def kept_source(root: Path) -> str:
+    """The source of the credential below `root`, which an earlier install or a person wrote; empty where there is none. Raises
+    ShelfError."""
+    path = root / SOURCE_PATH.lstrip("/")
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ShelfError(f"{path} can't be read: {error}; run it with sudo, or name --source") from error
+
+
 def write(files: Planned, root: Path) -> None:
     """Write the credential and the unit below `root`. Raises ShelfError."""
-    texts = {UNIT_PATH: files.unit}
+    wanted = [(UNIT_PATH, files.unit, 0o644)]
     if files.secret_source:
-        texts = {f"{CREDENTIALS}/{SOURCE_VARIABLE}": f"{files.secret_source}\n", **texts}
-    for place, text in texts.items():
+        wanted.insert(0, (SOURCE_PATH, f"{files.secret_source}\n", 0o600))
+    for place, text, mode in wanted:
         path = root / place.lstrip("/")
-        is_secret = place.startswith(CREDENTIALS)
         try:
-            if is_secret and not path.parent.exists():
-                path.parent.mkdir(parents=True)
-                path.parent.chmod(0o700)
+            if place == SOURCE_PATH and not path.parent.is_dir():
+                path.parent.parent.mkdir(parents=True, exist_ok=True)
+                path.parent.mkdir(mode=0o700)
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, text.encode(), mode=0o600 if is_secret else 0o644)
+            write_atomic(path, text.encode(), mode)
+        except FileExistsError as error:
+            raise ShelfError(f"{error.filename} is no folder; expected one, or nothing there") from error
         except OSError as error:
             raise ShelfError(f"{path} can't be written: {error.strerror}; run it with sudo") from error
     os.sync()

@@ -1,9 +1,10 @@
 """Collect what the printer prints with: typefaces, word lists, pictograms, small pictures; nothing of it is part of the project.
 
-    apt-get download PACKAGES...; python models/printer/gather.py PACKAGES STOCK
+    apt-get download NAMES...; python models/printer/gather.py PACKAGES STOCK
 
 PACKAGES: a folder of Debian packages (`fonts-*`, word lists `w*`) and of npm's typefaces (`npm pack @fontsource/NAME`; of scripts
-with thousands of letters they hold pieces, which are left out). STOCK gets `fonts/` (cut down to the characters that are printed),
+with thousands of letters they hold pieces, which are left out). Where npm's have a script, Debian's aren't used for it: those
+trained our encoders, and npm's are to measure with. STOCK gets `fonts/` (cut down to the characters that are printed),
 `words.json`, `emoji.npz`, and `sources.json`: every file's package, family and the licences its copyright file names.
 """
 
@@ -216,6 +217,11 @@ class Gathering:
         words, right to left."""
         import arabic_reshaper
 
+        of_npm = {script for entry in self.sources if entry["package"].startswith("@") for script in entry["scripts"]}
+        for entry in self.sources:
+            if "file" in entry and not entry["package"].startswith("@"):
+                entry["scripts"] = [script for script in entry["scripts"] if script not in of_npm]
+        self.sources = [entry for entry in self.sources if entry.get("scripts", True)]
         self.lists["ar"] = [arabic_reshaper.reshape(word)[::-1] for word in words.ARABIC]
         (self.stock / "words.json").write_text(json.dumps(self.lists, ensure_ascii=False))
         (self.stock / "sources.json").write_text(json.dumps(self.sources, indent=1, ensure_ascii=False))

@@ -52,6 +52,12 @@ def test_the_screens_script_is_shell(tmp_path: Path) -> None:
     subprocess.run(["sh", "-n", "-c", script.text], check=True)
 
 
+def test_words_of_the_unit_are_quoted_for_systemd() -> None:
+    files = planned(Path("/srv/my $hop's.bundle"), read_settings(None), "/opt/x/bin/shelfmatch", "pi")
+    (unit,) = [one for one in files if one.path.endswith(".service")]
+    assert 'serve --config /etc/shelfmatch/kiosk.toml "/srv/my $$hop\'s.bundle"\n' in unit.text
+
+
 def test_what_the_service_couldnt_read_is_refused() -> None:
     with pytest.raises(KioskError, match="lies in somebody's home"):
         planned(Path("/home/pi/shop.bundle"), read_settings(None), "/opt/x/bin/shelfmatch", "pi")

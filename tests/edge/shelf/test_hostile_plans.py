@@ -318,6 +318,3 @@ def test_a_pair_that_isnt_found_to_lie_on_each_other_is_said(
     for photo, is_said in (("near.png", True), ("same.png", False)):
         assert run("teach", folder / "plan.json", "--full", folder / "mine.png", "--empty", folder / photo) == 0
         assert ("may show another view" in capsys.readouterr().err) == is_said
-
-
-# The unit.

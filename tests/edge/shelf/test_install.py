@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from shelfmatch.edge.cli.app import main
 from shelfmatch.edge.cli.shelf_outputs import PASSWORD_VARIABLE, SECRET_VARIABLE
+from shelfmatch.edge.files import write_atomic
 from shelfmatch.edge.machine.systemd import command_line
 from tests.support.shelf import SmallShelf
 
@@ -50,7 +52,7 @@ def test_the_unit_is_hardened_and_names_absolute_paths(capsys: pytest.CaptureFix
         assert rule in unit
     assert "AF_INET" in unit and "PrivateDevices=yes" in unit
     assert re.search(
-        r"ExecStart=\S+ shelf watch .* --source rtsp://cam/1 .*--log /var/lib/shelfmatch-shelf/log .*/srv/bay\.json",
+        r"ExecStart=\S+ shelf watch .*--log /var/lib/shelfmatch-shelf/log .*/srv/bay\.json",
         unit,
     )
     run("install", "/srv/bay.json", "--source", "0", "--bundle", "/srv/b", "--dry-run", "--json")
@@ -138,8 +140,11 @@ def test_systemd_reads_the_words_of_a_unit_as_they_were_meant(tmp_path: Path) ->
     ) in tmp_path.parents:  # pytest's folders are of the one who runs it, and systemd's test mode takes no root
         if folder != Path("/tmp") and str(folder).startswith("/tmp/"):
             folder.chmod(0o755)
+    program = tmp_path / "a$b c" / "echo"
+    program.parent.mkdir()
+    program.symlink_to("/bin/echo")
     unit = tmp_path / "words.service"
-    unit.write_text(f"[Service]\nType=oneshot\nExecStart={command_line(['/bin/echo', *WORDS])}\n")
+    unit.write_text(f"[Service]\nType=oneshot\nExecStart={command_line([str(program), *WORDS])}\n")
     unit.chmod(0o644)
     command = [str(SYSTEMD), "--user", "--test", f"--unit={unit.name}"]
     somebody = ["setpriv", "--reuid=65534", "--clear-groups"] if Path("/root").owner() == Path(tmp_path).owner() else []
@@ -149,38 +154,81 @@ def test_systemd_reads_the_words_of_a_unit_as_they_were_meant(tmp_path: Path) ->
     done = subprocess.run(
         somebody + command, capture_output=True, text=True, env=environment, timeout=60, check=False, errors="replace"
     )
-    found = re.findall(r"^\s*Command Line: (/bin/echo .*)$", done.stdout + done.stderr, re.MULTILINE)
+    found = re.findall(r"^\s*Command Line: (.*echo.*)$", done.stdout + done.stderr, re.MULTILINE)
     if not found:
         pytest.skip(f"systemd's test mode doesn't run here: {(done.stderr or done.stdout)[:200]}")
     # What it shows is quoted for a shell, `$` too; `$$` becomes `$` when the program is started (systemd.service(5)).
     shown = shlex.split(found[0].replace("\\$", "$"))
-    assert [word.replace("$$", "$") for word in shown[1:]] == list(WORDS)
+    assert shown[0] == str(program) and [word.replace("$$", "$") for word in shown[1:]] == list(WORDS)
 
 
-def test_nobody_reads_a_cameras_password_in_the_unit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("install", "/srv/bay.json", "--source", SECRET, "--bundle", "/srv/b", "--root", tmp_path)
+@pytest.mark.parametrize(
+    "source",
+    [
+        SECRET,
+        "rtsp://cam/1?user=admin&psw=s3cret",
+        "http://cam/v?loginuse=admin&loginpas=s3cret",
+        "rtspsrc location=rtsp://cam user-id=admin user-pw=s3cret ! decodebin ! appsink",
+    ],
+)
+def test_nobody_reads_a_cameras_password_in_the_unit(
+    source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("install", "/srv/bay.json", "--source", source, "--bundle", "/srv/b", "--root", tmp_path)
+    assert run(*words, "--dry-run") == 0
+    assert "s3cret" not in capsys.readouterr().out and not (tmp_path / "etc").exists()
     assert run(*words, "--json") == 0
     told = capsys.readouterr().out
-    unit, credential = (
-        tmp_path / "etc/systemd/system/shelfmatch-shelf.service", tmp_path / "etc/credstore/SHELFMATCH_SOURCE",
-    )  # fmt: skip
-    assert (
-        "s3cret" not in told + unit.read_text() and json.loads(told)["credential"] == "/etc/credstore/SHELFMATCH_SOURCE"
+    unit = (tmp_path / "etc/systemd/system/shelfmatch-shelf.service").read_text()
+    credential = tmp_path / "etc/credstore/SHELFMATCH_SOURCE"
+    assert "s3cret" not in told + unit and json.loads(told)["credential"] == "/etc/credstore/SHELFMATCH_SOURCE"
+    assert "\nLoadCredential=SHELFMATCH_SOURCE:/etc/credstore/SHELFMATCH_SOURCE\n" in unit and "--source" not in unit
+    assert credential.read_text() == f"{source}\n" and credential.stat().st_mode & 0o777 == 0o600
+    assert credential.parent.stat().st_mode & 0o777 == 0o700
+    # The next install needs no password; one without an address leaves the credential, and says so.
+    credential.chmod(0o666)
+    assert run("install", "/srv/bay.json", "--bundle", "/srv/b", "--root", tmp_path) == 0
+    assert credential.read_text() == f"{source}\n" and credential.stat().st_mode & 0o777 == 0o600
+    capsys.readouterr()
+    assert run("install", "/srv/bay.json", "--source", "0", "--bundle", "/srv/b", "--root", tmp_path) == 0
+    assert "is of an earlier install, and not used any more" in capsys.readouterr().err and credential.exists()
+
+
+@pytest.mark.parametrize("source", ["admin:s3cret@cam/1", "rtps://admin:s3cret@cam/1", " rtsp://admin:s3cret@cam/1"])
+def test_an_address_that_is_none_isnt_written_as_a_folder(source: str, tmp_path: Path, said: Any) -> None:
+    assert run("install", "/srv/bay.json", "--source", source, "--bundle", "/srv/b", "--root", tmp_path) == 2
+    message = said()
+    assert "expected a camera's address, like rtsp://" in message and "s3cret" not in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_secret_is_never_readable_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[int] = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (modes.append(os.fstat(file).st_mode & 0o777), real(file))[1])
+    opened: list[int] = []
+    before = os.open
+    monkeypatch.setattr(
+        os, "open", lambda path, flags, mode=0o777, **rest: (opened.append(mode), before(path, flags, mode, **rest))[1]
     )
-    assert "\nLoadCredential=SHELFMATCH_SOURCE\n" in unit.read_text() and "--source" not in unit.read_text()
-    assert "AF_INET" in unit.read_text() and "PrivateDevices=yes" in unit.read_text()
-    assert credential.read_text() == f"{SECRET}\n" and credential.stat().st_mode & 0o777 == 0o600
-    assert credential.parent.stat().st_mode & 0o777 == 0o700 and unit.stat().st_mode & 0o777 == 0o644
-    assert run(*words, "--dry-run") == 0
-    assert "rtsp://***@cam/1" in (told := capsys.readouterr().out) and "s3cret" not in told
+    write_atomic(tmp_path / "secret", b"x", 0o600)
+    assert opened[0] == 0o600 and modes[0] == 0o600 and (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_place_for_credentials_that_is_no_folder_is_said(tmp_path: Path, said: Any) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "credstore").symlink_to("nowhere")
+    assert run("install", "/srv/bay.json", "--source", SECRET, "--bundle", "/srv/b", "--root", tmp_path) == 2
+    assert "etc/credstore is no folder" in said() and len(list(tmp_path.rglob("*"))) == 2
 
 
 def test_a_watch_takes_its_source_from_a_credential_or_the_environment(
     shelf: SmallShelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Any
 ) -> None:
     words = ("watch", shelf.plan_path, "--bundle", shelf.bundle, "--check")
-    assert run(*words) == 2
-    assert "--source is missing, and SHELFMATCH_SOURCE is empty; expected a folder" in said()
+    for missing in (words, (*words, "--source", "")):
+        assert run(*missing) == 2
+        assert "--source is missing or empty, and SHELFMATCH_SOURCE isn't set; expected a folder" in said()
     (tmp_path / "in").mkdir()
     monkeypatch.setenv("SHELFMATCH_SOURCE", str(tmp_path / "in"))
     assert run(*words) == 0
