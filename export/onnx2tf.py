@@ -133,6 +133,11 @@ def onnx_to_tflite(model: bytes, dimension: int, layout: str, path: Path, projec
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ExportError(f"{command} can't be run ({error}); set {ONNX2TF} to onnx2tf's command") from error
+        if done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL):
+            raise ExportError(
+                "onnx2tf was killed, by the kernel for want of memory if by nobody else (dmesg tells); export it on a machine with "
+                "more, or with fewer other programs, or to ONNX alone with --to onnx"
+            )
         made = sorted((folder / "out").glob("*float32.tflite"))
         if done.returncode or not made:
             last = ([line for line in (done.stderr + done.stdout).splitlines() if line.strip()] or ["no message"])[-1]

@@ -300,6 +300,15 @@ def test_onnx_to_tflite_names_the_tool_it_needs(
     monkeypatch.setenv("SHELFMATCH_ONNX2TF", "/bin/false")
     assert main(command([*NET, "--to", "tflite"])) == 2
     assert "onnx2tf failed" in capfd.readouterr().err
+    killed = tmp_path / "killed"
+    killed.write_text("#!/bin/sh\nkill -9 $$\n")
+    killed.chmod(0o755)
+    monkeypatch.setenv("SHELFMATCH_ONNX2TF", str(killed))
+    assert main(command([*NET, "--to", "tflite"])) == 2
+    assert (
+        "onnx2tf was killed, by the kernel for want of memory" in (said := capfd.readouterr().err)
+        and said.count("\n") == 1
+    )
     assert not (prepared / "out").exists()
 
 
