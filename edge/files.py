@@ -7,7 +7,7 @@ import errno
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias
@@ -31,6 +31,19 @@ def write_atomic(path: Path, data: bytes, mode: int | None = None) -> None:
         file.flush()
         os.fsync(file.fileno())
     sync_folder(path.parent)
+
+
+def write_together(files: Sequence[tuple[Path, bytes]]) -> None:
+    """Write files that belong to one another, all beside and synced before the first is renamed: a disk that fills up leaves the
+    old ones. They are renamed at once, in this order: after a kill in between, the later ones are old ones."""
+    with contextlib.ExitStack() as opened:
+        for path, data in reversed(files):  # the stack renames the last one first
+            file = opened.enter_context(replacing(path))
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    for folder in {path.parent for path, _ in files}:
+        sync_folder(folder)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from ..errors import ImageError, ShelfError
-from ..files import MADE_BY, check_can_write, shown_name, write_atomic
+from ..files import MADE_BY, check_can_write, shown_name, write_together
 from ..imaging.decode import decode
 from ..imaging.image import Pixels, upright
 from . import compare
@@ -87,9 +87,9 @@ def taught(
     files: tuple[str | Path | None, str | Path | None] = (None, None),
     keeps_empty: bool = True,
 ) -> Planogram:
-    """Write the photos beside the plan at `path`, then the plan that names them; the plan. Without `empty` that of an earlier time
-    stays the plan's, unless not `keeps_empty`. `files`: those that have just the pixels of `full` and `empty`; one that lies in
-    its place already stays as it is.
+    """Write the photos beside the plan at `path`, and the plan that names them, all or none; the plan. Without `empty` that of an
+    earlier time stays the plan's, unless not `keeps_empty`. `files`: those that have just the pixels of `full` and `empty`; one
+    that lies in its place already stays as it is.
 
     Raises ShelfError for photos that can't serve: dark, without edges, of another shape than the plan, or an empty shelf that isn't
     the same view. Nothing is written then.
@@ -115,10 +115,12 @@ def taught(
     names = targets[0].name, kept if empty is None else targets[1].name
     plan = replace(plan, photo=Photo(width, height, *names), folder=path.parent)
     document = plan.to_json(str(path))
-    for target, pixels, file in zip(targets, (full, empty), files, strict=True):
-        if pixels is not None and not is_in_place(file, target):
-            write_atomic(target, _png(pixels))
-    write_atomic(path, document)
+    photos = [
+        (target, _png(pixels))
+        for target, pixels, file in zip(targets, (full, empty), files, strict=True)
+        if pixels is not None and not is_in_place(file, target)
+    ]
+    write_together([*photos, (path, document)])
     return plan
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -18,6 +19,7 @@ from shelfmatch.edge.files import (
     sha256_of,
     sync_folder,
     write_atomic,
+    write_together,
 )
 
 
@@ -50,6 +52,32 @@ def test_bytes_reach_the_disk_before_the_name_does(tmp_path: Path, monkeypatch: 
         monkeypatch.setattr(os, name, lambda *given, real=real, name=name: (done.append(name), real(*given))[1])
     write_atomic(tmp_path / "file", b"data")
     assert done == ["fsync", "replace", "fsync"]  # the file, its name, the folder that holds the name
+
+
+def test_files_that_belong_together_are_all_new_or_all_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / name for name in ("a", "b", "c")]
+    write_together([(path, b"old") for path in paths])
+    done: list[str] = []
+    real, fails = os.replace, [0]
+
+    def fsync(file: int) -> None:
+        done.append("fsync")
+        if [len(done)] == fails:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", lambda source, target: (done.append(Path(target).name), real(source, target))[1])
+    for number in (1, 2, 3):
+        fails[:] = [number]
+        done.clear()
+        with pytest.raises(OSError, match="No space"):
+            write_together([(path, b"new") for path in paths])
+        assert [path.read_bytes() for path in paths] == [b"old"] * 3 and sorted(tmp_path.iterdir()) == paths
+    fails.clear()
+    done.clear()
+    write_together([(path, b"new") for path in paths])
+    assert done == ["fsync", "fsync", "fsync", "a", "b", "c", "fsync"]
+    assert [path.read_bytes() for path in paths] == [b"new"] * 3 and sorted(tmp_path.iterdir()) == paths
 
 
 def test_who_cannot_write_is_told_the_name_they_gave(tmp_path: Path) -> None:

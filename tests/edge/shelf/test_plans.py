@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +22,7 @@ from shelfmatch.edge.shelf.draw import drawn
 from shelfmatch.edge.shelf.planogram import planogram_of, read_planogram, scaled
 from shelfmatch.edge.shelf.propose import Found, found_in, proposed
 from shelfmatch.edge.shelf.tables import grid, read_table
-from shelfmatch.edge.shelf.teach import averaged
+from shelfmatch.edge.shelf.teach import averaged, taught
 from tests.support.shelf import SmallShelf, document
 
 AZURE = {
@@ -157,6 +160,27 @@ def test_teaching_writes_photos_and_then_the_plan(shelf: SmallShelf) -> None:
     assert plan.photo is not None and (plan.photo.full, plan.photo.empty) == ("plan.full.png", "plan.empty.png")
     with Image.open(shelf.folder / "plan.full.png") as photo:
         assert photo.size == (plan.photo.width, plan.photo.height) == (1280, 960)
+
+
+def test_a_disk_that_fills_up_leaves_photos_and_plan_as_they_were(
+    shelf: SmallShelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("plan.json", "plan.full.png", "plan.empty.png"):
+        shutil.copy(shelf.folder / name, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    path, calls = tmp_path / "plan.json", 0
+
+    def fsync(file: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    brighter = np.clip(shelf.full.astype(int) + 12, 0, 255).astype(np.uint8)
+    with pytest.raises(OSError, match="No space"):
+        taught(read_planogram(path), path, brighter, shelf.empty)
+    assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == before
 
 
 def test_the_plan_is_drawn_over_its_photo(shelf: SmallShelf) -> None:
