@@ -98,12 +98,16 @@ class Canvas:
         self.kinds.append(kind)
         self.areas.append((box[2] - box[0]) * (box[3] - box[1]))
 
-    def also(self, quad: Points) -> None:
-        """The thing painted last has a further face."""
-        x0, y0, x1, y1 = self.full[-1]
+    def also(self, quad: Points, number: int = -1) -> None:
+        """A thing, the one painted last where no number is given, has a further face."""
+        x0, y0, x1, y1 = self.full[number]
         a0, b0, a1, b1 = bounds(quad)
-        self.full[-1] = (min(x0, a0), min(y0, b0), max(x1, a1), max(y1, b1))
-        self.areas[-1] = (self.full[-1][2] - self.full[-1][0]) * (self.full[-1][3] - self.full[-1][1])
+        self.lies(number, (min(x0, a0), min(y0, b0), max(x1, a1), max(y1, b1)))
+
+    def lies(self, number: int, box: tuple[float, float, float, float]) -> None:
+        """A thing has this box instead of the one it had."""
+        self.full[number] = box
+        self.areas[number] = (box[2] - box[0]) * (box[3] - box[1])
 
     def ask(self, quad: Points, kind: int = GAP) -> None:
         """Something is there that isn't painted: an empty place."""

@@ -254,9 +254,9 @@ def _person(
     )
     cv2.fillPoly(layer, [body.astype(np.int32)], tuple(int(v) for v in cloth), cv2.LINE_AA)
     for _ in range(int(rng.integers(1, 6))):  # folds
-        ends = rng.uniform(-1, 1, (2, 2)) * [shoulders, 0.5 * wide] + [middle, neck + 0.6 * wide]
+        ends = (rng.uniform(-1, 1, (2, 2)) * [shoulders, 0.5 * wide] + [middle, neck + 0.6 * wide]).astype(int).tolist()
         shade = tuple(int(v) for v in (cloth * rng.uniform(0.6, 1.2)).clip(0, 255))
-        cv2.line(layer, *(tuple(int(v) for v in end) for end in ends), shade, max(1, int(0.03 * wide)), cv2.LINE_AA)
+        cv2.line(layer, tuple(ends[0]), tuple(ends[1]), shade, max(1, int(0.03 * wide)), cv2.LINE_AA)
     head = (max(2, int(0.24 * wide)), max(2, int(0.33 * wide)))
     tone = tuple(int(v) for v in (skin * rng.uniform(0.8, 1.0)).clip(0, 255))
     cv2.ellipse(layer, (int(middle), int(neck - 0.25 * wide)), head, 0, 0, 360, tone, -1, cv2.LINE_AA)

@@ -9,7 +9,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shelfmatch.models.detection.canvas import GAP, PRODUCT, Canvas, Pixels, Points, Scene, rectangle, shrunk
+from shelfmatch.models.detection.canvas import (
+    GAP,
+    PRODUCT,
+    UNSURE,
+    Canvas,
+    Pixels,
+    Points,
+    Scene,
+    bounds,
+    rectangle,
+    shrunk,
+)
 from shelfmatch.models.detection.faces import Faces
 from shelfmatch.models.detection.furniture import above, below, board, eye, floors, rail, tint, wall
 from shelfmatch.models.detection.rooms import texture
@@ -28,6 +39,8 @@ MOST_OF_A_ROW: Final = 0.75
 SET_BACK: Final = 0.12
 """How far behind its board's edge a block stands in the mean, as a share of the shelf's depth; an empty place reaches to the
 edge."""
+SEEN_OF_A_PLACE: Final = 0.35
+"""The share of a place's width that the sides of goods next to it must leave for it to be asked for."""
 TOPS: Final = 0.5
 """How often goods that are seen from above show their tops."""
 
@@ -67,6 +80,18 @@ def mapped(homography: NDArray[np.float64], points: Points) -> Points:
     return np.asarray(cv2.perspectiveTransform(points[None], homography)[0], np.float32)
 
 
+@dataclass(frozen=True)
+class _Stands:
+    """Goods: their right edge, their height, how they look from a side, how far back they stand, and their number on the canvas
+    where one box is theirs."""
+
+    edge: float
+    high: float
+    side: Pixels
+    set_back: float
+    number: int | None
+
+
 class _Row:
     """One row of a shelf as it is being stocked."""
 
@@ -76,11 +101,12 @@ class _Row:
         self.light = float(self.rng.normal(1, 0.08))
         self.deep = self.rng.random() < 0.4
         self.from_above = top + clear > shelf.eye.y
-        self.stands: tuple[float, float, Pixels, float] | None = None
-        """The right edge of the goods that were set down last, their height, how they look from a side, and how far back they
-        stand; None before a first and after an empty place."""
+        self.stands: _Stands | None = None
+        """The goods that were set down last; None before the first and after an empty place."""
         self.empty: float | None = None
         """Where the empty place begins that was left last; None after goods."""
+        self.asked: tuple[int, Points] | None = None
+        """Number and corners on the shelf's plane of the last place asked for in it."""
 
     def stock(self) -> None:
         """Blocks from left to right."""
@@ -99,21 +125,28 @@ class _Row:
             x += rng.exponential(0.05) * self.clear
 
     def _nothing(self, x: float, wide: float, high: float, places: int) -> float:
-        """Empty places, one of each missing facing; seen are the wall and the floor."""
+        """Empty places, one of each missing facing; seen are the wall and the floor, and the side of what stands to the left."""
+        begins = x
         if self.stands is not None and self.shelf.eye.x > x and not self.shelf.peg:
-            right, tall, side, set_back = self.stands
-            self._beside(right, tall, side, x + wide * places, set_back)
-        self.empty, self.stands = x if self.empty is None else self.empty, None
+            goods = self.stands
+            quad, begins = self._beside(goods.edge, goods.high, goods.side, x + wide * places, goods.set_back)
+            if goods.number is not None:
+                self.shelf.canvas.also(quad, goods.number)
+        self.empty, self.stands, self.asked = x if self.empty is None else self.empty, None, None
         for _ in range(places):
             if x + wide > self.shelf.to_x:
                 break
-            if wide > 0.28 * high:
-                self.shelf.canvas.ask(self._quad(x, wide, high, 0.0))
+            left = max(x, begins)
+            if wide > 0.28 * high and x + wide - left > SEEN_OF_A_PLACE * wide:
+                flat = rectangle(left, self.top + self.clear - high, x + wide - left, high)
+                self.asked = len(self.shelf.canvas.full), flat
+                self.shelf.canvas.ask(mapped(self.shelf.homography, flat))
             x += wide
         return x
 
-    def _beside(self, edge: float, high: float, side: Pixels, reach: float, set_back: float) -> None:
-        """The side of goods that stand next to an empty place: from their front edge back, as far as `reach` lets it be seen."""
+    def _beside(self, edge: float, high: float, side: Pixels, reach: float, set_back: float) -> tuple[Points, float]:
+        """The side of goods that stand next to an empty place: from their front edge back, as far as `reach` lets it be seen. Its
+        corners in the frame, and where it ends on the shelf's plane."""
         bottom, eye = self.top + self.clear, self.shelf.eye
         flat = np.array([[edge, bottom - high], [edge, bottom]], np.float32)
         first = set_back if self.from_above else 0.0
@@ -122,20 +155,34 @@ class _Row:
         # As deep as the empty place lets it be seen.
         last = max(first, min(float(self.rng.uniform(0.4, 1.0)), abs(reach - edge) / max(across, 1e-6)))
         front, back = eye.behind(flat, first), eye.behind(flat, last)
-        seen = [front[0], back[0], back[1], front[1]] if right else [back[0], front[0], front[1], back[1]]
-        light = self.light * float(self.rng.uniform(0.3, 0.9))
-        self.shelf.canvas.paint(side, mapped(self.shelf.homography, np.array(seen, np.float32)), light, None)
+        back[1, 1] = min(float(back[1, 1]), bottom)  # the board hides what lies behind and below its edge
+        corners = [front[0], back[0], back[1], front[1]] if right else [back[0], front[0], front[1], back[1]]
+        quad = mapped(self.shelf.homography, np.array(corners, np.float32))
+        self.shelf.canvas.paint(side, quad, self.light * float(self.rng.uniform(0.3, 0.9)), None)
+        return quad, float(back[0, 0])
 
-    def _topped(self, x: float, wide: float, high: float, faced: Pixels, depths: tuple[float, float]) -> None:
-        """The top of a box that the camera looks down on; the box around the product is that of its front."""
+    def _ended_by(self, x: float) -> None:
+        """The empty place that was left last is seen up to here, where the side of the next goods begins."""
+        if self.asked is None:
+            return
+        number, flat = self.asked
+        wide, seen = flat[1, 0] - flat[0, 0], x - flat[0, 0]
+        if seen < SEEN_OF_A_PLACE * wide:
+            self.shelf.canvas.kinds[number] = UNSURE
+        elif seen < wide:
+            flat[1:3, 0] = x
+            self.shelf.canvas.lies(number, bounds(mapped(self.shelf.homography, flat)))
+
+    def _topped(self, x: float, wide: float, high: float, faced: Pixels, depths: tuple[float, float]) -> Points:
+        """The top of a carton that the camera looks down on; its corners in the frame."""
         y = self.top + self.clear - high
         edge = np.array([[x, y], [x + wide, y]], np.float32)
         front, back = (self.shelf.eye.behind(edge, depth) for depth in (depths[0], max(depths)))
         back[:, 1] = np.maximum(back[:, 1], max(self.top, y - 0.6 * wide))
-        quad = np.array([back[0], back[1], front[1], front[0]], np.float32)
+        quad = mapped(self.shelf.homography, np.array([back[0], back[1], front[1], front[0]], np.float32))
         strip = faced[: max(2, faced.shape[0] // 12)]
-        light = self.light * float(self.rng.uniform(0.7, 1.3))
-        self.shelf.canvas.paint(strip, mapped(self.shelf.homography, quad), light, None)
+        self.shelf.canvas.paint(strip, quad, self.light * float(self.rng.uniform(0.7, 1.3)), None)
+        return quad
 
     def _quad(
         self, x: float, wide: float, high: float, above: float, lean: float = 0.0, set_back: float = 0.0
@@ -169,13 +216,19 @@ class _Row:
             if rng.random() < self.shelf.layout.gaps * 0.5 and not self.shelf.peg:
                 self._missing(x, wide, high * max(1, tall), faced)
             else:
-                stacked = max(1, tall) * high
+                stacked, others = max(1, tall) * high, []
                 if self.empty is not None and self.shelf.eye.x < x and not self.shelf.peg:
-                    self._beside(x, stacked, side, self.empty, set_back)
+                    beside, ends = self._beside(x, stacked, side, self.empty, set_back)
+                    self._ended_by(ends)
+                    others = [beside] if tall <= 1 else []
                 if topped and self.top + self.clear - stacked > self.shelf.eye.y:
-                    self._topped(x, wide, stacked, faced, (set_back, depth))
-                self._facing(x, wide, high, max(1, tall), faced, side, set_back)
-                self.empty, self.stands = None, (x + wide, stacked, side, set_back)
+                    others.append(self._topped(x, wide, stacked, faced, (set_back, depth)))
+                thing = self._facing(x, wide, high, max(1, tall), faced, side, set_back)
+                if thing is not None:
+                    for quad in others:
+                        self.shelf.canvas.also(quad, thing)
+                self.empty = None
+                self.stands = _Stands(x + wide, stacked, side, set_back, thing if tall <= 1 else None)
             x += wide + space
             if x > self.shelf.to_x:
                 break
@@ -191,7 +244,8 @@ class _Row:
 
     def _facing(
         self, x: float, wide: float, high: float, tall: int, faced: Pixels, side: Pixels, set_back: float
-    ) -> None:
+    ) -> int | None:
+        """Goods, as many as stand on one another; the number of the uppermost on the canvas, None where it lies outside."""
         rng, canvas = self.rng, self.shelf.canvas
         if self.deep and not self.shelf.peg:
             canvas.paint(
@@ -201,17 +255,21 @@ class _Row:
                 None,
             )
         hang = self.clear * 0.3 * rng.random() if self.shelf.peg else 0.0
+        number = None
         for level in range(tall):
             shown = side if rng.random() < 0.06 else faced
             lean = rng.normal(0, 0.06) if rng.random() < 0.12 else 0.0
             at = x + rng.normal(0, 0.012) * wide
             wide_now = wide * min(1.0, side.shape[1] / side.shape[0] * high / wide) if shown is side else wide
             grown = 1 + rng.normal(0, 0.008)
+            before = len(canvas.full)
             canvas.paint(
                 shown,
                 self._quad(at, wide_now, high * grown, level * high + hang, lean, set_back),
                 self.light * float(rng.normal(1, 0.05)),
             )
+            number = before if len(canvas.full) > before else None
+        return number
 
 
 class Shelf:

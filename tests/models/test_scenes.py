@@ -17,7 +17,7 @@ from shelfmatch.models.detection import feed, rooms  # noqa: E402
 from shelfmatch.models.detection.canvas import GAP, PRODUCT, UNSURE, Canvas, rectangle  # noqa: E402
 from shelfmatch.models.detection.faces import Faces, gathered  # noqa: E402
 from shelfmatch.models.detection.furniture import Board, Eye, floors  # noqa: E402
-from shelfmatch.models.detection.shelves import Layout, Shelf  # noqa: E402
+from shelfmatch.models.detection.shelves import Layout, Shelf, _Row, _Stands  # noqa: E402
 from shelfmatch.models.printer.package import BOX, CANVAS, Printed  # noqa: E402
 
 
@@ -68,17 +68,27 @@ def test_nothing_is_asked_for_beyond_a_shelfs_end(cartons: Faces) -> None:
     assert ended >= 2
 
 
-def test_goods_beside_an_empty_place_show_their_side(cartons: Faces) -> None:
-    """The side that is turned to the camera lies in the empty place."""
-    shown = 0
-    for seed in range(12):
-        shelf = Shelf(cartons, np.random.default_rng(seed), 320, Layout(110.0, 0.25, 0.0))
-        scene = shelf.canvas.scene(hidden=False)
-        for box in scene.boxes[scene.kinds == GAP].astype(int):
-            part = scene.pixels[box[1] : box[3], box[0] : box[2]].reshape(-1, 3).astype(int)
-            green = (part[:, 2] < 100) & (abs(part[:, 0] - part[:, 1]) > 30)
-            shown += bool(len(part)) and bool(0.02 < green.mean() < 0.9)
-    assert shown >= 6
+def test_sides_belong_to_the_goods_and_not_to_the_empty_place(cartons: Faces) -> None:
+    """An empty place is seen between the sides of what stands next to it."""
+    shelf = Shelf(cartons, np.random.default_rng(0), 320, Layout(110.0, 0.0, 0.0))
+    shelf.homography, shelf.eye = np.eye(3), Eye(160.0, 0.0, 0.2)
+    shelf.canvas = Canvas(np.zeros((320, 320, 3), np.uint8))
+    row, (front, side) = _Row(shelf, 60.0, 110.0), shelf.face(0)
+    row.stands = _Stands(50.0, 80.0, side, 0.0, row._facing(0, 50.0, 80.0, 1, front, side, 0.0))
+    assert row._nothing(50.0, 60.0, 80.0, 1) == 110
+    goods, place = shelf.canvas.full
+    assert (
+        goods[0] == pytest.approx(0, abs=3)
+        and 58 < goods[2] <= 73
+        and place[0] == pytest.approx(goods[2])
+        and place[2] == 110
+    )
+    assert shelf.canvas.pixels[130, 52 : int(goods[2]) - 1].max(axis=1).min() > 10  # the side
+    assert shelf.canvas.pixels[130, int(goods[2]) + 2 : 110].max() == 0
+    row._ended_by(100.0)
+    assert shelf.canvas.full[1] == pytest.approx((goods[2], 90, 100, 170)) and shelf.canvas.kinds[1] == GAP
+    row._ended_by(75.0)
+    assert shelf.canvas.kinds[1] == UNSURE
 
 
 def test_a_product_outside_the_frame_leaves_the_one_before_as_it_was(cartons: Faces) -> None:
