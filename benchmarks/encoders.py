@@ -95,14 +95,20 @@ def rendered_shop(work: Path) -> tuple[Path, list[tuple[Path, str]]]:
 
 
 def recall(
-    encoder: Path, catalogue: Path, queries: Sequence[tuple[Path, str]], work: Path, adapt: str = "off"
+    encoder: Path,
+    catalogue: Path,
+    queries: Sequence[tuple[Path, str]],
+    work: Path,
+    adapt: str = "off",
+    local: bool = True,
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """(N,) whether the first candidate is right, and whether one of the first five is."""
+    """(N,) whether the first candidate is right, and whether one of the first five is; `local`: with local matching, where the
+    encoder has it."""
     from shelfmatch.edge import Matcher, MatchResult, build_bundle
 
     bundle = work / f"encoders-{encoder.stem}-{catalogue.stem}-{adapt}.bundle"
     build_bundle(catalogue, bundle, encoder=encoder, adapt=adapt, resizer="pillow")  # type: ignore[arg-type]
-    with Matcher.open(bundle, look_again=False) as matcher:
+    with Matcher.open(bundle, look_again=False, local=local) as matcher:
         results = list(matcher.match_many([path for path, _ in queries], top_k=5, workers=2))
     ranked = [[found.sku for found in result.candidates] for result in results if isinstance(result, MatchResult)]
     wanted = [sku for _, sku in queries]

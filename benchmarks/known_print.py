@@ -68,9 +68,11 @@ def measured(name: str, sets: dict[str, goods.Shop], work: Path) -> dict[str, np
     found = {}
     for kind, shop in sets.items():
         catalogue = listed(shop, work)
-        found[kind], _ = recall(file_of(name, work), catalogue, shop.queries, work)
+        found[kind], _ = recall(file_of(name, work), catalogue, shop.queries, work, local=False)
         if kind in TUNED:
-            found[f"{kind}, tuned"], _ = recall(file_of(name, work), catalogue, shop.queries, work, adapt="auto")
+            found[f"{kind}, tuned"], _ = recall(
+                file_of(name, work), catalogue, shop.queries, work, adapt="auto", local=False
+            )
     return found
 
 

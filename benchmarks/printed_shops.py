@@ -22,7 +22,7 @@ FAMILIES: Final = 60
 VARIANTS: Final = 6
 SEED: Final = 40_000_000
 """The encoders' training designed families from 0 to some millions."""
-SIDE: Final = 320
+SIDE: Final = 224
 """Pixels of a picture's side; encoders see 152."""
 BATCH: Final = 25
 HARD: Final = {"plain": (0.0, 0.0), "view": (0.2, 1.0)}
