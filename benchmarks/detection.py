@@ -134,6 +134,7 @@ def measure(
         results[name] = {
             "photos": len(found),
             "boxes": sum(len(photo.true) for photo in found),
+            "ap30": 100 * average_precision(found, 0.3),
             "ap50": 100 * average_precision(found, 0.5),
             "ap75": 100 * average_precision(found, 0.75),
             "recall_at_one_false": 100 * recall,

@@ -3,15 +3,15 @@
     python benchmarks/known_print.py --stock STOCK
     python benchmarks/known_print.py --stock STOCK --encoders shelfmatch-cnn v1 --sets grozi boxes
 
-Everything goes through build_bundle and Matcher, without local matching. STOCK is what `models/printer/gather.py` makes of
-typefaces that trained nothing (or SHELFMATCH_STOCK says where it is); the printed sets need it. Encoders:
-the embedded ones in LiteRT, as .onnx in ONNX Runtime and as -fp32, the source they were quantized from, and Coral's MobileNets.
-"tuned": with the shop adapter. Over all sets together int8 is held against its source, and one runtime against the other.
+Everything goes through build_bundle and Matcher, without local matching unless --local asks for it. STOCK is what
+`models/printer/gather.py` makes of typefaces that trained nothing (or SHELFMATCH_STOCK says where it is); the printed sets need
+it. Encoders: the embedded ones in LiteRT, as .onnx in ONNX Runtime and as -fp32, the source they were quantized from, and Coral's
+MobileNets. "tuned": with the shop adapter. Over all sets together int8 is held against its source, and one runtime against the
+other.
 """
 
 from __future__ import annotations
 
-import csv
 import os
 import sys
 from collections.abc import Callable
@@ -23,6 +23,7 @@ import numpy as np
 import printed_shops
 import reporting
 from encoders import NAMES, OURS, VARIANTS, file_of, recall
+from real_goods import catalogue_csv
 from remembered import remembered
 
 SETS: Final = ("grozi", "phone-out", "boxes", "printed", "variants")
@@ -55,24 +56,16 @@ def sets_of(stock: Path | None, work: Path) -> dict[str, Callable[[], goods.Shop
     return found
 
 
-def listed(shop: goods.Shop, work: Path) -> Path:
-    """The catalogue as a CSV."""
-    target = work / f"{shop.kind}.csv"
-    with target.open("w", newline="", encoding="utf-8") as out:
-        csv.writer(out).writerows([("image", "sku"), *((path.resolve(), sku) for path, sku in shop.catalogue)])
-    return target
-
-
-def measured(name: str, sets: dict[str, goods.Shop], work: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """By set, and tuned: (N,) whether the first candidate is right."""
+def measured(name: str, sets: dict[str, goods.Shop], work: Path, local: bool) -> dict[str, np.ndarray[Any, Any]]:
+    """By set, and tuned: (N,) whether the first candidate is right; `local`: with local matching."""
     found = {}
     for kind, shop in sets.items():
-        catalogue = listed(shop, work)
-        found[kind], _ = recall(file_of(name, work), catalogue, shop.queries, work, local=False)
+        folder = work / "bundles" / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        asked = (file_of(name, work), catalogue_csv(shop, folder), shop.queries, folder)
+        found[kind], _ = recall(*asked, local=local)
         if kind in TUNED:
-            found[f"{kind}, tuned"], _ = recall(
-                file_of(name, work), catalogue, shop.queries, work, adapt="auto", local=False
-            )
+            found[f"{kind}, tuned"], _ = recall(*asked, adapt="auto", local=local)
     return found
 
 
@@ -81,12 +74,8 @@ def alike(first: str, second: str, sets: dict[str, goods.Shop], work: Path) -> f
     from shelfmatch.edge import Encoder
 
     one, other = (Encoder.load(file_of(name, work), threads=1) for name in (first, second))
-    found = []
-    for shop in sets.values():
-        for path, _ in shop.queries[:50]:
-            a, b = (np.asarray(encoder.embed(path), np.float64).ravel() for encoder in (one, other))
-            found.append(float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)))
-    return float(np.mean(found))
+    photos = [path for shop in sets.values() for path, _ in shop.queries[:50]]
+    return float(reporting.cosines(one.embed(*photos), other.embed(*photos)).mean())
 
 
 def hold_against_bars(report: reporting.Report, right: dict[str, dict[str, Any]]) -> None:
@@ -122,6 +111,7 @@ def main() -> int:
         "--stock", type=Path, metavar="DIR", default=Path(known) if known else None, help="typefaces that are new"
     )
     parser.add_argument("--encoders", nargs="+", choices=(*NAMES, *VARIANTS), default=[*NAMES, *VARIANTS])
+    parser.add_argument("--local", action="store_true", help="with local matching, as `match` answers")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="some of the sets")
     arguments = parser.parse_args()
     if arguments.stock is None and {"printed", "variants"} & set(arguments.sets):
@@ -133,7 +123,7 @@ def main() -> int:
         right: dict[str, dict[str, Any]] = {}
         for name in arguments.encoders:
             with remembered(work / "encoders.sqlite"):
-                right[name] = measured(name, sets, work)
+                right[name] = measured(name, sets, work, arguments.local)
             print(name, {kind: round(float(one.mean()), 4) for kind, one in right[name].items()}, flush=True)
         cosines = {
             other: alike(f"{name}-fp32", other, sets, work)

@@ -57,6 +57,8 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
         with open(
             temporary, "xb", opener=lambda name, flags: os.open(name, flags, 0o666 if mode is None else mode)
         ) as file:
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)  # what the umask took away
             yield file
         temporary.replace(path)
     except BaseException as error:

@@ -256,12 +256,12 @@ def _paced(frames: Iterator[Frame], pace_s: float, stop: threading.Event) -> Ite
 
 
 def _install(options: argparse.Namespace) -> int:
-    from ..shelf.install import SOURCE_PATH, UNIT_PATH, kept_source, planned, write
+    from ..shelf.install import SOURCE_PATH, kept_source, planned, write
 
     _check_port(options.port)
     root = Path(options.root)
     files = planned(options, _source_of(options, lambda: kept_source(root)), credentials_of(options))
-    credential = SOURCE_PATH if files.secret_source else None
+    unit, credential = files[-1], next((one.path for one in files if one.is_secret), None)
     if credential is None and (root / SOURCE_PATH.lstrip("/")).exists():
         complain(f"{SOURCE_PATH} is of an earlier install, and not used any more; remove it if nothing else needs it")
     missing = [path for path in (options.plan, options.bundle) if not Path(path).exists()]
@@ -271,9 +271,9 @@ def _install(options: argparse.Namespace) -> int:
             raise ShelfError(problem)
         complain(problem)
     if options.json:
-        print_json({"path": UNIT_PATH, "text": files.unit, "credential": credential, "dry_run": options.dry_run})
+        print_json({"path": unit.path, "text": unit.text, "credential": credential, "dry_run": options.dry_run})
     else:
-        print(f"# {UNIT_PATH}\n{files.unit}")
+        print(f"# {unit.path}\n{unit.text}")
         if credential:
             print(f"# {credential} (0600): the source, which isn't shown")
     if not options.dry_run:

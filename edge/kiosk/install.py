@@ -8,13 +8,20 @@ import os
 import shlex
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ..errors import KioskError
-from ..files import write_atomic
-from ..machine.systemd import ANY_NETWORK, LOOPBACK_ALONE, NO_NETWORK, command_line, in_a_home, own_command, sandbox
+from ..machine.systemd import (
+    ANY_NETWORK,
+    LOOPBACK_ALONE,
+    NO_NETWORK,
+    Planned,
+    command_line,
+    in_a_home,
+    own_command,
+    sandbox,
+)
 from ..terminal import DONE, WRONG_INPUT, complain, print_json
 from .settings import Settings, as_toml
 
@@ -85,15 +92,6 @@ Name=shelfmatch kiosk
 Exec=/usr/local/bin/{name}-screen
 X-GNOME-Autostart-enabled=true
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A file to write: where, what, and who may read it."""
-
-    path: str
-    text: str
-    mode: int = 0o644
 
 
 def planned(bundle: Path, settings: Settings, executable: str, screen_user: str) -> list[Planned]:
@@ -186,9 +184,7 @@ def _write(files: list[Planned], root: Path, screen_user: str) -> None:
     for one in files:
         path = root / one.path.lstrip("/")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, one.text.encode())
-            path.chmod(one.mode)
+            one.write(root)
             if one.path.startswith("/home/") and root == Path("/"):
                 for owned in (path, path.parent):
                     shutil.chown(owned, screen_user, screen_user)

@@ -9,8 +9,11 @@ import shutil
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from ..files import write_atomic
 
 _HOMES: Final = ("/home/", "/root/")
 _NEEDS_QUOTES: Final = re.compile(r"[^A-Za-z0-9_@+=:,./-]")
@@ -64,6 +67,29 @@ def sandbox(name: str, network: str, *, has_camera: bool) -> str:
     """The lines of a unit that give a service a user and a folder, /var/lib/<name>, and keep the rest of the machine from it.
     `network`: ANY_NETWORK or NO_NETWORK, either with LOOPBACK_ALONE; `has_camera`: one of this machine's own."""
     return _SANDBOX.format(name=name, network=network, devices=_CAMERAS if has_camera else _NO_DEVICES)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A file of a service that is to be written: where, what, and who may read it."""
+
+    path: str
+    text: str
+    mode: int = 0o644
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether its owner alone may read it."""
+        return not self.mode & 0o077
+
+    def write(self, root: Path) -> Path:
+        """Write it below `root`; where. A folder that is made for a secret is for its owner alone, too. Raises OSError."""
+        path = root / self.path.lstrip("/")
+        if not path.parent.is_dir():
+            path.parent.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(0o700 if self.is_secret else 0o777)
+        write_atomic(path, self.text.encode(), self.mode)
+        return path
 
 
 def command_line(words: Sequence[str]) -> str:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ..camera.sources import is_camera
 from ..errors import ShelfError
-from ..files import write_atomic
 from ..imaging.camera import shown_source
-from ..machine.systemd import ANY_NETWORK, LOOPBACK_ALONE, NO_NETWORK, command_line, in_a_home, own_command, sandbox
+from ..machine.systemd import (
+    ANY_NETWORK,
+    LOOPBACK_ALONE,
+    NO_NETWORK,
+    Planned,
+    command_line,
+    in_a_home,
+    own_command,
+    sandbox,
+)
 from .planogram import is_line
 
 NAME: Final = "shelfmatch-shelf"
@@ -52,18 +59,10 @@ WantedBy=multi-user.target
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """The text of a unit, and the source that stands in a credential instead; empty where the unit names it."""
-
-    unit: str
-    secret_source: str
-
-
-def planned(options: argparse.Namespace, source: str, credentials: tuple[str, ...] = ()) -> Planned:
-    """The unit of `shelf watch` with these options and this source, and these credentials from /etc/credstore, where they may be
-    missing. Everybody may read a unit, and passwords stand in addresses and pipelines in many ways: all of these go into a
-    credential. Raises ShelfError for what the service couldn't read or write, and for what isn't one line of text."""
+def planned(options: argparse.Namespace, source: str, credentials: tuple[str, ...] = ()) -> list[Planned]:
+    """The files of `shelf watch` as a service, the unit last, with these options, and these credentials from /etc/credstore, where
+    they may be missing. Everybody may read a unit, and passwords stand in addresses and pipelines in many ways: all of these go
+    into a credential. Raises ShelfError for what the service couldn't read or write, and for what isn't one line of text."""
     _check_lines(options, source)
     secret = source if is_camera(source) and ("://" in source or " ! " in source) else ""
     if not is_camera(source):
@@ -105,7 +104,8 @@ def planned(options: argparse.Namespace, source: str, credentials: tuple[str, ..
         sandbox=sandbox(NAME, network, has_camera=is_camera(source) and "://" not in source),
         credentials="".join(f"LoadCredential={one}\n" for one in credentials),
     )
-    return Planned(unit, secret)
+    files = [Planned(SOURCE_PATH, f"{secret}\n", 0o600)] if secret else []
+    return [*files, Planned(UNIT_PATH, unit)]
 
 
 def _check_lines(options: argparse.Namespace, source: str) -> None:
@@ -133,21 +133,15 @@ def kept_source(root: Path) -> str:
         raise ShelfError(f"{path} can't be read: {error}; run it with sudo, or name --source") from error
 
 
-def write(files: Planned, root: Path) -> None:
-    """Write the credential and the unit below `root`. Raises ShelfError."""
-    wanted = [(UNIT_PATH, files.unit, 0o644)]
-    if files.secret_source:
-        wanted.insert(0, (SOURCE_PATH, f"{files.secret_source}\n", 0o600))
-    for place, text, mode in wanted:
-        path = root / place.lstrip("/")
+def write(files: list[Planned], root: Path) -> None:
+    """Write the files below `root`. Raises ShelfError."""
+    for one in files:
         try:
-            if place == SOURCE_PATH and not path.parent.is_dir():
-                path.parent.parent.mkdir(parents=True, exist_ok=True)
-                path.parent.mkdir(mode=0o700)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, text.encode(), mode)
+            one.write(root)
         except FileExistsError as error:
             raise ShelfError(f"{error.filename} is no folder; expected one, or nothing there") from error
         except OSError as error:
-            raise ShelfError(f"{path} can't be written: {error.strerror}; run it with sudo") from error
+            raise ShelfError(
+                f"{root / one.path.lstrip('/')} can't be written: {error.strerror}; run it with sudo"
+            ) from error
     os.sync()

@@ -80,6 +80,15 @@ def test_files_that_belong_together_are_all_new_or_all_old(tmp_path: Path, monke
     assert [path.read_bytes() for path in paths] == [b"new"] * 3 and sorted(tmp_path.iterdir()) == paths
 
 
+def test_a_mode_that_is_asked_for_is_what_a_file_has(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        write_atomic(tmp_path / "script", b"data", 0o755)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "script").stat().st_mode & 0o777 == 0o755
+
+
 def test_who_cannot_write_is_told_the_name_they_gave(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
