@@ -70,7 +70,9 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pictures", metavar="FOLDER", help="pictures of the products: what the bundle was built from")
     parser.add_argument("--staff-codes", metavar="FILE", help="staff mode, with the codes of this file; needs --folder")
     parser.add_argument("--folder", metavar="FOLDER", help="where what staff teach is kept")
-    parser.add_argument("--camera", metavar="N|VIDEO", help="the device's own camera, for screens on plain HTTP")
+    parser.add_argument(
+        "--camera", metavar="N|VIDEO|ADDRESS", help="the device's own camera, for screens on plain HTTP"
+    )
     parser.add_argument(
         "--keep-unknowns", metavar="FOLDER", help="keep crops of unknown products there; needs a detector"
     )

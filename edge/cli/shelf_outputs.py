@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EventError
+from ..machine.systemd import credential
 
 if TYPE_CHECKING:
     from ..camera.frame import Frame
@@ -186,8 +187,7 @@ def broker_of(url: str, password: str) -> Broker:
 
 def secret(name: str) -> str:
     """From systemd's credentials (LoadCredential), else from the environment; empty where there is none. Raises EventError."""
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    if folder and (path := Path(folder, name)).exists():
+    if path := credential(name):
         try:
             return path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import KioskError
+from ..imaging.camera import shown_source
 from ..machine.systemd import (
     ANY_NETWORK,
+    CREDENTIALS,
     LOOPBACK_ALONE,
     NO_NETWORK,
     Planned,
@@ -23,10 +25,11 @@ from ..machine.systemd import (
     sandbox,
 )
 from ..terminal import DONE, WRONG_INPUT, complain, print_json
-from .settings import Settings, as_toml
+from .settings import CAMERA_CREDENTIAL, IN_CREDENTIAL, Settings, as_toml
 
 NAME: Final = "shelfmatch-kiosk"
 SETTINGS: Final = "/etc/shelfmatch/kiosk.toml"
+CAMERA_PATH: Final = f"{CREDENTIALS}/{NAME}-{CAMERA_CREDENTIAL}"
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 SERVICE: Final = """\
@@ -96,6 +99,12 @@ X-GNOME-Autostart-enabled=true
 
 def planned(bundle: Path, settings: Settings, executable: str, screen_user: str) -> list[Planned]:
     """The files of a kiosk that serves this bundle. Raises KioskError for what the service couldn't read."""
+    source = settings.camera.source
+    if not _is_secret(source) and shown_source(source) != source:
+        raise KioskError(
+            f"camera.source {shown_source(source)} arrived; expected a camera's address, like rtsp://NAME:PASSWORD@HOST/PATH, "
+            "its number, or a video file"
+        )
     if problem := in_a_home(str(bundle), executable, settings.pictures.folder, settings.privacy.detector):
         raise KioskError(problem)
     command = [executable, "serve", "--config", SETTINGS, str(bundle)]
@@ -112,6 +121,7 @@ def planned(bundle: Path, settings: Settings, executable: str, screen_user: str)
     }
     home = f"/home/{screen_user}/.config/autostart" if screen_user != "root" else "/root/.config/autostart"
     return [
+        *([Planned(CAMERA_PATH, f"{source}\n", 0o600)] if _is_secret(source) else []),
         Planned(SETTINGS, as_toml(_for_the_service(settings))),
         Planned(f"/etc/systemd/system/{NAME}.service", service_unit(settings, command_line(command))),
         Planned(f"/etc/systemd/system/{NAME}.socket", SOCKET.format(address=_address(settings))),
@@ -121,13 +131,22 @@ def planned(bundle: Path, settings: Settings, executable: str, screen_user: str)
     ]
 
 
+def _is_secret(source: str) -> bool:
+    """Whether a camera's source may hold a password: an address, and a pipeline of GStreamer."""
+    return "://" in source or " ! " in source
+
+
 def _for_the_service(settings: Settings) -> Settings:
-    """As the service reads them: staff codes come as a credential, and what it writes lies in its own folder."""
+    """As the service reads them: staff codes and a camera's address come as credentials, for everybody may read the settings, and
+    what it writes lies in its own folder."""
     staff = dataclasses.replace(settings.staff, tokens="", folder="")
     privacy = settings.privacy
     if privacy.keep_unknowns:
         privacy = dataclasses.replace(privacy, keep_unknowns=f"/var/lib/{NAME}/unknown")
-    return dataclasses.replace(settings, staff=staff, privacy=privacy)
+    camera = settings.camera
+    if _is_secret(camera.source):
+        camera = dataclasses.replace(camera, source=IN_CREDENTIAL)
+    return dataclasses.replace(settings, staff=staff, privacy=privacy, camera=camera)
 
 
 def _address(settings: Settings) -> str:
@@ -139,14 +158,17 @@ def service_unit(settings: Settings, command: str) -> str:
     """The unit: without a network of its own (systemd hands it its socket), without devices unless it has a camera."""
     source = settings.camera.source
     # An rtsp:// camera is a call to the network; otherwise there is none but the socket that systemd hands over.
-    network = ANY_NETWORK if "://" in source else NO_NETWORK
-    if "://" not in source and settings.server.host in LOOPBACK:
+    is_far = _is_secret(source) or source == IN_CREDENTIAL
+    network = ANY_NETWORK if is_far else NO_NETWORK
+    if not is_far and settings.server.host in LOOPBACK:
         network += LOOPBACK_ALONE
     tokens = settings.staff.tokens
+    credentials = [f"staff-codes:{tokens}"] if tokens else []
+    credentials += [f"{CAMERA_CREDENTIAL}:{CAMERA_PATH}"] if is_far else []
     return SERVICE.format(
         name=NAME,
         command=command,
-        credential=f"LoadCredential=staff-codes:{tokens}\n" if tokens else "",
+        credential="".join(f"LoadCredential={one}\n" for one in credentials),
         sandbox=sandbox(NAME, network, has_camera=source.isdecimal()),
         device="/etc/shelfmatch/device.toml" if Path("/etc/shelfmatch/device.toml").is_file() else "",
     )
@@ -156,16 +178,21 @@ def install(bundle: Path, settings: Settings, *, root: Path, screen_user: str, d
     """Show what makes this device a kiosk, and unless `dry_run`, write it below `root` and start it; the exit code."""
     bundle = bundle.absolute()
     files = planned(bundle, settings, own_command(), screen_user)
+    _check_earlier(files, settings, root)
     commands = [
         ["systemctl", "daemon-reload"],
+        # One that runs has the settings and credentials of its start; where none runs, this does nothing.
+        ["systemctl", "try-restart", f"{NAME}.service"],
         ["systemctl", "enable", "--now", f"{NAME}.socket", f"{NAME}.service"],
     ]
     if as_json:
-        listed = [{"path": one.path, "mode": f"{one.mode:04o}", "text": one.text} for one in files]
+        listed = [
+            {"path": one.path, "mode": f"{one.mode:04o}", "text": None if one.is_secret else one.text} for one in files
+        ]
         print_json({"files": listed, "commands": commands, "dry_run": dry_run})
     else:
         for one in files:
-            print(f"# {one.path} ({one.mode:04o})\n{one.text}")
+            print(f"# {one.path} ({one.mode:04o})\n{'(the camera: not shown)' if one.is_secret else one.text}")
         print("\n".join(f"$ {shlex.join(command)}" for command in commands))
     if dry_run:
         return DONE
@@ -177,6 +204,26 @@ def install(bundle: Path, settings: Settings, *, root: Path, screen_user: str, d
             complain(f"{shlex.join(command)} failed; the files are written, run it again when that is mended")
             return WRONG_INPUT
     return DONE
+
+
+def _check_earlier(files: list[Planned], settings: Settings, root: Path) -> None:
+    """Say what of an earlier install is lost or left over. Raises KioskError for a camera's address that isn't there."""
+    kept, unit = (root / path.lstrip("/") for path in (CAMERA_PATH, f"/etc/systemd/system/{NAME}.service"))
+    if settings.camera.source == IN_CREDENTIAL and not kept.exists():
+        raise KioskError(
+            f"camera.source is {IN_CREDENTIAL!r}, and {kept} isn't there; write the camera's address into it, one line for root "
+            "alone (chmod 600), or name the camera with --camera"
+        )
+    if settings.camera.source != IN_CREDENTIAL and not any(one.is_secret for one in files) and kept.exists():
+        complain(f"{CAMERA_PATH} is of an earlier install, and not used any more; remove it if nothing else needs it")
+    try:
+        had_staff = "LoadCredential=staff-codes:" in unit.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return
+    if had_staff and not settings.staff.tokens:
+        complain(
+            "the kiosk had staff codes, and has none with these settings; name them with --staff-codes and --folder"
+        )
 
 
 def _write(files: list[Planned], root: Path, screen_user: str) -> None:

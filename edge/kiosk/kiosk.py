@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import Request
 
+from ..errors import KioskError
 from ..imaging.image import Limits
 from ..machine.memory import Memory, memory
+from ..machine.systemd import credential
 from ..matching.finder import Finder
 from .metrics import Metrics
 from .pictures import Pictures
 from .pool import Pool
 from .problems import Problem
 from .sessions import Sessions
-from .settings import Settings
+from .settings import CAMERA_CREDENTIAL, IN_CREDENTIAL, Settings
 from .shop import Served, Shop, matcher_settings
 from .staff import Gate, codes_file, read_codes
 
@@ -43,6 +45,25 @@ def workers_here(found: Memory | None) -> int:
     """Photos in work at one time on this machine, of `found` memory: one a core, at most four, two where memory is little."""
     is_little = found is not None and found.total < _LITTLE_MEMORY
     return min(_MOST_IN_LITTLE_MEMORY if is_little else _MOST_WORKERS, os.cpu_count() or 1)
+
+
+def camera_source(configured: str) -> str:
+    """The device's own camera, where the settings name one. Raises KioskError for a credential that isn't there."""
+    if configured != IN_CREDENTIAL:
+        return configured
+    path = credential(CAMERA_CREDENTIAL)
+    try:
+        source = "" if path is None else path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise KioskError(
+            f"the credential {CAMERA_CREDENTIAL} can't be read: {error}; expected one line of text"
+        ) from error
+    if not source:
+        raise KioskError(
+            f"camera.source is {IN_CREDENTIAL!r}, and systemd's credential {CAMERA_CREDENTIAL} isn't there or is empty: the "
+            "service has it, a serve that is started by hand doesn't; name the camera with --camera, or none with --camera ''"
+        )
+    return source
 
 
 class Kiosk:
@@ -88,7 +109,7 @@ class Kiosk:
             return None
         from .device_camera import DeviceCamera
 
-        return DeviceCamera(camera.source, camera.frames_per_second)
+        return DeviceCamera(camera_source(camera.source), camera.frames_per_second)
 
     def close(self) -> None:
         """Let go of everything."""

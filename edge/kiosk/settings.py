@@ -18,6 +18,12 @@ from ..files import shown_name
 
 _Section = TypeVar("_Section")
 
+IN_CREDENTIAL: Final = "credential"
+"""As `camera.source`: the camera's address is in systemd's credential, for everybody may read the settings, and the address has a
+password."""
+CAMERA_CREDENTIAL: Final = "camera"
+"""Name of systemd's credential with the camera's address."""
+
 
 def _key(
     default: Any,
@@ -104,7 +110,11 @@ class PictureSettings:
 class CameraSettings:
     """The device's own camera, for screens that reach the service over plain HTTP."""
 
-    source: str = _key("", "number of a camera, a video file or an rtsp:// address; empty: none")
+    source: str = _key(
+        "",
+        "number of a camera, a video file, or an rtsp:// address; the word credential: systemd's credential camera has the "
+        "address, for everybody may read this file; empty: none",
+    )
     frames_per_second: float = _key(10.0, "frames shown in a second", 0.5, 60)
 
 
@@ -242,7 +252,7 @@ def _parsed(change: str) -> tuple[str, str, Any]:
     fields = {} if record is None else {one.name: one for one in dataclasses.fields(record)}
     if found is None or found[2] not in fields:
         expected = f"one of {', '.join(f'{found[1]}.{name}' for name in fields)}" if found and fields else "SECTION.KEY"
-        raise KioskError(f"--set {shown_name(change)!r} arrived; expected {expected}=VALUE, like server.port=8081")
+        raise KioskError(f"--set {_shown(change)!r} arrived; expected {expected}=VALUE, like server.port=8081")
     kind, text = str(fields[found[2]].type), found[3]
     try:
         readers: dict[str, Callable[[str], Any]] = {
@@ -253,8 +263,18 @@ def _parsed(change: str) -> tuple[str, str, Any]:
         }
         value = readers.get(kind, str)(text)
     except (ValueError, KeyError):
-        raise KioskError(f"--set {change!r} arrived; expected {_KINDS.get(kind, 'texts')} after =") from None
+        raise KioskError(f"--set {_shown(change)!r} arrived; expected {_KINDS.get(kind, 'texts')} after =") from None
     return found[1], found[2], value
+
+
+def _shown(given: Any) -> Any:
+    """A value, or KEY=VALUE, as messages show it: without a camera's password."""
+    from ..imaging.camera import shown_source
+
+    if not isinstance(given, str):
+        return given
+    key, is_change, value = given.partition("=")
+    return shown_name(f"{key}={shown_source(value)}" if is_change and "://" not in key else shown_source(given))
 
 
 def _made(record: type[_Section], section: str, table: Mapping[str, Any], where: str) -> _Section:
@@ -266,7 +286,7 @@ def _made(record: type[_Section], section: str, table: Mapping[str, Any], where:
         one = fields[name]
         problem = _problem(str(one.type), one.metadata, value)
         if problem:
-            raise KioskError(f"{where}: {section}.{name} is {value!r}; expected {problem}")
+            raise KioskError(f"{where}: {section}.{name} is {_shown(value)!r}; expected {problem}")
         values[name] = tuple(value) if one.type == _LIST else float(value) if one.type == "float" else value
     return record(**values)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import KioskError
+from ..machine.systemd import credential
 
 _LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 """None that two people read differently."""
@@ -81,11 +82,7 @@ def read_codes(path: Path) -> list[Code]:
 
 def codes_file(configured: str) -> Path | None:
     """Where the codes are: the file of the settings, else the systemd credential, None where there is no staff mode."""
-    if configured:
-        return Path(configured)
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    found = Path(folder) / CREDENTIAL if folder else None
-    return found if found is not None and found.is_file() else None
+    return Path(configured) if configured else credential(CREDENTIAL)
 
 
 class Gate:

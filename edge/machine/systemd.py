@@ -15,6 +15,8 @@ from typing import Final
 
 from ..files import write_atomic
 
+CREDENTIALS: Final = "/etc/credstore"
+"""Where systemd's credentials are kept (systemd.exec(5)); root alone may read them."""
 _HOMES: Final = ("/home/", "/root/")
 _NEEDS_QUOTES: Final = re.compile(r"[^A-Za-z0-9_@+=:,./-]")
 ANY_NETWORK: Final = "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n"
@@ -116,6 +118,13 @@ def in_a_home(*paths: str) -> str:
         if path.startswith(_HOMES):
             return f"{path} lies in somebody's home, which the service can't see; expected a place like /srv/shelfmatch"
     return ""
+
+
+def credential(name: str) -> Path | None:
+    """The file of a credential that the unit of this process loads (LoadCredential=); None where there is none."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    found = Path(folder, name) if folder else None
+    return found if found is not None and found.is_file() else None
 
 
 def notify(message: str) -> None:

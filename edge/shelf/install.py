@@ -12,6 +12,7 @@ from ..errors import ShelfError
 from ..imaging.camera import shown_source
 from ..machine.systemd import (
     ANY_NETWORK,
+    CREDENTIALS,
     LOOPBACK_ALONE,
     NO_NETWORK,
     Planned,
@@ -26,8 +27,6 @@ NAME: Final = "shelfmatch-shelf"
 UNIT_PATH: Final = f"/etc/systemd/system/{NAME}.service"
 FOLDER: Final = f"/var/lib/{NAME}"
 """The only one that the service may write to."""
-CREDENTIALS: Final = "/etc/credstore"
-"""Where systemd's credentials are kept (systemd.exec(5)); root alone may read them."""
 SOURCE_VARIABLE: Final = "SHELFMATCH_SOURCE"
 """The environment's variable, and systemd's credential, that a source comes from which is no option."""
 SOURCE_PATH: Final = f"{CREDENTIALS}/{SOURCE_VARIABLE}"

@@ -18,6 +18,7 @@ import pytest
 from shelfmatch.edge.cli import main
 from shelfmatch.edge.errors import KioskError
 from shelfmatch.edge.kiosk.install import planned, service_unit
+from shelfmatch.edge.kiosk.kiosk import camera_source
 from shelfmatch.edge.kiosk.settings import read_settings
 
 from .conftest import tile
@@ -56,6 +57,76 @@ def test_words_of_the_unit_are_quoted_for_systemd() -> None:
     files = planned(Path("/srv/my $hop's.bundle"), read_settings(None), "/opt/x/bin/shelfmatch", "pi")
     (unit,) = [one for one in files if one.path.endswith(".service")]
     assert 'serve --config /etc/shelfmatch/kiosk.toml "/srv/my $$hop\'s.bundle"\n' in unit.text
+
+
+def test_a_cameras_password_is_for_root_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = "rtsp://admin:s3cret@camera/1"
+    options = ["kiosk", "install", "/srv/shop.bundle", "--root", str(tmp_path), "--camera", address]
+    assert main(options) == 0 and main([*options, "--dry-run", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert "s3cret" not in shown.out + shown.err
+    found = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    (kept,) = [path for path, text in found.items() if "s3cret" in text]
+    assert kept == tmp_path / "etc/credstore/shelfmatch-kiosk-camera" and found[kept] == f"{address}\n"
+    assert kept.stat().st_mode & 0o777 == 0o600 and kept.parent.stat().st_mode & 0o777 == 0o700
+    unit = found[tmp_path / "etc/systemd/system/shelfmatch-kiosk.service"]
+    assert "LoadCredential=camera:/etc/credstore/shelfmatch-kiosk-camera\n" in unit and "AF_INET" in unit
+    # What the service reads then: the settings, and the credential in a folder of its own.
+    settings = read_settings(tmp_path / "etc/shelfmatch/kiosk.toml")
+    assert settings.camera.source == "credential"
+    (tmp_path / "run").mkdir()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "run"))
+    with pytest.raises(KioskError, match="camera isn't there or is empty: the service has it"):
+        camera_source(settings.camera.source)
+    (tmp_path / "run/camera").write_text(f"{address}\n")
+    assert camera_source(settings.camera.source) == address and camera_source("0") == "0"
+    # Installed again from what it wrote, the address stays where it is.
+    options = ["kiosk", "install", "/srv/shop.bundle", "--root", str(tmp_path)]
+    assert main([*options, "--config", str(tmp_path / "etc/shelfmatch/kiosk.toml")]) == 0
+    assert kept.read_text() == f"{address}\n" and "LoadCredential=camera:" in unit
+    capsys.readouterr()
+    assert main([*options, "--camera", "0"]) == 0
+    assert "shelfmatch-kiosk-camera is of an earlier install, and not used any more" in capsys.readouterr().err
+    kept.unlink()
+    assert main([*options, "--camera", "credential"]) == 2
+    assert "isn't there; write the camera's address into it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("source", ["admin:s3cret@cam/1", "cam/1?password=s3cret"])
+def test_an_address_without_a_beginning_is_refused_and_not_shown(
+    tmp_path: Path, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["kiosk", "install", "/srv/shop.bundle", "--root", str(tmp_path), "--camera", source]) == 2
+    shown = capsys.readouterr()
+    assert "expected a camera's address, like rtsp://" in shown.err and "s3cret" not in shown.out + shown.err
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_pipelines_password_is_kept_as_an_addresss(tmp_path: Path) -> None:
+    pipeline = "rtspsrc location=cam user-pw=s3cret ! decodebin ! appsink"
+    assert main(["kiosk", "install", "/srv/shop.bundle", "--root", str(tmp_path), "--camera", pipeline]) == 0
+    found = {path.name for path in tmp_path.rglob("*") if path.is_file() and "s3cret" in path.read_text()}
+    assert found == {"shelfmatch-kiosk-camera"}
+
+
+@pytest.mark.parametrize(
+    "change", [f"{key}=rtsp://admin:s3cret@cam/1?a=b" for key in ("camera.surce", "server.port", "page.camera")]
+)
+def test_messages_show_no_password(change: str) -> None:
+    with pytest.raises(KioskError) as raised:
+        read_settings(None, [change])
+    assert change.partition("=")[0] in str(raised.value) and "s3cret" not in str(raised.value)
+
+
+def test_staff_codes_that_get_lost_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["kiosk", "install", "/srv/shop.bundle", "--root", str(tmp_path)]
+    staff = ["--staff-codes", "/etc/shelfmatch/staff-codes", "--folder", "/var/lib/shelfmatch-kiosk"]
+    assert main([*options, *staff]) == 0 and main([*options, *staff]) == 0
+    assert "staff codes" not in capsys.readouterr().err
+    assert main(options) == 0
+    assert "the kiosk had staff codes, and has none with these settings" in capsys.readouterr().err
 
 
 def test_what_the_service_couldnt_read_is_refused() -> None:
