@@ -24,7 +24,7 @@ LUMINANCE: Final = (
 
 
 def _some(n: int, share: float, like: Tensor) -> Tensor:
-    """Places of a fixed share of the batch, at random; no waiting for the device."""
+    """Places of a share of the batch, at random, at least one; always as many."""
     return torch.randperm(n, device=like.device)[: max(1, round(n * share))]
 
 

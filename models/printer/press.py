@@ -6,9 +6,11 @@ page to the pool, over the oldest one. Start the press before anything touches a
 
 from __future__ import annotations
 
+import math
 import mmap
 import multiprocessing
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +29,13 @@ PAGE: Final = 32
 """Designs that are handed over at once; siblings of a family stand together."""
 _NUMBERS: Final = 7
 """Of a design: size (2), other side's size (2), kind, family, variant."""
+
+
+def wait_for(semaphore: Any, parent: int) -> None:
+    """Wait for a semaphore that another process releases; end this process where `parent`, whose child it is, was killed."""
+    while not semaphore.acquire(timeout=5):
+        if os.getppid() != parent:
+            sys.exit(1)
 
 
 def designs(stock: Stock, first: int, step: int, most: int = 4) -> Iterator[design.Design]:
@@ -60,11 +69,12 @@ def _work(
 ) -> None:
     os.nice(5)
     torch.set_num_threads(1)
+    parent = os.getppid()
     pictures, numbers = _arrays(memory, 2)
     source = print_pages(make_stock(), seed + worker, workers)
     page = 0
     while True:
-        free.acquire()
+        wait_for(free, parent)
         for row in range(PAGE):
             one = next(source)
             pictures[page, row, 0], pictures[page, row, 1] = one.front, one.other
@@ -74,9 +84,15 @@ def _work(
 
 
 class Press:
-    """`workers` processes and a pool of the last `capacity` designs on `device`."""
+    """`workers` processes and a pool of the last `capacity` designs on `device`.
 
-    def __init__(self, make_stock: Callable[[], Stock], workers: int, capacity: int, seed: int) -> None:
+    `fresh`: designs that are printed for each one drawn, beyond those that fill the pool. On a machine whose processors train, too,
+    less printing leaves more of them for that.
+    """
+
+    def __init__(
+        self, make_stock: Callable[[], Stock], workers: int, capacity: int, seed: int, fresh: float = math.inf
+    ) -> None:
         context = multiprocessing.get_context("fork")
         side = package.CANVAS
         size = 2 * PAGE * (2 * side * side * 4 + _NUMBERS * 4)
@@ -91,7 +107,8 @@ class Press:
             self.memories.append(memory)
             self.processes.append(process)
         self.capacity = capacity // PAGE * PAGE
-        self.printed = 0
+        self.fresh = fresh
+        self.printed = self.drawn = 0
 
     def open(self, device: torch.device) -> None:
         """Begin to fill the pool."""
@@ -102,6 +119,8 @@ class Press:
 
     def _fill(self) -> None:
         while True:
+            while self.printed > self.capacity + (self.fresh * self.drawn if self.drawn else 0):  # inf * 0 is no number
+                time.sleep(0.05)
             worker, page = self.ready.get()
             pictures, numbers = _arrays(self.memories[worker], 2)
             at = self.printed % self.capacity
@@ -121,6 +140,7 @@ class Press:
     def draw(self, runs: int, length: int) -> tuple[Prints, Tensor]:
         """`runs` times `length` neighbouring designs, siblings often, and their products (runs * length,)."""
         there = min(self.printed, self.capacity)
+        self.drawn += runs * length
         # Always as many, none twice: a GPU prepares its kernels anew, for ten seconds, at every new size of a batch.
         offset = int(torch.randint(length, ()))
         blocks = torch.randperm((there - length) // length, device=self.numbers.device)[:runs]

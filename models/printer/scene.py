@@ -3,9 +3,15 @@ side), 0 to 1."""
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Final
+
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+_SHADOW_CELLS: Final = 38
+"""A side of the map that shadows are blurred in."""
 
 
 def patches(n: int, channels: int, side: int, cells: int, like: Tensor, mode: str = "bicubic") -> Tensor:
@@ -13,7 +19,15 @@ def patches(n: int, channels: int, side: int, cells: int, like: Tensor, mode: st
     coarse = torch.rand(n, channels, cells, cells, device=like.device)
     if mode == "nearest":
         return functional.interpolate(coarse, (side, side), mode=mode)
-    return functional.interpolate(coarse, (side, side), mode=mode, align_corners=False).clamp(0, 1)
+    spread = _spread(cells, side, like.device)
+    return (spread @ coarse @ spread.T).clamp_(0, 1)
+
+
+@lru_cache(maxsize=32)
+def _spread(cells: int, side: int, device: torch.device) -> Tensor:
+    """(side, cells): bicubic interpolation along one axis. Once down and once across it is the same as both at once."""
+    columns = torch.eye(cells, device=device)[None, None]
+    return functional.interpolate(columns, (side, cells), mode="bicubic", align_corners=False)[0, 0]
 
 
 def _cut(grounds: Tensor, n: int, side: int, like: Tensor) -> Tensor:
@@ -33,26 +47,31 @@ def _cut(grounds: Tensor, n: int, side: int, like: Tensor) -> Tensor:
 
 def ground(n: int, side: int, hard: Tensor, grounds: Tensor) -> Tensor:
     """Where things stand: white or plain for a catalogue's picture, in rooms, shops and on clutter for the harder ones."""
-    draw = torch.rand(n, 1, 1, 1, device=hard.device)
-    level = hard[:, None, None, None]
+    draw = torch.rand(n, device=hard.device)
     white = 1 - torch.rand(n, 1, 1, 1, device=hard.device) ** 4 * 0.3
     plain = torch.rand(n, 3, 1, 1, device=hard.device)
     grey = plain.mean(dim=1, keepdim=True)
     plain = grey + (plain - grey) * torch.rand(n, 1, 1, 1, device=hard.device) * 0.8
-    image = torch.where(draw < 0.75 - 0.6 * level, white.expand(-1, 3, -1, -1), plain).expand(-1, -1, side, side)
-    soft = plain + (patches(n, 3, side, 3, hard) - 0.5) * torch.rand(n, 1, 1, 1, device=hard.device)
-    rough = patches(n, 3, side, 9, hard, "nearest") * patches(n, 1, side, 24, hard, "nearest")
-    image = torch.where(draw > 0.92 - 0.25 * level, soft, image)
-    image = torch.where((draw < 0.12 * level), rough, image)
+    clean = (draw < 0.75 - 0.6 * hard)[:, None, None, None]
+    image = torch.where(clean, white.expand(-1, 3, -1, -1), plain).repeat(1, 1, side, side)
+    soft = (draw > 0.92 - 0.25 * hard).nonzero()[:, 0]
+    mottled = (patches(len(soft), 3, side, 3, hard) - 0.5) * torch.rand(len(soft), 1, 1, 1, device=hard.device)
+    image[soft] = plain[soft] + mottled
+    rough = (draw < 0.12 * hard).nonzero()[:, 0]
+    if len(rough):
+        clutter = patches(len(rough), 3, side, 9, hard, "nearest") * patches(len(rough), 1, side, 24, hard, "nearest")
+        image[rough] = clutter
     image = image.mean(dim=1, keepdim=True) * 0.4 + image * 0.6
-    real = (draw > 0.1 * level) & (draw < 0.1 * level + 0.6 * level)
-    return torch.where(real, _cut(grounds, n, side, hard), image).clamp(0, 1)
+    real = ((draw > 0.1 * hard) & (draw < 0.7 * hard)).nonzero()[:, 0]
+    if len(real):
+        image[real] = _cut(grounds, len(real), side, hard)
+    return image.clamp_(0, 1)
 
 
 def shadowed(image: Tensor, cover: Tensor, hard: Tensor) -> Tensor:
     """The ground darkened near the product."""
     n, side = len(image), image.shape[-1]
-    low = functional.interpolate(cover, scale_factor=1 / 8, mode="area")
+    low = functional.interpolate(cover, (_SHADOW_CELLS, _SHADOW_CELLS), mode="area")
     soft = functional.avg_pool2d(functional.avg_pool2d(low, 5, 1, 2), 5, 1, 2)
     soft = torch.roll(soft, (2, int(torch.randint(-2, 3, ()))), dims=(2, 3))
     soft = functional.interpolate(soft, (side, side), mode="bilinear", align_corners=False)
@@ -92,23 +111,25 @@ def _capsules(side: int, start: Tensor, end: Tensor, radius: Tensor) -> Tensor:
     return (1 - away / radius[:, None, None]).clamp(0, 1)[:, None]
 
 
-def _drawn(image: Tensor, depth: Tensor, skin: Tensor, chosen: Tensor) -> Tensor:
+def _drawn(image: Tensor, depth: Tensor, skin: Tensor, chosen: Tensor | None = None) -> Tensor:
     shade = 0.55 + 0.5 * depth.sqrt()
-    cover = (depth * 12).clamp(0, 1) * chosen[:, None, None, None]
+    cover = (depth * 12).clamp(0, 1)
+    if chosen is not None:
+        cover = cover * chosen[:, None, None, None]
     return image + (skin * shade - image) * cover
 
 
-def palm(image: Tensor, chosen: Tensor, skin: Tensor) -> Tensor:
+def palm(image: Tensor, skin: Tensor) -> Tensor:
     """A hand behind the product, from below or a side."""
     n = len(image)
     angle = torch.rand(n, device=image.device) * 3.6 - 0.2
     start = torch.stack([angle.cos(), angle.sin()], dim=1) * 1.5
     end = (torch.rand(n, 2, device=image.device) - 0.5) * 0.8
     width = torch.rand(n, device=image.device) * 0.35 + 0.35
-    return _drawn(image, _capsules(image.shape[-1], start, end, width), skin * 0.85, chosen)
+    return _drawn(image, _capsules(image.shape[-1], start, end, width), skin * 0.85)
 
 
-def fingers(image: Tensor, chosen: Tensor, skin: Tensor, hard: Tensor) -> Tensor:
+def fingers(image: Tensor, skin: Tensor) -> Tensor:
     """One to four fingertips over the product's edge."""
     n = len(image)
     left = torch.where(torch.rand(n, device=image.device) < 0.5, -1.0, 1.0)
@@ -125,5 +146,5 @@ def fingers(image: Tensor, chosen: Tensor, skin: Tensor, hard: Tensor) -> Tensor
             torch.stack([tip, y + (torch.rand_like(y) - 0.5) * 0.1], dim=1),
         )
         start, end = (torch.where(upright[:, None], point.flip(1), point) for point in (start, end))
-        image = _drawn(image, _capsules(image.shape[-1], start, end, radius), skin, chosen & (count > number))
+        image = _drawn(image, _capsules(image.shape[-1], start, end, radius), skin, count > number)
     return image

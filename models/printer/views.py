@@ -20,6 +20,8 @@ PHOTO: Final = 4
 """A kind beside those of `package`: a real photograph with what stood around the product."""
 BOX, SOFT, TURNED = 1, 2, 3
 OVERSAMPLING: Final = 2
+GROUP: Final = 16
+"""Pictures composed at once on a CPU: what a layer of them takes fits its caches. 128 at once take three times as long each."""
 
 
 @dataclass
@@ -50,6 +52,9 @@ class Shot:
     distance: Tensor
     centre: Tensor
     half: Tensor
+
+    def __getitem__(self, chosen: Tensor) -> Shot:
+        return Shot(*(part[chosen] for part in (self.rotation, self.distance, self.centre, self.half)))
 
 
 def uniform(n: int, low: float, high: float, like: Tensor) -> Tensor:
@@ -152,29 +157,58 @@ def aim(prints: Prints, hard: Tensor) -> Shot:
     return Shot(rotation, distance, centre, half.clamp(min=0.03))
 
 
-def pixels_of(shot: Shot, side: int) -> tuple[Tensor, Tensor]:
-    """(N, side * side, 2) places of the frame's pixels in the picture plane, and (N, 1, side, side) what of the frame
-    the crop covers."""
+@dataclass
+class Frame:
+    """Where the pixels of N square frames lie in the picture plane: `x` (N, side) of the columns, `y` (N, side) of the
+    rows; `inside` (N, 1, side, side), what of the frame the crop covers."""
+
+    x: Tensor
+    y: Tensor
+    inside: Tensor
+
+    def __getitem__(self, chosen: Tensor) -> Frame:
+        return Frame(self.x[chosen], self.y[chosen], self.inside[chosen])
+
+
+def frame_of(shot: Shot, side: int) -> Frame:
+    """The pixels' places, and the crop's part of the frame."""
     line = (torch.arange(side, device=shot.half.device) + 0.5) * 2 / side - 1
-    frame = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1).view(1, -1, 2)
-    longest = shot.half.amax(dim=1, keepdim=True)[:, None]
-    inside = (frame.abs() <= shot.half[:, None] / longest + 1e-6).all(dim=2)
-    return frame * longest + shot.centre[:, None], inside.view(-1, 1, side, side).float()
+    longest = shot.half.amax(dim=1, keepdim=True)
+    wide, high = (line.abs() <= (shot.half / longest)[:, axis : axis + 1] + 1e-6 for axis in (0, 1))
+    x, y = (line * longest + shot.centre[:, axis : axis + 1] for axis in (0, 1))
+    return Frame(x, y, (high[:, None, :, None] & wide[:, None, None, :]).float())
+
+
+def on_face(homography: Tensor, frame: Frame) -> Tensor:
+    """(N, side, side, 2): what places (u, v) of a face the frame's pixels show, -1 to 1 on the face itself."""
+    back = inverses(homography)[:, :, :, None, None]
+    # Sums of what changes along one axis only: point by point it takes four times as long.
+    u, v, far = (
+        back[:, row, 0] * frame.x[:, None, :] + (back[:, row, 1] * frame.y[:, :, None] + back[:, row, 2])
+        for row in range(3)
+    )
+    far = far.clamp_(min=1e-4)
+    return torch.stack([u.div_(far), v.div_(far)], dim=3)
 
 
 def layer(
-    texture: Tensor, homography: Tensor, size: Tensor, places: Tensor, side: int, clamp: Tensor | None = None
+    texture: Tensor, homography: Tensor, size: Tensor, frame: Frame, oversampling: int, clamp: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """What a face shows in the frame: colours (N, 3, side, side), coverage (N, 1, side, side), 0 to 1.
+    """What a face shows in the frame: colours (N, 3, s, s), coverage (N, 1, s, s), 0 to 1; s is the frame's side / `oversampling`.
 
-    `size` (N, 2): the part of the texture that the face's -1 to 1 spans; where `clamp` (N,), its edge goes on for ever.
+    `size` (N, 2): the part of the texture (N, 4, T, T), uint8, that the face's -1 to 1 spans; where `clamp` (N,), its edge
+    goes on for ever.
     """
-    at = through(inverses(homography), places)
+    at = on_face(homography, frame)
     if clamp is not None:
-        at = torch.where(clamp[:, None, None], at.clamp(-0.985, 0.985), at)
-    at = at.clamp(-4, 4) * size[:, None]
-    seen = functional.grid_sample(texture, at.view(len(at), side, side, 2), padding_mode="zeros", align_corners=False)
-    return seen[:, :3], seen[:, 3:]
+        at = torch.where(clamp[:, None, None, None], at.clamp(-0.985, 0.985), at)
+    at = at.clamp_(-4, 4).mul_(size[:, None, None])
+    seen = functional.grid_sample(texture.float() / 255, at, padding_mode="zeros", align_corners=False)
+    colours, cover = seen[:, :3], seen[:, 3:]
+    if oversampling == 1:
+        return colours, cover
+    thin = functional.avg_pool2d(cover, oversampling)
+    return functional.avg_pool2d(colours * cover, oversampling) / thin.clamp(min=1e-3), thin
 
 
 def over(below: Tensor, colours: Tensor, cover: Tensor) -> Tensor:
@@ -187,35 +221,49 @@ def photograph(
 ) -> Tensor:
     """(N, 3, side, side) whole numbers 0 to 255: the prints as a camera sees them, padded crops.
 
-    `hard` (N,) 0 to 1; `grounds` (G, 3, t, t) uint8 pictures to stand before; `others`: M prints to stand beside.
+    `hard` (N,) 0 to 1; `grounds` (G, 3, t, t) uint8 pictures to stand before; `others`: M prints to stand beside. One seed gives
+    the same pictures with one version of this code and one kind of device.
     """
-    n, wide = len(prints), side * oversampling
-    shot = aim(prints, hard)
-    places, inside = pixels_of(shot, wide)
-    front, panel, seen = faces(prints, shot.rotation, shot.distance)
-    image = scene.ground(n, wide, hard, grounds)
-    on_shelf = torch.rand(n, device=hard.device) < 0.4 * hard
-    image = _neighbours(image, prints, shot, places, others, on_shelf)
-    in_hand = (torch.rand(n, device=hard.device) < 0.4 * hard) & ~on_shelf
-    skin = scene.skins(n, hard)
-    image = scene.palm(image, in_hand, skin)
-    turned = (prints.kind == TURNED) & (torch.rand(n, device=hard.device) < 0.55 * hard)
-    texture = torch.where(turned[:, None, None, None], prints.other, prints.front).float() / 255
-    colours, cover = layer(texture, front, prints.size, places, wide, clamp=prints.kind == PHOTO)
-    beside, beside_cover = layer(prints.other.float() / 255, panel, prints.other_size, places, wide)
-    lit = uniform(n, 0.45, 1.0, hard)[:, None, None, None]
-    image = scene.shadowed(image, cover, hard)
-    image = over(image, beside * lit, beside_cover * seen[:, None, None, None])
-    image = over(image, scene.shine(colours, hard), cover)
-    image = scene.fingers(image, in_hand & (prints.kind != PHOTO), skin, hard)
-    image, inside = (functional.avg_pool2d(part, oversampling) for part in (image, inside))
+    rows = torch.arange(len(prints), device=hard.device)
+    groups = rows.split(len(rows) if hard.is_cuda else GROUP)
+    made = [_composed(prints[some], hard[some], side, grounds, others, oversampling) for some in groups]
+    image, inside = (torch.cat(part) for part in zip(*made, strict=True))
     image = camera.developed(image, hard)
     return (over(torch.full_like(image, GREY), image, inside).clamp(0, 1) * 255).round()
 
 
-def _neighbours(image: Tensor, prints: Prints, shot: Shot, places: Tensor, others: Prints, chosen: Tensor) -> Tensor:
+def _composed(
+    prints: Prints, hard: Tensor, side: int, grounds: Tensor, others: Prints, oversampling: int
+) -> tuple[Tensor, Tensor]:
+    """Scenes (N, 3, side, side), before a camera, and what of them the crop covers (N, 1, side, side). Print is sampled
+    `oversampling` times as finely, each layer only in the pictures that have it."""
+    n = len(prints)
+    shot = aim(prints, hard)
+    frame = frame_of(shot, side * oversampling)
+    front, panel, seen = faces(prints, shot.rotation, shot.distance)
+    image = scene.ground(n, side, hard, grounds)
+    on_shelf = torch.rand(n, device=hard.device) < 0.4 * hard
+    in_hand = (torch.rand(n, device=hard.device) < 0.4 * hard) & ~on_shelf
+    skin = scene.skins(n, hard)
+    shelved, held = (chosen.nonzero()[:, 0] for chosen in (on_shelf, in_hand))
+    image[shelved] = _neighbours(image[shelved], prints[shelved], shot[shelved], frame[shelved], others, oversampling)
+    image[held] = scene.palm(image[held], skin[held])
+    turned = (prints.kind == TURNED) & (torch.rand(n, device=hard.device) < 0.55 * hard)
+    texture = torch.where(turned[:, None, None, None], prints.other, prints.front)
+    colours, cover = layer(texture, front, prints.size, frame, oversampling, clamp=prints.kind == PHOTO)
+    image = scene.shadowed(image, cover, hard)
+    deep = seen.nonzero()[:, 0]
+    beside, beside_cover = layer(prints.other[deep], panel[deep], prints.other_size[deep], frame[deep], oversampling)
+    image[deep] = over(image[deep], beside * uniform(len(deep), 0.45, 1.0, hard)[:, None, None, None], beside_cover)
+    image = over(image, scene.shine(colours, hard), cover)
+    held = (in_hand & (prints.kind != PHOTO)).nonzero()[:, 0]
+    image[held] = scene.fingers(image[held], skin[held])
+    return image, functional.avg_pool2d(frame.inside, oversampling)
+
+
+def _neighbours(image: Tensor, prints: Prints, shot: Shot, frame: Frame, others: Prints, oversampling: int) -> Tensor:
     """Other products to the left, to the right, and above, on the same board; a rail below."""
-    n, wide = len(prints), image.shape[-1]
+    n, side = len(image), image.shape[-1]
     own = prints.size / 2
     for place in ((-1.0, 0.0), (1.0, 0.0), (0.0, -1.0)):
         pick = torch.randint(len(others), (n,), device=image.device)
@@ -230,10 +278,9 @@ def _neighbours(image: Tensor, prints: Prints, shot: Shot, places: Tensor, other
         y = own[:, 1] - half[:, 1] if place[0] else -(own[:, 1] + half[:, 1]) * (gap + 0.12)
         middle = _axis(n, 0, x) + _axis(n, 1, y)
         homography = plane(shot.rotation, shot.distance, middle, _axis(n, 0, half[:, 0]), _axis(n, 1, half[:, 1]))
-        colours, cover = layer(beside.front.float() / 255, homography, beside.size, places, wide)
-        image = over(image, colours, cover * chosen[:, None, None, None])
+        image = over(image, *layer(beside.front, homography, beside.size, frame, oversampling))
     front, _, _ = faces(prints, shot.rotation, shot.distance)
-    height = through(inverses(front), places)[..., 1].view(n, 1, wide, wide)
+    height = on_face(front, frame)[..., 1].view(n, 1, side * oversampling, side * oversampling)
     rail = ((height > 1.0) & (height < 1.0 + uniform(n, 0.05, 0.4, own)[:, None, None, None])).float()
     colour = torch.rand(n, 3, 1, 1, device=image.device) * 0.5 + 0.45
-    return over(image, colour.expand_as(image), rail * chosen[:, None, None, None])
+    return over(image, colour.expand_as(image), functional.avg_pool2d(rail, oversampling))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image, ImageFont
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'shelfmatch[train]'")
 from shelfmatch.models.printer import camera, design, package, scene, views  # noqa: E402
-from shelfmatch.models.printer.press import print_pages  # noqa: E402
+from shelfmatch.models.printer.press import PAGE, Press, print_pages  # noqa: E402
 from shelfmatch.models.printer.stock import Stock  # noqa: E402
 
 
@@ -89,6 +90,43 @@ def test_homographies_are_inverted() -> None:
     assert torch.allclose(back, points, atol=1e-4)
 
 
+def test_pixels_find_their_places_on_a_face() -> None:
+    torch.manual_seed(5)
+    homography = torch.eye(3) + torch.randn(4, 3, 3) * 0.1
+    shot = views.Shot(torch.eye(3).expand(4, 3, 3), torch.ones(4), torch.rand(4, 2) - 0.5, torch.rand(4, 2) * 0.3 + 0.2)
+    frame = views.frame_of(shot, 12)
+    points = torch.stack(
+        [frame.x[:, None, :].expand(-1, 12, -1), frame.y[:, :, None].expand(-1, -1, 12)], dim=3
+    ).reshape(4, -1, 2)
+    expected = views.through(views.inverses(homography), points)
+    assert torch.allclose(views.on_face(homography, frame).reshape(4, -1, 2), expected, atol=1e-5)
+    # What the crop covers: as many columns and rows as its sides have shares of the longer one.
+    covered = frame.inside.mean(dim=(1, 2, 3))
+    assert torch.allclose(covered, shot.half.prod(dim=1) / shot.half.amax(dim=1) ** 2, atol=0.1)
+
+
+def test_coarse_numbers_are_drawn_large_as_torch_does() -> None:
+    coarse = torch.rand(2, 3, 6, 6)
+    expected = torch.nn.functional.interpolate(coarse, (40, 40), mode="bicubic", align_corners=False)
+    spread = scene._spread(6, 40, torch.device("cpu"))
+    assert torch.allclose(spread @ coarse @ spread.T, expected, atol=1e-5)
+
+
+def test_a_full_pool_waits_until_it_is_drawn_from(stock: Stock) -> None:
+    press = Press(lambda: stock, 1, PAGE * 2, 1, fresh=1.0)
+    press.open(torch.device("cpu"))
+    try:
+        press.wait(PAGE * 3)  # one page more than it holds, and then no other
+        time.sleep(1)
+        assert press.printed == PAGE * 3
+        press.draw(PAGE // 2, 2)
+        press.wait(PAGE * 4)
+        time.sleep(1)
+        assert press.printed == PAGE * 4
+    finally:
+        press.close()
+
+
 def test_photographs_hold_the_whole_product(stock: Stock) -> None:
     torch.manual_seed(2)
     made = [package.printed(design.family(seed, stock)[0], stock) for seed in range(6)]
@@ -102,6 +140,23 @@ def test_photographs_hold_the_whole_product(stock: Stock) -> None:
     assert (
         found.shape == (6, 3, 64, 64) and torch.equal(found, found.round()) and found.min() >= 0 and found.max() <= 255
     )
+
+
+def test_many_photographs_are_composed_in_groups(stock: Stock) -> None:
+    torch.manual_seed(6)
+    made = [package.printed(one, stock) for seed in range(20) for one in design.family(seed, stock)[:1]]
+    prints, grounds = prints_of(made), torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    assert len(prints) > views.GROUP
+    for oversampling in (1, 2):
+        found = views.photograph(prints, torch.linspace(0, 1, len(prints)), 64, grounds, prints, oversampling)
+        assert found.shape == (len(prints), 3, 64, 64) and found.std(dim=(1, 2, 3)).min() > 1
+    # Each picture shows its own print, and none another's: one colour each, of a dark and of a light half.
+    level = torch.arange(len(prints)) % 2 * 200 + 20
+    prints.front[:, :3] = prints.other[:, :3] = level[:, None, None, None].byte()
+    prints.kind[:] = package.FLAT
+    found = views.photograph(prints, torch.zeros(len(prints)), 64, grounds, prints)
+    middle = found[:, :, 28:36, 28:36].mean(dim=(1, 2, 3))
+    assert middle[level > 100].min() > middle[level < 100].max()
 
 
 def test_padding_is_the_encoders_grey(stock: Stock) -> None:
