@@ -1,6 +1,8 @@
 """Weights between two training states of one network: what fine-tuning gains on new goods without losing what the first state knew.
 
-    python models/blend.py NAME FIRST-fp32.onnx SECOND-state.pt REAL.npz OUT.pt SHARE...
+    python models/blend.py NAME FIRST-fp32.onnx SECOND REAL.npz OUT.pt SHARE...
+
+SECOND: what `joint` leaves, NAME-state.pt or NAME.npz.
 
 Weights between a network and its fine-tuned self are often better than either (Wortsman et al. 2022,
 arXiv:2109.01903), once the norms
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from shelfmatch.models import real
+from shelfmatch.models.export_encoders import unfolded
 from shelfmatch.models.networks import NETWORKS, from_onnx, fused, normalized
 from shelfmatch.models.pictures import to_square
 from shelfmatch.models.pretrained import go_on_with
@@ -56,7 +59,7 @@ def main() -> None:
     pictures = sample(path, NETWORKS[name].SIDE)
     old = NETWORKS[name]()
     go_on_with(old, from_onnx(name, onnx_file), pictures)
-    mean = torch.load(state, weights_only=True, map_location="cpu")["mean"]["net"]
+    mean = old.state_dict() | unfolded(state)
     for share in map(float, sys.argv[6:]):
         net = NETWORKS[name]().to(memory_format=torch.channels_last)
         found = blended(old.state_dict(), mean, net, share, pictures)

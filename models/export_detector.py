@@ -35,8 +35,9 @@ from shelfmatch.export.onnx_recipes import OnnxBench, calibration_input
 from shelfmatch.export.tflite_graph import pack, parse, renamed_tensors
 from shelfmatch.export.tflite_recipes import TfliteBench
 from shelfmatch.export.tools import quiet
+from shelfmatch.models import halves
 from shelfmatch.models.detection.floor import chosen_floor
-from shelfmatch.models.detection.network import SIDE, STRIDES, Device, mean_of, ready, weights_of, write_source
+from shelfmatch.models.detection.network import SIDE, STRIDES, Device, mean_of, ready, weights_of
 from shelfmatch.models.detection.precision import Found, average_precision
 from shelfmatch.models.detection.scenes import Source, source, source_of_photos
 from shelfmatch.models.tap import digest
@@ -254,7 +255,7 @@ def main() -> None:
             parser.error(f"{needed} is not there; expected a file")
     if options.weights:
         options.out.mkdir(parents=True, exist_ok=True)
-        write_source(mean_of([weights_of(path) for path in options.weights]), kept)
+        halves.write(mean_of([weights_of(path) for path in options.weights]), kept)
     if not install(ready(weights_of(kept)), options.faces, options.data, options.out, options.gate, options.formats):
         raise SystemExit(1)
 

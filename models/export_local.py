@@ -1,8 +1,9 @@
 """Turn the trained local head into `shelfmatch-cnn.tflite.local` and `shelfmatch-cnn.onnx.local`, beside the CNN's device files.
 
-    python models/export_local.py --head STATE.pt --grocery DATASET --out models
+    python models/export_local.py --head STATE.pt --out models
 
-Run it after the CNN's files are in `--out`: each says how it gives its tap. Numbers stay in float: they have 31 KB, and int8 would
+HEAD.pt: what `local_training.py` left, on the maps of the fp32 file that the device files are made from. Run it after those are in
+`--out`: each says how it gives its tap. Numbers stay in float: they have 31 KB, and int8 would
 not make them faster at this size. What reads them is numpy (`edge/encoders/local.py`), on any machine.
 """
 
@@ -15,10 +16,8 @@ from torch import nn
 
 from shelfmatch.edge.encoders.local import local_file
 from shelfmatch.models import tap
-from shelfmatch.models.export_encoders import calibration_pixels, weights_of
 from shelfmatch.models.local_file import packed
 from shelfmatch.models.measure_local import read_head
-from shelfmatch.models.networks import EQUALIZED, equalized, from_onnx
 
 PROVENANCE = "trained by models/local_training.py on the maps of the settled encoder, on what shelfmatch-cnn.md names"
 
@@ -43,20 +42,12 @@ def main() -> None:
     """The command line; see the first lines."""
     parser = argparse.ArgumentParser(description="Export the local head.")
     parser.add_argument(
-        "--weights", type=Path, help="what the CNN's device files are made of; without it, the fp32 ONNX file in --out"
+        "--head", type=Path, required=True, help="the state with projection and head (local_training.py)"
     )
-    parser.add_argument("--head", type=Path, required=True, help="the state with projection and head")
-    parser.add_argument("--grocery", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="the folder with the CNN's device files")
     options = parser.parse_args()
-    if options.weights is None:
-        net = from_onnx(tap.ENCODER, options.out / f"{tap.ENCODER}-fp32.onnx")
-    else:
-        net = weights_of(tap.ENCODER, options.weights)
-    net.cells, head = read_head(options.head)
-    # The device files' maps are scaled channel by channel; the projection has to be with them.
-    even = equalized(net, calibration_pixels(options.grocery, tap.ENCODER), EQUALIZED[tap.ENCODER])
-    for path in write_beside(even.cells, head, options.out):
+    cells, head = read_head(options.head)
+    for path in write_beside(cells, head, options.out):
         print(f"{path.name}: {path.stat().st_size:,} bytes")
 
 

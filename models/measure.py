@@ -169,7 +169,7 @@ def recall(names: NDArray[np.str_], roles: NDArray[np.str_], embeddings: NDArray
 
 def embedder(file: Path) -> tuple[Callable[[NDArray[np.uint8]], NDArray[np.float32]], int]:
     """Squares → embeddings, and the side; of a card, or of weights that `joint` left (their running mean)."""
-    if file.suffix == ".pt":
+    if file.suffix in (".pt", ".npz"):
         return _of_state(file)
     from shelfmatch.edge import Encoder
 
@@ -182,17 +182,12 @@ def embedder(file: Path) -> tuple[Callable[[NDArray[np.uint8]], NDArray[np.float
 def _of_state(file: Path) -> tuple[Callable[[NDArray[np.uint8]], NDArray[np.float32]], int]:
     import torch
 
-    from shelfmatch.models.networks import NETWORKS, fused, normalized
+    from shelfmatch.models.export_encoders import weights_of
+    from shelfmatch.models.networks import NETWORKS, normalized
 
     name = "-".join(file.stem.split("-")[:2])
-    state = torch.load(file, weights_only=True, map_location="cpu")
-    net: Any = NETWORKS[name]()
-    if "folded" in state:
-        net = fused(net)
-    mean = state["folded"] if "folded" in state else state["mean"]["net"]
-    net.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in mean.items()})
     torch.set_num_threads(1)
-    net = fused(net).to(memory_format=torch.channels_last)
+    net = weights_of(name, file).to(memory_format=torch.channels_last)
 
     def embed(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         rows = []

@@ -3,7 +3,7 @@
 
     python models/measure_local.py CACHE WEIGHTS HEAD SET...
 
-WEIGHTS: what `measure.py` takes as `.pt`. HEAD: a state of `joint`, or of `local_training`. Thresholds are the best
+WEIGHTS: what `measure.py` takes as `.pt` or `.npz`. HEAD: a state of `joint`, or of `local_training`. Thresholds are the best
 on these scores (as in
 the trial this follows): it tells scores apart, not what a shop will reach.
 """
@@ -22,25 +22,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from shelfmatch.models import local
-from shelfmatch.models.networks import NETWORKS, fused, normalized
+from shelfmatch.models.export_encoders import weights_of
+from shelfmatch.models.networks import normalized
+from shelfmatch.models.tap import ENCODER
 
 DEPTH: Final = 20
 """References of the first search that are looked at again."""
 MOST: Final = 240
 """Queries of a set, evenly spread."""
 DRAWS: Final = 6
-
-
-def folded(file: Path) -> Any:
-    """The folded CNN of a state that `joint` kept, or of one that `blend` made."""
-    state = torch.load(file, weights_only=True, map_location="cpu")
-    if "folded" in state:
-        net = fused(NETWORKS["shelfmatch-cnn"]())
-        net.load_state_dict(state["folded"])
-        return net
-    net = NETWORKS["shelfmatch-cnn"]()
-    net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state["mean"]["net"].items()})
-    return fused(net)
 
 
 def read_head(file: Path) -> tuple[local.Cells, local.LocalHead]:
@@ -115,7 +105,7 @@ def main() -> None:
     """The command line; see the first lines."""
     torch.set_num_threads(1)
     cache, weights, head_file = (Path(argument) for argument in sys.argv[1:4])
-    net, (cells, head) = folded(weights).to(memory_format=torch.channels_last), read_head(head_file)
+    net, (cells, head) = weights_of(ENCODER, weights).to(memory_format=torch.channels_last), read_head(head_file)
     for name in sys.argv[4:]:
         stored: Any = np.load(cache / f"{name}-pad.npz")
         refs = stored["roles"] == "ref"

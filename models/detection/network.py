@@ -7,17 +7,15 @@ batch norm throughout, as in `networks`; depthwise 5x5 filters in neck and head 
 
 from __future__ import annotations
 
-import io
 import math
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from shelfmatch.edge.files import write_atomic
+from shelfmatch.models import halves
 from shelfmatch.models.networks import MEAN, Unit
 
 SIDE: Final = 320
@@ -250,9 +248,9 @@ def folded_backbone(net: Any) -> None:
 
 
 def weights_of(path: Path) -> dict[str, Tensor]:
-    """The running mean of the weights: of a state that `train_detector` kept, or of the file that `source` wrote."""
+    """The running mean of the weights: of a state that `train_detector` kept, or of the file that `halves` wrote."""
     if path.suffix == ".npz":
-        return {name: torch.from_numpy(np.asarray(value)).float() for name, value in np.load(path).items()}
+        return halves.read(path)
     state: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")["mean"]
     return state
 
@@ -263,14 +261,6 @@ def mean_of(runs: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         name: torch.stack([run[name] for run in runs]).mean(dim=0) if value.is_floating_point() else value
         for name, value in runs[0].items()
     }
-
-
-def write_source(weights: dict[str, Tensor], path: Path) -> None:
-    """The weights in half precision: what training can begin with and device files are made from."""
-    halves = {name: value.half() if value.abs().max() < 6e4 else value for name, value in weights.items()}
-    written = io.BytesIO()
-    np.savez_compressed(written, **{name: value.numpy() for name, value in halves.items() if "num_batches" not in name})
-    write_atomic(path, written.getvalue())
 
 
 def ready(weights: dict[str, Tensor]) -> Any:
