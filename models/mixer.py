@@ -3,7 +3,7 @@ it is met."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +36,24 @@ class Portions:
     grocery: int = 56
     phone: int = 28
     local: int = 192
+
+    def within(self, reals: Reals) -> Portions:
+        """These, without the kinds that aren't among the real pictures, and at most as many boxes as there are."""
+        there = {min(label // PHONE_LABELS, 2) for label in reals.by_label}
+        boxes = min(self.boxes, len(reals.of_kind.get("box", ())))
+        return replace(
+            self, boxes=boxes, grocery=self.grocery if 0 in there else 0, phone=self.phone if 1 in there else 0
+        )
+
+    @property
+    def real_pictures(self) -> int:
+        """Real ones of a batch, references and queries."""
+        return 2 * (self.boxes + self.grocery + self.phone)
+
+    @property
+    def pictures(self) -> int:
+        """All of a batch."""
+        return 2 * self.runs * self.siblings + self.real_pictures
 
 
 @dataclass
@@ -121,6 +139,15 @@ class Mixer:
         self.shares = {
             kind: np.array([counts[label] ** 0.5 for label in labels]) for kind, labels in self.classes.items()
         }
+
+    @property
+    def printed(self) -> int:
+        """Packages printed so far."""
+        return self.press.printed
+
+    def close(self) -> None:
+        """End the printing."""
+        self.press.close()
 
     def _pairs(self, kind: str, count: int) -> tuple[list[int], list[int]]:
         """Rows of references and of queries, two pictures of a class each."""
