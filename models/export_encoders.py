@@ -271,9 +271,11 @@ def main() -> None:
     name = NAMES[options.network]
     source = options.weights or options.out / f"{name}-fp32.onnx"
     beside = options.grocery.parent
-    for needed in (source, options.grocery / "train.txt", beside / "phone" / "photos.json", beside / "boxes"):
+    if not source.is_file():
+        parser.error(f"{source} is not there; expected a file")
+    for needed in (options.grocery / "train.txt", beside / "phone" / "photos.json", beside / "boxes"):
         if not needed.exists():
-            parser.error(f"{needed} is not there; --grocery needs phone and boxes beside it (models/README.md)")
+            parser.error(f"{needed} is not there; --grocery needs it, and phone and boxes beside it (models/README.md)")
     try:
         net = from_onnx(name, source) if source.suffix == ".onnx" else weights_of(name, source)
         if options.weights is not None:

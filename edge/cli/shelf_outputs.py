@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EventError
-from ..machine.systemd import credential
+from ..machine.systemd import credential_text
 
 if TYPE_CHECKING:
     from ..camera.frame import Frame
@@ -187,9 +187,4 @@ def broker_of(url: str, password: str) -> Broker:
 
 def secret(name: str) -> str:
     """From systemd's credentials (LoadCredential), else from the environment; empty where there is none. Raises EventError."""
-    if path := credential(name):
-        try:
-            return path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise EventError(f"the credential {name} can't be read: {error}; expected one line of text") from error
-    return os.environ.get(name, "")
+    return credential_text(name, EventError) or os.environ.get(name, "")

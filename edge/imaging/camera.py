@@ -58,6 +58,11 @@ def shown_source(source: str) -> str:
     return _PASSWORD.sub(r"\1***", _USER.sub(r"\1***@", source))
 
 
+def may_hold_password(source: str) -> bool:
+    """Whether a camera's source is an address, or one of GStreamer's pipelines: passwords stand in these in many ways."""
+    return "://" in source or " ! " in source
+
+
 def called(source: str) -> str:
     """How messages call a source."""
     return f"camera {source}" if source.isdecimal() else shown_source(source)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import KioskError
-from ..imaging.camera import shown_source
+from ..imaging.camera import may_hold_password, shown_source
 from ..machine.systemd import (
     ANY_NETWORK,
     CREDENTIALS,
@@ -100,7 +100,7 @@ X-GNOME-Autostart-enabled=true
 def planned(bundle: Path, settings: Settings, executable: str, screen_user: str) -> list[Planned]:
     """The files of a kiosk that serves this bundle. Raises KioskError for what the service couldn't read."""
     source = settings.camera.source
-    if not _is_secret(source) and shown_source(source) != source:
+    if not may_hold_password(source) and shown_source(source) != source:
         raise KioskError(
             f"camera.source {shown_source(source)} arrived; expected a camera's address, like rtsp://NAME:PASSWORD@HOST/PATH, "
             "its number, or a video file"
@@ -121,7 +121,7 @@ def planned(bundle: Path, settings: Settings, executable: str, screen_user: str)
     }
     home = f"/home/{screen_user}/.config/autostart" if screen_user != "root" else "/root/.config/autostart"
     return [
-        *([Planned(CAMERA_PATH, f"{source}\n", 0o600)] if _is_secret(source) else []),
+        *([Planned(CAMERA_PATH, f"{source}\n", 0o600)] if may_hold_password(source) else []),
         Planned(SETTINGS, as_toml(_for_the_service(settings))),
         Planned(f"/etc/systemd/system/{NAME}.service", service_unit(settings, command_line(command))),
         Planned(f"/etc/systemd/system/{NAME}.socket", SOCKET.format(address=_address(settings))),
@@ -129,11 +129,6 @@ def planned(bundle: Path, settings: Settings, executable: str, screen_user: str)
         Planned(f"/usr/local/bin/{NAME}-screen", SCREEN.format(url=url, name=NAME), 0o755),
         Planned(f"{home}/{NAME}.desktop", DESKTOP.format(name=NAME)),
     ]
-
-
-def _is_secret(source: str) -> bool:
-    """Whether a camera's source may hold a password: an address, and a pipeline of GStreamer."""
-    return "://" in source or " ! " in source
 
 
 def _for_the_service(settings: Settings) -> Settings:
@@ -144,7 +139,7 @@ def _for_the_service(settings: Settings) -> Settings:
     if privacy.keep_unknowns:
         privacy = dataclasses.replace(privacy, keep_unknowns=f"/var/lib/{NAME}/unknown")
     camera = settings.camera
-    if _is_secret(camera.source):
+    if may_hold_password(camera.source):
         camera = dataclasses.replace(camera, source=IN_CREDENTIAL)
     return dataclasses.replace(settings, staff=staff, privacy=privacy, camera=camera)
 
@@ -158,7 +153,7 @@ def service_unit(settings: Settings, command: str) -> str:
     """The unit: without a network of its own (systemd hands it its socket), without devices unless it has a camera."""
     source = settings.camera.source
     # An rtsp:// camera is a call to the network; otherwise there is none but the socket that systemd hands over.
-    is_far = _is_secret(source) or source == IN_CREDENTIAL
+    is_far = may_hold_password(source) or source == IN_CREDENTIAL
     network = ANY_NETWORK if is_far else NO_NETWORK
     if not is_far and settings.server.host in LOOPBACK:
         network += LOOPBACK_ALONE

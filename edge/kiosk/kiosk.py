@@ -15,7 +15,7 @@ from starlette.requests import Request
 from ..errors import KioskError
 from ..imaging.image import Limits
 from ..machine.memory import Memory, memory
-from ..machine.systemd import credential
+from ..machine.systemd import credential_text
 from ..matching.finder import Finder
 from .metrics import Metrics
 from .pictures import Pictures
@@ -51,13 +51,7 @@ def camera_source(configured: str) -> str:
     """The device's own camera, where the settings name one. Raises KioskError for a credential that isn't there."""
     if configured != IN_CREDENTIAL:
         return configured
-    path = credential(CAMERA_CREDENTIAL)
-    try:
-        source = "" if path is None else path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise KioskError(
-            f"the credential {CAMERA_CREDENTIAL} can't be read: {error}; expected one line of text"
-        ) from error
+    source = credential_text(CAMERA_CREDENTIAL, KioskError)
     if not source:
         raise KioskError(
             f"camera.source is {IN_CREDENTIAL!r}, and systemd's credential {CAMERA_CREDENTIAL} isn't there or is empty: the "

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ..errors import ShelfmatchError
 from ..files import write_atomic
 
 CREDENTIALS: Final = "/etc/credstore"
@@ -125,6 +126,15 @@ def credential(name: str) -> Path | None:
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     found = Path(folder, name) if folder else None
     return found if found is not None and found.is_file() else None
+
+
+def credential_text(name: str, error: type[ShelfmatchError]) -> str:
+    """The one line of a credential; empty where there is none. Raises `error` where it can't be read."""
+    path = credential(name)
+    try:
+        return "" if path is None else path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as problem:
+        raise error(f"the credential {name} can't be read: {problem}; expected one line of text") from problem
 
 
 def notify(message: str) -> None:

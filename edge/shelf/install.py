@@ -9,7 +9,7 @@ from typing import Final
 
 from ..camera.sources import is_camera
 from ..errors import ShelfError
-from ..imaging.camera import shown_source
+from ..imaging.camera import may_hold_password, shown_source
 from ..machine.systemd import (
     ANY_NETWORK,
     CREDENTIALS,
@@ -63,7 +63,7 @@ def planned(options: argparse.Namespace, source: str, credentials: tuple[str, ..
     they may be missing. Everybody may read a unit, and passwords stand in addresses and pipelines in many ways: all of these go
     into a credential. Raises ShelfError for what the service couldn't read or write, and for what isn't one line of text."""
     _check_lines(options, source)
-    secret = source if is_camera(source) and ("://" in source or " ! " in source) else ""
+    secret = source if is_camera(source) and may_hold_password(source) else ""
     if not is_camera(source):
         if "://" in source or shown_source(source.strip()) != source.strip():
             raise ShelfError(
