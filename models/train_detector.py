@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shelfmatch.models.ahead import keep_memory
 from shelfmatch.models.detection.feed import Feed
 from shelfmatch.models.detection.losses import loss
 from shelfmatch.models.detection.network import SIDE, Detector, begin, folded_backbone, weights_of
@@ -178,6 +179,7 @@ def main() -> None:
     if kept.is_file():
         training.resume(kept)
     feed = Feed(options.faces, options.data, SIDE, SEED + training.steps)
+    keep_memory()
     torch.set_num_threads(options.threads)
     if not kept.is_file():
         if options.begin is not None:

@@ -19,7 +19,7 @@ KEPT: Final = 1536
 """Scenes in store; a new one takes the oldest one's place."""
 MOST: Final = 320
 """Boxes of a scene at most."""
-AGAIN: Final = 2.0
+AGAIN: Final = 3.0
 """How often a scene is shown in the mean: mirrored or not, whole or a part."""
 
 

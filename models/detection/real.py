@@ -36,11 +36,12 @@ def fridge_is_out(number: int) -> bool:
 
 @dataclass(frozen=True)
 class Photo:
-    """Pixels (h, w, 3), boxes (N, 4), and whether all its products are boxed."""
+    """Pixels (h, w, 3), boxes (N, 4), whether all its products are boxed, and their outlines (P, 2), where they are known."""
 
     pixels: NDArray[np.uint8]
     boxes: NDArray[np.float32]
     complete: bool
+    outlines: tuple[NDArray[np.float32], ...] = ()
 
 
 def phone_photos(folder: Path, out: bool) -> list[dict[str, Any]]:
@@ -55,17 +56,23 @@ def polygon_box(product: dict[str, Any]) -> tuple[float, float, float, float]:
     return (*points.min(axis=0).tolist(), *points.max(axis=0).tolist())
 
 
-def _small(path: Path, boxes: list[Any], complete: bool) -> Photo:
+def _small(path: Path, boxes: list[Any], complete: bool, outlines: list[Any] | None = None) -> Photo:
     image = Image.open(path).convert("RGB")
     scale = min(1.0, LONGEST / max(image.size))
     small = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BOX)
-    return Photo(np.asarray(small), np.array(boxes, np.float32).reshape(-1, 4) * scale, complete)
+    scaled = tuple(np.array(outline, np.float32) * scale for outline in outlines or ())
+    return Photo(np.asarray(small), np.array(boxes, np.float32).reshape(-1, 4) * scale, complete, scaled)
 
 
 def photos(data: Path) -> tuple[list[Photo], list[Photo]]:
     """The phone photos and the fridge's that may train."""
     phone = [
-        _small(data / "phone" / p["photo"], [polygon_box(q) for q in p["products"]], number in set(COMPLETE))
+        _small(
+            data / "phone" / p["photo"],
+            [polygon_box(q) for q in p["products"]],
+            number in set(COMPLETE),
+            [q["polygon"] for q in p["products"]],
+        )
         for number, p in enumerate(phone_photos(data / "phone", out=False))
     ]
     fridge = [

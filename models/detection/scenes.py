@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,16 @@ from numpy.typing import NDArray
 from shelfmatch.models.detection import faces, real, rooms
 from shelfmatch.models.detection.camera import photographed
 from shelfmatch.models.detection.canvas import Scene
+from shelfmatch.models.detection.exchange import exchanged
 from shelfmatch.models.detection.faces import Faces
 from shelfmatch.models.detection.shelves import shelf
 
 PORTIONS: Final = {
-    "shelf": 0.42, "held": 0.16, "heap": 0.06, "group": 0.06, "phone": 0.21, "fridge": 0.04, "nothing": 0.05,
+    "shelf": 0.37, "held": 0.14, "heap": 0.06, "group": 0.06, "phone": 0.24, "fridge": 0.08, "nothing": 0.05,
 }  # fmt: skip
 """Shares of the scenes' kinds."""
+EXCHANGED: Final = 0.6
+"""The share of phone photos that show other products in the places of their own."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,11 @@ class Source:
             found = rooms.nothing(rng, side, self.grounds)
         else:
             photos = self.phone if kind == "phone" else self.fridge
-            found = real.seen(photos[rng.integers(len(photos))], rng, side)
+            photo = photos[rng.integers(len(photos))]
+            if photo.outlines and rng.random() < EXCHANGED:
+                other = exchanged(photo.pixels, list(photo.outlines), self.products, rng)
+                photo = dataclasses.replace(photo, pixels=other)
+            found = real.seen(photo, rng, side)
         return Scene(photographed(found.pixels, rng), found.boxes, found.kinds, found.complete)
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import ImageFont
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'shelfmatch[train]'")
 cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed: pip install 'shelfmatch[train]'")
 from shelfmatch.models.detection import feed, rooms  # noqa: E402
-from shelfmatch.models.detection.canvas import GAP, PRODUCT, UNSURE, Canvas, rectangle  # noqa: E402
+from shelfmatch.models.detection.canvas import GAP, PRODUCT, UNSURE, Canvas, rectangle, shrunk  # noqa: E402
+from shelfmatch.models.detection.exchange import exchanged  # noqa: E402
 from shelfmatch.models.detection.faces import Faces, gathered  # noqa: E402
 from shelfmatch.models.detection.furniture import Board, Eye, floors  # noqa: E402
 from shelfmatch.models.detection.shelves import Layout, Shelf, _Row, _Stands  # noqa: E402
@@ -107,6 +109,63 @@ def test_a_group_stands_together(cartons: Faces) -> None:
         assert scene.pixels.shape == (320, 320, 3) and set(scene.kinds) <= {PRODUCT, UNSURE}
     counts = [len(rooms.group(cartons, np.random.default_rng(seed), 320, None).boxes) for seed in range(30)]
     assert max(counts) >= 4 and np.mean(counts) >= 2
+
+
+def _photo() -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """A grey room, lit from the left, in which a hand's finger covers a part of a white carton that leans; and its outline."""
+    photo = np.full((200, 240, 3), 120, np.uint8)
+    outline = np.array([[100, 40], [160, 50], [145, 150], [115, 145], [115, 100], [90, 95]], np.float32)
+    cv2.fillPoly(photo, [outline.astype(np.int32)], (240, 240, 240))
+    photo[:, 130:] = photo[:, 130:] // 2
+    return photo, outline
+
+
+def test_another_product_takes_the_place_of_one_in_a_photo(cartons: Faces) -> None:
+    photo, outline = _photo()
+    inside = np.zeros(photo.shape[:2], np.uint8)
+    cv2.fillPoly(inside, [outline.astype(np.int32)], 1)
+    rim = cv2.dilate(inside, np.ones((3, 3), np.uint8), iterations=7)
+    kept = photo.copy()
+    changed = []
+    for seed in range(8):
+        found = exchanged(photo, [outline], cartons, np.random.default_rng(seed))
+        assert np.array_equal(found[rim == 0], photo[rim == 0])
+        if np.array_equal(found, photo):  # a few products stay
+            continue
+        core = cv2.erode(inside, np.ones((3, 3), np.uint8), iterations=3) > 0
+        left, right = (found[core & side] for side in _halves(photo))
+        # The cartons are of one colour each, none of them grey: the light is the photo's, the colour the carton's.
+        assert left.mean() > 1.2 * right.mean()
+        assert np.ptp(left.mean(axis=0)) > 25
+        changed.append(tuple(left.mean(axis=0).round()))
+    assert len(set(changed)) >= 3
+    assert np.array_equal(photo, kept)
+
+
+def _halves(photo: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    columns = np.arange(photo.shape[1])
+    return tuple(np.broadcast_to(side, photo.shape[:2]) for side in (columns < 124, columns > 136))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    "outline", [[[1, 1], [4, 1], [4, 4]], [[90, 60], [90, 90], [90, 95]], [[0, 0], [239, 0], [239, 199], [0, 199]]]
+)
+def test_outlines_at_the_edge_and_tiny_ones_are_taken(cartons: Faces, outline: list[list[int]]) -> None:
+    photo, _ = _photo()
+    for seed in range(4):
+        found = exchanged(photo, [np.array(outline, np.float32)], cartons, np.random.default_rng(seed))
+        assert found.shape == photo.shape and found.dtype == np.uint8
+        assert np.array_equal(found, photo) or len(outline) == 4
+
+
+def test_a_shrunk_face_keeps_its_colours() -> None:
+    face = np.zeros((161, 97, 4), np.uint8)
+    face[..., 3] = 255
+    face[:80] = (200, 40, 10, 255)
+    small = shrunk(face, 10, 20)
+    assert small.shape == (20, 10, 4) and np.abs(small[:9].astype(int) - [200, 40, 10, 255]).max() <= 1
+    assert abs(float(small.mean()) - float(face.mean())) < 2
+    assert shrunk(face, 97, 161) is face
 
 
 def test_a_dead_renderer_ends_the_training() -> None:
