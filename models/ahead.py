@@ -85,18 +85,26 @@ class Ahead:
         work = (make, memory, self._free, self._ready, self._printed)
         self.process = context.Process(target=_mix, args=work)
         self.process.start()
-        self._slots, self._number = _slots(memory, portions), 0
+        self._slots, self._number, self._maker = _slots(memory, portions), 0, os.getpid()
 
     @property
     def printed(self) -> int:
         """Packages printed when the last batch was made."""
         return int(self._printed.value)
 
+    def check(self) -> None:
+        """Raise RuntimeError where the other process has ended. A process that was forked later can only see whether the one that
+        made this still runs, and ends with it."""
+        if os.getpid() != self._maker:
+            if os.getppid() != self._maker:
+                raise RuntimeError("the process that asked for batches has ended")
+        elif not self.process.is_alive():
+            raise RuntimeError("the process that mixes batches has ended; its error stands above")
+
     def batch(self) -> Batch:
         """The next batch. Raises RuntimeError where the other process has ended."""
         while not self._ready.acquire(timeout=5):
-            if not self.process.is_alive():
-                raise RuntimeError("the process that mixes batches has ended; its error stands above")
+            self.check()
         pixels, labels, rows = (torch.from_numpy(part.copy()) for part in self._slots[self._number % SLOTS])
         self._number += 1
         self._free.release()

@@ -243,6 +243,13 @@ def weights_of(name: str, path: Path) -> Any:
     return fused(net)
 
 
+def learned_whole(path: Path) -> bool:
+    """Whether `distill` changed the CNN's map of local matching, too."""
+    import torch
+
+    return bool(torch.load(path, weights_only=True, map_location="cpu").get("whole", False))
+
+
 def unfolded(path: Path) -> dict[str, Any]:
     """A network's weights with its norms, as training left them: of a state, of the small file, or of a plain state_dict."""
     import torch
@@ -267,7 +274,14 @@ def main() -> None:
     parser.add_argument(
         "--gate", type=float, default=0.5, metavar="POINTS", help="how much recall@1 int8 may cost (default: 0.5)"
     )
+    parser.add_argument(
+        "--keep-tap",
+        action="store_true",
+        help="leave the CNN's map of local matching as it is, for weights of distill.py: the local head fits it as before",
+    )
     options = parser.parse_args()
+    if options.keep_tap and options.network != "cnn":
+        parser.error(f"--keep-tap is of the CNN alone, {options.network} has no map of local matching")
     name = NAMES[options.network]
     source = options.weights or options.out / f"{name}-fp32.onnx"
     beside = options.grocery.parent
@@ -276,10 +290,15 @@ def main() -> None:
     for needed in (options.grocery / "train.txt", beside / "phone" / "photos.json", beside / "boxes"):
         if not needed.exists():
             parser.error(f"{needed} is not there; --grocery needs it, and phone and boxes beside it (models/README.md)")
+    if options.keep_tap and source.suffix == ".pt" and learned_whole(source):
+        parser.error(
+            f"{source} was taught with --whole: its map of local matching has changed, so leave --keep-tap out"
+        )
     try:
         net = from_onnx(name, source) if source.suffix == ".onnx" else weights_of(name, source)
         if options.weights is not None:
-            net = equalized(net, calibration_pixels(options.grocery, name), EQUALIZED[name])
+            pixels = calibration_pixels(options.grocery, name)
+            net = equalized(net, pixels, EQUALIZED[name], keep_tap=options.keep_tap)
     except (RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError) as error:
         parser.error(f"{source} is not of {name}: {(str(error).splitlines() or [type(error).__name__])[-1].strip()}")
     again = options.weights is not None

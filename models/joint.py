@@ -129,30 +129,13 @@ def train(
     print(f"{step} steps, {step * len(batch.pixels)} pictures in {time.monotonic() - began:.0f} s", flush=True)
 
 
-def main() -> None:
-    """The command line; see the first lines."""
-    parser = argparse.ArgumentParser(description="Train shelfmatch's encoders and local head together.")
-    parser.add_argument("--stock", type=Path, required=True)
-    parser.add_argument("--real", type=Path, required=True)
-    parser.add_argument(
-        "--weights", type=Path, required=True, help="the folder with what to go on from: NAME.npz, else NAME-fp32.onnx"
-    )
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=540)
-    parser.add_argument("--keep", type=float, default=100, help="seconds between kept states")
-    parser.add_argument("--say", type=float, default=20, help="seconds between lines about it")
-    parser.add_argument("--steps", type=int, default=10**9)
+def add_batch_options(parser: argparse.ArgumentParser) -> None:
+    """What batches are made of, and by how many; see `batches`."""
+    parser.add_argument("--stock", type=Path, required=True, help="what printer/gather.py collected")
+    parser.add_argument("--real", type=Path, required=True, help="what real.py packed")
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1))
     parser.add_argument("--pool", type=int, default=16_384)
-    parser.add_argument(
-        "--every", type=int, nargs=3, default=[1, 1, 1], help="each network learns from every so many-th batch"
-    )
-    parser.add_argument("--sheet", type=Path, help="write a batch as a picture there, to look at")
-    parser.add_argument("--networks", nargs="+", default=list(BEGIN_WITH), choices=list(BEGIN_WITH))
     parser.add_argument("--portions", type=int, nargs=6, help="runs, siblings, boxes, grocery, phone, local")
-    parser.add_argument(
-        "--frozen", type=int, default=0, help="first layers that stay: 1 is the stem alone, 4 the stem and three blocks"
-    )
     parser.add_argument(
         "--fresh",
         type=float,
@@ -163,18 +146,50 @@ def main() -> None:
         "--threads", type=int, default=max(1, (os.cpu_count() or 2) - 1),
         help="threads that learn on a CPU (default: all cores but the one that mixes)",
     )  # fmt: skip
-    parser.add_argument("--rate", type=float, default=1.0, help="peak learning rate, as a share of the network's own")
     parser.add_argument("--seed", type=int, default=SEED)
+
+
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What was asked for; ends the program where the pool is too small for a batch."""
     options = parser.parse_args()
-    torch.manual_seed(options.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    options.out.mkdir(parents=True, exist_ok=True)
-    portions = Portions(*options.portions) if options.portions else Portions()
+    portions = _portions(options)
     if options.pool < portions.siblings * (portions.runs + 1):
         parser.error(
             f"--pool {options.pool} holds less than the printed packages of a batch; expected twenty times as many"
         )
-    mixer, reals, portions = _batches(options, portions, device)
+    return options
+
+
+def _portions(options: argparse.Namespace) -> Portions:
+    return Portions(*options.portions) if options.portions else Portions()
+
+
+def main() -> None:
+    """The command line; see the first lines."""
+    parser = argparse.ArgumentParser(description="Train shelfmatch's encoders and local head together.")
+    add_batch_options(parser)
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="the folder with what to go on from: NAME.npz, else NAME-fp32.onnx"
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, default=540)
+    parser.add_argument("--keep", type=float, default=100, help="seconds between kept states")
+    parser.add_argument("--say", type=float, default=20, help="seconds between lines about it")
+    parser.add_argument("--steps", type=int, default=10**9)
+    parser.add_argument(
+        "--every", type=int, nargs=3, default=[1, 1, 1], help="each network learns from every so many-th batch"
+    )
+    parser.add_argument("--sheet", type=Path, help="write a batch as a picture there, to look at")
+    parser.add_argument("--networks", nargs="+", default=list(BEGIN_WITH), choices=list(BEGIN_WITH))
+    parser.add_argument(
+        "--frozen", type=int, default=0, help="first layers that stay: 1 is the stem alone, 4 the stem and three blocks"
+    )
+    parser.add_argument("--rate", type=float, default=1.0, help="peak learning rate, as a share of the network's own")
+    options = parsed(parser)
+    torch.manual_seed(options.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    options.out.mkdir(parents=True, exist_ok=True)
+    mixer, reals, portions = batches(options, device)
     try:
         _learn(mixer, reals, portions, options, device)
     finally:
@@ -198,10 +213,9 @@ def _learn(
     train(students, mixer, reals, options.out, options)
 
 
-def _batches(
-    options: argparse.Namespace, portions: Portions, device: torch.device
-) -> tuple[Mixer | Ahead, Reals, Portions]:
+def batches(options: argparse.Namespace, device: torch.device) -> tuple[Mixer | Ahead, Reals, Portions]:
     """What makes batches, the real pictures in them, and how many there are. A GPU mixes its own; on a CPU another process does."""
+    portions = _portions(options)
     photos = [found.image for found, _ in real.read(options.real) if found.kind in ("grocery", "iconic")][::7]
 
     def press() -> Press:

@@ -1,6 +1,8 @@
 """Quick figures of encoders on whole, padded pictures: recall@1 by cosine on every set at hand; no bundles, no adapter.
 
-    python models/measure.py DATA FILE-OR-CARD... [--crop] [--sets NAME...]
+    python models/measure.py DATA FILE-OR-CARD... [--crop] [--sets NAME...] [--together SHARE...]
+
+`--together`: also all of them as one, whose cosines are the weighted means of theirs; what `distill.py` teaches.
 
 For choosing between weights while training; `grozi` and `gaps` are no part of that and run only when they are named.
 What is reported is
@@ -215,17 +217,29 @@ def figures(options: argparse.Namespace) -> Iterator[str]:
             else (lambda name=name: saved(options.folder / name))
         )
         found = shown(name, make, sides, not options.crop, options.cache)
+        every = []
         for file, embed, side in opened:
             embeddings = embed(found.squares[side])
             if options.cache is not None:
                 np.save(options.cache / f"{name}-{file.stem}-{'crop' if options.crop else 'pad'}.npy", embeddings)
-            line = f"{name:9} {file.name:36} {100 * recall(found.names, found.roles, embeddings):5.1f}"
-            if name == "grocery":
-                kept = (found.roles == "ref") | np.isin(found.names, [f"{label:03d}" for label in HELD_OUT])
-                line += (
-                    f"  held-out products {100 * recall(found.names[kept], found.roles[kept], embeddings[kept]):5.1f}"
-                )
-            yield line
+            every.append(embeddings)
+            yield _line(name, file.name, found, embeddings)
+        if options.together:
+            yield _line(name, "together", found, together(every, options.together))
+
+
+def together(every: Sequence[NDArray[np.float32]], shares: Sequence[float]) -> NDArray[np.float32]:
+    """Embeddings (N, D) of several encoders as one, whose cosines are the weighted means of theirs."""
+    units = [one / np.linalg.norm(one, axis=1, keepdims=True) for one in every]
+    return np.concatenate([unit * np.float32(share**0.5) for unit, share in zip(units, shares, strict=True)], axis=1)
+
+
+def _line(name: str, file: str, found: Shown, embeddings: NDArray[np.float32]) -> str:
+    line = f"{name:9} {file:36} {100 * recall(found.names, found.roles, embeddings):5.1f}"
+    if name == "grocery":
+        kept = (found.roles == "ref") | np.isin(found.names, [f"{label:03d}" for label in HELD_OUT])
+        line += f"  held-out products {100 * recall(found.names[kept], found.roles[kept], embeddings[kept]):5.1f}"
+    return line
 
 
 def main() -> None:
@@ -239,8 +253,11 @@ def main() -> None:
     parser.add_argument(
         "--sides", type=int, nargs="*", default=[], help="sides to keep squares of besides the files' own"
     )
+    parser.add_argument("--together", type=float, nargs="+", metavar="SHARE", help="of each file in all of them as one")
     parser.add_argument("--crop", action="store_true", help="the centre square, as until now")
     options = parser.parse_args()
+    if options.together and len(options.together) != len(options.files):
+        parser.error(f"{len(options.together)} shares of {len(options.files)} files; expected one for each")
     for line in figures(options):
         print(line, flush=True)
 

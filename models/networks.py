@@ -272,15 +272,19 @@ EQUALIZED: Final = {"shelfmatch-cnn": 0.75, "shelfmatch-vit": 0.5, "shelfmatch-n
 """Of 0, 0.5, 0.75 and 1 the power with which int8 embeddings of val photos were nearest to float ones, in both runtimes."""
 
 
-def equalized(net: Any, pixels: NDArray[np.uint8], power: float) -> Any:
+def equalized(net: Any, pixels: NDArray[np.uint8], power: float, keep_tap: bool = False) -> Any:
     """A folded network that computes the same, its residual maps' channels scaled towards one range.
 
     A map has one scale in an int8 file, and its largest channel sets it. Nothing but sums lies between the convolutions that
     write a map and those that read it, so each channel can be divided by a factor there and multiplied by it here (as Nagel et
-    al. 2019, arXiv:1906.04721, do across ReLU): its range in photos (N, side, side, 3), to `power` (see `EQUALIZED`).
+    al. 2019, arXiv:1906.04721, do across ReLU): its range in photos (N, side, side, 3), to `power` (see `EQUALIZED`). `keep_tap`
+    leaves the CNN's map that local matching reads as it is, since a head was trained on it.
     """
     net = copy.deepcopy(net)
     streams = net.streams()
+    if keep_tap:
+        tapped = net.blocks[net.TAP - 1].layers[-1].conv
+        streams = [stream for stream in streams if tapped not in stream.writers]
     ranges = [torch.zeros(1) for _ in streams]
 
     def widen(number: int, values: Tensor) -> None:

@@ -5,9 +5,11 @@
     python models/prior.py SHOPS.pkl --name generic --encoder shelfmatch-cnn --out edge/fitting/generic.prior
 
     python models/prior.py SHOPS.pkl --name shelfmatch-cnn --encoder shelfmatch-cnn --before OLD.prior --out NEW.prior
+    python models/prior.py --name shelfmatch-cnn --encoder models/shelfmatch-cnn.tflite.json --before OLD.prior --out NEW.prior
 
 SHOPS.pkl: what `prior_shops.py` drew; several files are one set of shops. `--before`: a prior that was fitted on other shops
-keeps its weights, and draws the new thresholds to its own, the less the more shops there are. Three fits, in each of which every
+keeps its weights, and draws the new thresholds to its own, the less the more shops there are; without shops the encoder's cosines
+are read as if they were of the encoder that it was fitted for (`Prior.moved`). Three fits, in each of which every
 shop weighs alike: the weights of the features (logistic regression, UNKNOWN_FOR_RANKING of the queries unknown), for each rate of
 false accepts the quantile of unknown queries given what the shop's own left-out ones came to (quantile regression: R. Koenker &
 G. Bassett 1978, "Regression quantiles"), and what probability that stands for (Platt scaling with UNKNOWN_SHARE unknown).
@@ -20,6 +22,7 @@ import math
 import pickle
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -29,9 +32,10 @@ from scipy.optimize import minimize
 
 from shelfmatch.edge import Encoder
 from shelfmatch.edge.build.priors import likeness
+from shelfmatch.edge.files import write_atomic
 from shelfmatch.edge.fitting.calibration import UNKNOWN_SHARE, Samples
 from shelfmatch.edge.fitting.logistic import fit_logistic
-from shelfmatch.edge.fitting.prior import Prior, Stage, Weights, chance_row, threshold_rows
+from shelfmatch.edge.fitting.prior import AS_THEY_ARE, Prior, Stage, Weights, chance_row, threshold_rows
 from shelfmatch.edge.metrics import auroc
 from shelfmatch.models.prior_shops import Drawn
 
@@ -274,18 +278,39 @@ def _figures(prior: Prior, shop: Drawn, stage: Name, rate: float) -> tuple[float
     )
 
 
+def moved_to(before: Prior, background: tuple[float, ...]) -> Prior:
+    """A prior whose rule stays as it is, for an encoder whose unlike goods have this mean and deviation of cosines."""
+    scale, shift = before.moved(*background).cosines
+    return replace(before, cosines=(_short(scale), _short(shift)))
+
+
+def _write(prior: Prior, files: Sequence[Path]) -> None:
+    for path in files:
+        write_atomic(path, prior.to_bytes())
+
+
 def main() -> None:
     """The command line; see the first lines."""
     parser = argparse.ArgumentParser(description="Fit a prior on shops.")
-    parser.add_argument("shops", type=Path, nargs="+")
+    parser.add_argument("shops", type=Path, nargs="*")
     parser.add_argument("--name", required=True)
     parser.add_argument("--out", type=Path, nargs="+", required=True)
     parser.add_argument("--encoder", help="whose shops they are, to read cosines of others by")
     parser.add_argument("--before", type=Path, help="a prior of other shops, to be moved by these")
     parser.add_argument("--rates", type=float, nargs="*", default=(0.01, 0.05, 0.1), help="to report")
     options = parser.parse_args()
+    if not options.shops and (options.before is None or options.encoder is None):
+        parser.error("without shops --before and --encoder say which prior is moved to which encoder")
     shops: list[Drawn] = [shop for file in options.shops for shop in pickle.loads(file.read_bytes())]
     before = None if options.before is None else Prior.from_bytes(options.before.read_bytes(), str(options.before))
+    background = tuple(map(_short, likeness(Encoder.load(options.encoder)))) if options.encoder else (0.0, 1.0)
+    if before is not None and not shops:
+        prior = replace(moved_to(before, background), name=options.name)
+        _write(prior, options.out)
+        print(f"cosines are multiplied by {prior.cosines[0]:.3f}, and {prior.cosines[1]:+.3f} added")
+        return
+    if before is not None and before.cosines != AS_THEY_ARE:
+        parser.error(f"{options.before} was moved to its encoder; with shops --before takes one that was fitted")
     folds: list[tuple[Prior, Any]] = []
     for fold in range(4):
         rest = [shop for number, shop in enumerate(shops) if number % 4 != fold]
@@ -295,10 +320,8 @@ def main() -> None:
         for fold, (prior, left_out) in enumerate(folds):
             for row in report(prior, left_out, rate) if fold == 0 else []:
                 print("  ", *row)
-    background = tuple(map(_short, likeness(Encoder.load(options.encoder)))) if options.encoder else (0.0, 1.0)
     prior = fit_prior(options.name, shops, background, before)
-    for path in options.out:
-        path.write_bytes(prior.to_bytes())
+    _write(prior, options.out)
     print(prior.spread, prior.search.weights, None if prior.local is None else prior.local.weights, sep="\n")
 
 

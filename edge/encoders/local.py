@@ -14,7 +14,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -153,6 +153,10 @@ class LocalHead:
             arrays[name] = np.frombuffer(numbers, "<f4", count, start).reshape(shape)
             start += 4 * count
         return cls(card, arrays)
+
+    def beside(self, **of_the_tap: Any) -> LocalHead:
+        """The same head for another file that gives the same map; the card's fields that differ."""
+        return LocalHead(replace(self.card, **of_the_tap), self._arrays)
 
     @property
     def digest(self) -> bytes:

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +87,10 @@ class Stage:
     chance: tuple[float, ...]
 
 
+AS_THEY_ARE: Final = (1.0, 0.0)
+"""By what cosines are multiplied, and what is added, where the prior was fitted with the encoder itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prior:
     """`name`: the encoder's, "generic" for others'; `shops`: how many it was fitted on. `spread` (4,): of cosines of unlike
@@ -101,7 +105,7 @@ class Prior:
     search: Stage
     local: Stage | None = None
     background: tuple[float, ...] = (0.0, 1.0)
-    cosines: tuple[float, ...] = (1.0, 0.0)
+    cosines: tuple[float, ...] = AS_THEY_ARE
 
     def moved(self, mean: float, deviation: float) -> Prior:
         """For another encoder, whose cosines of the pictures of `build.priors.likeness` have this mean and standard deviation:
@@ -150,7 +154,8 @@ class Prior:
     def to_bytes(self) -> bytes:
         """The file."""
         record = asdict(self)
-        del record["cosines"]
+        if self.cosines == AS_THEY_ARE:
+            del record["cosines"]
         return (json.dumps(record, indent=1) + "\n").encode()
 
     @classmethod
@@ -159,10 +164,14 @@ class Prior:
         try:
             record: Any = json.loads(data)
             stages = {key: None if record[key] is None else _stage(record[key], where) for key in ("search", "local")}
-            pairs = {key: tuple(map(float, record[key])) for key in ("spread", "background")}
+            pairs = {
+                key: tuple(map(float, record[key])) for key in ("spread", "background", "cosines") if key in record
+            }
             made = read_record(cls, {**record, **stages, **pairs}, where, EncoderError)
             if len(made.spread) != 4 or made.spread[0] <= 0 or len(made.background) != 2:
                 raise ValueError(f"spread {made.spread}, background {made.background}")
+            if len(made.cosines) != 2 or made.cosines[0] <= 0:
+                raise ValueError(f"cosines {made.cosines}")
         except (KeyError, TypeError, ValueError) as error:
             raise EncoderError(
                 f"{where} is no prior that this version reads ({error}); install shelfmatch again"

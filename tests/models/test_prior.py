@@ -13,6 +13,8 @@ import pytest
 
 pytest.importorskip("scipy", reason="scipy is not installed: pip install 'shelfmatch[test]'")
 pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'shelfmatch[train]'")
+from shelfmatch.edge import Encoder
+from shelfmatch.edge.build.priors import likeness
 from shelfmatch.edge.fitting.calibration import Samples, confidences_of
 from shelfmatch.edge.fitting.prior import Facts, Prior
 from shelfmatch.models.prior import RATES, fit_prior
@@ -86,6 +88,24 @@ def test_the_command_writes_what_it_fits(shops: list[Drawn], tmp_path: Path) -> 
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert "search all" in " ".join(done.stdout.split()) and "asked for 5%" in done.stdout
     assert Prior.from_bytes((tmp_path / "a.prior").read_bytes(), "x") == fit_prior("some", shops[:40])
+
+
+def test_the_command_moves_a_prior_to_another_encoder(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    before = root / "models" / "shelfmatch-cnn.tflite.prior"
+    card = root / "models" / "shelfmatch-nano.tflite.json"
+    words = ["--name", "small", "--encoder", card, "--before", before, "--out", tmp_path / "a.prior"]
+    command = [sys.executable, root / "models" / "prior.py", *map(str, words)]
+    subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    old = Prior.from_bytes(before.read_bytes(), "x")
+    found = Prior.from_bytes((tmp_path / "a.prior").read_bytes(), "x")
+    assert replace(found, name=old.name, cosines=old.cosines) == old
+    mean, deviation = likeness(Encoder.load(card))
+    scale, shift = found.cosines
+    read = (scale * mean + shift, scale * deviation)
+    assert read == pytest.approx(old.background, abs=1e-3) and found.cosines != old.cosines
+    done = subprocess.run([*command[:2], *command[2:6], "--out", "b"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "--before and --encoder" in done.stderr
 
 
 @pytest.mark.slow

@@ -105,15 +105,19 @@ def test_local_matching_weighs_in() -> None:
 def test_a_file_is_what_was_written() -> None:
     prior = generic_prior()
     assert Prior.from_bytes(prior.to_bytes(), "x") == prior
+    moved = prior.moved(0.2, 0.1)
+    assert Prior.from_bytes(moved.to_bytes(), "x") == moved != prior
 
 
-@pytest.mark.parametrize("harm", ["not JSON", "a field less", "a row less", "a wrong version"])
+@pytest.mark.parametrize("harm", ["not JSON", "a field less", "a row less", "a wrong version", "cosines turned"])
 def test_a_damaged_file_is_refused(tmp_path: Path, harm: str) -> None:
     record = json.loads(generic_prior().to_bytes())
     if harm == "a field less":
         del record["search"]["rates"]
     if harm == "a row less":
         record["search"]["thresholds"].pop()
+    if harm == "cosines turned":
+        record["cosines"] = [-1.0, 0.0]
     if harm == "a wrong version":
         record["more"] = 1
     file = prior_file(tmp_path / "some.tflite")
