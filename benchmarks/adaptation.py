@@ -35,11 +35,13 @@ from shelfmatch.edge.build import enroll
 from shelfmatch.edge.build.draft import BranchDraft, compose, decide
 from shelfmatch.edge.build.embed_photos import Embedded, EmbeddingCache, embed_photos
 from shelfmatch.edge.build.enroll import Enrolled, centered_on_packshots
+from shelfmatch.edge.build.priors import prior_for
 from shelfmatch.edge.catalog.ids import PHOTO_BITS
 from shelfmatch.edge.catalog.listing import SourcePhoto
 from shelfmatch.edge.encoders.encoder import Encoder
 from shelfmatch.edge.fitting.adapter_fit import prototypes
 from shelfmatch.edge.fitting.calibration import HELD_OUT_STRETCH, calibrate, leave_one_out
+from shelfmatch.edge.fitting.prior import Prior
 from shelfmatch.edge.imaging.views import MOST_VIEWS, PHOTO_VIEWS
 from shelfmatch.edge.index.vector_index import VectorIndex
 from shelfmatch.edge.metrics import auroc
@@ -62,6 +64,7 @@ class Data:
     queries: NDArray[np.float32]
     truth: NDArray[np.int64]
     far: NDArray[np.float32]
+    prior: Prior
 
 
 def model_of(name: str, work: Path) -> str | Path:
@@ -88,6 +91,7 @@ def load(name: str, work: Path) -> Data:
         np.stack([one.vector for one in embedded([photo.path for photo in val], 0)]),
         np.array([photo.label for photo in val]),
         encoder.embed(*strangers()),
+        prior_for(encoder),
     )
     cache.close()
     return data
@@ -146,12 +150,14 @@ def answer(
     return Answers(np.array(best), np.array(scores), np.array(confidences), np.array(in_five, bool))
 
 
-def decision_of(contents: BranchDraft, rate: float = 0.05) -> Decision:
-    return decide(contents, rate) or calibrate(*leave_one_out(contents.index), rate, "leave-one-out")
+def decision_of(contents: BranchDraft, prior: Prior, rate: float = 0.05) -> Decision:
+    return decide(contents, rate, prior) or calibrate(*leave_one_out(contents.index), rate, "leave-one-out")
 
 
-def recalls(contents: BranchDraft, queries: NDArray[np.float32], truth: NDArray[np.int64]) -> tuple[float, float]:
-    found = answer(contents, decision_of(contents), queries, truth)
+def recalls(
+    contents: BranchDraft, prior: Prior, queries: NDArray[np.float32], truth: NDArray[np.int64]
+) -> tuple[float, float]:
+    found = answer(contents, decision_of(contents, prior), queries, truth)
     return 100 * float((found.best == truth).mean()), 100 * float(found.in_five.mean())
 
 
@@ -160,7 +166,7 @@ def whole_shop(name: str, data: Data, report: reporting.Report) -> None:
     for title, shop in (("2,640 train photos", data.train), ("81 catalogue pictures", data.iconic)):
         for adapt in ("off", "auto"):
             contents, _, _ = compose(shop, adapt=adapt)
-            first, five = recalls(contents, data.queries, data.truth)
+            first, five = recalls(contents, data.prior, data.queries, data.truth)
             told = contents.adaptation
             rows.append((title, adapt, told.method, told.scoring, told.dimension, f"{first:.1f}", f"{five:.1f}"))
             report.results[f"{name} {title} {adapt}"] = {"recall_at_1": first, "recall_at_5": five, **told.to_dict()}
@@ -170,7 +176,7 @@ def whole_shop(name: str, data: Data, report: reporting.Report) -> None:
             if adapt == "auto" and name == "v2" and shop is data.iconic:
                 report.bar("v2 catalogue pictures alone, adapted: recall@1 %", first, 38, at_least=True)
     contents = pictures_under_a_photo_adapter(data)
-    first, five = recalls(contents, data.queries, data.truth)
+    first, five = recalls(contents, data.prior, data.queries, data.truth)
     rows.append(
         (
             "photos' adapter, then pictures",
@@ -209,7 +215,7 @@ def large_shops(name: str, data: Data, report: reporting.Report) -> None:
     for most, fewest in (usual, *((most, usual[1]) for most in (1000, 500, 200, 100)), (1000, len(shop.ids))):
         enroll.MAX_PHOTOS, enroll.FEWEST_PHOTOS = most, fewest
         contents, _, _ = compose(shop)
-        decision = decision_of(contents)
+        decision = decision_of(contents, data.prior)
         found = answer(contents, decision, data.queries, data.truth)
         right, accepted = (found.best == data.truth)[sold], found.confidence >= decision.threshold
         one = {
@@ -248,7 +254,12 @@ def small_shops(name: str, data: Data, draws: int, report: reporting.Report) -> 
         )
         asked = np.isin(data.truth, sold)
         found = [
-            recalls(compose(some(data.train, np.sort(rows)), adapt=adapt)[0], data.queries[asked], data.truth[asked])[0]
+            recalls(
+                compose(some(data.train, np.sort(rows)), adapt=adapt)[0],
+                data.prior,
+                data.queries[asked],
+                data.truth[asked],
+            )[0]
             for adapt in ("off", "auto")
         ]
         groups["1 photo" if photos == 1 else "2 photos" if photos == 2 else "3 and more"].append((found[0], found[1]))
@@ -277,10 +288,10 @@ def unknowns(name: str, data: Data, draws: int, seed: int, report: reporting.Rep
     for draw in range(2 * draws):
         left_out = random.choice(81, 16 if draw < draws else 20, replace=False)
         contents, _, _ = compose(some(data.train, ~np.isin(products(data.train), left_out)))
-        found = answer(contents, decision_of(contents), data.queries, data.truth)
+        found = answer(contents, decision_of(contents, data.prior), data.queries, data.truth)
         sold, right = ~np.isin(data.truth, left_out), found.best == data.truth
         if draw < draws:
-            outside = answer(contents, decision_of(contents), data.far, np.full(len(data.far), -1))
+            outside = answer(contents, decision_of(contents, data.prior), data.far, np.full(len(data.far), -1))
             cut = float(np.quantile(found.confidence[~sold], 0.95))
             near.append((auroc(found.confidence[sold].tolist(), found.confidence[~sold].tolist()) or 0.0,
                          float((right & (found.confidence > cut))[sold].mean())))  # fmt: skip
@@ -288,7 +299,7 @@ def unknowns(name: str, data: Data, draws: int, seed: int, report: reporting.Rep
             errors.append(calibration_error(found.confidence, right & sold))
             continue
         for target in TARGETS:
-            threshold = decision_of(contents, target).threshold
+            threshold = decision_of(contents, data.prior, target).threshold
             rates[target].append(float((found.confidence >= threshold)[~sold].mean()))
             accepts[target].append(float((right & (found.confidence >= threshold))[sold].mean()))
         if contents.fit is not None:
@@ -313,7 +324,7 @@ def unknowns(name: str, data: Data, draws: int, seed: int, report: reporting.Rep
     for stretch, passed in by_stretch.items():
         print(f"  with a stretch of {stretch}: " + ", ".join(f"{share:.1%}" for share in passed))
     contents, _, _ = compose(data.train)
-    found = answer(contents, decision_of(contents), data.queries, data.truth)
+    found = answer(contents, decision_of(contents, data.prior), data.queries, data.truth)
     known = calibration_error(found.confidence, found.best == data.truth)
     print(f"\n  calibration error, {BINS} bins: {known:.3f} all products sold, {mean(errors):.3f} with 16 left out")
     report.bar(f"{name} calibration error", known, 0.05)
