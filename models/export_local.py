@@ -43,13 +43,13 @@ def write_beside(out: Path, made: Callable[..., LocalHead]) -> list[Path]:
     return files
 
 
-def trained(cells: nn.Module, head: nn.Module) -> Callable[..., LocalHead]:
+def from_training(cells: nn.Module, head: nn.Module) -> Callable[..., LocalHead]:
     """What `write_beside` makes of a head that was trained."""
     states = [{key: value.detach().numpy() for key, value in part.state_dict().items()} for part in (cells, head)]
     return partial(packed, *states, license="Apache-2.0", provenance=PROVENANCE)
 
 
-def moved(file: Path) -> Callable[..., LocalHead]:
+def from_file(file: Path) -> Callable[..., LocalHead]:
     """What `write_beside` makes of the head that lies beside other files. Raises EncoderError."""
     head = LocalHead.from_bytes(file.read_bytes(), str(file))
     return lambda **of_the_tap: head.beside(**of_the_tap)
@@ -63,7 +63,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="the folder with the CNN's device files")
     options = parser.parse_args()
-    made = moved(options.head) if options.head.suffix == ".local" else trained(*read_head(options.head))
+    made = from_file(options.head) if options.head.suffix == ".local" else from_training(*read_head(options.head))
     for path in write_beside(options.out, made):
         print(f"{path.name}: {path.stat().st_size:,} bytes")
 

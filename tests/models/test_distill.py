@@ -220,7 +220,7 @@ def test_a_local_head_moves_to_files_with_the_same_map(tmp_path: Path) -> None:
     for suffix in ("tflite", "onnx"):
         (tmp_path / f"{CNN}.{suffix}").write_bytes((MODELS / f"{CNN}.{suffix}").read_bytes())
     old = MODELS / f"{CNN}.tflite.local"
-    written = export_local.write_beside(tmp_path, export_local.moved(old))
+    written = export_local.write_beside(tmp_path, export_local.from_file(old))
     for path in written:
         shipped = MODELS / path.name
         assert LocalHead.from_bytes(path.read_bytes(), "").card == LocalHead.from_bytes(shipped.read_bytes(), "").card
