@@ -340,6 +340,11 @@ def main() -> None:
     parser.add_argument("--keep", type=float, default=100, help="seconds between kept states")
     parser.add_argument("--say", type=float, default=30, help="seconds between lines about it")
     options = parsed(parser)
+    for name in SHARES:
+        if not (options.weights / f"{name}-fp32.onnx").is_file():
+            parser.error(f"{options.weights} has no {name}-fp32.onnx; expected the fp32 files of all teachers")
+    if options.whole and options.network != "shelfmatch-cnn":
+        parser.error(f"--whole is of the CNN alone, {options.network} learns with all blocks but the first in any case")
     torch.manual_seed(options.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     options.out.mkdir(parents=True, exist_ok=True)

@@ -290,17 +290,21 @@ def main() -> None:
     for needed in (options.grocery / "train.txt", beside / "phone" / "photos.json", beside / "boxes"):
         if not needed.exists():
             parser.error(f"{needed} is not there; --grocery needs it, and phone and boxes beside it (models/README.md)")
-    if options.keep_tap and source.suffix == ".pt" and learned_whole(source):
-        parser.error(
-            f"{source} was taught with --whole: its map of local matching has changed, so leave --keep-tap out"
-        )
     try:
+        if options.keep_tap and source.suffix == ".pt" and learned_whole(source):
+            parser.error(
+                f"{source} was taught with --whole: its map of local matching has changed, so leave --keep-tap out"
+            )
         net = from_onnx(name, source) if source.suffix == ".onnx" else weights_of(name, source)
         if options.weights is not None:
             pixels = calibration_pixels(options.grocery, name)
             net = equalized(net, pixels, EQUALIZED[name], keep_tap=options.keep_tap)
     except (RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError) as error:
-        parser.error(f"{source} is not of {name}: {(str(error).splitlines() or [type(error).__name__])[-1].strip()}")
+        # Of text torch says a KeyError with a number alone.
+        words = [] if isinstance(error, KeyError) else str(error).splitlines()
+        parser.error(
+            f"{source} is not of {name}: {(words or [f'no file of weights ({type(error).__name__})'])[-1].strip()}"
+        )
     again = options.weights is not None
     if not install(name, net, options.grocery, options.out, source_too=again, gate_points=options.gate):
         raise SystemExit(1)

@@ -13,6 +13,7 @@ them is numpy (`edge/encoders/local.py`), on any machine.
 from __future__ import annotations
 
 import argparse
+import pickle
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from pathlib import Path
 from torch import nn
 
 from shelfmatch.edge.encoders.local import LocalHead, local_file
+from shelfmatch.edge.errors import EncoderError
 from shelfmatch.edge.files import write_atomic
 from shelfmatch.models import tap
 from shelfmatch.models.local_file import packed
@@ -63,7 +65,12 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="the folder with the CNN's device files")
     options = parser.parse_args()
-    made = from_file(options.head) if options.head.suffix == ".local" else from_training(*read_head(options.head))
+    try:
+        made = from_file(options.head) if options.head.suffix == ".local" else from_training(*read_head(options.head))
+    except (OSError, EncoderError, RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError) as error:
+        parser.error(
+            f"{options.head} is no local head ({type(error).__name__}); expected what local_training.py left, or a .local file"
+        )
     for path in write_beside(options.out, made):
         print(f"{path.name}: {path.stat().st_size:,} bytes")
 

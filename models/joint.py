@@ -150,13 +150,16 @@ def add_batch_options(parser: argparse.ArgumentParser) -> None:
 
 
 def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """What was asked for; ends the program where the pool is too small for a batch."""
+    """What was asked for; ends the program where something is missing or the pool is too small for a batch."""
     options = parser.parse_args()
     portions = _portions(options)
     if options.pool < portions.siblings * (portions.runs + 1):
         parser.error(
             f"--pool {options.pool} holds less than the printed packages of a batch; expected twenty times as many"
         )
+    for needed in (options.stock / "sources.json", options.real):
+        if not needed.is_file():
+            parser.error(f"{needed} is not there; printer/gather.py and real.py make it (models/README.md)")
     return options
 
 

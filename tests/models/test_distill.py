@@ -133,12 +133,22 @@ def test_a_run_goes_on_and_leaves_what_is_exported(work: Path, tmp_path: Path) -
 
 
 def test_a_run_that_fails_ends(work: Path, tmp_path: Path) -> None:  # noqa: F811
+    other = distill.Distilled(NANO, MODELS, CPU)
+    other.teachers = {CNN: "other"}
+    other.ready()
+    other.keep(tmp_path, torch.zeros(2, 2))
     command = [
         sys.executable, "-m", "shelfmatch.models.distill", NANO, "--stock", work / "stock", "--real", work / "real.npz",
-        "--weights", tmp_path, "--out", tmp_path / "out", "--pool", 64, "--portions", 4, 2, 5, 2, 0, 2, "--workers", 1,
+        "--out", tmp_path, "--pool", 64, "--portions", 4, 2, 5, 2, 0, 2, "--workers", 1, "--weights",
     ]  # fmt: skip
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 1 and "shelfmatch-cnn-fp32.onnx" in done.stderr
+    for words, code, told in (
+        ([MODELS], 1, "other teachers' files"),  # found once the processes run
+        ([tmp_path], 2, "has no shelfmatch-cnn-fp32.onnx"),
+        ([MODELS, "--whole"], 2, "--whole is of the CNN alone"),
+        ([MODELS, "--real", tmp_path / "none.npz"], 2, "none.npz is not there"),
+    ):
+        done = subprocess.run([*map(str, command + words)], capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == code and told in done.stderr, done.stderr
 
 
 class Dies:
@@ -225,6 +235,20 @@ def test_a_local_head_moves_to_files_with_the_same_map(tmp_path: Path) -> None:
         shipped = MODELS / path.name
         assert LocalHead.from_bytes(path.read_bytes(), "").card == LocalHead.from_bytes(shipped.read_bytes(), "").card
         assert path.read_bytes() == shipped.read_bytes()
+    for wrong, content in (("text.local", b"text"), ("text.pt", b"text"), ("none.pt", None)):
+        if content is not None:
+            (tmp_path / wrong).write_bytes(content)
+        command = [
+            sys.executable,
+            "-m",
+            "shelfmatch.models.export_local",
+            "--head",
+            str(tmp_path / wrong),
+            "--out",
+            ".",
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.returncode == 2 and f"{wrong} is no local head" in done.stderr, done.stderr
     head = LocalHead.from_bytes(old.read_bytes(), "")
     coarser = head.beside(scale=2 * head.card.scale)
     rng = np.random.default_rng(7)
