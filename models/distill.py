@@ -13,7 +13,7 @@ of an AMD EPYC with bfloat16 the CNN learns from some 300 pictures a second so, 
 The norms stay folded, and the last layer begins as the one that comes nearest to what is asked for. Up to the map that local
 matching reads the CNN stays as it is: its local head fits what comes of this, and a step costs little. With `--whole` only the
 stem and three blocks stay, and the local head has to be trained again. The learning rate follows the clock; every `--keep` seconds
-OUT gets the state, from which the same command goes on. `measure.py` and `export_encoders.py` take OUT/NAME-distilled.pt.
+OUT gets the state, from which the same command goes on. OUT/NAME-distilled.pt is exported, or what `last_layer.py` makes of it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,14 +35,12 @@ from torch.nn import functional
 
 from shelfmatch.models.ahead import Ahead
 from shelfmatch.models.joint import add_batch_options, batches, parsed, share_of_peak
+from shelfmatch.models.last_layer import fit, pooled
 from shelfmatch.models.losses import apart
 from shelfmatch.models.mixer import Mixer
-from shelfmatch.models.networks import EMBEDDING_DIM, INPUT_SIDE, NETWORKS, ShelfCNN, from_onnx, normalized
-from shelfmatch.models.student import quick_halves
+from shelfmatch.models.networks import EMBEDDING_DIM, INPUT_SIDE, NETWORKS, ShelfCNN, from_onnx
+from shelfmatch.models.together import Together, halves, sized, tail, teacher_files, teachers_in, trunk
 
-SHARES: Final = {"shelfmatch-cnn": 1.0, "shelfmatch-vit": 1.0, "shelfmatch-nano": 0.4}
-"""What each teacher counts in a cosine of all of them. Of nine mixes these were the best in the mean over phone crops, boxes, and
-grocery val photos among train photos and catalogue pictures (`measure.py`); no query of these trained."""
 KEPT: Final = 100
 """Batches of which one is drawn; a new one takes the oldest one's place. As pictures, with `--whole`, they take 7 MB for each
 picture of a batch."""
@@ -52,65 +49,8 @@ BEHIND: Final = 10
 FIRST: Final = 10
 """Batches from which the common space is found."""
 TEMPERATURE: Final = 0.05
-LENGTH: Final = 16.0
-"""Of embeddings that the last layer begins with: at unit length its weights are so small that each step shakes them."""
 PEAK: Final = 4e-4
 MEAN_DECAY: Final = 0.995
-
-
-class Together:
-    """Several encoders as one: cosines of its embeddings are the weighted means of theirs."""
-
-    def __init__(self, nets: Sequence[Any], shares: Sequence[float], device: torch.device) -> None:
-        self.nets = [net.to(device).to(memory_format=torch.channels_last).eval() for net in nets]
-        self.shares, self.device = [share / sum(shares) for share in shares], device
-        self.directions: Tensor | None = None
-
-    def whole(self, pixels: Tensor, tap: Tensor | None = None) -> Tensor:
-        """(N, 256 for each teacher), of unit length, of pictures 0 to 255; `tap` is the CNN's map, where somebody has it."""
-        parts = []
-        with torch.no_grad(), halves(self.device):
-            for net, share in zip(self.nets, self.shares, strict=True):
-                shared = tap is not None and type(net) is ShelfCNN
-                found = tail(net, tap) if shared else net(sized(pixels, net))
-                parts.append(functional.normalize(found.float(), dim=1) * share**0.5)
-        return torch.cat(parts, dim=1)
-
-    def find_space(self, seen: Tensor) -> float:
-        """Keep the EMBEDDING_DIM directions that hold most of embeddings (N, D); the share they hold."""
-        strength, directions = torch.linalg.eigh(seen.T @ seen)  # least first
-        self.directions = directions[:, -EMBEDDING_DIM:].contiguous()
-        return float(strength[-EMBEDDING_DIM:].sum() / strength.sum())
-
-    def reduced(self, whole: Tensor) -> Tensor:
-        """(N, EMBEDDING_DIM): what `whole` gave, in the common space."""
-        assert self.directions is not None
-        return whole @ self.directions
-
-
-def halves(device: torch.device) -> torch.autocast:
-    """bfloat16 where it is quick."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=quick_halves(device))
-
-
-def sized(pixels: Tensor, net: Any) -> Tensor:
-    """Pictures 0 to 255 as a network takes them."""
-    side = type(net).SIDE
-    if side != pixels.shape[-1]:
-        pixels = functional.interpolate(pixels, (side, side), mode="bilinear", antialias=True, align_corners=False)
-    return normalized(pixels).contiguous(memory_format=torch.channels_last)
-
-
-def trunk(net: Any, pixels: Tensor) -> Tensor:
-    """The CNN's map that local matching reads, of pictures 0 to 255."""
-    found: Tensor = net.blocks[: net.TAP](net.stem(sized(pixels, net)))
-    return found
-
-
-def tail(net: Any, tap: Any) -> Tensor:
-    """The CNN's embeddings of that map."""
-    found: Tensor = net.embed(net.head(net.blocks[net.TAP :](tap)).mean(dim=(2, 3)))
-    return found
 
 
 def neighbours(found: Tensor, wanted: Tensor) -> Tensor:
@@ -131,8 +71,8 @@ class Distilled:
         self.net: Any = from_onnx(name, weights / f"{name}-fp32.onnx").to(device)
         self.reads_map = type(self.net) is ShelfCNN and not whole
         self.steps, self.spent = 0, 0.0
-        files = {of: (weights / f"{of}-fp32.onnx").read_bytes() for of in SHARES}
-        self.teachers = {of: hashlib.sha256(data).hexdigest() for of, data in files.items()}
+        files = teacher_files(weights)
+        self.teachers = {of: hashlib.sha256(file.read_bytes()).hexdigest() for of, file in files.items()}
 
     def unchanged(self) -> list[nn.Module]:
         """What stays as it is: all up to the map of local matching where it reads that, else the stem and three blocks."""
@@ -144,25 +84,6 @@ class Distilled:
             return None
         with torch.no_grad(), halves(self.device):
             return trunk(self.net, pixels)
-
-    def pooled(self, pixels: Tensor) -> Tensor:
-        """What the last layer reads, (N, 512)."""
-        seen: list[Tensor] = []
-        handle = self.net.embed.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].float()))
-        with torch.no_grad(), halves(self.device):
-            self.net(sized(pixels, self.net))
-        handle.remove()
-        return seen[0]
-
-    def fit_last(self, pooled: Tensor, wanted: Tensor) -> None:
-        """The last layer that comes nearest to `wanted` (N, 256) from `pooled` (N, 512): least squares."""
-        rows = torch.cat([pooled, torch.ones(len(pooled), 1, device=pooled.device)], dim=1).double()
-        square = rows.T @ rows
-        ridge = 1e-4 * square.diagonal().mean() * torch.eye(len(square), dtype=rows.dtype, device=rows.device)
-        found = torch.linalg.solve(square + ridge, rows.T @ (LENGTH * wanted).double()).float()
-        with torch.no_grad():
-            self.net.embed.weight.copy_(found[:-1].T)
-            self.net.embed.bias.copy_(found[-1])
 
     def ready(self) -> None:
         """The optimizer and the mean, once the weights are there."""
@@ -340,9 +261,10 @@ def main() -> None:
     parser.add_argument("--keep", type=float, default=100, help="seconds between kept states")
     parser.add_argument("--say", type=float, default=30, help="seconds between lines about it")
     options = parsed(parser)
-    for name in SHARES:
-        if not (options.weights / f"{name}-fp32.onnx").is_file():
-            parser.error(f"{options.weights} has no {name}-fp32.onnx; expected the fp32 files of all teachers")
+    try:
+        teacher_files(options.weights)
+    except FileNotFoundError as error:
+        parser.error(str(error))
     if options.whole and options.network != "shelfmatch-cnn":
         parser.error(f"--whole is of the CNN alone, {options.network} learns with all blocks but the first in any case")
     torch.manual_seed(options.seed)
@@ -358,8 +280,7 @@ def main() -> None:
 def teach(source: Mixer | Ahead, options: argparse.Namespace, device: torch.device) -> None:
     """The whole run: teachers, student, lessons."""
     torch.set_num_threads(1)
-    nets = [from_onnx(name, options.weights / f"{name}-fp32.onnx") for name in SHARES]
-    teachers = Together(nets, list(SHARES.values()), device)
+    teachers = teachers_in(options.weights, device)
     student = Distilled(options.network, options.weights, device, options.whole)
     if student.state_in(options.out).is_file():
         teachers.directions = student.resume(student.state_in(options.out))
@@ -380,8 +301,8 @@ def begin(student: Distilled, teachers: Together, source: Any) -> None:
     first = [source.batch().pixels for _ in range(FIRST)]
     seen = torch.cat([teachers.whole(pixels) for pixels in first])
     held = teachers.find_space(seen)
-    wanted, pooled = teachers.reduced(seen), torch.cat([student.pooled(pixels) for pixels in first])
-    student.fit_last(pooled, wanted)
+    wanted, read = teachers.reduced(seen), torch.cat([pooled(student.net, pixels) for pixels in first])
+    fit(student.net.embed, read, wanted)
     print(f"{len(seen)} pictures, {100 * held:.1f} % of the teachers' in {EMBEDDING_DIM} directions", flush=True)
     student.ready()
 

@@ -244,10 +244,10 @@ def weights_of(name: str, path: Path) -> Any:
 
 
 def learned_whole(path: Path) -> bool:
-    """Whether `distill` changed the CNN's map of local matching, too."""
+    """Whether the CNN's map of local matching may have changed: only `distill` without `--whole` says that it hasn't."""
     import torch
 
-    return bool(torch.load(path, weights_only=True, map_location="cpu").get("whole", False))
+    return path.suffix != ".pt" or bool(torch.load(path, weights_only=True, map_location="cpu").get("whole", True))
 
 
 def unfolded(path: Path) -> dict[str, Any]:
@@ -291,9 +291,10 @@ def main() -> None:
         if not needed.exists():
             parser.error(f"{needed} is not there; --grocery needs it, and phone and boxes beside it (models/README.md)")
     try:
-        if options.keep_tap and source.suffix == ".pt" and learned_whole(source):
+        if options.keep_tap and source.suffix != ".onnx" and learned_whole(source):
             parser.error(
-                f"{source} was taught with --whole: its map of local matching has changed, so leave --keep-tap out"
+                f"{source} isn't what distill.py leaves without --whole: its map of local matching may have changed, "
+                "so leave --keep-tap out"
             )
         net = from_onnx(name, source) if source.suffix == ".onnx" else weights_of(name, source)
         if options.weights is not None:
