@@ -155,10 +155,9 @@ def cost(work: Path, options: Any) -> dict[str, Any]:
     bundle = built(shop, "phone", work, options)
     with opened(bundle, options, sessions=1) as matcher:
         answers = [(path, matcher.match(path, locate="off")) for path, _ in shop.queries[:: max(1, options.every)]]
+        # One that is named on a look-again pass has its product looked for before that.
         at_once = [path for path, answer in answers if answer.sku is not None and answer.look_again is None]
-        sure = [path.read_bytes() for path in at_once][
-            :12
-        ]  # one that is sure on a look-again pass is located before that
+        sure = [path.read_bytes() for path in at_once[:12]]
         unsure = [path.read_bytes() for path, answer in answers if answer.sku is None][:12]
         matcher.match(unsure[0], locate="always")
         taken: dict[str, list[float]] = {"sure": [], "sure, locate": [], "unsure": [], "unsure, locate": []}
