@@ -439,6 +439,20 @@ def _cart(look: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     return layer
 
 
+def behind_wire(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """A shelf all of which is behind carts' wire, with goods in them."""
+    wired, layer = picture.copy(), _cart(rng, picture.size)
+    for left in range(0, wired.width, layer.width):
+        for top in range(0, wired.height, layer.height):
+            wired.paste(layer, (left, top), layer)
+    return wired
+
+
+def seen(picture: Image.Image, rng: np.random.Generator) -> Pixels:
+    """A picture as a camera gives it in good light."""
+    return _jpeg(_noisy(np.asarray(picture), 3.0, rng), 80)
+
+
 def life(
     *, seed: int = 0, hours: float = 24, slots: int = 40, events: int = 300, step_seconds: float = 60, uneventful: bool = False,
     calm: bool = False, carts: bool = False,

@@ -26,7 +26,7 @@ from .closer import CloserLook
 from .crops import corners_in, cuts
 from .emptiness import walls_of
 from .incidents import Incidents, SlotView, view_of
-from .judge import ENOUGH_LOOKS, Judge, Label, Seen
+from .judge import BEHIND, ENOUGH_LOOKS, Judge, Label, Seen
 from .planogram import Planogram, scaled
 from .somebody import Somebody
 
@@ -276,14 +276,15 @@ class ShelfWatcher:
 
     def _looked_closer(self, number: int, label: Label, frame: Frame) -> Label | None:
         """What a facing shows whose `label` is doubtful. None: nobody can say yet. What is unknown and has no product's bounds is
-        likely a part of somebody or of a trolley, and what is most like the right product is likely that, seen through a cart of
-        wire; after many frames it counts nevertheless."""
+        likely a part of somebody or of a trolley, and what is most like the right product, and not much unlike it, is likely that,
+        seen through a cart of wire; after many frames it counts nevertheless."""
         cell, state = self.cells.cells[number], self.states[number]
         name = self._closer(frame.pixels, corners_in(self.matrix, cell.quad, self._factor))
         expected = self.plan.slots[cell.slot].skus
         if name is not None and name.is_sure:
             return Label("right", expected[0]) if name.sku in expected else Label("other", name.sku)
-        behind_something = name is None or name.sku in expected or self._somebody.is_one_of_many(number)
+        is_right = name is not None and name.sku in expected and self.judge.likeness(number, state.looks) >= BEHIND
+        behind_something = name is None or is_right or self._somebody.is_one_of_many(number)
         if label.kind == "unknown" and behind_something and state.frames < NO_PRODUCT:
             state.closer_from = min(state.frames * _LATER, NO_PRODUCT)
             return None

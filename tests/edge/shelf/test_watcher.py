@@ -106,7 +106,7 @@ def test_without_a_detector_the_small_product_is_unknown(shelf: SmallShelf, monk
     monkeypatch.setattr(DetectorOnDemand, "is_there", lambda _: False)
     watcher, camera = shelf.watcher(), Camera()
     shown(watcher, camera, shelf.bay().picture, 4)
-    (event,) = shown(watcher, camera, small_in_a_large_place(shelf, "r2c1", "r2c3", 0.55), 13)
+    (event,) = shown(watcher, camera, small_in_a_large_place(shelf, "r2c1", "r2c3", 0.45), 13)
     assert event.after["state"] == "unknown"
 
 
@@ -119,7 +119,7 @@ def test_a_detector_that_can_t_be_opened_is_said_once_and_the_watch_goes_on(
     monkeypatch.setattr(DetectorOnDemand, "get", broken)
     watcher, camera = shelf.watcher(), Camera()
     shown(watcher, camera, shelf.bay().picture, 4)
-    (event,) = shown(watcher, camera, small_in_a_large_place(shelf, "r2c1", "r2c3", 0.55), 15)
+    (event,) = shown(watcher, camera, small_in_a_large_place(shelf, "r2c1", "r2c3", 0.45), 15)
     assert event.after["state"] == "unknown"
     assert [one.message for one in caplog.records if "damaged" in one.message] == [
         "products of another size than their slot's aren't named: shelfmatch-detect.tflite is damaged"
