@@ -88,14 +88,14 @@ def test_val_photos_among_catalogue_pictures(name: str, at_least: float, grocery
     assert (scores.argmax(axis=1) == labels).mean() >= at_least
 
 
-@pytest.mark.parametrize(("name", "at_least"), [("shelfmatch-cnn", 0.93), ("shelfmatch-vit", 0.86)])
+@pytest.mark.parametrize(("name", "at_least"), [("shelfmatch-cnn", 0.86), ("shelfmatch-vit", 0.84)])
 def test_rendered_products_in_a_shop(name: str, at_least: float) -> None:
-    """A shop of the demo's kind, three of 60 products below what was measured."""
-    products = make_shop(60, 77)
+    """A large shop of the demo's kind, for among 60 products three more or less are chance; the CNN before this one had 86.3 %."""
+    products = make_shop(300, 77)
     encoder = load(name, "tflite")
     plain = encoder.embed(*(render_plain(product, 240) for product in products))
     views = encoder.embed(*(render_view(product, 1, (320, 240), 0.5) for product in products))
-    assert ((views @ plain.T).argmax(axis=1) == np.arange(60)).mean() >= at_least
+    assert ((views @ plain.T).argmax(axis=1) == np.arange(len(products))).mean() >= at_least
 
 
 @pytest.mark.slow

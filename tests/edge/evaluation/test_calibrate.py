@@ -27,8 +27,8 @@ from shelfmatch.edge.evaluation.camera import _confidence_offset, _logits
 from shelfmatch.edge.synthetic.products import make_shop, render_plain, render_view
 from tests.support.bundles import contents
 
-SHOP = make_shop(24, 771)
-SOLD = 18
+SHOP = make_shop(36, 773)
+SOLD = 27
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_photos_of_the_camera_move_what_is_expected_of_unknown_queries(shop: Pat
     before, right = Bundle.open(bundle).manifest, accepted(bundle, shop)[0]
     report = calibrate_bundle(bundle, shop / "photos")
     after = Bundle.open(bundle).manifest
-    assert report.photos == 24 and report.labelled == 0 and report.left_out == []
+    assert report.photos == len(SHOP) and report.labelled == 0 and report.left_out == []
     assert report.changed and report.generation == after.generation == before.generation + 1
     assert report.rescaled == (after.final_decision.threshold != before.final_decision.threshold)
     assert after.final_decision == report.after and Bundle.open(bundle).verify() == []
@@ -90,7 +90,7 @@ def test_what_cannot_be_shown_changes_nothing(shop: Path, bundle: Path) -> None:
 
 def test_labels_are_held_against_the_answers(shop: Path, bundle: Path) -> None:
     report = calibrate_bundle(bundle, shop / "labels.csv")
-    assert report.labelled == 24 and "confidences" in report.reasons[1]
+    assert report.labelled == len(SHOP) and "confidences" in report.reasons[1]
     folders = bundle.parent / "labelled"
     for number, product in enumerate(SHOP[:SOLD]):
         (folders / product.sku).mkdir(parents=True)
@@ -152,4 +152,4 @@ def test_the_command(shop: Path, bundle: Path, tmp_path: Path, capfd: Any) -> No
     Image.new("RGB", (64, 64), "black").save(mixed / "black.png")
     assert main(["calibrate", str(bundle), str(mixed)]) == 2
     out, err = capfd.readouterr()
-    assert "24 photos" in out and "broken.jpg" in err and "black.png: shows nothing" in err
+    assert f"{len(SHOP)} photos" in out and "broken.jpg" in err and "black.png: shows nothing" in err
