@@ -50,6 +50,10 @@ PROVENANCE: Final = (
     "groceries (josh-rdc, MIT), medicine boxes (Kabul University, CC BY 4.0) and packages printed with Debian's typefaces and "
     "word lists (models/shelfmatch-cnn.md), begun with Coral's MobileNetV2 and distilled from MobileNetV1 and V2 (Apache-2.0)"
 )
+TEACHING: Final = {
+    "shelfmatch-cnn": "; then taught what shelfmatch-cnn, -vit and -nano see together (models/distill.py, models/last_layer.py)",
+}
+"""How the weights that are shipped went on from there, as their cards tell it: another run changes it here, too."""
 KEPT_IN_FLOAT: Final[dict[str, tuple[str, ...]]] = {"shelfmatch-vit.onnx": ("embed/gemm1",)}
 """Layers, by file, that lose too much in int8: without the ViT's last product its two runtimes are further apart than 0.9993."""
 CALIBRATED_ON: Final = {"grocery": 32, "box": 32, "phone": 32, "iconic": 32}
@@ -185,7 +189,7 @@ def install(name: str, net: Any, grocery: Path, out: Path, *, source_too: bool, 
             float_file = bench.fp32() if source_too and file_format == "onnx" else None
         card = replace(
             card, name=name, sha256=tap.digest(model), size_bytes=len(model), license="Apache-2.0",
-            provenance=f"{PROVENANCE}; {recipe}, by models/export_encoders.py",
+            provenance=f"{PROVENANCE}{TEACHING.get(name, '')}; {recipe}, by models/export_encoders.py",
         )  # fmt: skip
         score = gate.score(Encoder(card, model, threads=1, resizer="pillow"))
         print(
