@@ -215,4 +215,4 @@ def _cell(out: Path, query: Query, answer: MatchResult, matcher: Matcher, names:
 
 
 def _percent(rate: float | None) -> str:
-    return "–" if rate is None else f"{100 * rate:.0f} %"
+    return "–" if rate is None else f"{100 * rate:.3g} %"

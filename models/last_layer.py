@@ -103,10 +103,13 @@ def main() -> None:
     torch.set_num_threads(1)
     try:
         teachers = teachers_in(options.weights, torch.device("cpu"), exact=True)
-        net = weights_of(options.network, options.state).to(memory_format=torch.channels_last)
-        whole = learned_whole(options.state)
     except FileNotFoundError as error:
         parser.error(str(error))
+    except ValueError as error:  # names the file, not where it lies
+        parser.error(f"{options.weights}: {error}")
+    try:
+        net = weights_of(options.network, options.state).to(memory_format=torch.channels_last)
+        whole = learned_whole(options.state)
     except (RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError):
         parser.error(f"{options.state} has no weights of {options.network}; expected what distill.py leaves for it")
     try:

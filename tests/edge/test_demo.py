@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shelfmatch.edge.demo import _claim, run_demo
+from shelfmatch.edge.demo import _claim, _percent, run_demo
 
 pytestmark = pytest.mark.xdist_group("demo")
 
@@ -88,3 +88,7 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("shelfmatch: ") and len(done.stderr.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
+
+
+def test_rates_of_a_page_aren_t_rounded_away() -> None:
+    assert [_percent(rate) for rate in (None, 0.025, 0.85, 1.0, 0.98125)] == ["–", "2.5 %", "85 %", "100 %", "98.1 %"]

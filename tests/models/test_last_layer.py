@@ -74,6 +74,9 @@ def test_the_command_leaves_what_is_exported_and_says_what_is_missing(work: Path
     state = tmp_path / f"{CNN}-distilled.pt"
     torch.save({"folded": net.state_dict(), "whole": True}, state)
     (text := tmp_path / "text.pt").write_text("text")
+    (damaged := tmp_path / "damaged").mkdir()
+    for name in together.SHARES:
+        (damaged / f"{name}-fp32.onnx").write_bytes((MODELS / f"{name}-fp32.onnx").read_bytes()[:-70_000])
 
     def told(state: Path, weights: Path, real: Path = work / "real.npz") -> subprocess.CompletedProcess[str]:
         words = [CNN, state, "--real", real, "--weights", weights, "--out", tmp_path / f"{CNN}-fitted.pt"]
@@ -84,6 +87,7 @@ def test_the_command_leaves_what_is_exported_and_says_what_is_missing(work: Path
         (told(tmp_path / "none.pt", MODELS), "none.pt is not there"),
         (told(state, MODELS, tmp_path / "none.npz"), "none.npz is not there"),
         (told(state, tmp_path), f"has no {CNN}-fp32.onnx"),
+        (told(state, damaged), f"{damaged}: {CNN}-fp32.onnx is no ONNX file"),
         (told(text, MODELS), "text.pt has no weights of shelfmatch-cnn"),
         (told(state, MODELS, text), "text.pt holds no photos"),
     ):
