@@ -3,7 +3,8 @@
     python benchmarks/shelf_wire.py --seeds 201 202 205 207 208 210 211 213
 
 Shelves of `shelf_life`, of 12 and 24 slots: each once with strange products in all facings, and three times behind wire. Counted
-are the facings that the cut leaves unknown and whose closer look isn't sure; "named so": where it names the slot's own product.
+are facings that the cut doesn't name (unknown, or undecided after two looks) and in which the closer look finds a product without
+being sure of it; "named so": where it calls that the slot's own.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ from shelfmatch.models.last_layer import fit, pooled
 from shelfmatch.models.losses import apart
 from shelfmatch.models.mixer import Mixer
 from shelfmatch.models.networks import EMBEDDING_DIM, INPUT_SIDE, NETWORKS, ShelfCNN, from_onnx
-from shelfmatch.models.together import Together, halves, sized, tail, teacher_files, teachers_in, trunk
+from shelfmatch.models.together import TeacherError, Together, halves, sized, tail, teacher_files, teachers_in, trunk
 
 KEPT: Final = 100
 """Batches of which one is drawn; a new one takes the oldest one's place. As pictures, with `--whole`, they take 7 MB for each
@@ -271,17 +271,18 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     options.out.mkdir(parents=True, exist_ok=True)
     source = batches(options, device)[0]
+    torch.set_num_threads(1)
     try:
-        teach(source, options, device)
+        teach(source, teachers_in(options.weights, device), options)
+    except TeacherError as error:
+        parser.error(str(error))
     finally:
         source.close()
 
 
-def teach(source: Mixer | Ahead, options: argparse.Namespace, device: torch.device) -> None:
-    """The whole run: teachers, student, lessons."""
-    torch.set_num_threads(1)
-    teachers = teachers_in(options.weights, device)
-    student = Distilled(options.network, options.weights, device, options.whole)
+def teach(source: Mixer | Ahead, teachers: Together, options: argparse.Namespace) -> None:
+    """The whole run: student and lessons."""
+    student = Distilled(options.network, options.weights, teachers.device, options.whole)
     if student.state_in(options.out).is_file():
         teachers.directions = student.resume(student.state_in(options.out))
     else:

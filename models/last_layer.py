@@ -26,7 +26,7 @@ from shelfmatch.models.ahead import keep_memory
 from shelfmatch.models.export_encoders import learned_whole, weights_of
 from shelfmatch.models.networks import INPUT_SIDE, NETWORKS
 from shelfmatch.models.pictures import to_square
-from shelfmatch.models.together import Together, sized, teachers_in
+from shelfmatch.models.together import TeacherError, Together, sized, teachers_in
 
 RIDGE: Final = 1e-3
 """What is added to the squares of what the layer reads, as a share of their mean."""
@@ -103,10 +103,8 @@ def main() -> None:
     torch.set_num_threads(1)
     try:
         teachers = teachers_in(options.weights, torch.device("cpu"), exact=True)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, TeacherError) as error:
         parser.error(str(error))
-    except ValueError as error:  # names the file, not where it lies
-        parser.error(f"{options.weights}: {error}")
     try:
         net = weights_of(options.network, options.state).to(memory_format=torch.channels_last)
         whole = learned_whole(options.state)

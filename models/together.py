@@ -19,6 +19,10 @@ SHARES: Final = {"shelfmatch-cnn": 1.0, "shelfmatch-vit": 1.0, "shelfmatch-nano"
 grocery val photos among train photos and catalogue pictures (`measure.py`); no query of these trained."""
 
 
+class TeacherError(ValueError):
+    """A teacher's file is no ONNX file, or of another network."""
+
+
 class Together:
     """Several encoders as one: cosines of its embeddings are the weighted means of theirs; `exact`: never in bfloat16."""
 
@@ -84,6 +88,9 @@ def teacher_files(folder: Path) -> dict[str, Path]:
 
 
 def teachers_in(folder: Path, device: torch.device, exact: bool = False) -> Together:
-    """The encoders of `SHARES` as one. Raises FileNotFoundError with a file that is missing."""
-    nets = [from_onnx(name, file) for name, file in teacher_files(folder).items()]
+    """The encoders of `SHARES` as one. Raises FileNotFoundError with a file that is missing, TeacherError with another."""
+    try:
+        nets = [from_onnx(name, file) for name, file in teacher_files(folder).items()]
+    except ValueError as error:  # names the file, not where it lies
+        raise TeacherError(f"{folder}: {error}") from error
     return Together(nets, list(SHARES.values()), device, exact)

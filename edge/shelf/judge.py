@@ -154,7 +154,8 @@ class Judge:
         return evidence(self._witness(cell, mean, looks, max(right, rival))) + PRIOR < SURELY_EMPTY
 
     def likeness(self, cell: int, looks: Sequence[Seen]) -> float:
-        """Cosine of what looks show to the facing's own product as it was taught."""
+        """Cosine of what looks show to the facing's own product: to its taught photo and, in a bundle without an adapter, to the
+        bundle's photos, see `_scores`."""
         return self._scores(_mean(looks), self._skus[cell])[0]
 
     def _scores(self, vector: Vectors, expected: Sequence[str]) -> tuple[float, float, str]:

@@ -126,12 +126,17 @@ def test_a_run_that_fails_ends(work: Path, tmp_path: Path) -> None:  # noqa: F81
     other.teachers = {CNN: "other"}
     other.ready()
     other.keep(tmp_path, torch.zeros(2, 2))
+    (damaged := tmp_path / "damaged").mkdir()
+    for name in together.SHARES:
+        whole = (MODELS / f"{name}-fp32.onnx").read_bytes()
+        (damaged / f"{name}-fp32.onnx").write_bytes(whole[:-70_000] if name == NANO else whole)
     command = [
         sys.executable, "-m", "shelfmatch.models.distill", NANO, "--stock", work / "stock", "--real", work / "real.npz",
         "--out", tmp_path, "--pool", 64, "--portions", 4, 2, 5, 2, 0, 2, "--workers", 1, "--weights",
     ]  # fmt: skip
     for words, code, told in (
         ([MODELS], 1, "other teachers' files"),  # found once the processes run
+        ([damaged], 2, f"{damaged}: shelfmatch-nano-fp32.onnx is no ONNX file"),
         ([tmp_path], 2, "has no shelfmatch-cnn-fp32.onnx"),
         ([MODELS, "--whole"], 2, "--whole is of the CNN alone"),
         ([MODELS, "--real", tmp_path / "none.npz"], 2, "none.npz is not there"),

@@ -28,6 +28,7 @@ from shelfmatch.edge.synthetic.products import make_shop, render_plain, render_v
 from tests.support.bundles import contents
 
 SHOP = make_shop(36, 773)
+"""A shop where two encoders show what the dark camera moves by three standard errors; a smaller one showed it with one, by two."""
 SOLD = 27
 
 

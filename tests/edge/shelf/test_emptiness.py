@@ -66,7 +66,7 @@ def test_an_empty_place_before_wire_is_empty_and_a_strange_product_unknown(
     bay.put(first, 0, [])
     assert states(watcher, camera, bay.picture, 4) == [(first, "empty")]
     bay.put(second, 0, [STRANGE])
-    # What is most like the right product waits for sixty frames: it may be that, behind somebody.
+    # What has no product's bounds, or is most like the right product, waits for sixty frames: it may be that, behind somebody.
     assert states(watcher, camera, bay.picture, 64) == [(second, "unknown")]
     home = next(one.product for one in bay.places if one.id == first)
     bay.put(first, 0, [home] * 3)

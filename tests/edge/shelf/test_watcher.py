@@ -13,6 +13,8 @@ from shelfmatch.edge.detection.detector import Detector
 from shelfmatch.edge.detection.on_demand import DetectorOnDemand
 from shelfmatch.edge.errors import DetectorError
 from shelfmatch.edge.events.event import Event
+from shelfmatch.edge.shelf.closer import CloserLook, Name
+from shelfmatch.edge.shelf.judge import BEHIND
 from shelfmatch.edge.shelf.keeping import digest_of, kept, restore
 from shelfmatch.edge.shelf.watcher import NO_PRODUCT, ShelfWatcher
 from tests.support.shelf import STRANGE, Camera, SmallShelf
@@ -93,12 +95,12 @@ def small_in_a_large_place(shelf: SmallShelf, product: str, place: str, scale: f
 
 
 def test_a_small_product_in_a_large_place_is_named_by_its_own_bounds(shelf: SmallShelf) -> None:
-    """Its facing's cut is half wall, and like nothing that is known."""
+    """Its facing's cut is half wall, and like nothing that is known: the test after this one."""
     watcher, camera = shelf.watcher(), Camera()
     shown(watcher, camera, shelf.bay().picture, 4)
-    picture = small_in_a_large_place(shelf, "r2c1", "r2c3", 0.55)
+    picture = small_in_a_large_place(shelf, "r1c2", "r2c3", 0.55)
     (event,) = shown(watcher, camera, picture, 13)
-    expected = next(slot.sku for slot in shelf.plan.slots if slot.id == "r2c1")
+    expected = next(slot.sku for slot in shelf.plan.slots if slot.id == "r1c2")
     assert (event.after["state"], event.after["by"]) == ("misplaced", expected)
 
 
@@ -106,7 +108,7 @@ def test_without_a_detector_the_small_product_is_unknown(shelf: SmallShelf, monk
     monkeypatch.setattr(DetectorOnDemand, "is_there", lambda _: False)
     watcher, camera = shelf.watcher(), Camera()
     shown(watcher, camera, shelf.bay().picture, 4)
-    (event,) = shown(watcher, camera, small_in_a_large_place(shelf, "r2c1", "r2c3", 0.45), 13)
+    (event,) = shown(watcher, camera, small_in_a_large_place(shelf, "r1c2", "r2c3", 0.55), 13)
     assert event.after["state"] == "unknown"
 
 
@@ -119,11 +121,26 @@ def test_a_detector_that_can_t_be_opened_is_said_once_and_the_watch_goes_on(
     monkeypatch.setattr(DetectorOnDemand, "get", broken)
     watcher, camera = shelf.watcher(), Camera()
     shown(watcher, camera, shelf.bay().picture, 4)
-    (event,) = shown(watcher, camera, small_in_a_large_place(shelf, "r2c1", "r2c3", 0.45), 15)
+    (event,) = shown(watcher, camera, small_in_a_large_place(shelf, "r1c2", "r2c3", 0.55), 15)
     assert event.after["state"] == "unknown"
     assert [one.message for one in caplog.records if "damaged" in one.message] == [
         "products of another size than their slot's aren't named: shelfmatch-detect.tflite is damaged"
     ]
+
+
+@pytest.mark.parametrize(("likeness", "waits"), [(BEHIND - 0.01, False), (BEHIND + 0.01, True)])
+def test_what_is_called_the_right_product_waits_where_it_is_not_much_unlike_it(
+    shelf: SmallShelf, monkeypatch: pytest.MonkeyPatch, likeness: float, waits: bool
+) -> None:
+    watcher, camera, bay = shelf.watcher(), Camera(), shelf.bay()
+    shown(watcher, camera, bay.picture, 4)
+    name = Name(next(slot.sku for slot in shelf.plan.slots if slot.id == "r1c2"), is_sure=False)
+    monkeypatch.setattr(CloserLook, "__call__", lambda *_: name)
+    monkeypatch.setattr(watcher.judge, "likeness", lambda *_: likeness)
+    bay.put("r1c2", 0, [STRANGE])
+    soon = of(shown(watcher, camera, bay.picture, 13))
+    assert soon == ([] if waits else [("new", "r1c2", "unknown")])
+    assert len(soon + of(shown(watcher, camera, bay.picture, NO_PRODUCT - 8))) == 1, "after many frames it counts"
 
 
 @pytest.mark.parametrize("hair", [(110, 40, 150), (60, 70, 66), (30, 25, 20)])
