@@ -112,6 +112,7 @@ BENCHMARKS: Final = (
         "cascade_own", 5, ("--draws", "6", "--encoders", "shelfmatch-cnn", "shelfmatch-vit"), script="cascade.py"
     ),
     Benchmark("scenes", 10, ("--every", "2")),
+    Benchmark("held_up", 4),
     Benchmark("detection", 12),
     Benchmark("right_answers", 240),
     Benchmark("shelf_events", 25, ("--parts", "events", "--life", "shelf_judge:life"), script="shelf.py"),
@@ -162,6 +163,7 @@ TABLES: Final = (
     Table("cascade", PAGES / "adapter.md", cascade_table),
     Table("cascade_own", PAGES / "adapter.md", cascade_table),
     Table("scenes", SCENES_PAGE, scenes_table),
+    Table("held_up", SCENES_PAGE, rows_table),
     Table("detection", DETECTOR_CARD, detection_table),
     Table("right_answers", PAGES / "right-answers.md", right_answers_table),
     Table("shelf_events", PAGES / "shelf.md", shelf_events_table),

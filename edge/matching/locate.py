@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from .finder import Locator
     from .snapshot import Snapshot
 
-MOST_BOXES = 2
-"""How many boxes are tried, until one is sure."""
+MOST_BOXES = 3
+"""How many boxes are tried, until one is sure. Of packages held up in rendered rooms (`benchmarks/held_up.py`, six shops of thirty)
+two boxes name 82.6 %, three and four 84.6; a third adds no false accept, a fourth .3 in a hundred."""
 FLOOR = 0.2
 """Detection scores from which on a box is tried."""
 ODDS = 3.0
