@@ -315,7 +315,7 @@ def plots(folder: Path) -> None:
         adapter_picture(matcher, photos)
         confidence_picture(matcher, folder / "demo/queries.csv")
         look_again_picture(queries / "known-001.jpg")
-        matcher.explain(queries / "known-001.jpg", photos=folder / "demo/catalogue.csv").save(TARGET / "explain.jpg")
+        matcher.explain(queries / "known-032.jpg", photos=folder / "demo/catalogue.csv").save(TARGET / "explain.jpg")
 
 
 def main() -> int:
