@@ -83,6 +83,8 @@ def main() -> int:
     for kind in ("behind wire", "strange"):
         named, others = (np.array(counted.get((kind, is_so), [])) for is_so in (True, False))
         for words, cosines in (("named so", named), ("all", np.concatenate([named, others]))):
+            if not len(cosines):  # a few seeds may have none
+                continue
             parts = [round(float(part), 2) for part in np.quantile(cosines, [0.05, 0.25, 0.5, 0.75, 0.95])]
             rows.append((kind, words, len(cosines), *parts, f"{100 * np.mean(cosines >= BEHIND):.0f} %"))
     header = ("in the slot", "closer look", "facings", "5 %", "25 %", "median", "75 %", "95 %", f"at least {BEHIND}")

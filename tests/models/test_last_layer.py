@@ -29,9 +29,9 @@ def test_the_layer_is_the_one_that_comes_nearest() -> None:
     read = torch.rand(900, 512)
     wanted = read @ torch.randn(512, 256) / 100 + torch.randn(256) / 10
     layer = torch.nn.Linear(512, 256)
-    assert last_layer.fit(layer, read, wanted) > 0.999
+    assert last_layer.fit(layer, read, wanted) > 0.9999
     with torch.no_grad():
-        assert torch.nn.functional.cosine_similarity(layer(read), wanted).min() > 0.99
+        assert torch.nn.functional.cosine_similarity(layer(read), wanted).min() > 0.999
     nearest = layer.weight.detach().clone()
     last_layer.fit(layer, read, wanted[torch.randperm(len(wanted))])
     assert not torch.allclose(layer.weight, nearest, atol=0.1)
