@@ -93,6 +93,12 @@ def main() -> int:
     parser.add_argument("--shops", type=int, default=6)
     parser.add_argument("--boxes", type=int, nargs="+", default=[1, 2, 3, 4])
     options = parser.parse_args()
+    for needed, what in (
+        (options.faces / "new-front.npy", "--faces"),
+        (options.data / "phone" / "photos.json", "--data"),
+    ):
+        if not needed.is_file():
+            parser.error(f"{needed} is not there; expected in the folder that {what} names")
     faces, grounds = read(options.faces, "new"), real.grounds(real.photos(options.data)[0], 7)
     report = Report.start("held-up", shops=options.shops, known=KNOWN, strange=STRANGE, odds=locate.ODDS)
     found: dict[int, list[tuple[float, ...]]] = {boxes: [] for boxes in (0, *options.boxes)}
