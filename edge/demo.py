@@ -19,7 +19,7 @@ from .evaluation.evaluate import evaluate
 from .evaluation.results import Evaluation, Query
 from .files import write_atomic
 from .matching.matcher import Matcher
-from .matching.results import MatchResult, shortfall
+from .matching.results import MatchResult, shortfall, sureness
 from .pages import charts, html
 from .progress import Progress
 from .synthetic.design import VARIANTS
@@ -209,7 +209,11 @@ def _cell(out: Path, query: Query, answer: MatchResult, matcher: Matcher, names:
     right = answer.sku == (query.sku or None)
     kind = "good" if right else ("bad" if answer.sku is not None else "open")
     headline = best.name if answer.sku is not None else f"unknown (nearest: {best.name})"
-    sure = f"{best.confidence:.0%} sure" if answer.sku is not None else shortfall(answer.confidence, answer.threshold)
+    sure = (
+        f"{sureness(best.confidence)} sure"
+        if answer.sku is not None
+        else shortfall(answer.confidence, answer.threshold)
+    )
     detail = sure + ("" if right else f"; in truth: {truth}")
     return html.pair(kind, query.path, out / photo, headline, detail)
 

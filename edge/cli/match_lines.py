@@ -88,20 +88,22 @@ def _sentence(
     candidates: Sequence[Candidate], sku: str | None, confidence: float, threshold: float, empty: str = ""
 ) -> str:
     """The answer, how sure it is, and of an unknown one how sure it would have to be."""
-    from ..matching.results import shortfall
+    from ..matching.results import shortfall, sureness
 
     best = candidates[0] if candidates else None
     if best is None:
         return "unknown" + (f" ({empty})" if empty else "")
     title = titled(best.sku, best.name)
     if sku is not None:
-        return f"{title}, {confidence:.0%} sure"
+        return f"{title}, {sureness(confidence)} sure"
     return f"unknown (nearest: {title}, {shortfall(confidence, threshold)})"
 
 
 def _print_candidates(candidates: Sequence[Candidate]) -> None:
+    from ..matching.results import sureness
+
     for place, one in enumerate(candidates, start=1):
-        print(f"  {place}. {titled(one.sku, one.name)}  score {one.score:.3f}  {one.confidence:.0%}")
+        print(f"  {place}. {titled(one.sku, one.name)}  score {one.score:.3f}  {sureness(one.confidence)}")
 
 
 def _located_note(answer: MatchResult) -> str:

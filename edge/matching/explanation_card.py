@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from ..errors import ImageError
 from ..files import MADE_BY
 from ..imaging import typefaces
-from .results import shortfall
+from .results import shortfall, sureness
 
 if TYPE_CHECKING:
     from .results import Candidate, MatchResult
@@ -84,7 +84,7 @@ def _headline(pen: ImageDraw.ImageDraw, result: MatchResult) -> None:
     best = result.candidates[0] if result.candidates else None
     matched = result.sku is not None and best is not None
     title = _titled(best) if best is not None and matched else "Unknown"
-    sure = f"{result.confidence:.0%} sure" if matched else "not sure enough to answer"
+    sure = f"{sureness(result.confidence)} sure" if matched else "not sure enough to answer"
     if best is not None and not matched:
         sure += f": nearest is {_titled(best)}, {shortfall(result.confidence, result.threshold)}"
     pen.rounded_rectangle((_MARGIN, 40, _MARGIN + 8, 108), 4, fill=_GOOD if matched else _OPEN)
@@ -170,7 +170,7 @@ def _rivals(pen: ImageDraw.ImageDraw, candidates: Sequence[Candidate], y: int) -
         parts.append(f"score {candidates[0].score:.2f}")
     if len(candidates) > 1:
         rival = candidates[1]
-        parts.append(f"runner-up: {_titled(rival)}, {rival.confidence:.0%} sure, score {rival.score:.2f}")
+        parts.append(f"runner-up: {_titled(rival)}, {sureness(rival.confidence)} sure, score {rival.score:.2f}")
     else:
         parts.append("no runner-up")
     pen.line((_MARGIN, y - 26, _WIDTH - _MARGIN, y - 26), _LINE)

@@ -28,6 +28,11 @@ class Candidate(ScoredProduct):
         return self.described(score=self.score, confidence=self.confidence)
 
 
+def sureness(confidence: float) -> str:
+    """A confidence for people: "94%". What isn't certain isn't called 100%."""
+    return "over 99%" if 0.995 <= confidence < 1 else f"{confidence:.0%}"
+
+
 def shortfall(confidence: float, threshold: float) -> str:
     """Why a best candidate is not the answer, for people: "94% sure, needs 96%". Rounded away from each other, with as many
     decimals (up to two) as it takes to tell them apart."""

@@ -14,6 +14,7 @@ from ..catalog.source import read_source
 from ..errors import ImageError
 from ..evaluation.results import Answer, Confusion, Evaluation, group_rows, percent
 from ..files import sha256_of, shown_name, write_atomic
+from ..matching.results import sureness
 from ..terminal import titled
 from . import charts, html
 
@@ -197,7 +198,7 @@ class _Cells:
             ],
             f"{self._title(pair.sku)}, taken for {self._title(pair.other)}",
             f"{_times(pair.taken_for_other)}{back}; "
-            f"here {answer.confidence:.0%} sure, {'accepted' if answer.sku is not None else 'rejected'}",
+            f"here {sureness(answer.confidence)} sure, {'accepted' if answer.sku is not None else 'rejected'}",
         )
 
     def _accepted(self, one: Answer) -> str:
@@ -207,7 +208,7 @@ class _Cells:
             "bad",
             [("query", query.path, query.label), *self._shots(query.path, (sku, "taken for"))],
             f"taken for {self._title(sku)}",
-            f"{query.label}, {answer.confidence:.0%} sure",
+            f"{query.label}, {sureness(answer.confidence)} sure",
         )
 
     def _rejected(self, one: Answer) -> str:
@@ -218,7 +219,7 @@ class _Cells:
             "open",
             [("query", query.path, query.label), *self._shots(query.path, *nearest, (query.sku, "in truth"))],
             self._title(query.sku),
-            f"{answer.confidence:.0%} sure"
+            f"{sureness(answer.confidence)} sure"
             + (f" of {self._title(first)}" if nearest else ", and it would have been right"),
         )
 

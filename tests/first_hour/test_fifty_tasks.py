@@ -83,7 +83,7 @@ TASKS = (
         "it is also an input",
     ),
     # Phone photos and queries
-    Task("a photo as a phone stores it", "match shop.bundle IMG_0001.JPG", DONE, "100-1 Käse, 200 g, 100% sure"),
+    Task("a photo as a phone stores it", "match shop.bundle IMG_0001.JPG", DONE, "100-1 Käse, 200 g, over 99% sure"),
     Task("a folder of photos", "match shop.bundle phone", DONE, "phone/IMG_0002.JPG: 100-2 Brot"),
     Task("a photo that isn't there", "match shop.bundle IMG_9999.JPG", REFUSED, "IMG_9999.JPG"),
     Task(
