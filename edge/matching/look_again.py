@@ -22,6 +22,7 @@ from ..imaging.image import Decoded, Pixels, upright
 from ..imaging.quality import Problem, Quality, detail_box, luma, measure, noise_of
 from ..imaging.resize import Resizer, fit, inside
 from ..scoring.evidence import Evidence, mean_evidence
+from ..scoring.fusion import DEPTH
 
 if TYPE_CHECKING:
     from ..encoders.card import EncoderCard
@@ -191,7 +192,7 @@ def rank_variants(
     if not found:
         return LookAgain("", (), quality, problem_of(quality) or ("nothing to see" if blank else None)), None
     lead = (
-        sum(one.ranked[0][1] - one.ranked[-1][1] for one in found) / len(found) or 1.0
+        sum(one.ranked[0][1] - one.ranked[:DEPTH][-1][1] for one in found) / len(found) or 1.0
     )  # one product alone leads nobody
     heads = [one.ranked[0][1] / lead + variant.ahead for one, variant in zip(found, seen, strict=True)]
     weights = [math.exp((head - max(heads)) / SOFTNESS) for head in heads]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -21,15 +22,25 @@ Allowed: TypeAlias = NDArray[np.bool_] | None
 """Which of an index's references a filter lets pass; None: all."""
 
 DEPTH = 20
-"""Products whose scores are kept of each ranking; those further down are taken to score as the last one."""
+"""Products whose scores are kept of each ranking; those further down are taken to score as the last one. Where more are asked for,
+these are listed below, and change nothing of what the first ones come to: an answer doesn't depend on how long a list is."""
 
 
 def mean_scores(rankings: Sequence[Ranked], weights: Sequence[float] | None = None) -> Ranked:
     """(product id, mean score), best first. `weights`: one a ranking, any sum; all alike without.
 
-    A ranking that doesn't list a product counts with its last one's score, the most that the product can have had.
+    A ranking, best first, that doesn't have a product among its best `DEPTH` counts with the last one's score of those, the most
+    that the product can have had.
     """
     shares = [1 / len(rankings)] * len(rankings) if weights is None else [weight / sum(weights) for weight in weights]
+    found = _means([ranked[:DEPTH] for ranked in rankings], shares)
+    listed = {product for product, _ in found}
+    last = found[-1][1] if found else math.inf
+    rest = [(product, min(score, last)) for product, score in _means(rankings, shares) if product not in listed]
+    return [*found, *rest]
+
+
+def _means(rankings: Sequence[Ranked], shares: Sequence[float]) -> Ranked:
     products = {product for ranked in rankings for product, _ in ranked}
     totals = dict.fromkeys(products, 0.0)
     for ranked, share in zip(rankings, shares, strict=True):
@@ -37,6 +48,10 @@ def mean_scores(rankings: Sequence[Ranked], weights: Sequence[float] | None = No
         floor = min(scores.values(), default=0.0)
         for product in products:
             totals[product] += share * scores.get(product, floor)
+    return _best_first(totals)
+
+
+def _best_first(totals: dict[int, float]) -> Ranked:
     return sorted(totals.items(), key=lambda item: (-item[1], item[0]))
 
 
@@ -65,4 +80,4 @@ def fused_rank(
             scores.update(gallery.rank(vector, len(missing), own if passing is None else own & passing))
         for product in products:
             totals[product] += weight * scores[product]
-    return sorted(totals.items(), key=lambda item: (-item[1], item[0]))[:count]
+    return _best_first(totals)[:count]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,10 @@ from shelfmatch.edge.matching.look_again import (
 )
 from shelfmatch.edge.matching.results import Candidate
 from shelfmatch.edge.scoring.evidence import Evidence
-from shelfmatch.edge.scoring.fusion import Ranked, mean_scores
+from shelfmatch.edge.scoring.fusion import DEPTH, Ranked, mean_scores
 from shelfmatch.edge.synthetic.products import make_product, render_view
 from shelfmatch.export import cut
-from tests.conftest import tile_photo
+from tests.conftest import tile_photo, write_tiles
 from tests.support.cards import plain_card
 from tests.support.grocery import read_split
 
@@ -118,6 +119,32 @@ def test_mean_scores_by_hand() -> None:
         0.475,
     ]  # 1 counts with 0.4 in the second, 3 with 0.5
     assert mean_scores(looks)[1] == (2, pytest.approx(0.65))
+
+
+def test_longer_rankings_change_nothing_of_the_first() -> None:
+    random = np.random.default_rng(4)
+    looks: list[Ranked] = [
+        [(product, 1 - place / 60) for place, product in enumerate(random.permutation(50).tolist())] for _ in range(3)
+    ]
+    short = mean_scores([one[:DEPTH] for one in looks], [3, 2, 1])
+    long = mean_scores(looks, [3, 2, 1])
+    assert long[: len(short)] == short and {product for product, _ in long} == set(range(50))
+    assert all(first[1] >= second[1] for first, second in itertools.pairwise(long))
+
+
+def test_an_answer_does_not_depend_on_how_many_are_listed(tmp_path: Path, tiny_tflite: Path) -> None:
+    """The more of the variants' products were asked for, the less sure was the answer: `eval`, which lists a hundred, measured
+    another one than `match` gives."""
+    photos = write_tiles(tmp_path / "photos", range(40), 1)
+    build_bundle(photos, tmp_path / "shop.bundle", encoder=tiny_tflite)
+    with Matcher.open(tmp_path / "shop.bundle") as matcher:
+        looked = 0
+        for product in range(60, 68):
+            few, many = (matcher.match(tile_photo(product, 1), top_k=count) for count in (5, 100))
+            looked += few.look_again is not None
+            assert few.confidence == many.confidence
+            assert list(few.candidates) == list(many.candidates[:5])
+        assert looked and len(many.candidates) > DEPTH
 
 
 def test_one_lucky_look_of_many_does_not_make_a_score() -> None:
