@@ -32,6 +32,7 @@ from tables import (
     adaptation_table,
     arm_table,
     bars_table,
+    both_table,
     card_table,
     cascade_table,
     cold_start_table,
@@ -111,6 +112,7 @@ BENCHMARKS: Final = (
     Benchmark(
         "cascade_own", 5, ("--draws", "6", "--encoders", "shelfmatch-cnn", "shelfmatch-vit"), script="cascade.py"
     ),
+    Benchmark("both", 15),
     Benchmark("scenes", 10, ("--every", "2")),
     Benchmark("held_up", 4),
     Benchmark("detection", 12),
@@ -162,6 +164,7 @@ TABLES: Final = (
     Table("frames", PAGES / "adapter.md", frames_table, "lookagain"),
     Table("cascade", PAGES / "adapter.md", cascade_table),
     Table("cascade_own", PAGES / "adapter.md", cascade_table),
+    Table("both", PAGES / "adapter.md", both_table),
     Table("scenes", SCENES_PAGE, scenes_table),
     Table("held_up", SCENES_PAGE, rows_table),
     Table("detection", DETECTOR_CARD, detection_table),

@@ -306,6 +306,18 @@ def cascade_table(found: Document) -> str:
     return reporting.markdown_table(header, rows)
 
 
+def both_table(found: Document) -> str:
+    """Two of the embedded encoders in one bundle, on goods that trained none of them; and its bars."""
+    rows = []
+    for pair, sets in found["results"].items():
+        names = ", then ".join(f"`{name}`" for name in pair.split("+"))
+        for kind, one in sets.items():
+            recalls = (f"{100 * one[key]:.1f} %" for key in ("first", "second", "both"))
+            rows.append((names, kind, *recalls, f"{100 * one['asked']:.0f} %", f"{one['cost']:.2f} ×"))
+    header = ("", "set", "first alone", "second alone", "both", "second asked for", "instructions, of the CNN's")
+    return "\n\n".join((reporting.markdown_table(header, rows), bars_table(found)))
+
+
 def cold_start_table(found: Document) -> str:
     """From the start of a process to its first answer."""
     rows = [

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from ..events.home_assistant import Device
     from ..events.log import EventLog
     from ..events.mqtt import Broker, MqttPublisher
-    from ..shelf.planogram import Planogram
+    from ..shelf.crops import Box
 
 _AROUND = 0.06
-"""Of a slot's sides, beyond its corners: a camera that was nudged a little still has it."""
+"""Of a slot's sides, beyond its corners: what is beside it says which slot that is."""
 _LOOK_EVERY_S = 1.0
 """For states that changed."""
 PASSWORD_VARIABLE = "SHELFMATCH_MQTT_PASSWORD"
@@ -53,10 +53,11 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
 
 
 def pictures(
-    options: argparse.Namespace, plan: Callable[[], Planogram]
+    options: argparse.Namespace, in_sight: Callable[[str, float, tuple[int, int]], Box | None]
 ) -> Callable[[Event, Frame | None], bytes | None]:
-    """What gives an event's picture, as JPEG; None where pictures are off, or somebody may be on it. Raises PrivacyError for a file
-    that isn't the detector, EventError without a log."""
+    """What gives an event's picture, as JPEG; None where pictures are off, or somebody may be on it. `in_sight`: as
+    `ShelfWatcher` has it, of the frame of the event. Raises PrivacyError for a file that isn't the detector, EventError without a
+    log."""
     if not options.pictures:
         return lambda event, frame: None
     if not options.log:
@@ -66,16 +67,11 @@ def pictures(
     finder = PeopleFinder(Path(options.pictures))
 
     def picture(event: Event, frame: Frame | None) -> bytes | None:
-        polygon = next((slot.polygon for slot in plan().slots if slot.id == event.slot), None)
-        if frame is None or polygon is None:
+        if frame is None or event.slot is None:
             return None
         height, width = frame.pixels.shape[:2]
-        (left, right), (top, bottom) = ((min(side), max(side)) for side in zip(*polygon, strict=True))
-        aside, above = _AROUND * (right - left), _AROUND * (bottom - top)
-        box = (left - aside) / width, (top - above) / height, (right + aside) / width, (bottom + above) / height
-        return finder.slot_picture(
-            frame.pixels, (max(0.0, box[0]), max(0.0, box[1]), min(1.0, box[2]), min(1.0, box[3]))
-        )
+        box = in_sight(event.slot, _AROUND, (width, height))
+        return None if box is None else finder.slot_picture(frame.pixels, box)
 
     return picture
 

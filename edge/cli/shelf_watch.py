@@ -182,7 +182,7 @@ def _run_service(
 
     with contextlib.ExitStack() as opened:
         log = opened.enter_context(EventLog.open(options.log)) if options.log else None
-        picture = pictures(options, lambda: service.plan)
+        picture = pictures(options, lambda *asked: service.watcher.in_sight(*asked))
         opened.enter_context(outputs(options, log, service.status))
         return service.run(
             source, lambda event, frame: _told(event, log, picture(event, frame), options.json), stop.is_set

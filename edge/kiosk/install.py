@@ -38,8 +38,7 @@ SERVICE: Final = """\
 Description=shelfmatch kiosk: names what is held up to the camera
 Requires={name}.socket
 After={name}.socket
-StartLimitIntervalSec=300
-StartLimitBurst=20
+StartLimitIntervalSec=0
 
 [Service]
 Type=notify

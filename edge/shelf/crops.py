@@ -14,6 +14,8 @@ from ..imaging.image import Pixels
 from .align import Matrix
 from .geometry import Quad
 
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom, 0 to 1."""
 _UPRIGHT: Final = 1.5
 """Pixels by which a facing's sides may slant and still be cut as they are."""
 MOST_SIDE: Final = 640
@@ -26,6 +28,15 @@ def corners_in(frame_of: Matrix, quad: Quad, factor: int) -> NDArray[np.float64]
     small = np.array(quad, np.float64) / factor - 0.5
     moved = small @ frame_of[:, :2].T + frame_of[:, 2]
     return np.asarray((moved + 0.5) * factor, np.float64)
+
+
+def box_around(corners: NDArray[np.float64], around: float, size: tuple[int, int]) -> Box:
+    """The box around corners (N, 2) in a frame of `size` (width, height), in shares of it, with so much more of its own sides on
+    each."""
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    more = around * (high - low)
+    first, last = np.clip((low - more) / size, 0.0, 1.0), np.clip((high + more) / size, 0.0, 1.0)
+    return float(first[0]), float(first[1]), float(last[0]), float(last[1])
 
 
 def cut(pixels: Pixels, corners: NDArray[np.float64]) -> Pixels:

@@ -37,8 +37,7 @@ UNIT: Final = """\
 [Unit]
 Description=shelfmatch: watches a shelf
 After=network.target
-StartLimitIntervalSec=300
-StartLimitBurst=20
+StartLimitIntervalSec=0
 
 [Service]
 Type=notify

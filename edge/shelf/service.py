@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -31,10 +32,13 @@ KEEP_EVERY_S: Final = 60.0
 """What is known is written so often, and after each event: a power cut costs a minute of slow light."""
 LOOK_EVERY_S: Final = 2.0
 """For another plan or bundle."""
+LONGEST_PAUSE_S: Final = 60.0
+"""Before a plan or bundle that was refused is tried again."""
 GONE_AFTER_S: Final = 30.0
 """Without a frame, or three times as long as frames are apart."""
 
 Sink = Callable[[Event, Frame | None], None]
+_Stamp = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +59,11 @@ class ShelfService:
         self.plan_path, self.matcher, self.options = plan_path, matcher, options
         self._problems: dict[str, str] = {}
         self.lock = threading.Lock()
-        self._stamp = _stamp_of(plan_path)
-        self._snapshot = matcher.snapshot
+        self._snapshot = self._tried = matcher.snapshot
         self._taught = ""
         self.plan, self.photo, self.watcher = self._made()
+        self._stamp = self._stamp_now()
+        self._plan_again, self._bundle_again = _Again(), _Again()
         self._kept_at = self._looked_at = time.monotonic()
         self._untold: tuple[Event, ...] = ()
         self._restore(None)
@@ -112,24 +117,18 @@ class ShelfService:
         gone_after = max(GONE_AFTER_S, 3 * self.options.every_s)
         notify("READY=1")
         try:
-            for event in self._untold:
-                try:
-                    sink(event, None)
-                except EventError as error:  # the log went on while the state's disk was full
-                    logger.warning("what was known is older than the log: %s", error)
-            self._untold = ()
+            self._tell(sink, None)
             for frame in frames:
                 if is_stopped():
                     break
                 notify("WATCHDOG=1")
                 self._follow()
                 with self.lock:
-                    if frame is not None:
-                        last, count = time.monotonic(), count + 1
-                        seen = self._seen(frame)
-                        used += seen is not None
-                        events = seen or ()
-                    elif time.monotonic() - last > gone_after:
+                    seen = None if frame is None else self._seen(frame)
+                    count += frame is not None
+                    if seen is not None:
+                        last, used, events = time.monotonic(), used + 1, seen
+                    elif time.monotonic() - last > gone_after:  # nor can a frame be used that is refused
                         events = self.watcher.no_frame(time.time())
                     else:
                         events = ()
@@ -147,7 +146,10 @@ class ShelfService:
 
     def _tell(self, sink: Sink, frame: Frame | None) -> None:
         for event in self._untold:
-            sink(event, frame)
+            try:
+                sink(event, frame)
+            except EventError as error:  # the log went on while the state's disk was full
+                logger.warning("what was known is older than the log: %s", error)
         self._untold = ()
 
     def _seen(self, frame: Frame) -> tuple[Event, ...] | None:
@@ -179,29 +181,51 @@ class ShelfService:
         self._problems[what] = problem
 
     def _follow(self) -> None:
-        """Take over another plan, another photo or another bundle."""
+        """Take over another plan, another photo or another bundle. What is refused is tried again when its files change, and after
+        pauses: of a plan that is copied here the photo may come last."""
         if time.monotonic() - self._looked_at < LOOK_EVERY_S:
             return
         self._looked_at = time.monotonic()
-        stamp = _stamp_of(self.plan_path)
-        with contextlib.suppress(ShelfmatchError):  # the matcher logs what it refuses
-            self.matcher.reload()
-        snapshot = self.matcher.snapshot
-        if stamp == self._stamp and snapshot is self._snapshot:
+        self._reload()
+        stamp, snapshot, photo = self._stamp_now(), self.matcher.snapshot, self.plan.photo
+        is_other = stamp != self._stamp or snapshot is not self._tried
+        if not is_other and not self._plan_again.is_due():
             return
-        before, self._stamp, self._snapshot = self._snapshot, stamp, snapshot
+        before, self._stamp, self._tried, self._snapshot = self._snapshot, stamp, snapshot, snapshot
         try:
             data = kept(self.watcher, self._taught)
             made = self._made()
         except (ShelfmatchError, OSError) as error:
-            self._snapshot = before if snapshot is not before else self._snapshot
+            self._snapshot = before
+            self._plan_again.put_off(anew=is_other)
             self._refuse("plan", f"the plan in use stays: {error}")
             return
         with self.lock:
             self.plan, self.photo, self.watcher = made
             self._restore(data)
+        if self.plan.photo != photo:  # other files
+            self._stamp = stamp[0], *self._stamp_now()[1:]
         self._problems.pop("plan", None)
+        self._plan_again = _Again()
         logger.info("%s: took over its plan of %d slots", self.plan_path, len(self.plan.slots))
+
+    def _reload(self) -> None:
+        """Take over the bundle's next generation; one that is refused, which the matcher logs, is tried again after pauses."""
+        if "bundle" in self._problems and not self._bundle_again.is_due():
+            return
+        try:
+            self.matcher.reload()
+        except ShelfmatchError as error:
+            self._bundle_again.put_off(anew="bundle" not in self._problems)
+            self._problems["bundle"] = f"the bundle in use stays: {error}"
+        else:
+            self._problems.pop("bundle", None)
+
+    def _stamp_now(self) -> tuple[_Stamp | None, ...]:
+        """What tells this version of the plan's file, and of the photos of the plan in use, from others."""
+        photo = self.plan.photo
+        names = () if photo is None else (photo.full, photo.empty)
+        return _stamp_of(self.plan_path), *(_stamp_of(self.plan.folder / name) for name in names if name)
 
     def status(self) -> dict[str, Any]:
         """What is known now, and what was refused, as a JSON document."""
@@ -209,7 +233,22 @@ class ShelfService:
             return {"plan": self.plan.name or self.plan_path.stem} | self.watcher.status() | {"problem": self.refused}
 
 
-def _stamp_of(path: Path) -> tuple[int, int, int] | None:
+class _Again:
+    """When something that was refused is tried again: after 2, 4, 8 … s, a minute at most."""
+
+    def __init__(self) -> None:
+        self._wait_s, self._from = 0.0, math.inf
+
+    def is_due(self) -> bool:
+        return time.monotonic() >= self._from
+
+    def put_off(self, *, anew: bool) -> None:
+        """It was refused; `anew`: for the first time."""
+        self._wait_s = LOOK_EVERY_S if anew else min(2 * self._wait_s, LONGEST_PAUSE_S)
+        self._from = time.monotonic() + self._wait_s
+
+
+def _stamp_of(path: Path) -> _Stamp | None:
     """What tells one version of a plan's file from another."""
     try:
         info = path.stat()

@@ -94,6 +94,11 @@ class Somebody:
         """The camera has no view."""
         self.hidden[:] = True
 
+    @property
+    def covered(self) -> NDArray[np.bool_]:
+        """(cells,): what something stands before, however long it does."""
+        return self._behind_for > 0
+
     def is_known(self, cell: int) -> None:
         """What a facing shows is known now: what it shows from the next frame on is something else."""
         self._changed_for[cell] = 0

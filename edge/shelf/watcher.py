@@ -23,7 +23,7 @@ from .align import ENOUGH, IDENTITY, Aligner, Alignment, Matrix
 from .camera_state import CameraWatch, edges_of
 from .cells import Cells, cells_of
 from .closer import CloserLook
-from .crops import corners_in, cuts
+from .crops import Box, box_around, corners_in, cuts
 from .emptiness import walls_of
 from .incidents import Incidents, SlotView, view_of
 from .judge import BEHIND, ENOUGH_LOOKS, Judge, Label, Seen
@@ -362,6 +362,19 @@ class ShelfWatcher:
     def cells_of_slot(self, number: int) -> list[int]:
         """The numbers of a slot's facings, from the left."""
         return self._of_slot[number]
+
+    def in_sight(self, slot: str, around: float, size: tuple[int, int]) -> Box | None:
+        """Where a slot is in the last frame, with so much of its sides around it, in shares of that frame's `size` (width, height).
+        None where something stands before it or before what is beside it there, and for a slot that the plan hasn't."""
+        polygon = next((one.polygon for one in self.plan.slots if one.id == slot), None)
+        if polygon is None or self.camera.state != "ok":
+            return None
+        box = box_around(corners_in(self.matrix, polygon, self._factor), around, size)
+        for cell in np.flatnonzero(self._somebody.covered):
+            other = box_around(corners_in(self.matrix, self.cells.cells[cell].quad, self._factor), 0.0, size)
+            if other[0] < box[2] and box[0] < other[2] and other[1] < box[3] and box[1] < other[3]:
+                return None
+        return box
 
     def take_over(self, known: compare.Floats, template: compare.Floats, matrix: Matrix) -> None:
         """Go on with what an earlier watcher of the same taught photo knew; see `keeping`."""
