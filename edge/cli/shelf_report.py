@@ -14,8 +14,7 @@ from ..terminal import DONE, NO, complain, print_json
 if TYPE_CHECKING:
     from ..events.history import History, PlanSlot
 
-_DAY_S = 86_400.0
-_LIVE_S = _DAY_S
+_LIVE_S = 86_400.0
 """A log whose last entry is younger is a shelf that is still watched: its last state lasts until now."""
 _COLUMNS = ("event", "kind", "slot", "sku", "state", "by", "severity", "start", "end", "minutes", "messages")
 
@@ -37,12 +36,13 @@ def register(action: Callable[..., argparse.ArgumentParser]) -> None:
     )
 
 
-def _day(text: str) -> float:
-    """Its first second, local time."""
-    from datetime import datetime
+def _day(text: str) -> tuple[float, float]:
+    """From its midnight to the next one, local time: 23 or 25 hours where the clocks are changed."""
+    from datetime import datetime, timedelta
 
     try:
-        return datetime.strptime(text, "%Y-%m-%d").astimezone().timestamp()
+        day = datetime.strptime(text, "%Y-%m-%d")
+        return day.astimezone().timestamp(), (day + timedelta(days=1)).astimezone().timestamp()
     except (ValueError, OverflowError, OSError):
         raise argparse.ArgumentTypeError(f"{text!r} arrived, expected a day like 2026-11-28") from None
 
@@ -73,8 +73,9 @@ def _run(options: argparse.Namespace) -> int:
     start = None
     if options.day is not None:
         first = min(min(entry.event.start_time for entry in entries), last)
-        start, end = options.day, min(end, options.day + _DAY_S)
-        if end <= start or first >= start + _DAY_S:
+        start, midnight = options.day
+        end = min(end, midnight)
+        if end <= start or first >= midnight:
             complain(f"{options.log} has nothing of that day")
             return NO
     past = history(entries, plan, start, end)

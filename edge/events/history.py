@@ -198,15 +198,17 @@ def time_of(entry: Entry) -> float:
 
 
 def _spans(changes: list[tuple[float, str, str, str]], first: float, last: float, well: str) -> tuple[Span, ...]:
-    """Spans from changes (time, before, after, by). A clock that went back makes one of no length."""
+    """Spans from changes (time, before, after, by). A clock that went back makes one of no length. What comes after `last` says
+    nothing about the time before."""
     found: list[Span] = []
     state, by, since = (changes[0][1] or well) if changes else well, "", first
     for time, _, after, culprit in changes:
-        until = min(max(time, since), last)
+        if time > last:
+            continue
+        until = max(time, since)
         if until > since:
             found.append(Span(state, since, until, by))
-        if time <= last:
-            state, by, since = after or well, culprit, max(since, until)
+        state, by, since = after or well, culprit, until
     if last > since or not found or found[-1].state != state:  # the last one may have begun at the end
         found.append(Span(state, since, last, by))
     return tuple(found)

@@ -92,6 +92,23 @@ def test_a_part_of_the_time_and_no_plan() -> None:
     assert history([]).summary()["compliance"] is None
 
 
+def test_what_comes_after_the_end_changes_nothing() -> None:
+    """A day of a log that went on: s1 is empty for its last ten minutes, and the days after have changes of their own."""
+    told = story()
+    told.say("new", "s1", "full", "empty", 90, 90)
+    day = history(told.entries, PLAN, DAY, DAY + 6000)
+    for number in range(1, 6):
+        told.say("end", "s1", "empty", "full", 1440 * number - 1350, 1440 * number)
+        told.say("new", "s1", "full", "empty", 1440 * number + 90, 1440 * number + 90)
+        told.say("new", None, "ok", "covered", 1440 * number + 95, 1440 * number + 95)
+        told.say("end", None, "covered", "ok", 1440 * number + 95, 1440 * number + 99)
+    past = history(told.entries, PLAN, DAY, DAY + 6000)
+    assert minutes(past.slots["s1"])[-2:] == [("full", 40, 90), ("empty", 90, 100)]
+    assert past.slots == day.slots and past.camera == day.camera
+    assert history(told.entries, PLAN[:1], DAY, DAY + 6000).empty_minutes() == {"OATS": 28.0 + 10.0}
+    assert past.summary()["compliance"] == day.summary()["compliance"] == pytest.approx(1 - (106 + 10) / (3 * 98))
+
+
 def test_a_clock_that_went_back() -> None:
     told = Story()
     told.say("new", "s1", "full", "empty", 50, 50)

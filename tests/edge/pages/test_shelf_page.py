@@ -8,6 +8,8 @@ import json
 import re
 import shutil
 import time
+from collections.abc import Iterator
+from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -113,6 +115,41 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     shutil.rmtree(tmp_path / "log" / "pictures")
     assert main(["shelf", "report", "log", "-o", "b.html", "--pictures"]) == 0
     assert "data:image" not in checked(Path("b.html").read_bytes())
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Berlin's time, spelled out so that it needs no table of time zones."""
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.parametrize(("day", "hours"), [("2025-03-30", 23), ("2025-10-25", 24), ("2025-10-26", 25)])
+def test_a_day_ends_at_the_next_midnight(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    berlin: None,
+    day: str,
+    hours: int,
+) -> None:
+    """Also when the clocks are changed: something was empty in the day's last half an hour, and in the next day's first."""
+    monkeypatch.chdir(tmp_path)
+    midnight = datetime.strptime(day, "%Y-%m-%d").timestamp()
+    with EventLog.open("log") as log:
+        for number, begin in enumerate((-1.0, hours - 0.5, hours + 0.5)):
+            start, end = midnight + 3600 * begin, midnight + 3600 * (begin + 0.25)
+            said = {"state": "empty", "expected": "TEA"}
+            log.append(Event(f"e{number}", "new", "slot", "s1", {"state": "full"}, said, start, None, "alert"))
+            log.append(Event(f"e{number}", "end", "slot", "s1", said, {"state": "full"}, start, end, "alert"))
+    assert main(["shelf", "report", "log", "--day", day, "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["start_time"], summary["end_time"]) == (midnight, midnight + 3600 * hours)
+    assert summary["out_of_stock_minutes"] == {"TEA": 15.0}
+    assert summary["compliance"] == pytest.approx(1 - 0.25 / hours)
 
 
 def test_wrong_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
