@@ -38,6 +38,7 @@ class LiveCamera:
         self.source, self.problem = called(source), ""
         self._address = source
         self._every_s, self._opened, self._first_wait_s = every_s, opened, first_wait_s
+        self._wait_s = first_wait_s
         self._changed = threading.Condition()
         self._newest: tuple[Pixels, float] | None = None
         self._is_closed = False
@@ -59,45 +60,42 @@ class LiveCamera:
         self._thread.join(_JOIN_S)
 
     def _run(self) -> None:
-        wait_s = self._first_wait_s
         while not self._is_closed:
             try:
                 reader = self._opened(self._address)
                 try:
-                    if self._read(reader):
-                        wait_s = self._first_wait_s
+                    self._read(reader)
                 finally:
                     reader.close()
                 self._failed(f"{self.source} gives no more frames")
             except RuntimeUnavailable as error:
                 self._failed(str(error))
-                wait_s = LONGEST_WAIT_S
+                self._wait_s = LONGEST_WAIT_S
             except (ShelfmatchError, OSError) as error:
                 self._failed(str(error))
             except Exception as error:  # a driver's own exceptions: the camera is opened again, whatever it was
                 self._failed(f"{self.source} failed: {type(error).__name__}: {error}")
             with self._changed:
-                self._changed.wait_for(lambda: self._is_closed, wait_s)
-            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+                self._changed.wait_for(lambda: self._is_closed, self._wait_s)
+            self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
 
-    def _read(self, reader: Reader) -> bool:
-        """Take frames until there are no more; whether there was any."""
-        due, any_frame = 0.0, False
+    def _read(self, reader: Reader) -> None:
+        """Take frames until there are no more. A camera that gave one is tried again soon, however it drops out."""
+        due = 0.0
         while not self._is_closed:
             is_due = time.monotonic() >= due
             frame = reader.read(skip=not is_due)
             if frame is False:
-                return any_frame
+                return
             if frame is None or isinstance(frame, bool):
                 continue
-            due, any_frame = time.monotonic() + self._every_s, True
+            due, self._wait_s = time.monotonic() + self._every_s, self._first_wait_s
             with self._changed:
                 if self.problem:
                     logger.info("%s is back", self.source)
                 self.problem = ""
                 self._newest = frame, time.time()
                 self._changed.notify_all()
-        return any_frame
 
     def _failed(self, problem: str) -> None:
         # A library's own words may hold the address.

@@ -217,6 +217,56 @@ def test_a_camera_that_drops_out_is_opened_again(caplog: pytest.LogCaptureFixtur
     assert "the cable is out; trying again" in caplog.text and "cam is back" in caplog.text
 
 
+class _BreaksOff:
+    """A camera that gives a frame and raises, as PyAV does, each time."""
+
+    def __init__(self) -> None:
+        self._is_first = True
+
+    def read(self, *, skip: bool = False) -> Pixels | bool | None:
+        if not self._is_first:
+            raise OSError("the stream broke off")
+        self._is_first = False
+        return picture(10)
+
+    def position_s(self) -> float:
+        return 0.0
+
+    def close(self) -> None:
+        pass
+
+
+def test_each_drop_out_of_a_camera_that_worked_is_the_first() -> None:
+    """Waits that double would take 12.7 s until it is opened for the eighth time."""
+    opened: list[float] = []
+
+    def opens(source: str) -> _BreaksOff:
+        opened.append(time.monotonic())
+        return _BreaksOff()
+
+    camera = LiveCamera("cam", 0.0, opened=opens, first_wait_s=0.1)
+    deadline = time.monotonic() + 10
+    while len(opened) < 8 and time.monotonic() < deadline:
+        camera.next(0.2)
+    camera.close()
+    assert len(opened) >= 8, "a frame came, and the wait before the next try wasn't short again"
+
+
+def test_a_camera_that_gives_no_frame_is_tried_less_and_less() -> None:
+    opened: list[float] = []
+
+    def fails(source: str) -> _BreaksOff:
+        opened.append(time.monotonic())
+        raise OSError("no route")
+
+    camera = LiveCamera("cam", 0.0, opened=fails, first_wait_s=0.05)
+    deadline = time.monotonic() + 20
+    while len(opened) < 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    camera.close()
+    assert opened[4] - opened[3] > 0.35, "the fourth wait is 0.4 s"
+
+
 def test_a_csi_camera_without_picamera2_says_how_to_get_it() -> None:
     from shelfmatch.edge import RuntimeUnavailable
 
