@@ -28,6 +28,8 @@ _COPIES: Final = 3
 """Database, journal, and the journal's next one while it is written."""
 _KEPT_SHARE: Final = 0.9
 """Of the size, when the oldest entries go: not a few at every turn."""
+_STEP_S: Final = 3600.0
+"""A clock that moved by so much against the time that went by was set."""
 _Found = TypeVar("_Found")
 
 
@@ -52,6 +54,7 @@ class Copies:
             if not self.free_reserve():
                 raise
             self._load(None)
+        self._opened, self._offset_s, self._stepped_s = self.last, _offset_s(), 0.0
 
     def _load(self, why: str | None) -> None:
         """Open both copies and make them equal. `why`: the database is known to be damaged."""
@@ -157,6 +160,23 @@ class Copies:
             self.unsaved.add(name)
             logger.warning("%s: how far %s is waits in memory: %s", self.folder, name, error)
 
+    def follow_clock(self) -> None:
+        """To be called before an entry is logged. Entries keep their age when the clock is set: a machine without a battery's clock
+        begins years ago, and one wrong answer of a time server would make all of them old. Those logged since the log was opened
+        are taken for moved with the clock, also after a restart. Those of before are kept longer while the log is open, never
+        shorter: nothing says which of the clocks they were logged by. For the same reason the clock is believed when a log is
+        opened; and a machine that slept counts as one whose clock was set."""
+        step_s = _offset_s() - self._offset_s
+        if abs(step_s) < _STEP_S:
+            return
+        try:
+            self._store.move_times(step_s, self._opened)
+        except sqlite3.Error as error:  # tried again with the next entry
+            logger.warning("%s: the clock was set, and entries keep the old one's times: %s", self.folder, error)
+            return
+        self._offset_s, self._stepped_s = self._offset_s + step_s, self._stepped_s + step_s
+        logger.warning("%s: the clock moved by %+.1f hours; entries keep their age", self.folder, step_s / 3600)
+
     def latest(self, event_id: str) -> Entry | None:
         """The last entry of an event, None where there is none or the disk can't be read now."""
         return self._read(lambda: self._store.latest(event_id), None)
@@ -181,9 +201,10 @@ class Copies:
     def prune(self, keep_s: float, most_bytes: int, consumers: Iterable[str]) -> int:
         """Let go of what is too old and delivered, and of what is too much. How many entries went that one of these consumers, or
         one seen in the last `keep_s` seconds, had not got."""
-        now, limit, dropped = time.time(), most_bytes // _COPIES, 0
-        first, delivered = self._store.bounds()[0], self._store.needed_from(consumers, now - keep_s)
-        old = self._store.last_before(now - keep_s)
+        since, limit, dropped = time.time() - keep_s, most_bytes // _COPIES, 0
+        earlier_s = max(0.0, self._stepped_s)
+        first, delivered = self._store.bounds()[0], self._store.needed_from(consumers, since - earlier_s)
+        old = self._store.last_before(since, self._opened, earlier_s)
         old = old if delivered is None else min(old, delivered)
         much = self._store.oldest_beyond(int(_KEPT_SHARE * limit)) if self._store.size_bytes() > limit else 0
         if delivered is not None and much > max(delivered, first - 1):
@@ -223,3 +244,8 @@ class Copies:
         """Close both files. Safe to call twice."""
         self._store.close()
         self._journal.close()
+
+
+def _offset_s() -> float:
+    """The clock less the time that went by since some moment, which nobody can set."""
+    return time.time() - time.monotonic()

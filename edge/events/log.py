@@ -120,6 +120,7 @@ class EventLog:
             if before is not None and before.event == event:
                 return before
             _check_order(event, before)
+            self._copies.follow_clock()
             self._last += 1
             name = f"{self._opening}-{self._last}.jpg"
             kept = picture is not None and self._keep_picture(name, picture)

@@ -125,10 +125,21 @@ class Store:
         ).fetchone()
         return int(row[0] or 0)
 
-    def last_before(self, time_s: float) -> int:
-        """The highest sequence such that it and all before it were logged before a time; 0 where there is none."""
-        row = self._connection.execute("SELECT min(sequence) FROM entries WHERE logged_time >= ?", (time_s,)).fetchone()
+    def last_before(self, time_s: float, up_to: int, earlier_s: float) -> int:
+        """The highest sequence such that it and all before it were logged before a time, those up to `up_to` before one that is
+        `earlier_s` earlier; 0 where there is none."""
+        row = self._connection.execute(
+            "SELECT min(sequence) FROM entries WHERE logged_time >= CASE WHEN sequence > ?2 THEN ?1 ELSE ?1 - ?3 END",
+            (time_s, up_to, earlier_s),
+        ).fetchone()
         return self.bounds()[1] if row[0] is None else int(row[0]) - 1
+
+    def move_times(self, seconds: float, after: int) -> None:
+        """By a clock that was set, the entries behind `after` were logged so much later. Their lines stay as they were written, and
+        so do their times where the file is made again from lines."""
+        self._connection.execute(
+            "UPDATE entries SET logged_time = logged_time + ? WHERE sequence > ?", (seconds, after)
+        )
 
     def delete_up_to(self, sequence: int) -> list[str]:
         """Delete entries up to a sequence, and give their pictures' names."""

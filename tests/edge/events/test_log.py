@@ -10,13 +10,11 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from shelfmatch.edge import EventError
-from shelfmatch.edge.events import log as log_module
 from shelfmatch.edge.events.event import Event
 from shelfmatch.edge.events.log import EventLog
 from tests.support import tiers
@@ -97,33 +95,6 @@ def test_wrong_folders_and_bounds(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(EventError, match="format version 99; expected 1"):
         EventLog.open(tmp_path / "log")
-
-
-def test_old_entries_go_when_they_are_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = filled(tmp_path)
-    monkeypatch.setattr(log_module, "_PRUNE_EVERY", 16)
-    now = time.time
-    monkeypatch.setattr(time, "time", lambda: now() + 40 * 86_400)
-    with EventLog.open(
-        tmp_path, keep_days=30
-    ) as log:  # switched off for 40 days, and its consumer still wants its part
-        consumer = log.consumer("bus")
-        for number in range(60, 80):
-            log.append(event(number))
-        assert ids(log)[:30] == expected[30:]
-        assert [path.name.rpartition("-")[2] for path in (tmp_path / "pictures").iterdir()] == ["41.jpg"]
-        consumer.done(log.entries(0, 256)[-1])
-        monkeypatch.setattr(time, "time", lambda: now() + 80 * 86_400)
-        for number in range(400, 420):
-            log.append(event(number))
-        assert ids(log) == [f"e{number}" for number in range(400, 420)]
-        assert log.dropped == 0
-    with EventLog.open(tmp_path, keep_days=30) as log:  # without the consumer, which is gone for good
-        monkeypatch.setattr(time, "time", lambda: now() + 130 * 86_400)
-        for number in range(700, 720):
-            log.append(event(number))
-        assert set(ids(log)) == {f"e{number}" for number in range(700, 720)}
-        assert log.dropped == 0
 
 
 def test_the_size_is_bounded(tmp_path: Path) -> None:
