@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from ..files import write_atomic
 from .entry import Entry
 from .journal import Journal, JournalRead, read_journal, write_journal
-from .store import Damaged, Store, salvaged, salvaged_positions
+from .store import Damaged, Store, is_locked, salvaged, salvaged_positions
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +50,8 @@ class Copies:
         """Whether the journal lacks what the database has."""
         try:
             self._load(None)
-        except (sqlite3.Error, OSError):
-            if not self.free_reserve():
+        except (sqlite3.Error, OSError) as error:
+            if is_locked(error) or not self.free_reserve():
                 raise
             self._load(None)
         self._opened, self._offset_s, self._stepped_s = self.last, _offset_s(), 0.0

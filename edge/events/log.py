@@ -20,10 +20,10 @@ from typing import BinaryIO, Final, Self
 
 from ..errors import EventError
 from ..files import write_atomic
-from .copies import PICTURES, Copies
+from .copies import DATABASE, PICTURES, Copies
 from .entry import Entry
 from .event import Event
-from .store import Damaged
+from .store import Damaged, is_locked
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +93,10 @@ class EventLog:
             if isinstance(error, BlockingIOError):
                 raise EventError(
                     f"{folder} is written to by another process; stop it, or name another folder"
+                ) from error
+            if is_locked(error):
+                raise EventError(
+                    f"{folder}: another program holds {DATABASE} ({error}); end it, or name another folder"
                 ) from error
             if isinstance(error, OSError | sqlite3.Error):
                 raise EventError(f"{folder}: {error}; expected a folder for the log that can be written") from error
@@ -167,7 +171,7 @@ class EventLog:
                 return
             except (Damaged, sqlite3.Error, OSError) as error:
                 is_damaged = not isinstance(error, sqlite3.OperationalError | OSError)
-                if attempt or not (is_damaged or self._copies.free_reserve()):
+                if attempt or not (is_damaged or (not is_locked(error) and self._copies.free_reserve())):
                     logger.warning("%s: %d events wait in memory: %s", self.folder, len(self._held), error)
                     return
                 if is_damaged:

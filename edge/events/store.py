@@ -14,6 +14,8 @@ from .entry import Entry
 FORMAT_VERSION: Final = 1
 _APPLICATION_ID: Final = 0x534D4556
 """SQLite's mark of whose file this is ("SMEV")."""
+_LOCK_WAIT_S: Final = 30.0
+"""So long another program may hold the file."""
 _WAL_PAGES: Final = 128
 """Half a megabyte, after which SQLite moves what it has written ahead into the database (its default is 4 MB)."""
 _SCHEMA: Final = """
@@ -37,12 +39,12 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_LOCK_WAIT_S)
         try:
             self._prepare()
         except sqlite3.DatabaseError as error:
             self.close()
-            if is_full(error):
+            if is_full(error) or is_refused(error):
                 raise
             raise Damaged(str(error)) from error
         except BaseException:
@@ -182,6 +184,25 @@ def _checked(sequence: int, line: bytes) -> Entry:
 def is_full(error: BaseException) -> bool:
     """Whether there is no room: a disk or a quota (SQLite calls both full)."""
     return getattr(error, "sqlite_errorname", "") in ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE")
+
+
+def is_refused(error: BaseException) -> bool:
+    """Whether the file may be well, and can't be had: another program holds it, or it belongs to somebody else."""
+    return is_locked(error) or _primary(error) in (
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_PERM,
+    )
+
+
+def is_locked(error: BaseException) -> bool:
+    """Whether another program holds the file."""
+    return _primary(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _primary(error: BaseException) -> int:
+    """SQLite's result code, without what its extended ones add (the low byte; sqlite.org/rescode.html)."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def salvaged(path: Path) -> Iterator[Entry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from shelfmatch.edge import EventError
+from shelfmatch.edge.events import store
 from shelfmatch.edge.events.event import Event
 from shelfmatch.edge.events.log import EventLog
 from tests.support import tiers
@@ -95,6 +97,41 @@ def test_wrong_folders_and_bounds(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(EventError, match="format version 99; expected 1"):
         EventLog.open(tmp_path / "log")
+
+
+def test_a_database_that_another_program_holds_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(store, "_LOCK_WAIT_S", 0.2)
+    expected = filled(tmp_path)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with contextlib.closing(sqlite3.connect(tmp_path / "events.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(EventError, match=r"another program holds events\.sqlite") as caught:
+            EventLog.open(tmp_path)
+        assert "\n" not in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before, "nothing is set aside, the reserve is kept"
+    with EventLog.open(tmp_path) as log:
+        assert log.problems == () and ids(log) == expected
+        with contextlib.closing(sqlite3.connect(tmp_path / "events.sqlite", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            log.append(event(100))
+            assert log.held == 1 and (tmp_path / "reserve").exists()
+        log.append(event(101))
+        assert log.held == 0 and ids(log) == [*expected, "e100", "e101"]
+    assert "is damaged" not in caplog.text and "disk is full" not in caplog.text
+
+
+def test_a_database_that_cant_be_opened_is_not_damaged(tmp_path: Path) -> None:
+    """What lies in SQLite's way may be mended; the events stay where they are."""
+    expected = filled(tmp_path)
+    (tmp_path / "events.sqlite-wal").mkdir()
+    with pytest.raises(EventError, match="unable to open database file; expected a folder for the log"):
+        EventLog.open(tmp_path)
+    assert not list(tmp_path.glob("damaged-*"))
+    (tmp_path / "events.sqlite-wal").rmdir()
+    with EventLog.open(tmp_path) as log:
+        assert log.problems == () and ids(log) == expected
 
 
 def test_the_size_is_bounded(tmp_path: Path) -> None:
