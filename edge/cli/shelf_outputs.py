@@ -135,8 +135,7 @@ def _follow(
         if known is not None and device != known:
             publisher.set_device(device)
         known = device
-        states = {slot["id"]: slot for slot in now["slots"]}
-        publisher.set_states({**states, "camera": {"state": now["camera"]}})
+        publisher.set_states({slot["id"]: slot for slot in now["slots"]}, {"state": now["camera"]})
         if is_last:
             return
 

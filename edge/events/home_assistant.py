@@ -65,6 +65,11 @@ class Topics:
         return f"{self.prefix}/camera/state"
 
     @property
+    def camera_attributes(self) -> str:
+        """What is known about the camera, as a JSON object, retained."""
+        return f"{self.prefix}/camera/attributes"
+
+    @property
     def empty(self) -> str:
         """How many slots are empty, retained."""
         return f"{self.prefix}/empty"
@@ -73,11 +78,9 @@ class Topics:
         """ON where the slot needs somebody, OFF where it doesn't, retained."""
         return f"{self.prefix}/slots/{key_of(slot)}/state"
 
-    def attributes(self, name: str) -> str:
-        """What is known about a slot (or "camera"), as a JSON object, retained."""
-        return (
-            f"{self.prefix}/camera/attributes" if name == "camera" else f"{self.prefix}/slots/{key_of(name)}/attributes"
-        )
+    def attributes(self, slot: str) -> str:
+        """What is known about a slot, as a JSON object, retained."""
+        return f"{self.prefix}/slots/{key_of(slot)}/attributes"
 
 
 def key_of(slot: str) -> str:
@@ -150,7 +153,7 @@ def _camera(device: Device, topics: Topics) -> dict[str, Any]:
         "device_class": "problem",
         "entity_category": "diagnostic",
         "state_topic": topics.camera,
-        "json_attributes_topic": topics.attributes("camera"),
+        "json_attributes_topic": topics.camera_attributes,
         "expire_after": EXPIRES_S,
     }
 

@@ -86,9 +86,10 @@ class MqttPublisher(Courier):
         self._lock = threading.Lock()
         self._device = device
         self._gone: tuple[str, ...] = ()
-        self._states: dict[str, Mapping[str, Any]] = {}
-        self._unsaid: set[str] = set()
-        """Slots (and "camera") whose state the broker doesn't have yet."""
+        self._states: dict[str | None, Mapping[str, Any]] = {}
+        """Of slots, and of the camera as None: a slot may be called camera."""
+        self._unsaid: set[str | None] = set()
+        """Whose state the broker doesn't have yet."""
         self._announce_at = 0.0
         self._acknowledged: deque[tuple[float, int]] = deque()
         """When, and which entries, in the last seconds."""
@@ -105,10 +106,12 @@ class MqttPublisher(Courier):
             self._device, self._announce_at = device, 0.0
             self._states = {name: state for name, state in self._states.items() if name not in self._gone}
 
-    def set_states(self, states: Mapping[str, Mapping[str, Any]]) -> None:
-        """What each slot, and "camera", shows now: JSON objects with `state`; `problem`, true or false, says whether somebody is
+    def set_states(self, slots: Mapping[str, Mapping[str, Any]], camera: Mapping[str, Any] | None = None) -> None:
+        """What each slot, and the camera, shows now: JSON objects with `state`; `problem`, true or false, says whether somebody is
         needed; without it, a state that isn't one of CALM does. What differs from before is said at once, and all of it again every
         few minutes and whenever somebody may have missed it."""
+        states: dict[str | None, Mapping[str, Any]] = {} if camera is None else {None: camera}
+        states.update(slots.items())
         with self._lock:
             for name, state in states.items():
                 if self._states.get(name) != state:
@@ -208,11 +211,13 @@ class MqttPublisher(Courier):
         with self._lock:
             unsaid = {name: self._states[name] for name in self._unsaid if name in self._states}
             self._unsaid.clear()
-            empty = sum(state.get("state") == "empty" for name, state in self._states.items() if name != "camera")
+            empty = sum(state.get("state") == "empty" for name, state in self._states.items() if name is not None)
         for name, state in unsaid.items():
             is_problem = "ON" if state.get("problem", state.get("state") not in CALM) else "OFF"
-            connection.say(self._topics.camera if name == "camera" else self._topics.state(name), is_problem)
-            connection.say(self._topics.attributes(name), json.dumps(dict(state), ensure_ascii=False))
+            topics = self._topics
+            connection.say(topics.camera if name is None else topics.state(name), is_problem)
+            about = topics.camera_attributes if name is None else topics.attributes(name)
+            connection.say(about, json.dumps(dict(state), ensure_ascii=False))
         if unsaid:
             connection.say(self._topics.empty, str(empty))
 

@@ -42,7 +42,7 @@ def test_all_is_said_and_the_last_will(tmp_path: Path, mosquitto: Mosquitto) -> 
     broker = Broker("127.0.0.1", mosquitto.port, birth_delay_s=0.2)
     with EventLog.open(tmp_path / "log") as log:
         with MqttPublisher(log, broker, TOPICS, DEVICE) as publisher:
-            publisher.set_states({"s0": {"state": "empty"}, "s1": {"state": "low"}, "camera": {"state": "ok"}})
+            publisher.set_states({"s0": {"state": "empty"}, "s1": {"state": "low"}}, {"state": "ok"})
             log.append(event(1))
             until(lambda: bool(listener.on("shop/bay1/events")), "no event came")
             until(lambda: bool(listener.on("shop/bay1/empty")), "no state came")
@@ -195,6 +195,27 @@ def test_events_wait_for_a_broker_that_is_away(tmp_path: Path, mosquitto: Mosqui
         with MqttPublisher(log, broker, TOPICS, DEVICE):
             until(lambda: len(listener.messages) >= 6, "events were lost")
     assert [one["id"] for one in listener.events("shop/bay1/events")] == [f"e{number}" for number in range(6)]
+    listener.close()
+
+
+def test_a_slot_called_camera(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """It has its own topics beside those of the camera."""
+    listener = Listener(mosquitto.port, "shop/#")
+    device = Device("bay1", "Bay 1", {"camera": "CAM-1"})
+    with (
+        EventLog.open(tmp_path / "log") as log,
+        MqttPublisher(log, Broker("127.0.0.1", mosquitto.port), TOPICS, device) as publisher,
+    ):
+        publisher.set_states({"camera": {"state": "empty"}}, {"state": "ok"})
+        until(lambda: bool(listener.on("shop/bay1/empty")), "no state came")
+        assert listener.on("shop/bay1/empty") == ["1"]
+        assert listener.on("shop/bay1/camera/state") == ["OFF"]
+        assert listener.events("shop/bay1/camera/attributes") == [{"state": "ok"}]
+        assert listener.on("shop/bay1/slots/camera/state") == ["ON"]
+        assert listener.events("shop/bay1/slots/camera/attributes") == [{"state": "empty"}]
+        publisher.set_device(DEVICE)
+        until(lambda: listener.on("shop/bay1/slots/camera/attributes")[-1] == "", "the slot's weren't taken away")
+        assert "" not in listener.on("shop/bay1/camera/attributes")
     listener.close()
 
 

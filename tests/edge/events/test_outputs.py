@@ -30,7 +30,7 @@ class Shelf:
     """What a service tells about itself."""
 
     def __init__(self) -> None:
-        self.slots = {"s0": "empty", "s1": "full"}
+        self.slots = {"s0": "empty", "s1": "full", "camera": "empty"}
 
     def status(self) -> dict[str, Any]:
         slots = [{"id": name, "state": state, "expected": f"SKU-{name}"} for name, state in self.slots.items()]
@@ -49,6 +49,8 @@ def test_all_ways_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
             log.append(event(number))
         until(lambda: len(listener.on("shelfmatch/Bay-1-left/events")) == 3, "MQTT didn't get all")
         until(lambda: listener.on("shelfmatch/Bay-1-left/slots/s0/state") == ["ON"], "no states")
+        until(lambda: listener.on("shelfmatch/Bay-1-left/slots/camera/state") == ["ON"], "no state of the slot camera")
+        until(lambda: listener.on("shelfmatch/Bay-1-left/camera/state") == ["OFF"], "no state of the camera")
         shelf.slots = {"s0": "full", "s2": "empty"}
         until(lambda: bool(listener.on("shelfmatch/Bay-1-left/slots/s2/state")), "another plan wasn't followed")
         until(lambda: listener.on("shelfmatch/Bay-1-left/slots/s1/state") == ["OFF", ""], "a slot that is gone stays")
