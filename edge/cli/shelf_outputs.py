@@ -165,19 +165,22 @@ def broker_of(url: str, password: str) -> Broker:
     """A broker from mqtt://USER@HOST:PORT, or mqtts:// with TLS. Raises EventError."""
     from ..events.mqtt import Broker
 
-    parts = urllib.parse.urlsplit(url if "://" in url else f"mqtt://{url}")
-    if parts.scheme not in ("mqtt", "mqtts") or parts.password or parts.path.strip("/") or not parts.hostname:
-        raise EventError(
-            f"--mqtt names {parts.scheme}://{parts.hostname or ''}; expected mqtt://HOST or mqtts://USER@HOST:PORT, and the "
-            f"password in {PASSWORD_VARIABLE}"
-        )
+    expected = f"expected mqtt://HOST or mqtts://USER@HOST:PORT, and the password in {PASSWORD_VARIABLE}"
+    try:
+        parts = urllib.parse.urlsplit(url if "://" in url else f"mqtt://{url}")
+    except ValueError:  # its message may show a password
+        raise EventError(f"--mqtt names an address that can't be taken apart; {expected}") from None
+    has_more = parts.path.strip("/") or parts.query or parts.fragment
+    if parts.scheme not in ("mqtt", "mqtts") or parts.password or has_more or not parts.hostname:
+        raise EventError(f"--mqtt names {parts.scheme}://{parts.hostname or ''}; {expected}")
     try:
         port = parts.port
     except ValueError as error:
         raise EventError(f"--mqtt has a wrong port: {error}; expected 1 to 65535") from error
     tls = parts.scheme == "mqtts"
     user = urllib.parse.unquote(parts.username or "")
-    return Broker(parts.hostname, port or (8883 if tls else 1883), user, password if user else "", tls)
+    usual = 8883 if tls else 1883
+    return Broker(parts.hostname, usual if port is None else port, user, password if user else "", tls)
 
 
 def secret(name: str) -> str:

@@ -107,6 +107,15 @@ def json_lines(stream: TextIO) -> Callable[[Entry], Outcome]:
     return send
 
 
+def is_host(text: str) -> bool:
+    """Whether this can be a host's name or address: the system's resolver raises UnicodeError for a..b and for parts of 64
+    characters."""
+    try:
+        return text.isprintable() and not set(text) & set(" /\\@?#[]") and bool(text.encode("idna"))
+    except UnicodeError:
+        return False
+
+
 def checked_seconds(name: str, value: float, least: float, most: float) -> float:
     """A setting in seconds. Raises EventError."""
     if not least <= value <= most:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import EventError, RuntimeUnavailable
-from .delivery import FIRST_PAUSE_S, LONGEST_PAUSE_S, Courier, checked_seconds
+from .delivery import FIRST_PAUSE_S, LONGEST_PAUSE_S, Courier, checked_seconds, is_host
 from .entry import Entry
 from .home_assistant import EXPIRES_S, Device, Topics, discovery, discovery_topic
 from .log import EventLog
@@ -59,7 +59,7 @@ class Broker:
     discovery_prefix: str = "homeassistant"
 
     def __post_init__(self) -> None:
-        if not self.host or not self.host.isprintable() or "/" in self.host:
+        if not is_host(self.host):
             raise EventError(
                 f"{self.host!r} arrived as the broker's host; expected a name or an address, like broker.local"
             )

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import http.client
 import json
+import re
 import time
 import urllib.error
 import urllib.parse
@@ -21,7 +22,7 @@ from typing import Any, Final
 
 from .._version import __version__
 from ..errors import EventError
-from .delivery import NotDelivered, Outcome, checked_seconds
+from .delivery import NotDelivered, Outcome, checked_seconds, is_host
 from .entry import Entry
 
 DEFAULT_TIMEOUT_S: Final = 15.0
@@ -30,6 +31,8 @@ _SECRET: Final = "whsec_"
 _TRY_AGAIN: Final = (404, 408, 409, 423, 425, 429)
 """A receiver that is being set up or is busy; any other 4xx means that this message will never be taken."""
 _LONGEST_WISH_S: Final = 3600.0
+_NAMED: Final = re.compile(r"[\w.:%-]*")
+"""A host that can be shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +44,23 @@ class Webhook:
     timeout_s: float = DEFAULT_TIMEOUT_S
 
     def __post_init__(self) -> None:
-        parts = urllib.parse.urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or not self.url.isprintable():
-            raise EventError(f"{self.place} arrived as a webhook; expected https://HOST/PATH without a user name")
+        if not _is_address(self.url):
+            raise EventError(
+                f"{self.place or 'an odd address'} arrived as a webhook; expected https://HOST/PATH or https://HOST:PORT/PATH "
+                "without a user name, a password or a space, the path in ASCII"
+            )
         checked_seconds("the webhook's timeout", self.timeout_s, 0.1, 300)
         self._key()
 
     @property
     def place(self) -> str:
-        """The address without its path, which may be a secret."""
-        parts = urllib.parse.urlsplit(self.url)
-        return f"{parts.scheme}://{parts.hostname or ''}" + (f":{parts.port}" if _port(parts) else "")
+        """The address without its path, which may be a secret; empty where it can't be taken apart."""
+        parts = _parts(self.url)
+        if parts is None:
+            return ""
+        host = parts.hostname or ""
+        host = host if _NAMED.fullmatch(host) else ""  # a mistyped address may have its path in there
+        return f"{parts.scheme}://{host}" + (f":{parts.port}" if _port(parts) else "")
 
     @property
     def name(self) -> str:
@@ -115,11 +124,29 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 _OPENER: Final = urllib.request.build_opener(_NoRedirect)
 
 
+def _parts(url: str) -> urllib.parse.SplitResult | None:
+    try:
+        return urllib.parse.urlsplit(url)
+    except ValueError:  # its message may show what is secret
+        return None
+
+
+def _is_address(url: str) -> bool:
+    """Whether urllib can post there: it raises for a space, and says the whole path then."""
+    parts = _parts(url)
+    if parts is None or parts.scheme not in ("http", "https"):
+        return False
+    if "@" in parts.netloc or not is_host(parts.hostname or ""):
+        return False
+    return _port(parts) != 0 and f"{parts.path}?{parts.query}".isascii() and url.isprintable() and " " not in url
+
+
 def _port(parts: urllib.parse.SplitResult) -> int | None:
+    """None where there is none, 0 for one that can't be: 99999, or no number."""
     try:
         return parts.port
     except ValueError:
-        return None
+        return 0
 
 
 def _seconds_of(text: str) -> float:

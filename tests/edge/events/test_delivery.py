@@ -118,10 +118,52 @@ def test_a_receiver_that_is_away(tmp_path: Path, receiver: Receiver, monkeypatch
     assert "webhook-signature" not in receiver.taken[0]
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "ftp://host/s3cret",
+        "https://",
+        "https://user:password@host/s3cret",
+        "https://:password@host/s3cret",
+        "https://@host/s3cret",
+        "https://host/s3cret\n",
+        "https://host/s3cret path",
+        "https://host/s3cret\x7f",
+        " https://host/s3cret",
+        "https://host/s3crét",
+        "https://host\\s3cret",
+        "https://host:99999/s3cret",
+        "https://host:0/s3cret",
+        "https://host:-1/s3cret",
+        "https://host:s3cret",
+        "https://a..b/s3cret",
+        f"https://{'x' * 64}/s3cret",
+        "https://[::1/s3cret",
+        "https://[s3cret]/",
+    ],
+)
+def test_wrong_addresses(url: str) -> None:
+    with pytest.raises(EventError, match="expected https://HOST/PATH") as caught:
+        Webhook(url)
+    assert "s3cr" not in str(caught.value) and "password@" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("http://127.0.0.1:8080/a%20b?c=d#e", "http://127.0.0.1:8080"),
+        ("https://bücher.example/x", "https://bücher.example"),
+        ("https://my_pi.local./x", "https://my_pi.local."),
+        ("http://[fe80::1%25eth0]:80/", "http://fe80::1%25eth0:80"),
+        ("http://host:/x", "http://host"),
+    ],
+)
+def test_right_addresses(url: str, place: str) -> None:
+    assert Webhook(url).place == place
+
+
 def test_wrong_settings() -> None:
-    for url in ("", "ftp://host/x", "https://", "https://user:password@host/", "https://host/\n"):
-        with pytest.raises(EventError, match="expected https://HOST/PATH"):
-            Webhook(url)
     for secret in ("abc", "whsec_abc", "whsec_" + base64.b64encode(b"short").decode(), "whsec_???"):
         with pytest.raises(EventError, match="expected whsec") as caught:
             Webhook("https://host/", secret)

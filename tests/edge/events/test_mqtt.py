@@ -223,6 +223,9 @@ def test_wrong_settings() -> None:
     for broken, complaint in (
         (lambda: Broker(""), "expected a name or an address"),
         (lambda: Broker("mqtt://host"), "expected a name or an address"),
+        (lambda: Broker("broker..local"), "expected a name or an address"),
+        (lambda: Broker(".local"), "expected a name or an address"),
+        (lambda: Broker("x" * 64), "expected a name or an address"),
         (lambda: Broker("host", 0), "expected 1 to 65535"),
         (lambda: Broker("host", password="x"), "without a user name"),
         (lambda: Broker("host", birth_delay_s=-1), "0 to 300 seconds"),

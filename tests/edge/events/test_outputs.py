@@ -71,12 +71,19 @@ def test_wrong_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
             pass
     with outputs(parsed(), None, shelf.status):
         pass
-    for url in ("http://host", "mqtt://user:secret@host", "mqtt://", "mqtt://host/topic"):
+    for url in (
+        *("http://host", "mqtt://user:secret@host", "mqtt://:secret@host", "mqtt://", "mqtt://host/topic"),
+        *("mqtt://[::1", "mqtt://user:secret@[::1", "mqtt://user@host?password=secret", "mqtt://user@host#secret"),
+    ):
         with pytest.raises(EventError, match="expected mqtt://HOST") as caught:
             broker_of(url, "")
         assert "secret" not in str(caught.value)
     with pytest.raises(EventError, match="wrong port"):
         broker_of("mqtt://host:70000", "")
+    with pytest.raises(EventError, match="0 arrived as the broker's port"):
+        broker_of("mqtt://host:0", "")
+    with pytest.raises(EventError, match="expected a name or an address"):
+        broker_of("mqtt://broker..local", "")
     with pytest.raises(EventError, match="needs a log"):
         pictures(parsed("--pictures", "detector.tflite"), lambda: None)  # type: ignore[arg-type, return-value]
     with pytest.raises(PrivacyError, match="can't be read"):
