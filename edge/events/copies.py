@@ -48,6 +48,8 @@ class Copies:
         self.last = 0
         self._behind = False
         """Whether the journal lacks what the database has."""
+        self._unread = ""
+        """Why the disk can't be read now."""
         try:
             self._load(None)
         except (sqlite3.Error, OSError) as error:
@@ -189,9 +191,13 @@ class Copies:
     def _read(self, query: Callable[[], _Found], otherwise: _Found) -> _Found:
         for attempt in range(2):
             try:
-                return query()
+                found = query()
+                self._unread = ""
+                return found
             except sqlite3.OperationalError as error:
-                logger.warning("%s can't be read now: %s", self.folder, error)
+                if str(error) != self._unread:
+                    logger.warning("%s can't be read now: %s", self.folder, error)
+                self._unread = str(error)
                 break
             except (Damaged, sqlite3.Error) as error:
                 if not attempt:

@@ -30,13 +30,19 @@ class NotDelivered(Exception):
 
 
 class Courier:
-    """A thread that carries something away until it is stopped. `start` and `stop`, or a context."""
+    """A thread that carries something away until it is stopped. `start` and `stop`, or a context.
+
+    `run` delivers until it is to end, and calls `_arrived` when something arrives. Whatever it raises, it is called again after a
+    pause. Pauses grow from 1 s to a minute, each drawn from its second half, so that many devices don't come at once.
+    """
 
     def __init__(self, name: str, run: Callable[[], None]) -> None:
+        self.name = name
         self.problem = ""
         """Why nothing arrives at the moment; empty where all is well."""
+        self._pause_s = FIRST_PAUSE_S
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=run, name=f"events to {name}", daemon=True)
+        self._thread = threading.Thread(target=self._go_on, args=(run,), name=f"events to {name}", daemon=True)
 
     def start(self) -> Self:
         """Begin."""
@@ -54,35 +60,55 @@ class Courier:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    # -- the thread
+
+    def _go_on(self, run: Callable[[], None]) -> None:
+        while True:
+            try:
+                run()
+                return
+            except NotDelivered as error:
+                self._failed(str(error))
+                pause_s = error.pause_s
+            except Exception as error:  # whatever it was: a thread that is gone delivers nothing, and nobody would know
+                self._failed(f"{type(error).__name__}: {error}")
+                pause_s = 0.0
+            if self._ended.wait(pause_s or random.uniform(self._pause_s / 2, self._pause_s)):
+                return
+            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+
+    def _failed(self, problem: str) -> None:
+        problem = " ".join(problem.split())
+        if problem != self.problem:
+            logger.warning("%s: %s; events wait in the log", self.name, problem)
+        self.problem = problem
+
+    def _arrived(self) -> None:
+        self.problem, self._pause_s = "", FIRST_PAUSE_S
+
+    def _await_entry(self, consumer: Consumer, timeout_s: float, after: int | None = None) -> None:
+        """Wait for an entry behind `after`. One that can't be read, since the disk fails, would be waited for without a pause."""
+        if consumer.wait(timeout_s, after) and not consumer.pending(1, after):
+            self._ended.wait(timeout_s)
+
 
 class Delivery(Courier):
-    """A thread that takes one consumer's entries to `send`, which raises NotDelivered. Pauses grow from 1 s to a minute, each
-    drawn from its second half, so that many devices don't come at once."""
+    """A thread that takes one consumer's entries to `send`, which raises NotDelivered."""
 
     def __init__(self, log: EventLog, name: str, send: Callable[[Entry], Outcome]) -> None:
         super().__init__(name, self._run)
-        self.name = name
         self._consumer = log.consumer(name)
         self._send = send
 
     def _run(self) -> None:
-        pause = FIRST_PAUSE_S
         while True:
-            try:
-                while entries := self._consumer.pending():
-                    for entry in entries:
-                        take(self._consumer, entry, self._send)
-                        pause, self.problem = FIRST_PAUSE_S, ""
-                if self._ended.is_set():
-                    return
-                self._consumer.wait(_WAIT_S)
-            except NotDelivered as error:
-                if not self.problem:
-                    logger.warning("%s: %s; it waits in the log", self.name, error)
-                self.problem = str(error)
-                if self._ended.wait(error.pause_s or random.uniform(pause / 2, pause)):
-                    return
-                pause = min(2 * pause, LONGEST_PAUSE_S)
+            while entries := self._consumer.pending():
+                for entry in entries:
+                    take(self._consumer, entry, self._send)
+                    self._arrived()
+            if self._ended.is_set():
+                return
+            self._await_entry(self._consumer, _WAIT_S)
 
 
 def take(consumer: Consumer, entry: Entry, send: Callable[[Entry], Outcome]) -> None:

@@ -9,7 +9,6 @@ connection broke is therefore sent once more. Receivers drop what they have by `
 from __future__ import annotations
 
 import json
-import logging
 import random
 import threading
 import time
@@ -20,15 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import EventError, RuntimeUnavailable
-from .delivery import FIRST_PAUSE_S, LONGEST_PAUSE_S, Courier, checked_seconds, is_host
+from .delivery import Courier, NotDelivered, checked_seconds, is_host
 from .entry import Entry
 from .home_assistant import EXPIRES_S, Device, Topics, discovery, discovery_topic
 from .log import EventLog
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
-
-logger = logging.getLogger(__name__)
 
 CALM: Final = ("full", "low", "hidden", "no view", "ok")
 """States of slots and cameras for which nobody needs to come at once."""
@@ -80,7 +77,7 @@ class MqttPublisher(Courier):
 
     def __init__(self, log: EventLog, broker: Broker, topics: Topics, device: Device) -> None:
         _paho()
-        super().__init__("MQTT", self._run)
+        super().__init__(f"the broker {broker.host}", self._run)
         self._broker, self._topics = broker, topics
         self._consumer = log.consumer(f"mqtt {topics.prefix}")
         self._lock = threading.Lock()
@@ -121,23 +118,19 @@ class MqttPublisher(Courier):
     # -- the thread
 
     def _run(self) -> None:
-        pause = FIRST_PAUSE_S
-        while not self._ended.is_set():
-            connection = _Connection(self._broker, self._topics)
-            try:
-                connection.open()
-                self.problem, pause = "", FIRST_PAUSE_S
-                self._serve(connection)
-                return
-            except (OSError, _Broken) as error:
-                if not self.problem:
-                    logger.warning("the broker %s: %s; events wait in the log", self._broker.host, error)
-                self.problem = str(error)
-                self._remember_recent()
-            finally:
-                connection.close()
-            self._ended.wait(random.uniform(pause / 2, pause))
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+        """Serve one connection. Raises whatever breaks it."""
+        connection = _Connection(self._broker, self._topics)
+        try:
+            connection.open()
+            self._arrived()
+            self._serve(connection)
+        except Exception as error:
+            self._remember_recent()
+            if isinstance(error, OSError):
+                raise _Broken(str(error)) from error
+            raise
+        finally:
+            connection.close()
 
     def _remember_recent(self) -> None:
         """The connection broke: what was acknowledged in the last seconds is sent once more."""
@@ -178,7 +171,7 @@ class MqttPublisher(Courier):
             if connection.waiting:
                 connection.wait_for_acknowledgement(_STEP_S)
             elif not is_last:
-                self._consumer.wait(_STEP_S, after=cursor)
+                self._await_entry(self._consumer, _STEP_S, after=cursor)
 
     def _take_acknowledgements(self, connection: _Connection, again_until: int) -> None:
         now = time.monotonic()
@@ -222,7 +215,7 @@ class MqttPublisher(Courier):
             connection.say(self._topics.empty, str(empty))
 
 
-class _Broken(Exception):
+class _Broken(NotDelivered):
     """The connection is gone, or was refused; its message says why."""
 
 
@@ -249,7 +242,7 @@ class _Connection:
         if self._broker.username:
             client.username_pw_set(self._broker.username, self._broker.password or None)
         if self._broker.tls:
-            client.tls_set(None if self._broker.ca_file is None else str(self._broker.ca_file))
+            _encrypt(client, self._broker.ca_file)
         client.will_set(self._topics.available, "offline", _QOS, retain=True)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_publish, client.on_message = self._on_publish, self._on_message
@@ -349,6 +342,14 @@ class _Connection:
     def _on_message(self, client: Client, _data: object, message: Any) -> None:
         with self._changed:
             self._birth = self._birth or message.payload == b"online"
+
+
+def _encrypt(client: Client, ca_file: Path | None) -> None:
+    try:
+        client.tls_set(None if ca_file is None else str(ca_file))
+    except OSError as error:  # which doesn't name the file
+        why = error.strerror or error
+        raise _Broken(f"{ca_file or 'the system'}: {why}; expected the broker's certificates as PEM") from error
 
 
 def _paho() -> Any:

@@ -153,6 +153,6 @@ def _seconds_of(text: str) -> float:
     """What Retry-After asks for (RFC 9110, 10.2.3), 0 where it is absent or can't be read."""
     try:
         wish = float(text) if text.strip().isdecimal() else parsedate_to_datetime(text).timestamp() - time.time()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # OverflowError: an offset of more days than there are
         return 0.0
     return min(max(wish, 0.0), _LONGEST_WISH_S)

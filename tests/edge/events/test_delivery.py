@@ -8,6 +8,7 @@ import hmac
 import io
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +23,7 @@ from shelfmatch.edge.events.log import EventLog
 from shelfmatch.edge.events.webhook import Webhook
 
 from .broker import until
+from .unreadable import unreadable
 from .worker import event
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
@@ -36,6 +38,7 @@ class Receiver(ThreadingHTTPServer):
         self.taken: list[dict[str, str]] = []
         self.bodies: list[bytes] = []
         self.requests = 0
+        self.retry_after = "1"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -57,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
         if status == 302:
             self.send_header("Location", "/elsewhere")
         if status == 429:
-            self.send_header("Retry-After", "1")
+            self.send_header("Retry-After", self.server.retry_after)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
@@ -118,6 +121,64 @@ def test_a_receiver_that_is_away(tmp_path: Path, receiver: Receiver, monkeypatch
     assert "webhook-signature" not in receiver.taken[0]
 
 
+def test_a_disk_that_cant_be_read_is_tried_with_pauses(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stream = io.StringIO()
+    with EventLog.open(tmp_path) as log:
+        delivery = Delivery(log, "stdout", json_lines(stream))
+        for number in range(2):
+            log.append(event(number))
+        for _ in range(2):  # the second time is said, too
+            caplog.clear()
+            with unreadable(log) as tried:
+                if not delivery._thread.is_alive():
+                    delivery.start()
+                else:
+                    log.append(event(2))
+                time.sleep(2)
+            assert 2 <= len(tried) < 50, "two tries each half second"
+            assert caplog.text.count("can't be read now") == 1
+            until(lambda: log.consumer("stdout").position == log._last, "it didn't go on")
+        delivery.stop()
+    assert [json.loads(line)["id"] for line in stream.getvalue().splitlines()] == ["e0", "e1", "e2"]
+
+
+def test_a_pause_that_cant_be_reckoned(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(delivery, "FIRST_PAUSE_S", 0.02)
+    receiver.answers, receiver.retry_after = [429], "Mon, 01 Jan 2026 00:00:00 +99999999999999999999"
+    with EventLog.open(tmp_path) as log, Delivery(log, "hook", Webhook(receiver.url).send) as hook:
+        log.append(event(1))
+        until(lambda: len(receiver.taken) == 1, "it isn't tried again")
+        until(lambda: hook.problem == "", "the problem stays")
+    assert "answered 429; expected 2xx" in caplog.text and "Error" not in caplog.text
+
+
+def test_what_nobody_expected_ends_no_delivery(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(delivery, "FIRST_PAUSE_S", 0.02)
+    taken: list[str] = []
+    is_well = threading.Event()
+
+    def send(entry: Entry) -> delivery.Outcome:
+        if not is_well.is_set():
+            raise OverflowError("too\nlarge")
+        taken.append(entry.event.id)
+        return "arrived"
+
+    with EventLog.open(tmp_path) as log, Delivery(log, "own", send) as own:
+        for number in range(2):
+            log.append(event(number))
+        until(lambda: own.problem == "OverflowError: too large", "the problem isn't said")
+        is_well.set()
+        until(lambda: taken == ["e0", "e1"], "it isn't tried again")
+        until(lambda: own.problem == "", "the problem stays")
+    assert [one.getMessage() for one in caplog.records] == ["own: OverflowError: too large; events wait in the log"], (
+        "once, in one line"
+    )
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -175,8 +236,6 @@ def test_wrong_settings() -> None:
 def test_the_signature_is_that_of_standard_webhooks() -> None:
     """Against their own library, where it is installed."""
     library = pytest.importorskip("standardwebhooks", reason="pip install standardwebhooks")
-    import time
-
     entry, hook = Entry(1, "m-1", 0.0, event(1)), Webhook("https://host/", SECRET)
     body = json.dumps(entry.to_dict()).encode()
     headers = hook.headers(entry, body, int(time.time()))

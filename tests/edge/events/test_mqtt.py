@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from shelfmatch.edge import EventError
+from shelfmatch.edge.events import delivery
 from shelfmatch.edge.events.home_assistant import Device, Topics
 from shelfmatch.edge.events.log import EventLog
 
 from .broker import Listener, Mosquitto, until
+from .unreadable import unreadable
 from .worker import event
 
 pytest.importorskip("paho.mqtt.client", reason="needs paho-mqtt: pip install 'shelfmatch[mqtt]'")
@@ -216,6 +218,52 @@ def test_a_slot_called_camera(tmp_path: Path, mosquitto: Mosquitto) -> None:
         publisher.set_device(DEVICE)
         until(lambda: listener.on("shop/bay1/slots/camera/attributes")[-1] == "", "the slot's weren't taken away")
         assert "" not in listener.on("shop/bay1/camera/attributes")
+    listener.close()
+
+
+def test_what_nobody_expected_ends_no_publisher(
+    tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(delivery, "FIRST_PAUSE_S", 0.05)
+    listener = Listener(mosquitto.port, "shop/#")
+    broker = Broker("127.0.0.1", mosquitto.port)
+    with EventLog.open(tmp_path / "log") as log, MqttPublisher(log, broker, TOPICS, DEVICE) as publisher:
+        publisher.set_states({"s0": {"state": object()}})
+        until(lambda: "TypeError: Object of type object is not JSON" in publisher.problem, "it doesn't say so")
+        log.append(event(1))
+        publisher.set_states({"s0": {"state": "empty"}})
+        until(lambda: listener.on("shop/bay1/slots/s0/state")[-1:] == ["ON"], "it doesn't go on")
+        until(lambda: log.consumer("mqtt shop/bay1").position == 1, "the event didn't come")
+        assert publisher.problem == ""
+    assert "the broker 127.0.0.1: TypeError: Object of type object" in caplog.text
+    assert all("\n" not in one.getMessage() for one in caplog.records)
+    listener.close()
+
+
+def test_certificates_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "FIRST_PAUSE_S", 0.05)
+    path = tmp_path / "ca.pem"
+    broker = Broker("127.0.0.1", 9, tls=True, ca_file=path)
+    with EventLog.open(tmp_path / "log") as log, MqttPublisher(log, broker, TOPICS, DEVICE) as publisher:
+        until(lambda: publisher.problem.startswith(f"{path}: No such file"), "it doesn't say what is missing")
+        path.write_text("no certificate")
+        until(lambda: "No such file" not in publisher.problem, "it isn't tried again")
+        assert publisher.problem.startswith(f"{path}: ") and "expected the broker's certificates" in publisher.problem
+
+
+def test_a_disk_that_cant_be_read_is_tried_with_pauses(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    listener = Listener(mosquitto.port, "shop/bay1/#")
+    broker = Broker("127.0.0.1", mosquitto.port)
+    with EventLog.open(tmp_path / "log") as log:
+        publisher = MqttPublisher(log, broker, TOPICS, DEVICE)
+        log.append(event(1))
+        with unreadable(log) as tried, publisher:
+            until(lambda: listener.on("shop/bay1/available") == ["online"], "it didn't connect")
+            time.sleep(2)
+            assert 2 <= len(tried) < 60, "two tries each quarter of a second"
+        assert publisher.problem == ""
+        with MqttPublisher(log, broker, TOPICS, DEVICE):
+            until(lambda: len(listener.on("shop/bay1/events")) == 1, "the event is lost")
     listener.close()
 
 
