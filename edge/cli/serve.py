@@ -46,7 +46,8 @@ def register(command: Command) -> None:
         "--screen-user", metavar="USER", default="pi", help="who is logged in at the screen (default: pi)"
     )
     kiosk.add_argument("--name", metavar="NAME", default="staff", help="whose code it is (default: staff)")
-    kiosk.add_argument("--days", metavar="N", type=number, help="the code expires after so many days")
+    kiosk.add_argument("--days", metavar="N", type=number, help="the code expires after so many days, up to 3650 "
+                        "(default: never)")  # fmt: skip
 
 
 def _keys_text() -> str:

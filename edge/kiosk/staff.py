@@ -24,6 +24,8 @@ _GROUPS, _GROUP = 4, 4
 """16 of 31 letters: 79 bits."""
 _N, _R, _P = 2**13, 8, 1
 """scrypt: 8 MB and 25 ms a try, once for each code that is seen (C. Percival & S. Josefsson 2016, RFC 7914)."""
+_LEAST_DAYS, _MOST_DAYS = 0.01, 3650.0
+"""Of a code that expires: a quarter of an hour to ten years. Dates end with the year 9999."""
 _PAUSE_S, _WINDOW_S = 300.0, 300.0
 _MOST_ADDRESSES: Final = 1024
 CREDENTIAL: Final = "staff-codes"
@@ -45,6 +47,11 @@ def new_code(name: str, days: float | None = None) -> tuple[str, str]:
     if not name or not name.isprintable() or "|" in name or len(name) > 80:
         raise KioskError(
             f"the name {name[:80]!r} arrived; expected one to tell codes apart, without a bar, like 'anna'"
+        )
+    if days is not None and not _LEAST_DAYS <= days <= _MOST_DAYS:  # nan, too
+        raise KioskError(
+            f"a code for {days:g} days was asked for; expected {_LEAST_DAYS:g} to {_MOST_DAYS:g}, like 30, or no number of days "
+            "for a code that never expires"
         )
     code = "-".join("".join(secrets.choice(_LETTERS) for _ in range(_GROUP)) for _ in range(_GROUPS))
     salt = os.urandom(16)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from shelfmatch.edge import add_to_bundle, remove_from_bundle
+from shelfmatch.edge.cli import main
 from shelfmatch.edge.errors import KioskError
 from shelfmatch.edge.kiosk.staff import Gate, add_code, new_code, read_codes
 from tests.conftest import write_tiles
@@ -186,6 +187,23 @@ def test_a_file_of_codes_in_clear_text_is_refused(tmp_path: Path) -> None:
         read_codes(tmp_path / "codes")
     with pytest.raises(KioskError, match="without a bar"):
         new_code("a|b")
+
+
+@pytest.mark.parametrize("days", ["1e9", "3000000", "inf", "nan", "0", "-3", "1e-9"])
+def test_a_code_for_days_that_make_no_sense_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], days: str
+) -> None:
+    assert main(["kiosk", "code", str(tmp_path / "codes"), f"--days={days}"]) == 2
+    told = capsys.readouterr()
+    assert not told.out and told.err.count("\n") == 1 and "expected 0.01 to 3650, like 30" in told.err
+    assert not (tmp_path / "codes").exists()
+
+
+def test_a_code_lasts_as_many_days_as_were_asked_for(tmp_path: Path) -> None:
+    for days in (0.01, 30.0, 3650.0):
+        add_code(tmp_path / "codes", "anna", days)
+    lasts = [(one.expires or 0.0) - time.time() for one in read_codes(tmp_path / "codes")]
+    assert lasts == pytest.approx([864.0, 30 * 86_400.0, 3650 * 86_400.0], abs=60)
 
 
 def test_an_overlay_survives_what_sqlite_survives(own: KioskProcess) -> None:
