@@ -34,7 +34,9 @@ def register(command: Command) -> None:
     _add_settings(serve)
     options_alone = serve.format_help
     serve.format_help = lambda: f"{options_alone()}\n{_keys_text()}"  # type: ignore[method-assign]
-    serve.add_argument("--check", action="store_true", help="open everything, say what was found, and stop")
+    serve.add_argument(
+        "--check", action="store_true", help="open everything, the camera too, say what was found, and stop"
+    )
     kiosk = command("kiosk", _kiosk, "set a device up as a kiosk, and make staff codes")
     kiosk.add_argument("action", metavar="install|code", choices=("install", "code"), help="install: write the units, the "
                        "settings and the browser's policy of a kiosk; code: add a staff code to a file")  # fmt: skip
@@ -68,7 +70,11 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         "--host", metavar="ADDRESS", help="listen at this address (default: 127.0.0.1, this device alone)"
     )
     parser.add_argument("--port", metavar="N", type=whole, help="listen at this port (default: 8080)")
-    parser.add_argument("--pictures", metavar="FOLDER", help="pictures of the products: what the bundle was built from")
+    parser.add_argument(
+        "--pictures",
+        metavar="FOLDER|CSV",
+        help="pictures of the products: what the bundle was built from, or a folder with SKU.jpg",
+    )
     parser.add_argument("--staff-codes", metavar="FILE", help="staff mode, with the codes of this file; needs --folder")
     parser.add_argument("--folder", metavar="FOLDER", help="where what staff teach is kept")
     parser.add_argument(

@@ -6,7 +6,7 @@ import functools
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +30,7 @@ _USER = re.compile(
 _PASSWORD = re.compile(r"((?:pas\w*|psw|pwd|pw|token|secret)=)[^&#\s]*", re.IGNORECASE)
 
 
-def frames_of(source: str) -> Iterator[Pixels]:
+def frames_of(source: str) -> Generator[Pixels, None, None]:
     """(H, W, 3) uint8 RGB frames until the source ends; a camera's never does.
 
     `source`: a camera's number ("0" is /dev/video0), a video file, or an address that OpenCV opens (rtsp://…). Raises

@@ -5,6 +5,7 @@ One thread reads frames while somebody looks, and keeps the newest one only. Eve
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import threading
@@ -46,6 +47,11 @@ class DeviceCamera:
                 self._thread.start()
             self._changed.wait_for(lambda: self._number > after or self._is_closed, wait_s)
             return (self._number, self._frame) if self._number > after else (after, None)
+
+    def check(self) -> None:
+        """Take one frame. Raises ImageError, RuntimeUnavailable where there is none: a service that runs tries again instead."""
+        with contextlib.closing(frames_of(self._source)) as frames:
+            next(frames)
 
     def close(self) -> None:
         """Let the camera go."""

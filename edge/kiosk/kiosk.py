@@ -74,6 +74,7 @@ class Kiosk:
         folder = Path(name) if name and self.gate is not None else None
         if folder is None:
             self.gate = None
+        self.pictures = Pictures(Path(settings.pictures.folder) if settings.pictures.folder else None)
         self.unknowns = self._unknowns()
         self.camera = self._camera()
         matching = matcher_settings(threads=answers.threads, workers=workers, runtime=answers.runtime)
@@ -83,7 +84,6 @@ class Kiosk:
         self.lookups = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="shelfmatch-look-up")
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="shelfmatch-change")
         self.sessions = Sessions(self.limits, locate=self.finder.locator(None))
-        self.pictures = Pictures(Path(settings.pictures.folder) if settings.pictures.folder else None)
         self.metrics = Metrics()
         self.is_stopping = False
 
@@ -116,7 +116,7 @@ class Kiosk:
         self.shop.close()
 
     def picture_of(self, served: Served, sku: str) -> str | None:
-        """Where a product's picture is, as far as there may be one."""
+        """Where a product's picture is, None where there is none. It may ask the disk: not in the event loop."""
         if not self.pictures.has(served, sku):
             return None
         return f"/v1/products/{urllib.parse.quote(sku, safe='')}/picture"

@@ -1,16 +1,18 @@
-"""Pictures of products for the page: small JPEGs, from the folder that the bundle was built from. In memory, never written."""
+"""Pictures of products for the page: small JPEGs, from what the bundle was built from. In memory, never written."""
 
 from __future__ import annotations
 
 import io
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 from ..catalog.listing import PHOTO_SUFFIXES
-from ..errors import ImageError
+from ..errors import ImageError, KioskError
+from ..files import shown_name
 from ..imaging.decode import decode
 from ..imaging.image import Limits, upright
 from .shop import Served
@@ -18,7 +20,11 @@ from .shop import Served
 SIDE: Final = 480
 """Pixels; twice what the page shows on the Pi's screen."""
 _MOST_BYTES: Final = 8 * 1024 * 1024
+_LOOK_AGAIN_S: Final = 60.0
+_MOST_LOOKED_UP: Final = 4096
 _LIMITS: Final = Limits(size_bytes=32 * 1024 * 1024, pixels=50_000_000)
+
+_EXPECTED: Final = "the folder or the CSV that the bundle was built from, or a folder with SKU.jpg"
 
 
 def small_jpeg(source: bytes | Path, limits: Limits = _LIMITS, side: int = SIDE) -> bytes:
@@ -30,22 +36,66 @@ def small_jpeg(source: bytes | Path, limits: Limits = _LIMITS, side: int = SIDE)
     return file.getvalue()
 
 
+def _folder_of(source: Path) -> Path:
+    """The folder that the names of a source's photos begin from: a CSV's is the one it lies in. Raises KioskError."""
+    try:
+        if source.is_dir():
+            return source.resolve()
+        if source.is_file():
+            return source.parent.resolve()
+    except (OSError, ValueError):
+        pass  # a name that no file can have is as good as none
+    raise KioskError(
+        f"{shown_name(str(source))!r} (pictures.folder) isn't there; expected {_EXPECTED}, or none for no pictures"
+    )
+
+
 class Pictures:
     """Pictures by SKU, those that were asked for last in memory. Safe to share between threads.
 
-    `folder`: what the bundle was built from, or one with SKU.jpg; None: there are only those that staff took.
+    `source`: the folder or the CSV that the bundle was built from, or a folder with SKU.jpg; None: there are only those that staff
+    took. Raises KioskError where it isn't there.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = None if folder is None else folder.resolve()
+    def __init__(self, source: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._source = source
+        self._folder = None if source is None else _folder_of(source)
+        self._clock = clock
         self._kept: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._size = 0
         self._lock = threading.Lock()
         self._taught: OrderedDict[str, bytes] = OrderedDict()
+        self._looked_up: OrderedDict[tuple[str, str], tuple[bool, float]] = OrderedDict()
 
     def has(self, served: Served, sku: str) -> bool:
-        """Whether there may be a picture: cheap, without looking."""
-        return self._folder is not None or sku in self._taught or sku in served.composed.pictured
+        """Whether there is a file that may show it. The disk is asked once a minute, not for each answer: not in the event loop."""
+        if sku in self._taught or sku in served.composed.pictured:
+            return True
+        if self._folder is None:
+            return False
+        key, now = (served.bundle_id, sku), self._clock()
+        with self._lock:
+            found, since = self._looked_up.get(key, (False, -_LOOK_AGAIN_S))
+        if now - since < _LOOK_AGAIN_S:
+            return found
+        found = next(self._candidates(served, sku), None) is not None
+        with self._lock:
+            self._looked_up[key] = found, now
+            self._looked_up.move_to_end(key)
+            while len(self._looked_up) > _MOST_LOOKED_UP:
+                self._looked_up.popitem(last=False)
+        return found
+
+    def count(self, served: Served) -> int:
+        """Of how many products there is a picture. Raises KioskError where there was to be one and there is none."""
+        products = [product.sku for _, product in served.snapshot.catalog.products()]
+        found = sum(self.has(served, sku) for sku in products)
+        if self._source is not None and not found:
+            raise KioskError(
+                f"{self._source} (pictures.folder) has a picture of none of the {len(products):,} products, like {products[0]!r}; "
+                f"expected {_EXPECTED}"
+            )
+        return found
 
     def remember(self, sku: str, picture: bytes) -> None:
         """Show this picture of a taught product, as long as this process runs."""

@@ -243,7 +243,8 @@ def start(bundle: Path, settings: Settings) -> None:
 
 
 def check(bundle: Path, settings: Settings) -> dict[str, Any]:
-    """Open everything that `start` would, and the address; what was found. Raises ShelfmatchError."""
+    """Open everything that `start` would, the address, the camera and a look for the pictures; what was found. Raises
+    ShelfmatchError."""
     if not handed_over():
         listening(settings.server.host, settings.server.port).close()
     kiosk = Kiosk(bundle, settings)
@@ -252,12 +253,16 @@ def check(bundle: Path, settings: Settings) -> dict[str, Any]:
         if kiosk.shop.refused is not None:
             raise KioskError(f"the bundle is refused: {kiosk.shop.refused.reason}")
         make_app(kiosk)
+        pictures = kiosk.pictures.count(served)
+        if kiosk.camera is not None:
+            kiosk.camera.check()
         return {
             "ok": True,
             "bundle": served.bundle_id,
             "generation": served.generation,
             "products": served.snapshot.bundle.manifest.products,
             "workers": kiosk.pool.workers,
+            "pictures": pictures,
             "staff": kiosk.gate is not None,
             "camera": kiosk.camera is not None,
             "keeps_unknowns": kiosk.unknowns is not None,

@@ -103,7 +103,9 @@ class StaffSettings:
 class PictureSettings:
     """Pictures of products, which bundles don't hold."""
 
-    folder: str = _key("", "what the bundle was built from, or a folder with SKU.jpg; empty: no pictures")
+    folder: str = _key(
+        "", "the folder or CSV that the bundle was built from, or a folder with SKU.jpg; empty: no pictures"
+    )
 
 
 @dataclass(frozen=True, slots=True)
