@@ -164,7 +164,8 @@ class ProductDetails(Product):
 
 
 class Enrolled(msgspec.Struct):
-    """What was taught: the product as it is now, and photos that are the same file as one before."""
+    """What was taught: the product as it is now, how many photos are new, and how many are the same file as one before, of staff
+    or of the bundle: these aren't kept again."""
 
     product: ProductDetails
     photos_added: int

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 from .. import device
 from ..bundle.bundle import Bundle, Stamp, read_stamp, read_whole
+from ..catalog.catalog import Catalog
 from ..errors import KioskError, ShelfmatchError
 from ..matching.refusal import Refusal, refusal_of
 from ..matching.snapshot import Snapshot, load_snapshot
@@ -206,6 +207,21 @@ class Shop:
             self._served = served
             self._sweep()
             return result
+
+    def photos_of_bundle(self, sku: str) -> frozenset[bytes]:
+        """sha256 of the photos that headquarters' bundle has of a product, also of one that staff hid. For what `change` calls:
+        until that returns, no other bundle comes."""
+        assert self._folder is not None
+        catalog = Catalog(Bundle.open(self._folder / f"base-{self._served.bundle_id}").check("catalog"))
+        try:
+            product_id = catalog.product_id(sku)
+            return (
+                frozenset()
+                if product_id is None
+                else frozenset(one.photo_sha256 for one in catalog.references(product_id))
+            )
+        finally:
+            catalog.close()
 
     def _sweep(self) -> None:
         """Remove what no answer comes from any more; open files outlive their names."""

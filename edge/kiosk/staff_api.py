@@ -28,7 +28,7 @@ from .pictures import small_jpeg
 from .pool import Busy
 from .problems import Problem, busy
 from .reading import fields_as, form_of, json_of, query_of, sku_of
-from .shop import Served
+from .shop import Served, Shop
 from .shop_api import ShopApi, answered
 
 _Result = TypeVar("_Result")
@@ -83,7 +83,7 @@ class StaffApi:
     async def _taught(self, sku: str, attributes: dict[str, str], photos: Sequence[bytes], status: int) -> Response:
         served = self._kiosk.shop.served
         embedded = [await self._embedded(served, photo) for photo in photos]
-        added = await self._changed(partial(_teach, sku, attributes, embedded))
+        added = await self._changed(partial(_teach, self._kiosk.shop, sku, attributes, embedded))
         self._kiosk.pictures.remember(sku, embedded[0].picture)
         served = self._kiosk.shop.served
         product = await self._kiosk.looked_up(self._shop_api.details, served, sku)
@@ -212,11 +212,16 @@ def _storage_problem(error: Exception) -> Problem:
     return Problem("storage", f"{what}. Nothing has changed")
 
 
-def _teach(sku: str, attributes: dict[str, str], photos: Sequence[_Photo], overlay: Overlay) -> int:
-    """Put a product and its photos into the overlay; how many of the photos are new. Raises Problem, CatalogError."""
+def _teach(shop: Shop, sku: str, attributes: dict[str, str], photos: Sequence[_Photo], overlay: Overlay) -> int:
+    """Put a product and its photos into the overlay; how many of the photos are new: those that the bundle has itself are not kept,
+    since no answer would come from them and no address take them away. Raises Problem, CatalogError."""
+    in_bundle = shop.photos_of_bundle(sku)
+    own = [photo for photo in photos if photo.sha256 not in in_bundle]
+    if not own and not attributes:
+        return 0
     before = overlay.photo_count(sku)
     overlay.put_product(sku, attributes)
-    for photo in photos:
+    for photo in own:
         overlay.add_photo(sku, photo.sha256, photo.embedded, photo.kept)
     after = overlay.photo_count(sku)
     if after > MOST_PHOTOS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
 import sqlite3
@@ -16,7 +17,7 @@ from shelfmatch.edge.cli import main
 from shelfmatch.edge.errors import KioskError
 from shelfmatch.edge.kiosk.staff import Gate, add_code, new_code, read_codes
 from tests.conftest import write_tiles
-from tests.support.kiosk import KioskProcess
+from tests.support.kiosk import KioskProcess, form
 
 from .conftest import Started, tile
 
@@ -106,6 +107,23 @@ def test_photos_come_and_go(own: KioskProcess) -> None:
     assert own.staff("DELETE", f"/v1/products/mine/photos/{first}").status == 204
     last = own.staff("DELETE", f"/v1/products/mine/photos/{second}")
     assert last.status == 409 and "only photo" in last.json["detail"]
+
+
+def test_a_photo_that_the_bundle_has_is_known_and_not_kept(own: KioskProcess, tile_shop: Path) -> None:
+    photos = [(tile_shop / "photos" / f"4-{photo}.png").read_bytes() for photo in range(2)]
+    kind, body = form(photos, {})
+    again = own.staff("POST", "/v1/products/sku-004/photos", body, kind)
+    assert again.status == 201 and (again.json["photos_added"], again.json["photos_known"]) == (0, 2)
+    assert not again.json["product"]["is_taught"]  # nothing of it was changed
+    taught = own.enrol([*photos, tile(4, 71)], sku="sku-004", name="Four").json
+    assert (taught["photos_added"], taught["photos_known"]) == (1, 2)
+    assert taught["product"]["photos"] == 4 and len(taught["product"]["taught_photos"]) == 1
+    with contextlib.closing(sqlite3.connect(own.folder / "state" / "taught.sqlite")) as connection:
+        numbers = [row[0] for row in connection.execute("SELECT number FROM photo")]
+    assert numbers == taught["product"]["taught_photos"]
+    assert own.staff("DELETE", "/v1/products/sku-004").status == 204
+    back = own.enrol(photos[:1], sku="sku-004", name="Back").json  # the bundle's product, which staff had hidden
+    assert (back["photos_added"], back["photos_known"], back["product"]["photos"]) == (0, 1, 3)
 
 
 @pytest.mark.parametrize(
