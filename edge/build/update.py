@@ -13,7 +13,7 @@ from typing import Any
 from .. import arguments
 from ..bundle.writer import BundleWriter
 from ..catalog.attributes import clean_sku
-from ..catalog.contradictions import Attributes
+from ..catalog.contradictions import Attributes, shared_gtins
 from ..catalog.listing import Finding, few
 from ..catalog.sku import sku_problem
 from ..catalog.tables import Table, read_table, wrong_lines
@@ -107,6 +107,7 @@ def update_bundle(
                 if changes or sku in renames:
                     report.changed.append(ProductChange(sku, renames.get(sku), changes))
             editor.rename_products({known[sku]: new for sku, new in renames.items()})
+            report.findings += shared_gtins(editor.products(), [attributes.by_sku()[sku] for sku in known])
             report.unchanged = len(known) - len(report.changed)
             report.products = editor.count()
             if report.changed:
@@ -141,5 +142,5 @@ def _wanted(path: Path, table: Table, report: UpdateReport, clear_empty: bool) -
     report.left_out = [(f"{path.name} line {line}", problem) for line, problem in sorted(bad)]
     report.findings = [Finding("guessed", f"{path.name}: {guess}") for guess in table.guessed]
     report.findings += [Finding("cleaned", f"{path.name}: {what}") for what in table.cleaned]
-    report.findings += attributes.findings()
+    report.findings += attributes.findings_of_rows()
     return attributes, renames

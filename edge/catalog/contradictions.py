@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 
 from . import gtin
 from .columns import plain
@@ -19,7 +21,6 @@ class Attributes:
 
     def __init__(self, *, clear_empty: bool = False) -> None:
         self._clear_empty = clear_empty
-        self._gtin_columns: dict[str, bool] = {}
         self._attributes: dict[str, dict[str, str]] = {}
         self._said: dict[tuple[str, str], dict[str, int]] = {}
         self._wrong: list[tuple[int, str, gtin.CheckedGtin]] = []
@@ -29,7 +30,7 @@ class Attributes:
 
     def add(self, sku: str, row: dict[str, str], line: int) -> None:
         """What a row says of a SKU. The first row of each is kept, not copied."""
-        for key in [key for key in row if self._is_gtin(key) and row[key]]:
+        for key in [key for key in row if _is_gtin(key) and row[key]]:
             row[key] = self._checked(sku, row[key], line)
         if not self._clear_empty:
             for key in [key for key, value in row.items() if not value]:
@@ -42,18 +43,16 @@ class Attributes:
                 said = self._said.setdefault((sku, key), {known[key]: 0})
                 said.setdefault(value, line)
 
-    def _is_gtin(self, key: str) -> bool:
-        found = self._gtin_columns.get(key)
-        if found is None:
-            found = self._gtin_columns[key] = plain(key) in gtin.COLUMNS
-        return found
-
     def by_sku(self) -> dict[str, dict[str, str]]:
         """SKU → attribute → value."""
         return self._attributes
 
     def findings(self) -> list[Finding]:
         """Contradictions, then article numbers."""
+        return [*self._contradictions(), *self._shared_numbers(), *self._numbers()]
+
+    def findings_of_rows(self) -> list[Finding]:
+        """The same without article numbers of several products: `shared_gtins` has those of all products, not of the rows alone."""
         return [*self._contradictions(), *self._numbers()]
 
     @staticmethod
@@ -92,10 +91,10 @@ class Attributes:
         for key, skus in others.items():
             sentence = f"rows of {len(skus):,} products differ in {key} ({few(skus)}); the first of each counts"
             findings.append(Finding("contradiction", sentence, tuple(skus)))
-        for number, owners in self._shared.items():
-            sentence = f"GTIN {number} is given to {len(owners):,} products: {few(owners)}"
-            findings.append(Finding("gtin", sentence, tuple(owners)))
         return findings
+
+    def _shared_numbers(self) -> list[Finding]:
+        return [_shared(number, tuple(owners)) for number, owners in self._shared.items()]
 
     def _numbers(self) -> list[Finding]:
         findings = []
@@ -112,3 +111,32 @@ class Attributes:
             sentence = f"GTINs of {len(skus):,} products are written the usual way, like {before!r} as {after}"
             findings.append(Finding("gtin", sentence, tuple(skus)))
         return findings
+
+
+def shared_gtins(
+    products: Iterable[tuple[str, Mapping[str, str]]], changed: Iterable[Mapping[str, str]]
+) -> list[Finding]:
+    """The article numbers of `changed` attributes that several of a bundle's products have: (SKU, attributes) of all of them."""
+    wanted = {number: value for attributes in changed for number, value in _gtins(attributes).items()}
+    owners: dict[str, dict[str, None]] = {}
+    for sku, attributes in products if wanted else ():
+        for number in _gtins(attributes):
+            if number in wanted:
+                owners.setdefault(number, {})[sku] = None
+    return [_shared(wanted[number], tuple(skus)) for number, skus in owners.items() if len(skus) > 1]
+
+
+def _gtins(attributes: Mapping[str, str]) -> dict[str, str]:
+    """A product's right article numbers: in 14 digits, to compare by, and as they are kept."""
+    checked = [gtin.check(value) for key, value in attributes.items() if value and _is_gtin(key)]
+    return {one.value.zfill(14): one.value for one in checked if not one.problem}
+
+
+def _shared(number: str, owners: tuple[str, ...]) -> Finding:
+    return Finding("gtin", f"GTIN {number} is given to {len(owners):,} products: {few(owners)}", owners)
+
+
+@functools.lru_cache(1024)
+def _is_gtin(key: str) -> bool:
+    """Whether an attribute of this name is an article number."""
+    return plain(key) in gtin.COLUMNS

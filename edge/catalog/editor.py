@@ -57,6 +57,11 @@ class CatalogEditor:
         execute("INSERT INTO product VALUES (?, ?, ?, ?)", (product_id, sku, name, rest))
         return product_id
 
+    def products(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """(SKU, attributes) of all products by id, the name among the attributes."""
+        for sku, name, rest in self._connection.execute("SELECT sku, name, attributes FROM product ORDER BY id"):
+            yield sku, {"name": name, **json.loads(rest)}
+
     def attributes(self, product_id: int) -> dict[str, str]:
         """A product's attributes, its name among them."""
         row = self._connection.execute("SELECT name, attributes FROM product WHERE id = ?", (product_id,)).fetchone()

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from ..build.embed_photos import Embedded, embed_photo
 from ..catalog.attributes import clean_sku
-from ..catalog.gtin import check
+from ..catalog.gtin import canonical, check
 from ..catalog.sku import sku_problem
 from ..errors import BundleError, CatalogError, ImageError, ShelfmatchError, VectorError
 from ..imaging.views import views_per_photo
@@ -118,7 +118,7 @@ class StaffApi:
         sku = self._known_sku(sku_of(request))
         change = await json_of(request, documents.ProductChange)
         attributes = _checked(change.attributes)
-        await self._changed(lambda overlay: overlay.put_product(sku, attributes))
+        await self._changed(partial(_correct, self._kiosk.shop, sku, attributes))
         return answered(await self._kiosk.looked_up(self._shop_api.details, self._kiosk.shop.served, sku))
 
     async def remove(self, request: Request) -> Response:
@@ -215,6 +215,7 @@ def _storage_problem(error: Exception) -> Problem:
 def _teach(shop: Shop, sku: str, attributes: dict[str, str], photos: Sequence[_Photo], overlay: Overlay) -> int:
     """Put a product and its photos into the overlay; how many of the photos are new: those that the bundle has itself are not kept,
     since no answer would come from them and no address take them away. Raises Problem, CatalogError."""
+    _check_gtin(shop, sku, attributes)
     in_bundle = shop.photos_of_bundle(sku)
     own = [photo for photo in photos if photo.sha256 not in in_bundle]
     if not own and not attributes:
@@ -227,6 +228,28 @@ def _teach(shop: Shop, sku: str, attributes: dict[str, str], photos: Sequence[_P
     if after > MOST_PHOTOS:
         raise Problem("conflict", f"{after} photos of one product; at most {MOST_PHOTOS} are kept, remove some first")
     return after - before
+
+
+def _correct(shop: Shop, sku: str, attributes: dict[str, str], overlay: Overlay) -> None:
+    """Put attributes over those of a product. Raises Problem."""
+    _check_gtin(shop, sku, attributes)
+    overlay.put_product(sku, attributes)
+
+
+def _check_gtin(shop: Shop, sku: str, attributes: dict[str, str]) -> None:
+    """Raise Problem for a bar code that only other products have: a shopper who scans it would see whichever comes first. For what
+    `change` calls: until that returns, nobody else gives it to a product."""
+    catalog = shop.served.snapshot.catalog
+    numbers = canonical(attributes.get("gtin", ""))
+    owners = [one for number in numbers for one in catalog.by_gtin().get(number, ())]
+    if owners and catalog.product_id(sku) not in owners:
+        other = catalog.product(owners[0])
+        called = f" ({other.name[:80]})" if other.name else ""
+        raise Problem(
+            "conflict",
+            f"the bar code {attributes['gtin']} is that of {other.sku[:80]!r}{called}; expected one that no other product has: "
+            "give the photos to that product, or correct its bar code first",
+        )
 
 
 def _number_of(request: Request) -> int:

@@ -11,6 +11,7 @@ from shelfmatch.edge import BundleError, CatalogError, Matcher, update_bundle
 from shelfmatch.edge.bundle.bundle import Bundle
 from shelfmatch.edge.catalog.catalog import Catalog
 from shelfmatch.edge.catalog.product import Product
+from shelfmatch.edge.cli import main
 from tests.conftest import tile_photo
 
 
@@ -105,3 +106,27 @@ def test_a_bundle_that_is_none_is_said_to_be_so(tmp_path: Path, tile_bundle: Pat
     shutil.rmtree(tile_bundle)
     with pytest.raises(BundleError, match="does not exist"):
         update_bundle(tile_bundle, table)
+
+
+def test_an_article_number_of_several_products_is_noted_as_by_build(tmp_path: Path, tile_bundle: Path) -> None:
+    """Counted are the bundle's products as they are now, whatever the CSV names of them."""
+    update_bundle(tile_bundle, write(tmp_path, "sku,ean\nsku-000,4006381333931\nsku-001,96385074\n"))
+
+    def noted(text: str) -> list[tuple[str, str, tuple[str, ...]]]:
+        found = update_bundle(tile_bundle, write(tmp_path, text)).findings
+        return [(one.kind, one.message, one.skus) for one in found if "is given to" in one.message]
+
+    again = "GTIN 4006381333931 is given to 2 products: sku-000, sku-002"
+    for _ in range(2):  # also where the bundle has it so already
+        assert noted("sku,gtin\nsku-002,4006381333931\n") == [("gtin", again, ("sku-000", "sku-002"))]
+    more = "GTIN 4006381333931 is given to 3 products: sku-000, sku-002, new"
+    text = "sku,gtin,new_sku\nsku-003,04006381333931,new\nsku-002,4006381333931,\nsku-999,4006381333931,\n"
+    assert noted(text) == [("gtin", more, ("sku-000", "sku-002", "new"))]
+    assert noted("sku,price\nsku-002,1\n") == []  # nothing that this CSV says
+    assert noted("sku,ean\nsku-004,96385074\nsku-001,4006381333948\n") == []  # it went from one to the other
+
+
+def test_the_command_prints_the_note(tmp_path: Path, tile_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["update", str(tile_bundle), str(write(tmp_path, "sku,gtin\nsku-000,96385074\n"))]) == 0
+    assert main(["update", str(tile_bundle), str(write(tmp_path, "sku,gtin\nsku-001,96385074\n"))]) == 0
+    assert "  note: GTIN 96385074 is given to 2 products: sku-000, sku-001\n" in capsys.readouterr().out

@@ -126,6 +126,24 @@ def test_a_photo_that_the_bundle_has_is_known_and_not_kept(own: KioskProcess, ti
     assert (back["photos_added"], back["photos_known"], back["product"]["photos"]) == (0, 1, 3)
 
 
+def test_a_bar_code_that_another_product_has_is_refused(own: KioskProcess) -> None:
+    """sku-003 has it in the bundle; staff may name it to that product, and to another once it is free."""
+    code, change = "4006381333931", b'{"attributes": {"gtin": "04006381333931"}}'
+    for fields in ({"gtin": code}, {"gtin": code, "sku": "mine"}, {"gtin": f"0{code}", "sku": "sku-004"}):
+        refused = own.enrol([tile(40, 1)], name="Mine", **fields)
+        assert refused.status == 409 and refused.json["type"] == "/v1/docs#conflict"
+        assert "is that of 'sku-003' (Tile 3); expected" in refused.json["detail"]
+    patched = own.staff("PATCH", "/v1/products/sku-004", change, "application/json")
+    assert patched.status == 409 and "'sku-003'" in patched.json["detail"]
+    assert own.get("/v1/products?taught=true").json["total"] == 0  # nothing of it was kept
+    assert own.staff("PATCH", "/v1/products/sku-003", change, "application/json").status == 200
+    assert own.enrol([tile(3, 71)], name="Three", sku="sku-003", gtin=code).status == 201
+    freed = b'{"attributes": {"gtin": ""}}'
+    assert own.staff("PATCH", "/v1/products/sku-003", freed, "application/json").status == 200
+    assert own.staff("PATCH", "/v1/products/sku-004", change, "application/json").status == 200
+    assert own.get(f"/v1/search?q={code}").json["products"][0]["sku"] == "sku-004"
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
