@@ -98,7 +98,9 @@ def check(options: argparse.Namespace) -> int:
         }
         print_json(record)
         return NO if to_mend else DONE
-    print(f"{options.source}: {len(source.skus()):,} products, {len(source.photos):,} photos; nothing was built")
+    wrong = len(read.photos) - len(source.photos)
+    photos = f"{len(read.photos):,} photos" + (f", {wrong:,} of them unreadable" if wrong else "")
+    print(f"{options.source}: {len(source.skus()):,} products, {photos}; nothing was built")
     print("\n".join(_check_lines(source, without)))
     return NO if to_mend else DONE
 
