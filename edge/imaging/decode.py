@@ -22,6 +22,8 @@ from .resize import NetworkInput, halvings
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 """Formats that are read. Others (EPS, PDF, PSD, icons) start interpreters or hold no photos."""
+_EXPECTED = ", ".join((*FORMATS, "HEIC"))
+"""HEIC is read by a plug-in of its own."""
 
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 _EXIF_ORIENTATION = 0x0112
@@ -121,7 +123,12 @@ def _as_image_error(name: str) -> Iterator[None]:
     except Exception as error:
         if is_short(error):
             raise ImageError(f"{name} needs more memory than there is; make it smaller, or give more memory") from error
-        raise ImageError(f"{name} is damaged or not a photo: {error or type(error).__name__}") from error
+        reason = " ".join(str(error).split())[:200] or type(error).__name__  # libheif's ends in a newline
+        if isinstance(error, UnidentifiedImageError):  # its text names an object in memory
+            reason = "its header can't be read"
+        raise ImageError(
+            f"{name} is damaged or not a photo: {reason}; expected a whole photo, copy it or save it again"
+        ) from error
 
 
 def _check_pixels(name: str, size: tuple[int, int], limits: Limits) -> None:
@@ -208,7 +215,7 @@ def _open_heif(name: str, data: bytes, error: UnidentifiedImageError) -> Image.I
     if data[4:8] != b"ftyp" or data[8:12] not in _HEIF_BRANDS:
         raise ImageError(
             f"{name} is damaged or not a photo of a known format (it begins with {data[:12]!r}); "
-            f"expected one of {', '.join(FORMATS)}"
+            f"expected one of {_EXPECTED}"
         ) from error
     try:
         from pillow_heif import HeifImagePlugin  # noqa: F401  (importing it registers the format)
