@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from ..errors import BenchError
 from .statistics import MIN_EFFECT, Difference, difference, smallest_effect
-from .summary import late_share
+from .summary import NEARLY_ALL, late_share
 from .throttle import spoilt
 
 FALSE_ALARMS = 0.05
@@ -243,6 +243,12 @@ def _notes(a: Result, b: Result, names: tuple[str, str], basis: Basis) -> list[s
         notes.append("different machines, Pythons or numpys: compared in milliseconds")
     elif scale == "cpu":
         notes.append("other programs were at work: offline is compared by CPU time, cold start not at all")
+    shares = [_cpu_had(result) for result in (a, b)]
+    if min(shares) < NEARLY_ALL:
+        notes.append(
+            "of single-stream and steady-rate, only photos that nobody interrupted are compared: "
+            f"{shares[0]:.0%} and {shares[1]:.0%}"
+        )
     if ratio is not None and scale != "ms" and abs(ratio - 1) > MIN_EFFECT:
         how = "slower" if ratio > 1 else "faster"
         notes.append(

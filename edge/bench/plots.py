@@ -19,6 +19,7 @@ _STAGES = {
     "decide": "#f79009",
     "second_encoder": "#f04438",
     "local": "#f97066",
+    "barcode": "#667085",
     "locate": "#15b79e",
     "look_again": "#ee46bc",
 }

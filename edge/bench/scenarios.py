@@ -19,8 +19,8 @@ from ..imaging.decode import decode
 from ..imaging.image import ImageSource
 from ..imaging.resize import fit
 from ..matching.matcher import Matcher
+from ..matching.results import STAGES
 
-STAGES = ("decode", "preprocess", "encode", "search", "decide", "second_encoder", "local", "locate", "look_again")
 BLOCK_S = 0.25
 _YARDS = 8
 """Yardsticks before and after each block of offline: 4 ms of a desktop core."""

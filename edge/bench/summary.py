@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 
 from .._version import __version__
 from ..machine.sensors import Recorder
+from ..matching.results import STAGES
 from . import throttle
 from .results import FORMAT, VERSION
-from .scenarios import QUIET, STAGES
+from .scenarios import QUIET
 from .statistics import Floats, mean_of_rounds, quantiles
 
 LEVELS = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
-_FEW_QUIET, _NEARLY_ALL = 0.1, 0.9
+_FEW_QUIET = 0.1
+NEARLY_ALL = 0.9
+"""Of the samples: where so many were interrupted by nobody, those that were change no figure."""
 Round = Mapping[str, Any]
 Slice = Mapping[str, Any]
 
@@ -98,7 +101,7 @@ def headline(document: Mapping[str, Any]) -> str:
 def quiet_p50_ms(scenario: Mapping[str, Any]) -> float | None:
     """The median of samples that nobody interrupted; None where hardly any was."""
     shares = [row["quiet_share"] for row in scenario["rounds"]]
-    if float(np.median(shares)) >= _NEARLY_ALL:
+    if float(np.median(shares)) >= NEARLY_ALL:
         return None
     return float(np.median([row["quiet_p50_ms"] for row in scenario["rounds"]]))
 

@@ -18,7 +18,7 @@ from ..catalog.photo_folder import photos_in
 from ..catalog.tables import read_table, wrong_lines
 from ..errors import CatalogError, ImageError
 from ..matching.matcher import Matcher
-from ..matching.results import MatchResult
+from ..matching.results import STAGES, MatchResult
 from ..metrics import auroc, error_of, reliability, wilson
 from .acceptance import efficiency, risk_coverage
 from .results import Answer, Confusion, Evaluation, GroupRates, LocalEffect, Query, Rates
@@ -149,22 +149,6 @@ def _check_attributes(matcher: Matcher, by: Sequence[str]) -> None:
         raise CatalogError(f"no product has the attribute {unknown[0]!r}; the catalogue has {', '.join(known)}")
 
 
-_STAGES = (
-    "decode",
-    "preprocess",
-    "encode",
-    "search",
-    "decide",
-    "second_encoder",
-    "local",
-    "barcode",
-    "locate",
-    "look_again",
-)
-"""The medians of the last five are over the photos that went through the second encoder, local matching, the reading of bar
-codes, the finding of the product, a look-again pass."""
-
-
 def _measured(answers: list[Answer], target: float) -> Evaluation:
     rates = _rates(answers)
     confidences = [answer.confidence for _, answer in answers]
@@ -172,7 +156,7 @@ def _measured(answers: list[Answer], target: float) -> Evaluation:
     table = reliability(confidences, right)
     totals = [answer.latency_ms["total"] for _, answer in answers]
     stages = {
-        stage: [answer.latency_ms[stage] for _, answer in answers if stage in answer.latency_ms] for stage in _STAGES
+        stage: [answer.latency_ms[stage] for _, answer in answers if stage in answer.latency_ms] for stage in STAGES
     }
     return Evaluation(
         **asdict(rates),

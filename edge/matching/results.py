@@ -15,6 +15,21 @@ if TYPE_CHECKING:
     from .locate import Located
     from .look_again import LookAgain
 
+STAGES = (
+    "decode",
+    "preprocess",
+    "encode",
+    "search",
+    "decide",
+    "second_encoder",
+    "local",
+    "barcode",
+    "locate",
+    "look_again",
+)
+"""What `latency_ms` may name besides "total", in their order: from the sixth on, of the photos that went through the second
+encoder, local matching, the reading of bar codes, the finding of the product, a look-again pass."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate(ScoredProduct):

@@ -127,6 +127,9 @@ def test_beside_other_programs_cpu_time_counts(measured: Result) -> None:
         row["cold_ms"] *= 3
     found = compare_results(base, busy)
     assert found.verdict == "no difference" and any("other programs" in note for note in found.notes)
+    quiet = "of single-stream and steady-rate, only photos that nobody interrupted are compared: 100% and 40%"
+    assert quiet in found.notes and quiet in found.table().splitlines()
+    assert not any("interrupted" in note for note in compare_results(base, made(measured, seed=2)).notes)
     slower = made(measured, seed=2, quiet=0.4, slower=1.5)
     assert "offline" in [row.name for row in compare_results(base, slower).regressions]
 

@@ -22,18 +22,19 @@ import jsonschema
 import numpy as np
 import pytest
 
-from shelfmatch.edge import Bundle, Matcher, build_bundle
+from shelfmatch.edge import Bundle, Matcher, build_bundle, update_bundle
 from shelfmatch.edge.bench import load_result, run_bench, run_sweep, save_result, scenarios, throttle
 from shelfmatch.edge.bench.page import _what, write_page
 from shelfmatch.edge.bench.plots import _STAGES
 from shelfmatch.edge.bench.results import problem_of, schema
 from shelfmatch.edge.bench.runner import Plan, Settings
-from shelfmatch.edge.bench.scenarios import STAGES, offline, single_stream, steady_rate
+from shelfmatch.edge.bench.scenarios import offline, single_stream, steady_rate
 from shelfmatch.edge.bench.target import MOST_PHOTOS, folder_photos
 from shelfmatch.edge.bench.yardstick import make_yardstick
 from shelfmatch.edge.errors import BenchError, CardRequired, ImageError
 from shelfmatch.edge.machine.process import idle_for, memory_bytes
 from shelfmatch.edge.machine.sensors import Sensors
+from shelfmatch.edge.matching.results import STAGES
 from shelfmatch.edge.scoring.cascade import ALWAYS
 from tests.conftest import tile_photo
 from tests.support.boards import raspberry_pi
@@ -144,6 +145,24 @@ def test_a_second_encoder_has_its_stage_and_its_name(
     assert result["target"]["second_encoder_sha256"] == second.encoder.sha256 and problem_of(result) is None
     assert f"and {second.encoder.name}, 36 references" in _what(result)
     assert _STAGES.keys() == set(STAGES)
+
+
+def test_the_reading_of_bar_codes_has_its_stage(tile_bundle: Path, tmp_path: Path) -> None:
+    """Of rejected photos, where the catalogue has article numbers: all stages together are the whole time."""
+    pytest.importorskip("zxingcpp", reason="pip install 'shelfmatch[barcode]'")
+    (tmp_path / "gtins.csv").write_text("sku,gtin\nsku-000,4006381333931\n")
+    update_bundle(tile_bundle, tmp_path / "gtins.csv")
+    (tmp_path / "photos").mkdir()
+    for number in (40, 41):
+        tile_photo(number, 9, 1200).save(tmp_path / "photos" / f"{number}.jpg")
+    settings = Settings(locate="off", look_again=False)
+    photos = tmp_path / "photos"
+    result = run_bench(tile_bundle, photos=photos, plan=BRIEF, scenarios=("single-stream",), settings=settings)
+    stream = result["scenarios"]["single-stream"]
+    assert stream["stages_ms"]["barcode"]["p50"] > 0 and 0.98 < stream["stage_sum_of_wall"] <= 1
+    assert problem_of(result) is None
+    write_page(tmp_path / "page.html", result)
+    assert "barcode: " in (tmp_path / "page.html").read_text()
 
 
 def test_a_sweep_of_two_encoders_of_two_formats(
