@@ -123,7 +123,7 @@ def shared_gtins(
         for number in _gtins(attributes):
             if number in wanted:
                 owners.setdefault(number, {})[sku] = None
-    return [_shared(wanted[number], tuple(skus)) for number, skus in owners.items() if len(skus) > 1]
+    return [_shared(wanted[number], tuple(sorted(skus))) for number, skus in owners.items() if len(skus) > 1]
 
 
 def _gtins(attributes: Mapping[str, str]) -> dict[str, str]:

@@ -119,9 +119,9 @@ def test_an_article_number_of_several_products_is_noted_as_by_build(tmp_path: Pa
     again = "GTIN 4006381333931 is given to 2 products: sku-000, sku-002"
     for _ in range(2):  # also where the bundle has it so already
         assert noted("sku,gtin\nsku-002,4006381333931\n") == [("gtin", again, ("sku-000", "sku-002"))]
-    more = "GTIN 4006381333931 is given to 3 products: sku-000, sku-002, new"
+    more = "GTIN 4006381333931 is given to 3 products: new, sku-000, sku-002"
     text = "sku,gtin,new_sku\nsku-003,04006381333931,new\nsku-002,4006381333931,\nsku-999,4006381333931,\n"
-    assert noted(text) == [("gtin", more, ("sku-000", "sku-002", "new"))]
+    assert noted(text) == [("gtin", more, ("new", "sku-000", "sku-002"))]
     assert noted("sku,price\nsku-002,1\n") == []  # nothing that this CSV says
     assert noted("sku,ean\nsku-004,96385074\nsku-001,4006381333948\n") == []  # it went from one to the other
 
