@@ -27,7 +27,7 @@ from shelfmatch.models.pictures import HELD_OUT, read_iconic, read_split, to_squ
 
 Rows = list[tuple[str, str, Image.Image]]
 """Product, "ref" or "query", picture."""
-SETS: Final = ("grocery", "iconic", "phone", "boxes", "fridge", "variants")
+SETS: Final = ("grocery", "iconic", "phone", "boxes", "fridge")
 
 
 def grocery(root: Path) -> Rows:
@@ -202,18 +202,19 @@ def _of_state(file: Path) -> tuple[Callable[[NDArray[np.uint8]], NDArray[np.floa
     return embed, NETWORKS[name].SIDE
 
 
+MAKING: Final[dict[str, Callable[[Path], Rows]]] = {
+    "grocery": grocery, "iconic": iconic, "phone": phone, "fridge": fridge, "boxes": boxes, "grozi": grozi, "rendered": rendered,
+}  # fmt: skip
+
+
 def figures(options: argparse.Namespace) -> Iterator[str]:
     """A line for each set and file."""
-    making: dict[str, Callable[[Path], Rows]] = {
-        "grocery": grocery, "iconic": iconic, "phone": phone, "fridge": fridge, "boxes": boxes, "grozi": grozi,
-        "rendered": rendered,
-    }  # fmt: skip
     opened = [(file, *embedder(file)) for file in options.files]
     sides = sorted({side for _, _, side in opened} | set(options.sides))
     for name in options.sets:
         make = (
-            (lambda name=name: making[name](options.data))
-            if name in making
+            (lambda name=name: MAKING[name](options.data))
+            if name in MAKING
             else (lambda name=name: saved(options.folder / name))
         )
         found = shown(name, make, sides, not options.crop, options.cache)
@@ -258,6 +259,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.together and len(options.together) != len(options.files):
         parser.error(f"{len(options.together)} shares of {len(options.files)} files; expected one for each")
+    further = [name for name in options.sets if name not in MAKING]
+    if further and options.folder is None:
+        parser.error(f"--sets {' '.join(further)} arrived; expected {', '.join(MAKING)}, or --folder, where others lie")
     for line in figures(options):
         print(line, flush=True)
 
