@@ -49,7 +49,7 @@ from shelfmatch.edge.scoring.decision import Decision, margin_of
 from shelfmatch.edge.scoring.gallery import Gallery
 from shelfmatch.edge.synthetic.products import make_shop, render_view
 
-ENCODERS = ("v1", "v2", "shelfmatch-cnn", "shelfmatch-vit")
+ENCODERS = ("v1", "v2", "shelfmatch-cnn", "shelfmatch-vit", "shelfmatch-nano")
 BINS = 15
 TARGETS = (0.01, 0.05, 0.10)
 STRETCHES = (1.0, HELD_OUT_STRETCH, 1.3)
