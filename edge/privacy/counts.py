@@ -31,6 +31,8 @@ HOUR_S: Final = 3600.0
 _DAY_S: Final = 86_400
 _MOST_SUMS: Final = 24 * 400
 _FILE: Final = "passers-by.json"
+_DAMAGE: Final = (ValueError, TypeError, PrivacyError)
+"""What reading a damaged file raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class Budget:
             return int(values["day"]), Fraction(str(values["spent"]))
         except FileNotFoundError:
             return -1, Fraction(0)
-        except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:  # Infinity is a number of JSON's
             logger.warning("%s can't be read (%s); today's budget counts as spent", self._path, error)
             return self._today(), self._daily
 
@@ -131,21 +133,37 @@ class PassersBy:
         noisy = count + discrete_laplace(self._epsilon)
         said = NoisySum(over * HOUR_S, (over + 1) * HOUR_S, noisy, str(self._epsilon))
         try:
-            sums = [*read_sums(self._path.parent), said][-_MOST_SUMS:]
+            sums = [*self._kept(), said][-_MOST_SUMS:]
             write_atomic(self._path, json.dumps([asdict(one) for one in sums]).encode())
         except OSError as error:
             logger.warning("%s: a sum wasn't kept: %s", self._path, error)
         return said
+
+    def _kept(self) -> list[NoisySum]:
+        """The sums of before; a damaged file is set aside, not written over. Raises OSError."""
+        try:
+            return _sums_in(self._path)
+        except FileNotFoundError:
+            return []
+        except _DAMAGE as error:
+            aside = self._path.with_name(f"{_FILE}.damaged-{int(self._clock())}")
+            self._path.replace(aside)
+            logger.warning("%s is damaged (%s); set aside as %s", self._path, error, aside.name)
+            return []
 
 
 def read_sums(folder: str | os.PathLike[str]) -> list[NoisySum]:
     """The sums that were said, from the oldest; none where there are none or the file is damaged, which is logged."""
     path = Path(folder) / _FILE
     try:
-        values: Any = json.loads(path.read_bytes())
-        return [read_record(NoisySum, one, str(path), PrivacyError) for one in values]
+        return _sums_in(path)
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, TypeError, PrivacyError) as error:
+    except (OSError, *_DAMAGE) as error:
         logger.warning("%s can't be read: %s", path, error)
         return []
+
+
+def _sums_in(path: Path) -> list[NoisySum]:
+    values: Any = json.loads(path.read_bytes())
+    return [read_record(NoisySum, one, str(path), PrivacyError) for one in values]

@@ -89,6 +89,7 @@ class CameraWatch:
             self.checksum, self.same, self.same_since = checksum, 0, time
             return False
         self.same += 1
+        self.same_since = min(self.same_since, time)  # of a clock that went back
         return self.same >= FROZEN_FRAMES and time - self.same_since >= FROZEN_SECONDS
 
     def to_dict(self) -> dict[str, Any]:

@@ -66,8 +66,9 @@ def test_the_budget_is_spent_once(tmp_path: Path) -> None:
     assert not budget.spend(Fraction(1, 3)), "nor does a clock that goes back"
     clock.now += 4 * 86_400
     assert budget.left() == 1 and budget.spend(Fraction(1))
-    path.write_text("{")
-    assert budget.left() == 0 and not budget.spend(Fraction(1, 3)), "what can't be read counts as spent"
+    for damage in ("{", '{"day": Infinity, "spent": "0"}'):
+        path.write_text(damage)
+        assert budget.left() == 0 and not budget.spend(Fraction(1, 3)), "what can't be read counts as spent"
 
 
 def test_a_sum_is_paid_before_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,6 +91,20 @@ def test_a_sum_is_paid_before_it_is_said(tmp_path: Path, monkeypatch: pytest.Mon
     assert read_sums(tmp_path) == [said]
     (tmp_path / "passers-by.json").write_text("[1")
     assert read_sums(tmp_path) == []
+
+
+def test_damaged_sums_are_set_aside(tmp_path: Path) -> None:
+    """They were written over: thirty sums became one."""
+    clock = Clock()
+    passers = PassersBy(tmp_path, clock=clock)
+    for damage in ("[1", None):
+        if damage:
+            (tmp_path / "passers-by.json").write_text(damage)
+        clock.now += 3600
+        assert passers.release() is not None
+    assert len(read_sums(tmp_path)) == 2
+    (aside,) = tmp_path.glob("passers-by.json.damaged-*")
+    assert aside.read_text() == "[1"
 
 
 def _no_disk(*_: object) -> None:

@@ -104,6 +104,15 @@ def test_a_refused_bundle_is_told_and_another_taken_over(shelf: SmallShelf, plan
             assert ("the bundle in use stays" in service.status()["problem"]) == problem
 
 
+def test_a_camera_is_frozen_though_the_clock_went_back(shelf: SmallShelf) -> None:
+    """After an hour back it wasn't for an hour."""
+    watcher, camera = shelf.watcher(), Camera()
+    one = camera.frame(shelf.full)
+    times = [one.time + 5 * number - (3600 if number > 5 else 0) for number in range(40)]
+    events = [event for time in times for event in watcher.see(Frame(one.pixels, time, 0, "camera"))]
+    assert [event.after["state"] for event in events] == ["frozen"]
+
+
 def test_a_slot_is_in_sight_where_the_camera_has_it_now(shelf: SmallShelf) -> None:
     """A nudged camera's picture of a slot showed its neighbour."""
     watcher, camera = shelf.watcher(), Camera()
