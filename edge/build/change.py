@@ -16,6 +16,7 @@ from .. import arguments
 from ..bundle.bundle import Bundle
 from ..bundle.manifest import BranchRecord, FitRecord, role_of
 from ..bundle.writer import BundleWriter
+from ..catalog.contradictions import shared_gtins
 from ..catalog.editor import CatalogEditor
 from ..catalog.ids import MAX_PHOTOS
 from ..catalog.listing import CatalogSource, few
@@ -99,6 +100,9 @@ def add_to_bundle(
             if replace:
                 entries.without_photos = _forgotten(editor, catalogue.skus())
             changes = ledger.changes(gone)
+            shared = shared_gtins(editor.products(), catalogue.attributes.values())
+            said = [set(one.skus) for one in catalogue.findings if one.kind == "gtin"]
+            entries.findings += [one for one in shared if set(one.skus) not in said]
             if changes or refit:
                 committed, why = commit_change(writer, editor, branches, refit=refit, progress=progress)
             else:  # all of it was there already

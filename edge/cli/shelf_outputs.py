@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import os
 import re
 import sys
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from ..events.log import EventLog
     from ..events.mqtt import Broker, MqttPublisher
     from ..shelf.crops import Box
+
+logger = logging.getLogger(__name__)
 
 _AROUND = 0.06
 """Of a slot's sides, beyond its corners: what is beside it says which slot that is."""
@@ -126,16 +129,23 @@ def _follow(
     status: Callable[[], Mapping[str, Any]],
     ended: threading.Event,
 ) -> None:
-    """Take the states over, and another plan's slots."""
-    known: object = None
+    """Take the states over, and another plan's slots. What can't be taken over is said once, and tried again: a plan may have
+    names that MQTT takes none of, and the next one others."""
+    known: Device | None = None
+    problem = ""
     while True:
         is_last = ended.wait(_LOOK_EVERY_S)
-        now = status()
-        device = _device(options, now)
-        if known is not None and device != known:
-            publisher.set_device(device)
-        known = device
-        publisher.set_states({slot["id"]: slot for slot in now["slots"]}, {"state": now["camera"]})
+        try:
+            now = status()
+            device = _device(options, now)
+            if known is not None and device != known:
+                publisher.set_device(device)
+            known = device
+            publisher.set_states({slot["id"]: slot for slot in now["slots"]}, {"state": now["camera"]})
+            problem = ""
+        except Exception as error:  # a thread that is gone says nothing, and nobody would know
+            if problem != (problem := f"{type(error).__name__}: {error}"):
+                logger.warning("the states aren't published now: %s", problem)
         if is_last:
             return
 

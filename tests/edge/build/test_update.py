@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shelfmatch.edge import BundleError, CatalogError, Matcher, update_bundle
+from shelfmatch.edge import BundleError, CatalogError, Matcher, add_to_bundle, update_bundle
 from shelfmatch.edge.bundle.bundle import Bundle
 from shelfmatch.edge.catalog.catalog import Catalog
 from shelfmatch.edge.catalog.product import Product
@@ -124,6 +124,18 @@ def test_an_article_number_of_several_products_is_noted_as_by_build(tmp_path: Pa
     assert noted(text) == [("gtin", more, ("new", "sku-000", "sku-002"))]
     assert noted("sku,price\nsku-002,1\n") == []  # nothing that this CSV says
     assert noted("sku,ean\nsku-004,96385074\nsku-001,4006381333948\n") == []  # it went from one to the other
+
+
+def test_an_added_product_with_another_ones_number_is_noted(tmp_path: Path, tile_bundle: Path) -> None:
+    update_bundle(tile_bundle, write(tmp_path, "sku,gtin\nsku-000,4006381333931\n"))
+    for product in (20, 21):
+        tile_photo(product, 0).save(tmp_path / f"{product}.png")
+    rows = "image,sku,gtin\n20.png,new-a,4006381333931\n21.png,new-b,96385074\n21.png,new-c,96385074\n"
+    found = add_to_bundle(tile_bundle, write(tmp_path, rows)).findings
+    assert [one.message for one in found if one.kind == "gtin"] == [
+        "GTIN 96385074 is given to 2 products: new-b, new-c",
+        "GTIN 4006381333931 is given to 2 products: new-a, sku-000",
+    ]
 
 
 def test_the_command_prints_the_note(tmp_path: Path, tile_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,7 +37,12 @@ class Shelf:
         return {"plan": "Bay 1, left", "camera": "ok", "slots": slots}
 
 
-def test_all_ways_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_ways_at_once(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pytest.importorskip("paho.mqtt.client", reason="needs paho-mqtt: pip install 'shelfmatch[mqtt]'")
     broker, receiver, shelf = Mosquitto(tmp_path / "mosquitto"), Receiver(), Shelf()
     broker.start()
@@ -51,6 +56,8 @@ def test_all_ways_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
         until(lambda: listener.on("shelfmatch/Bay-1-left/slots/s0/state") == ["ON"], "no states")
         until(lambda: listener.on("shelfmatch/Bay-1-left/slots/camera/state") == ["ON"], "no state of the slot camera")
         until(lambda: listener.on("shelfmatch/Bay-1-left/camera/state") == ["OFF"], "no state of the camera")
+        shelf.slots = None  # type: ignore[assignment]  # what nobody expected
+        until(lambda: "the states aren't published now" in caplog.text, "nothing was said")
         shelf.slots = {"s0": "full", "s2": "empty"}
         until(lambda: bool(listener.on("shelfmatch/Bay-1-left/slots/s2/state")), "another plan wasn't followed")
         until(lambda: listener.on("shelfmatch/Bay-1-left/slots/s1/state") == ["OFF", ""], "a slot that is gone stays")
