@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import statistics
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -36,6 +38,8 @@ LONGEST_PAUSE_S: Final = 60.0
 """Before a plan or bundle that was refused is tried again."""
 GONE_AFTER_S: Final = 30.0
 """Without a frame, or three times as long as frames are apart."""
+_GAPS: Final = 5
+"""Between frames, of which the median is how far they are apart."""
 
 Sink = Callable[[Event, Frame | None], None]
 _Stamp = tuple[int, int, int]
@@ -114,7 +118,7 @@ class ShelfService:
         that is killed in between tells its last events again when it is started, and a log takes each of them once. Raises
         ShelfError where the frames ended and none of them could be used."""
         count, used, last = 0, 0, time.monotonic()
-        gone_after = max(GONE_AFTER_S, 3 * self.options.every_s)
+        gaps: deque[float] = deque(maxlen=_GAPS)
         notify("READY=1")
         try:
             self._tell(sink, None)
@@ -126,9 +130,11 @@ class ShelfService:
                 with self.lock:
                     seen = None if frame is None else self._seen(frame)
                     count += frame is not None
+                    waited = time.monotonic() - last
                     if seen is not None:
-                        last, used, events = time.monotonic(), used + 1, seen
-                    elif time.monotonic() - last > gone_after:  # nor can a frame be used that is refused
+                        gaps.append(waited)
+                        last, used, events = last + waited, used + 1, seen
+                    elif waited > self._gone_after(gaps):  # nor can a frame be used that is refused
                         events = self.watcher.no_frame(time.time())
                     else:
                         events = ()
@@ -143,6 +149,12 @@ class ShelfService:
             notify("STOPPING=1")
             self.keep()
         return count
+
+    def _gone_after(self, gaps: Sequence[float]) -> float:
+        """Seconds without a frame after which the camera is gone, from what was between its last ones: a folder may get a photo a
+        minute, whatever --every says."""
+        usual = statistics.median(gaps) if len(gaps) == _GAPS else 0.0
+        return max(GONE_AFTER_S, 3 * self.options.every_s, 3 * usual)
 
     def _tell(self, sink: Sink, frame: Frame | None) -> None:
         for event in self._untold:

@@ -58,6 +58,45 @@ def test_a_camera_that_comes_back_in_another_mode_is_gone(
     assert [event.after["state"] for event in told] == ["gone", "ok"]
 
 
+def test_a_folder_with_a_photo_a_minute_is_no_camera_that_comes_and_goes(
+    shelf: SmallShelf, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With frames every 2 s expected it was gone and back each minute; still gone it is after three minutes without any."""
+    clock = Clock()
+    monkeypatch.setattr(room, "time", clock)
+    service, camera, told = (
+        ShelfService(plan, shelf.matcher, WatchOptions(every_s=2.0)),
+        Camera(),
+        list[tuple[int, str]](),
+    )
+
+    def frames() -> Iterator[Frame | None]:
+        for _ in range(20):
+            yield camera.frame(shelf.full)
+            for _ in range(30):
+                clock.now += 2.0
+                yield None
+        for _ in range(90):
+            clock.now += 2.0
+            yield None
+
+    service.run(frames(), lambda event, _: told.append((int(clock.now / 60), event.after["state"])), lambda: False)
+    assert [one for one in told if one[0] > 9] == [(22, "gone")]
+
+
+class Clock:
+    """Time as a test sets it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return 1e9 + self.now
+
+
 def test_a_log_that_is_ahead_stops_no_watch(shelf: SmallShelf, plan: Path) -> None:
     """A restart whose state is older than the log told an end twice, and ended by it, again and again."""
     service, camera, bay, told = ShelfService(plan, shelf.matcher, WatchOptions()), Camera(), shelf.bay(), list[str]()
