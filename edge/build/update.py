@@ -132,8 +132,10 @@ def _wanted(path: Path, table: Table, report: UpdateReport, clear_empty: bool) -
             bad.append((line, problem))
             continue
         attributes.add(clean_sku(sku), row, line)
-        if new:
-            renames.setdefault(clean_sku(sku), clean_sku(new))
+        if new and renames.setdefault(clean_sku(sku), clean_sku(new)) != clean_sku(new):
+            raise CatalogError(
+                f"{path} gives {sku!r} two new SKUs, {renames[clean_sku(sku)]!r} and {new!r}; expected one"
+            )
     if not attributes.by_sku():
         raise CatalogError(wrong_lines(path, sorted(bad)) if bad else f"{path} has a header and no rows")
     for new, count in Counter(renames.values()).most_common(1):

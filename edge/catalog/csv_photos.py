@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ def read_csv(path: Path, columns: Mapping[str, str] | None = None) -> CatalogSou
     bad = list(table.bad)
     photos: list[SourcePhoto] = []
     attributes = Attributes()
-    places = _Places(path.parent)
+    places = Places(path.parent)
     for line, row in table.rows:
         image, sku = row.pop("image"), row.pop("sku")
         problem = _image_problem(image, path.parent) or sku_problem(sku)
@@ -70,8 +71,9 @@ def _image_problem(image: str, folder: Path) -> str:
     return ""
 
 
-class _Places:
-    """Finds photos whose names are written as on another system: with backslashes, in other case, without their endings."""
+class Places:
+    """Finds photos whose names are written as on another system: with backslashes, in other case, without their endings, or with
+    letters put together otherwise (a ZIP of a Mac)."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -89,15 +91,17 @@ class _Places:
             if os.path.exists(self._folder / forward):  # noqa: PTH110
                 return forward
         place = self._folder / forward
-        names = self._names(place.parent).get(place.name.casefold(), [])
+        names = self._names(place.parent).get(_plain(place.name), [])
         if len(names) == 1 and names[0] != place.name:
-            self._count("the case of letters is another than the file's", image)
+            is_case = names[0].casefold() == place.name.casefold()
+            what = "the case of letters is" if is_case else "how letters are put together is"
+            self._count(f"{what} another than the file's", image)
             return (Path(forward).parent / names[0]).as_posix()
         if place.suffix.lower() not in PHOTO_SUFFIXES:
             names = [
                 name
                 for suffix in PHOTO_SUFFIXES
-                for name in self._names(place.parent).get(f"{place.name.casefold()}{suffix}", [])
+                for name in self._names(place.parent).get(f"{_plain(place.name)}{suffix}", [])
             ]
             if len(names) == 1:
                 self._count("the file's ending is missing", image)
@@ -120,11 +124,16 @@ class _Places:
             names: dict[str, list[str]] = {}
             try:
                 for entry in sorted(folder.iterdir()):
-                    names.setdefault(entry.name.casefold(), []).append(entry.name)
+                    names.setdefault(_plain(entry.name), []).append(entry.name)
             except OSError:
                 pass  # a photo that isn't there is reported when it is read
             self._listed[folder] = names
         return self._listed[folder]
+
+
+def _plain(name: str) -> str:
+    """A file's name as it is looked for."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _label(image: str, folder: Path) -> str:

@@ -53,8 +53,17 @@ class CatalogEditor:
         last = execute("SELECT max(id) FROM product").fetchone()[0]
         product_id = 0 if last is None else int(last) + 1
         if product_id >= MAX_PRODUCTS:
-            raise CatalogError(f"a bundle holds at most {MAX_PRODUCTS:,} products")
+            product_id = self._free_product()
         execute("INSERT INTO product VALUES (?, ?, ?, ?)", (product_id, sku, name, rest))
+        return product_id
+
+    def _free_product(self) -> int:
+        """The lowest id that a removed product has left. Raises CatalogError."""
+        gap = "SELECT 0 AS id UNION SELECT id + 1 FROM product"
+        query = f"SELECT min(id) FROM ({gap}) WHERE id NOT IN (SELECT id FROM product)"
+        product_id = int(self._connection.execute(query).fetchone()[0])
+        if product_id >= MAX_PRODUCTS:
+            raise CatalogError(f"a bundle holds at most {MAX_PRODUCTS:,} products")
         return product_id
 
     def products(self) -> Iterator[tuple[str, dict[str, str]]]:

@@ -13,6 +13,8 @@ _OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
     "<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt,
 }  # fmt: skip
 _COMPARISON = re.compile(r"\s*(<=|>=|<|>)\s*(.*?)\s*", re.DOTALL)
+_GROUPED = re.compile(r"[+-]?\d{1,3}(?:[.,]\d{3})+")
+"""Thousands, of which a mark that comes after them says so."""
 _NUMBER = re.compile(r"[^\d+-]*([+-]?\d[\d.,'\u00a0\u202f ]*)[^\d]*")
 
 
@@ -39,12 +41,16 @@ def comparison_in(text: str) -> Comparison | None:
 def number_in(text: str) -> float | None:
     """The one number of a text, with a unit or a currency around it: "2.50", "2,50 €", "$1,299.00", "1.299,00"; None for others.
 
-    Of point and comma the last one is decimal. A single one is decimal unless it comes twice.
+    Of point and comma the last one is decimal, also where nothing follows it: "1.299,-". A single one is decimal unless it comes
+    twice.
     """
     found = _NUMBER.fullmatch(text)
     if found is None:
         return None
-    digits = re.sub(r"['\u00a0\u202f ]", "", found[1]).rstrip(".,")
+    whole = re.sub(r"['\u00a0\u202f ]", "", found[1])
+    digits = whole.rstrip(".,")
+    if whole[len(digits) :] and _GROUPED.fullmatch(digits) and whole[len(digits)] not in digits:
+        digits = digits.replace(".", "").replace(",", "")
     last = max(digits.rfind("."), digits.rfind(","))
     if last >= 0:
         mark = digits[last]

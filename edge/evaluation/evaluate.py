@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import arguments
+from ..catalog.csv_photos import Places
 from ..catalog.listing import Finding
 from ..catalog.photo_folder import photos_in
 from ..catalog.tables import read_table, wrong_lines
@@ -58,15 +59,16 @@ def queries_and_findings(
     table = read_table(csv_path, ("image", "sku"), columns)
     if table.bad:
         raise CatalogError(wrong_lines(csv_path, table.bad))
-    queries = []
+    queries, places = [], Places(csv_path.parent)
     for line, row in table.rows:
         if not row["image"]:
             raise CatalogError(f"{csv_path} line {line} names no image; expected a path relative to the CSV")
         attributes = {key: value for key, value in row.items() if key not in ("image", "sku") and value}
-        queries.append(Query(csv_path.parent / row["image"], row["image"], row["sku"], attributes))
+        queries.append(Query(csv_path.parent / places.found(row["image"]), row["image"], row["sku"], attributes))
     if not queries:
         raise CatalogError(f"{csv_path} has a header and no rows; expected at least one query")
-    return queries, [Finding("guessed", f"{csv_path.name}: {guess}") for guess in table.guessed]
+    guessed = [Finding("guessed", f"{csv_path.name}: {guess}") for guess in table.guessed]
+    return queries, [*guessed, *places.findings()]
 
 
 def _query_in(root: Path, photo: Path, catalog: Catalog | None) -> Query:

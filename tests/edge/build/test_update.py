@@ -88,6 +88,7 @@ def test_skus_can_be_exchanged(tmp_path: Path, tile_bundle: Path) -> None:
     [
         ("sku,new_sku\nsku-000,sku-001\n", "the new SKU 'sku-001' is another product's"),
         ("sku,new_sku\nsku-000,X\nsku-001,X\n", "gives 2 products the new SKU 'X'"),
+        ("sku,new_sku\nsku-000,X\nsku-000,Y\n", "gives 'sku-000' two new SKUs, 'X' and 'Y'"),
         ("sku,name\nA,Tea\nB,Tea\n", "none of the 2 SKUs in .* are in .*, like A, B; shelfmatch info --products"),
         ("name,price\nTea,1\n", "expected it to include sku"),
         ("sku,name\n", "has a header and no rows"),

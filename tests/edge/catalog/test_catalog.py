@@ -140,12 +140,15 @@ def test_how_many_photos_were_pruned_is_known_as_long_as_the_product(path: Path)
     editor.close()
 
 
-def test_a_catalogue_holds_so_many_products_and_no_more(tmp_path: Path) -> None:
+def test_a_catalogue_holds_so_many_products_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small shop whose products came and went for years had no number left."""
     editor = CatalogEditor(tmp_path / "catalog.sqlite")
     editor._connection.execute("INSERT INTO product VALUES (?, 'last but one', '', '{}')", (MAX_PRODUCTS - 2,))
     last = editor.put_product("last", {})
     assert editor.add_reference(last, "0.png", b"") <= MAX_ID
-    with pytest.raises(CatalogError, match="at most 1,048,575 products"):
+    assert [editor.put_product(sku, {}) for sku in ("a", "b")] == [0, 1], "numbers that nobody has any more"
+    monkeypatch.setattr("shelfmatch.edge.catalog.editor.MAX_PRODUCTS", 2)
+    with pytest.raises(CatalogError, match="at most 2 products"):
         editor.put_product("one too many", {})
     assert editor.put_product("last", {"name": "Last"}) == last
     editor.close()

@@ -11,6 +11,7 @@ from shelfmatch.edge.catalog.columns import columns_of
 from shelfmatch.edge.catalog.listing import CatalogSource
 from shelfmatch.edge.catalog.source import read_source
 from shelfmatch.edge.catalog.tables import read_rows
+from shelfmatch.edge.evaluation.evaluate import queries_and_findings
 
 
 def read(folder: Path, text: str, encoding: str = "utf-8", **options: object) -> CatalogSource:
@@ -172,18 +173,26 @@ def test_other_files_are_named_for_what_they_are(tmp_path: Path) -> None:
 
 def test_photos_are_found_as_they_are_meant(tmp_path: Path) -> None:
     (tmp_path / "Photos").mkdir()
-    for name in ("a.JPG", "b.png", "c.webp"):
+    for name in ("a.JPG", "b.png", "c.webp", "Ka\u0308se.png"):
         (tmp_path / "Photos" / name).touch()
-    source = read(tmp_path, "image,sku\nPhotos\\a.JPG,A\nPhotos/B.PNG,B\nPhotos/c,C\nPhotos\\gone.png,D\n")
+    source = read(
+        tmp_path, "image,sku\nPhotos\\a.JPG,A\nPhotos/B.PNG,B\nPhotos/c,C\nPhotos\\gone.png,D\nPhotos/K\u00e4se.png,E\n"
+    )
     assert [photo.label for photo in source.photos] == [
         "Photos/a.JPG",
         "Photos/b.png",
         "Photos/c.webp",
         "Photos/gone.png",
+        "Photos/Ka\u0308se.png",
     ]
     said = " ".join(finding.message for finding in source.findings)
     assert "in 2 image names backslashes are read as slashes" in said
-    assert "the case of letters" in said and "ending is missing" in said
+    assert "the case of letters" in said and "ending is missing" in said and "how letters are put together" in said
+    queries, findings = queries_and_findings(tmp_path / "shop.csv")
+    assert [query.path for query in queries] == [tmp_path / photo.label for photo in source.photos], (
+        "eval reads the same"
+    )
+    assert {finding.message for finding in findings} <= {finding.message for finding in source.findings}
 
 
 def test_characters_that_cannot_be_shown_leave_names(tmp_path: Path) -> None:
