@@ -59,6 +59,18 @@ class Photo:
             size = Wanted(round(self.size[0] * wanted / _ENOUGH), round(self.size[1] * wanted / _ENOUGH))
             self._decoded, self._pixels = decode(self._source, size, self._limits), None
 
+    def place_of(
+        self, box: Box, inside: tuple[int, int, int, int], border: float = BORDER
+    ) -> tuple[int, int, int, int]:
+        """A box in the pixels of the `part` of another box, in those of the photo."""
+        high, wide = self.pixels.shape[:2]
+        left, top = (int(edge * self.scale) for edge in grown(box, border, self.size)[:2])
+        left, top = min(left, wide - 1), min(top, high - 1)
+        x0, y0, x1, y1 = (
+            round((edge + corner) / self.scale) for edge, corner in zip(inside, (left, top) * 2, strict=True)
+        )
+        return x0, y0, x1, y1
+
     def part(self, box: Box, border: float = BORDER) -> Pixels:
         """The part inside a box, with a border around it; at least one pixel. A view, no copy."""
         x0, y0, x1, y1 = (edge * self.scale for edge in grown(box, border, self.size))

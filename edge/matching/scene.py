@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
@@ -130,6 +130,9 @@ def match_scene(
                     limits=limits,
                     look_again=careful,
                 )
+                if result.barcode is not None:
+                    place = photo.place_of(detection.box, result.barcode.box)
+                    result = replace(result, barcode=replace(result.barcode, box=place))
             except (ImageError, VectorError):  # a part that shows nothing is still there
                 result = None
         return SceneProduct(detection.box, detection.score, result)

@@ -13,7 +13,9 @@ from PIL import Image
 
 from shelfmatch.edge import Matcher, build_bundle
 from shelfmatch.edge.catalog.gtin import check_digit
+from shelfmatch.edge.detection.detection import Detection
 from shelfmatch.edge.imaging import barcodes
+from shelfmatch.edge.matching.scene import match_scene
 from tests.conftest import tile_photo
 
 zxing: Any = pytest.importorskip("zxingcpp", reason="pip install 'shelfmatch[barcode]'")
@@ -79,6 +81,22 @@ def test_an_own_number_decides(matcher: Matcher, text: str, kind: str, sku: str,
     record = result.to_dict()
     assert record["decided_by"] == "barcode" and record["barcode"]["gtin"] == result.barcode.number
     assert "look_again" not in record and record["latency_ms"]["barcode"] > 0
+
+
+def test_a_scene_s_code_is_where_the_photo_has_it(matcher: Matcher) -> None:
+    """It was in the pixels of the part that was cut out."""
+
+    class Once:
+        def detect(self, pixels: Any, kinds: Any = ()) -> list[Detection]:
+            return [Detection((150.0, 200.0, 500.0, 500.0), 0.9, "product")]
+
+    whole = Image.new("RGB", (800, 700), (128, 128, 128))
+    whole.paste(code("4006381333931"), (200, 260))
+    scene = match_scene(matcher.snapshot, Once(), whole)  # type: ignore[arg-type]
+    (one,) = scene.products
+    alone = matcher.match(whole)
+    assert one.result is not None and one.result.barcode is not None and alone.barcode is not None
+    assert np.abs(np.array(one.result.barcode.box) - alone.barcode.box).max() <= 3
 
 
 def test_the_same_photo_without_the_code_is_unknown(matcher: Matcher) -> None:
