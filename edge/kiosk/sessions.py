@@ -31,6 +31,8 @@ _STILL: Final = 2.5
 1, a hand that turns a product moves 5 to 30."""
 _LOOK_ANYWAY_S: Final = 3.0
 """Even of a still frame: something may have changed that a small picture doesn't show."""
+_LOOKS: Final = 6
+"""At so many frames after one that moved, still or not: what was put there is found and named in some frames, not in one."""
 
 
 @dataclass(slots=True)
@@ -44,6 +46,7 @@ class Session:
     is_busy: bool = False
     used: float = 0.0
     looked: float = field(default=0.0)
+    looks_left: int = 0
 
 
 class Sessions:
@@ -100,8 +103,11 @@ class Sessions:
         small = _small(frame, self._limits)
         now = self._clock()
         decision = session.tracker.decision
-        is_settled = decision.sure and now - session.looked < _LOOK_ANYWAY_S
-        if session.small is not None and is_settled and float(np.abs(small - session.small).mean()) < _STILL:
+        if session.small is None or float(np.abs(small - session.small).mean()) >= _STILL:
+            session.looks_left = _LOOKS
+        elif session.looks_left:
+            session.looks_left -= 1
+        elif decision.sure and now - session.looked < _LOOK_ANYWAY_S:
             return decision, True
         session.small, session.looked = small, now
         return session.tracker.add(frame), False

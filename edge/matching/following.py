@@ -87,8 +87,10 @@ def shift_of(before: Window, after: Window) -> tuple[float, float]:
 
 
 def alike(one: Window, other: Window) -> float:
-    """Correlation of two windows' middles, where the box is: -1 to 1; 1 of two that are both flat."""
+    """Correlation of two windows' middles, where the box is: -1 to 1; 1 of two that are both flat, 0 where one is."""
     edge = round(_SIDE * _AROUND / (1 + 2 * _AROUND))
     a, b = (image[edge:-edge, edge:-edge] - image[edge:-edge, edge:-edge].mean() for image in (one, other))
-    spread = float(np.sqrt((a * a).sum() * (b * b).sum()))
-    return 1.0 if spread < 1.0 else float((a * b).sum()) / spread
+    spreads = [float(np.sqrt((image * image).sum())) for image in (a, b)]
+    if min(spreads) < 1.0:
+        return float(max(spreads) < 1.0)
+    return float((a * b).sum()) / (spreads[0] * spreads[1])

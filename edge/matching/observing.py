@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _PATIENCE = 3
 """So many frames in a row must be unsure, once one was sure as a whole, before a product is looked for: the answer rests on whole
 frames then, and a part's embedding is another. So many pass, too, after a look that found nothing better."""
+_DOUBTS = 9
+"""So many frames in a row of a part that is followed may leave the shop unsure, or a third as many show no goods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class Observer:
 
     def forget(self) -> None:
         """The next frame begins another product."""
-        self._unsure, self._was_sure = 0, False
+        self._unsure, self._was_sure, self._doubts = 0, False, 0
         if self._follower is not None:
             self._follower.stop()
 
@@ -74,8 +77,8 @@ class Observer:
         if self._follower is not None and self._follower.box is not None:
             photo = self._photo(image)
             box = self._follower.follow(photo.pixels)
-            if box is not None:
-                return self._look(snapshot, _cut(photo, box))
+            if box is not None and (part := self._followed(snapshot, photo, box)) is not None:
+                return part
         if self._locate.mode == "auto":
             seen = self._look(snapshot, image)
             sure = not seen.blank and snapshot.accepts(snapshot.candidates(seen.evidence.cut(2)))
@@ -87,6 +90,26 @@ class Observer:
         else:
             seen = self._look(snapshot, image)
         return self._found(snapshot, photo or self._photo(image), seen) or seen
+
+    def _followed(self, snapshot: Snapshot, photo: Photo, box: Box) -> Frame | None:
+        """What the part that is followed says; None, and it isn't followed any more, where it showed no goods for some frames, or
+        nothing that the shop is sure of for more of them: the product may have left it."""
+        assert self._follower is not None
+        part = None
+        with contextlib.suppress(VectorError):
+            part = self._look(snapshot, _cut(photo, box))
+        if part is None or part.blank:
+            self._doubts += _DOUBTS // _PATIENCE
+        elif snapshot.accepts(snapshot.candidates(part.evidence.cut(2))):
+            self._doubts = 0
+        else:
+            self._doubts += 1
+        if part is not None and self._doubts < _DOUBTS:
+            return part
+        if self._doubts >= _DOUBTS:
+            self._doubts = 0
+            self._follower.stop()
+        return None
 
     def _found(self, snapshot: Snapshot, photo: Photo, seen: Frame) -> Frame | None:
         """What the most product-like part of a frame says, which is followed from now on; None where there is none, or where it is
@@ -107,7 +130,7 @@ class Observer:
             return None
         self._follower = self._follower or Follower()
         self._follower.start(photo.pixels, chosen[0].box)
-        self._unsure = 0
+        self._unsure = self._doubts = 0
         return part
 
     def _photo(self, image: ImageSource) -> Photo:

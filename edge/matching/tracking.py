@@ -52,6 +52,8 @@ They are worth 1.32 independent ones, any number of them 1.33."""
 MIN_FRAMES, MIN_FRAMES_UNKNOWN = 2, 5
 """Before so many frames no answer is sure: one frame is what `match` is for, and a product that is just being brought into the
 picture looks like none at first."""
+NOTHING_FRAMES = 3
+"""So many frames in a row of one flat colour, of a covered lens or of a wall in the sun, end an answer."""
 _CHANGE_LIMIT = 4.0
 """Log likelihood ratio from which on the product has changed: e^4, one false alarm in about 55 frames that look like another
 product (E. S. Page 1954, "Continuous inspection schemes")."""
@@ -143,7 +145,7 @@ class Tracker:
         self._pending: list[Frame] = []  # look like another product, but may be a hand in between
         self._suspicion = 0.0
         self._sameness: Sameness | None = None
-        self._unreadable = 0
+        self._unreadable = self._nothing = 0
 
     @property
     def decision(self) -> TrackDecision:
@@ -153,13 +155,21 @@ class Tracker:
     def add(self, frame: ImageSource) -> TrackDecision:
         """Take one more frame: a path, bytes, a PIL image, or an (H, W, 3) uint8 RGB array.
 
-        A frame that can't be read changes nothing and is counted; `problem` says what was wrong with it.
+        A frame that can't be read changes nothing and is counted; `problem` says what was wrong with it. Nor does one that shows
+        nothing, until NOTHING_FRAMES of them have come in a row: what was there is gone.
         """
         try:
             seen = self._observe(frame)
         except (ImageError, VectorError) as error:
             self._unreadable += 1
+            if isinstance(error, VectorError):
+                self._nothing += 1
+            if self._nothing >= NOTHING_FRAMES and self._frames:
+                unreadable = self._unreadable
+                self.reset()
+                self._unreadable = unreadable
             return self._decided(changed=False, problem=str(error))
+        self._nothing = 0
         if self._frames and self._frames[0].snapshot is not seen.snapshot:
             self._begin()  # product ids and scores of another generation of the bundle
         changed = self._take(seen)

@@ -58,10 +58,10 @@ def test_every_product_in_the_photo(kiosk: KioskProcess) -> None:
 
 
 def test_frames_of_a_session_become_sure_and_still_ones_cost_nothing(kiosk: KioskProcess) -> None:
-    answers = [kiosk.match(tile(6, photo), "?session=one").json for photo in range(60, 66)]
+    answers = [kiosk.match(tile(6, photo), "?session=one").json for photo in range(60, 67)]
     assert [one["frames"] for one in answers][:2] == [1, 2]
     assert answers[-1]["sure"] and answers[-1]["sku"] == "sku-006"
-    again = kiosk.match(tile(6, 65), "?session=one").json
+    again = kiosk.match(tile(6, 66), "?session=one").json  # seven frames after the one that moved
     assert again["is_still"] and again["frames"] == answers[-1]["frames"]
     other = [kiosk.match(tile(9, photo), "?session=one").json for photo in range(60, 66)]
     assert any(one["changed"] for one in other) and other[-1]["sku"] == "sku-009"

@@ -70,9 +70,10 @@ def test_a_still_frame_is_looked_at_now_and_then(tile_shop: Path) -> None:
     with sessions.taken("a", snapshot, 5, None) as session:
         while not sessions.add(session, tile(3, int(now[0])))[0].sure:
             now[0] += 0.2
-        last = tile(3, int(now[0]))
-        sessions.add(session, last)
-        assert sessions.add(session, last)[1]
+        last = tile(7)
+        skipped = [sessions.add(session, last)[1] for _ in range(20)]
+        assert not any(skipped[:7]), "what was put there is looked at in some frames, however still it is"
+        assert skipped[-1] and session.tracker.decision.sku == "sku-007"
         now[0] += 4.0
         assert not sessions.add(session, last)[1]
 

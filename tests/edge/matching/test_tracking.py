@@ -10,10 +10,15 @@ import pytest
 from PIL import Image
 
 from shelfmatch.edge import Matcher, build_bundle
-from shelfmatch.edge.imaging.image import Pixels
+from shelfmatch.edge.imaging.image import DEFAULT_LIMITS, Pixels
+from shelfmatch.edge.matching.finder import Finder
+from shelfmatch.edge.matching.following import Follower, alike
+from shelfmatch.edge.matching.observing import _DOUBTS, Observer
+from shelfmatch.edge.matching.snapshot import Snapshot
 from shelfmatch.edge.matching.tracking import (
     CORRELATION,
     MAX_FRAMES,
+    NOTHING_FRAMES,
     WINDOW,
     Frame,
     Sameness,
@@ -25,6 +30,7 @@ from shelfmatch.edge.matching.tracking import (
 from shelfmatch.edge.scoring.evidence import Evidence
 from shelfmatch.edge.synthetic.products import make_shop, render_plain, render_view
 from tests.conftest import tile_photo
+from tests.edge.matching.test_scene import MIDDLE, messy
 
 
 def frame(product: int, number: int, noise: float = 45.0) -> Image.Image:
@@ -129,6 +135,48 @@ def test_frames_that_cannot_be_read_change_nothing(tile_bundle: Path, tmp_path: 
     assert nothing.sku is None and nothing.frames == 0 and "absent.jpg" in nothing.problem
     assert (same.frames, same.unreadable, same.confidence) == (1, 2, one.confidence)
     assert "broken.jpg" in same.problem and not one.problem
+
+
+def test_frames_that_show_nothing_end_an_answer(tile_bundle: Path) -> None:
+    """Before a white wall, or with a hand on the lens, the product that was there went on being named."""
+    flat = Image.new("RGB", (96, 96), (240, 240, 240))
+    with Matcher.open(tile_bundle) as matcher:
+        tracker = matcher.track()
+        for number in range(10, 16):
+            named = tracker.add(tile_photo(3, number))
+        once = [tracker.add(flat) for _ in range(NOTHING_FRAMES - 1)]
+        tracker.add(tile_photo(3, 16))
+        decisions = [tracker.add(flat) for _ in range(NOTHING_FRAMES)]
+    assert named.sku == "sku-003" and {one.sku for one in (*once, *decisions[:-1])} == {"sku-003"}
+    assert (decisions[-1].sku, decisions[-1].frames, decisions[-1].unreadable) == (None, 0, 2 * NOTHING_FRAMES - 1)
+
+
+def test_a_picture_is_not_like_a_flat_one() -> None:
+    picture = np.random.default_rng(1).uniform(0, 255, (64, 64)).astype(np.float32)
+    flat = np.full((64, 64), 200, np.float32)
+    assert (alike(picture, flat), alike(flat, picture), alike(flat, flat + 20)) == (0.0, 0.0, 1.0)
+    assert alike(picture, picture) == pytest.approx(1.0)
+
+
+def test_a_part_that_is_never_sure_is_not_followed_for_ever(tile_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A product that slid out left its box on what was behind it, and whole frames were never looked at again."""
+    monkeypatch.setattr(Follower, "follow", lambda self, pixels: self.box)
+    locator = Finder("auto", MIDDLE, 1).locator(None)
+    with Matcher.open(tile_bundle) as matcher:
+        observer = Observer(lambda: matcher.snapshot, top_k=5, where=None, limits=DEFAULT_LIMITS, locate=locator)
+        while observer._follower is None or observer._follower.box is None:
+            observer.observe(messy(5))
+        stops: list[int] = []
+        monkeypatch.setattr(Follower, "stop", lambda self: stops.append(1))
+        for _ in range(2 * _DOUBTS):
+            observer.observe(messy(5))
+        assert not stops, "it is sure of what it follows"
+        monkeypatch.setattr(Snapshot, "accepts", lambda self, candidates: False)
+        for _ in range(_DOUBTS - 1):
+            observer.observe(messy(5))
+        assert not stops
+        observer.observe(messy(5))
+        assert len(stops) == 1
 
 
 def test_a_camera_that_looks_all_day_remembers_the_last_frames(tile_bundle: Path) -> None:
