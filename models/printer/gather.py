@@ -146,7 +146,11 @@ class Gathering:
         """The regular and the bold style of a @fontsource package, a face for each of its alphabets."""
         with tempfile.TemporaryDirectory() as work:
             with tarfile.open(archive) as packed:
-                packed.extractall(work, filter="data")
+                # Python 3.11.2, which Debian 12 has, knows no `filter`: files in the package's own folder, and nothing else.
+                own = [
+                    one for one in packed if one.isfile() and one.name.startswith("package/") and ".." not in one.name
+                ]
+                packed.extractall(work, own)
             about: dict[str, Any] = json.loads((Path(work) / "package" / "package.json").read_text())
             for subset in SUBSETS:
                 for weight in (400, 700):
