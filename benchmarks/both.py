@@ -13,8 +13,6 @@ shelfmatch-cnn's. The bar asks for a point more than the better of the two on th
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +21,7 @@ import goods
 import known_print
 import numpy as np
 import reporting
+from cascade import instructions
 from encoders import file_of
 from real_goods import catalogue_csv
 from remembered import remembered
@@ -52,12 +51,6 @@ def found(shop: goods.Shop, encoders: tuple[str, ...], work: Path) -> tuple[floa
     return float(np.mean(right)), float(np.mean(second))
 
 
-def instructions() -> dict[str, float]:
-    """Millions an embedding, as benchmarks/encoders.py counted them."""
-    counted = json.loads((Path(__file__).parent / "results" / "encoders.json").read_text(encoding="utf-8"))["results"]
-    return {name: one["instructions_a72_m"] for name, one in counted.items() if "instructions_a72_m" in one}
-
-
 def compared(pair: str, shop: goods.Shop, work: Path, alone: dict[str, float]) -> dict[str, float]:
     """A pair in one shop; `alone`: what each encoder finds there, filled as it is asked for."""
     first, second = pair.split("+")
@@ -65,7 +58,7 @@ def compared(pair: str, shop: goods.Shop, work: Path, alone: dict[str, float]) -
         if name not in alone:
             alone[name] = found(shop, (name,), work)[0]
     recall, asked = found(shop, (first, second), work)
-    of = instructions()
+    of = instructions((first, second, "shelfmatch-cnn"))
     return {
         "first": alone[first],
         "second": alone[second],
@@ -89,15 +82,10 @@ def hold_against_bars(report: reporting.Report) -> None:
 def main() -> int:
     """The command line; see the first lines."""
     parser = reporting.argument_parser(__doc__)
-    known = os.environ.get("SHELFMATCH_STOCK")
-    parser.add_argument(
-        "--stock", type=Path, metavar="DIR", default=Path(known) if known else None, help="typefaces that are new"
-    )
+    known_print.add_stock(parser)
     parser.add_argument("--pairs", nargs="+", choices=PAIRS, default=PAIRS, metavar="FIRST+SECOND")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="some of the sets")
-    arguments = parser.parse_args()
-    if arguments.stock is None and {"printed", "variants"} & set(arguments.sets):
-        parser.error("printed and variants need --stock, which is missing; name it, or --sets without them")
+    arguments = known_print.parsed(parser)
     report = reporting.Report.start("both")
     results: dict[str, dict[str, Any]] = {pair: {} for pair in arguments.pairs}
     with reporting.work_folder(arguments.work) as work, remembered(work / "encoders.sqlite"):

@@ -12,6 +12,7 @@ other.
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
@@ -103,19 +104,30 @@ def _files(name: str) -> tuple[str, str, str]:
     return name, f"{name}.onnx", f"{name}-fp32"
 
 
-def main() -> int:
-    """The command line; see the first lines."""
-    parser = reporting.argument_parser(__doc__)
+def add_stock(parser: argparse.ArgumentParser) -> None:
+    """The option that the printed sets need."""
     known = os.environ.get("SHELFMATCH_STOCK")
     parser.add_argument(
         "--stock", type=Path, metavar="DIR", default=Path(known) if known else None, help="typefaces that are new"
     )
-    parser.add_argument("--encoders", nargs="+", choices=(*NAMES, *VARIANTS), default=[*NAMES, *VARIANTS])
-    parser.add_argument("--local", action="store_true", help="with local matching, as `match` answers")
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="some of the sets")
+
+
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The arguments, `stock` and `sets` among them, which fit together."""
     arguments = parser.parse_args()
     if arguments.stock is None and {"printed", "variants"} & set(arguments.sets):
         parser.error("printed and variants need --stock, which is missing; name it, or --sets without them")
+    return arguments
+
+
+def main() -> int:
+    """The command line; see the first lines."""
+    parser = reporting.argument_parser(__doc__)
+    add_stock(parser)
+    parser.add_argument("--encoders", nargs="+", choices=(*NAMES, *VARIANTS), default=[*NAMES, *VARIANTS])
+    parser.add_argument("--local", action="store_true", help="with local matching, as `match` answers")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="some of the sets")
+    arguments = parsed(parser)
     report = reporting.Report.start("known_print")
     with reporting.work_folder(arguments.work) as work:
         making = sets_of(arguments.stock, work)

@@ -63,9 +63,7 @@ class Photo:
         self, box: Box, inside: tuple[int, int, int, int], border: float = BORDER
     ) -> tuple[int, int, int, int]:
         """A box in the pixels of the `part` of another box, in those of the photo."""
-        high, wide = self.pixels.shape[:2]
-        left, top = (int(edge * self.scale) for edge in grown(box, border, self.size)[:2])
-        left, top = min(left, wide - 1), min(top, high - 1)
+        left, top, _, _ = self._edges(box, border)
         x0, y0, x1, y1 = (
             round((edge + corner) / self.scale) for edge, corner in zip(inside, (left, top) * 2, strict=True)
         )
@@ -73,8 +71,13 @@ class Photo:
 
     def part(self, box: Box, border: float = BORDER) -> Pixels:
         """The part inside a box, with a border around it; at least one pixel. A view, no copy."""
+        left, top, right, bottom = self._edges(box, border)
+        return self.pixels[top:bottom, left:right]
+
+    def _edges(self, box: Box, border: float) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of a box and its border in what was decoded."""
         x0, y0, x1, y1 = (edge * self.scale for edge in grown(box, border, self.size))
         high, wide = self.pixels.shape[:2]
         left, top = min(int(x0), wide - 1), min(int(y0), high - 1)
         right, bottom = max(left + 1, min(wide, int(np.ceil(x1)))), max(top + 1, min(high, int(np.ceil(y1))))
-        return self.pixels[top:bottom, left:right]
+        return left, top, right, bottom

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -34,8 +33,10 @@ def mean_scores(rankings: Sequence[Ranked], weights: Sequence[float] | None = No
     """
     shares = [1 / len(rankings)] * len(rankings) if weights is None else [weight / sum(weights) for weight in weights]
     found = _means([ranked[:DEPTH] for ranked in rankings], shares)
+    if max(map(len, rankings)) <= DEPTH:
+        return found
     listed = {product for product, _ in found}
-    last = found[-1][1] if found else math.inf
+    last = found[-1][1]
     rest = [(product, min(score, last)) for product, score in _means(rankings, shares) if product not in listed]
     return [*found, *rest]
 

@@ -134,7 +134,7 @@ class ShelfService:
                     if seen is not None:
                         gaps.append(waited)
                         last, used, events = last + waited, used + 1, seen
-                    elif waited > self._gone_after(gaps):  # nor can a frame be used that is refused
+                    elif waited > self._gone_after(gaps):  # of frames that came, none was of use
                         events = self.watcher.no_frame(time.time())
                     else:
                         events = ()
