@@ -98,6 +98,12 @@ def prepare(work: Path) -> tuple[list[Shop], list[Path]]:
     return found, photos
 
 
+def encoder_files() -> dict[str, str]:
+    """SHA-256 of every .tflite encoder of the package: by them a fast test tells that the budgets were counted with others."""
+    cards = [read_card(path)[0] for path in embedded_cards().values()]
+    return {card.file: card.sha256 for card in cards if card.format == "tflite"}
+
+
 def run_stages(command: list[str]) -> tuple[dict[str, Any], dict[str, int]]:
     """stages.py's answer, and the instructions per photo and stage where they were counted. Raises SystemExit if it fails."""
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=CHECKOUT)
@@ -230,6 +236,7 @@ def main() -> int:
             "photos": PHOTOS,
             "references": REFERENCES,
             "versions": versions,
+            "encoders": encoder_files(),
             "instructions": counts,
         }
         BUDGETS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
