@@ -255,7 +255,14 @@ def _load_branch(bundle: Bundle, record: BranchRecord, number: int) -> BranchDra
         prototypes = index_of(role_of("prototypes", number))
     index, local = index_of(role_of("vectors", number)), load_local(bundle, number)
     return BranchDraft(
-        index, record.adaptation, adapter, prototypes, local=local, kept=load_kept(bundle, number), blank=record.blank
+        index,
+        record.adaptation,
+        adapter,
+        prototypes,
+        local=local,
+        kept=load_kept(bundle, number),
+        blank=record.blank,
+        camera=record.camera,
     )
 
 

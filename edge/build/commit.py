@@ -27,7 +27,8 @@ def commit(writer: BundleWriter, editor: CatalogEditor, draft: Draft) -> Bundle:
         local = None if branch.local is None else branch.local.record
         if branch.kept is not None:
             branch.kept.save(writer.stage(role_of("embeddings", number)))
-        records.append(BranchRecord(card, record, branch.adaptation, local, branch.kept is not None, branch.blank))
+        kept = branch.kept is not None
+        records.append(BranchRecord(card, record, branch.adaptation, local, kept, branch.blank, branch.camera))
     return writer.commit(
         records,
         products=products,

@@ -6,7 +6,7 @@ In memory only: `build` makes drafts out of photos, `change` changes them, `comm
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -34,6 +34,7 @@ from ..machine.blas import one_blas_thread
 from ..progress import Progress, stage
 from ..scoring.adapter import Adaptation, Adapter, Floats
 from ..scoring.blank import BlankRule
+from ..scoring.camera_shift import CameraShift
 from ..scoring.cascade import Cascade
 from ..scoring.decision import Decision, Method, best_products, margin_of
 from ..scoring.gallery import Gallery
@@ -53,7 +54,7 @@ class BranchDraft:
     """What a bundle holds of one encoder besides its file; `fit` with the held-out queries, where one was made just now, and
     whether it has seen all products (`whole`); `local`: its local matching, None without; `kept`: the photos' embeddings, where
     they are kept; `facts`: what the prior asks of the shop, None where nothing was held out; `blank`: what tells photos of nothing,
-    None where nothing does."""
+    None where nothing does; `camera`: what photos of the shop's own camera changed, None where there were none."""
 
     index: VectorIndex
     adaptation: Adaptation
@@ -65,6 +66,14 @@ class BranchDraft:
     kept: Kept | None = None
     facts: Facts | None = None
     blank: BlankRule | None = None
+    camera: CameraShift | None = None
+
+    @property
+    def catalogue_adapter(self) -> Adapter | None:
+        """The adapter that photos of the catalogue go through, whatever photos of a camera have changed for queries."""
+        if self.adapter is None or self.camera is None:
+            return self.adapter
+        return self.camera.catalogue_adapter(self.adapter)
 
     @property
     def gallery(self) -> Gallery:
@@ -187,12 +196,14 @@ def extend(draft: BranchDraft, enrolled: Enrolled, pruned: Mapping[int, int]) ->
     if not len(enrolled.ids):
         return
     draft.blank = with_room_for(draft.blank, enrolled.vectors)
-    if draft.adapter is not None:
-        draft.adapter = centered_on_packshots(draft.adapter, enrolled)
+    adapter = draft.catalogue_adapter
+    if draft.adapter is not None and adapter is not None:
+        adapter = centered_on_packshots(adapter, enrolled)
+        draft.adapter = replace(draft.adapter, packshot_mean=adapter.packshot_mean)
     before = product_of(draft.index.ids)
-    draft.index.add(enrolled.ids, enrolled.adapted(draft.adapter))
-    if draft.prototypes is not None and draft.adapter is not None:
-        products, means = prototypes(draft.adapter, enrolled.pictures(most=len(enrolled.ids)))
+    draft.index.add(enrolled.ids, enrolled.adapted(adapter))
+    if draft.prototypes is not None and adapter is not None:
+        products, means = prototypes(adapter, enrolled.pictures(most=len(enrolled.ids)))
         had = np.array([(before == product).sum() + pruned.get(int(product), 0) for product in products])
         added = np.array([(product_of(enrolled.ids) == product).sum() for product in products])
         merge_prototypes(draft.prototypes, products, means, had, added)
@@ -220,9 +231,10 @@ def remove(draft: BranchDraft, ids: NDArray[np.uint32]) -> None:
 def _means_of(draft: BranchDraft, products: NDArray[np.uint32]) -> Floats:
     """(P, d) prototypes of these products (P,) ascending, from what the bundle has of their photos: the embeddings and views that
     it keeps, else the references alone."""
-    if draft.kept is not None and draft.adapter is not None:
+    adapter = draft.catalogue_adapter
+    if draft.kept is not None and adapter is not None:
         enrolled = draft.kept.of_products(products).enrolled()
-        return prototypes(draft.adapter, enrolled.pictures(most=len(enrolled.ids)))[1]
+        return prototypes(adapter, enrolled.pictures(most=len(enrolled.ids)))[1]
     owners = product_of(draft.index.ids)
     rows = [draft.index.vectors(np.flatnonzero(owners == product)).mean(axis=0) for product in products]
     return unit(np.stack(rows))
@@ -303,11 +315,12 @@ def _synthetic_samples(
 
 
 def recalibrated(draft: BranchDraft, before: Decision, prior: Callable[[], Prior]) -> Decision:
-    """Fit again after a change where the embedding is plain; what was fitted on held-out photos, or where photos are too few,
-    stays: the fit's own photos would be found too well by it."""
+    """Fit again after a change where the embedding is plain, and as the shop's camera asks for it; what was fitted on held-out
+    photos, or where photos are too few, stays: the fit's own photos would be found too well by it."""
     if draft.adapter is not None or before.method == "held-out":
         return before
     known, unknown = leave_one_out(draft.index)
     if len(known) < MIN_SAMPLES or len(unknown) < MIN_SAMPLES:
         return before
-    return _decided(draft, before.target_false_accept_rate, prior(), known, unknown, "leave-one-out")
+    fitted = _decided(draft, before.target_false_accept_rate, prior(), known, unknown, "leave-one-out")
+    return fitted if draft.camera is None or draft.local is not None else draft.camera.decided(fitted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..bundle.manifest import Manifest
@@ -52,7 +53,20 @@ def refitted(
         first.local, why = localized(every[0], keep, head, first.adaptation, decision, prior)
     elif before is not None:
         first.local, why = before, "views' cells weren't kept; it stays as it was fitted"
-    return made, None, decision, why
+    return made, None, _seen_by_camera(first, branches[0], decision), why
+
+
+def _seen_by_camera(branch: BranchDraft, before: BranchDraft, decision: Decision) -> Decision:
+    """The search's decision, when what photos of the shop's own camera changed of the branch `before` has been done to this one."""
+    if before.camera is None:
+        return decision
+    branch.camera, branch.adapter = before.camera.refitted(before.adapter, branch.adapter)
+    if branch.local is None:
+        return branch.camera.decided(decision)
+    if branch.local is not before.local:  # that one has it already
+        record = branch.local.record
+        branch.local = replace(branch.local, record=replace(record, decision=branch.camera.decided(record.decision)))
+    return decision
 
 
 def _adapt_of(manifest: Manifest) -> Adapt:

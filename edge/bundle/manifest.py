@@ -14,6 +14,7 @@ from ..errors import BundleDamaged, BundleError, BundleVersion, EncoderError
 from ..records import problem_of_choice, read_record
 from ..scoring.adapter import Adaptation
 from ..scoring.blank import BlankRule
+from ..scoring.camera_shift import CameraShift
 from ..scoring.cascade import Cascade
 from ..scoring.decision import Confidences, Decision
 from ..scoring.local import Local
@@ -63,7 +64,8 @@ class IndexRecord:
 class BranchRecord:
     """One encoder of a bundle: its card, what the vectors that it made are, and the adapter fitted to them; `local`: what its
     local matching was fitted to, None without; `keeps_embeddings`: whether the photos' own are kept, to fit anew with; `blank`:
-    what tells photos of nothing, None in bundles of earlier versions."""
+    what tells photos of nothing, None in bundles of earlier versions; `camera`: what photos of the shop's own camera changed, None
+    where there were none."""
 
     encoder: EncoderCard
     index: IndexRecord
@@ -71,6 +73,7 @@ class BranchRecord:
     local: Local | None = None
     keeps_embeddings: bool = False
     blank: BlankRule | None = None
+    camera: CameraShift | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in the manifest."""
@@ -81,6 +84,7 @@ class BranchRecord:
             **({} if self.local is None else {"local": self.local.to_dict()}),
             **({"keeps_embeddings": True} if self.keeps_embeddings else {}),
             **({} if self.blank is None else {"blank": self.blank.to_dict()}),
+            **({} if self.camera is None else {"camera": self.camera.to_dict()}),
         }
 
     @classmethod
@@ -94,6 +98,7 @@ class BranchRecord:
             Local.from_dict(record["local"]) if "local" in record else None,
             record.get("keeps_embeddings") is True,
             BlankRule.from_dict(record["blank"], card.dimension) if "blank" in record else None,
+            CameraShift.from_dict(record["camera"], card.dimension) if "camera" in record else None,
         )
 
 
@@ -205,7 +210,7 @@ class Manifest:
             "adaptation": first["adaptation"],
             "encoder": first["encoder"],
         }
-        record |= {key: first[key] for key in ("local", "keeps_embeddings", "blank") if key in first}
+        record |= {key: first[key] for key in ("local", "keeps_embeddings", "blank", "camera") if key in first}
         if self.fit is not None:  # these two are new, and readers of the same format pass over them
             record["fit"] = dataclasses.asdict(self.fit)
         if self.decision.confidences is not None:

@@ -99,7 +99,7 @@ def _manifest_record(bundle: str, manifest: Manifest) -> dict[str, Any]:
     from ..bundle.growth import growth_of
     from ..scoring.forecast import forecast_record
 
-    index = manifest.index
+    index, camera = manifest.index, manifest.branches[0].camera
     return {
         "bundle": bundle,
         "generation": manifest.generation,
@@ -113,6 +113,7 @@ def _manifest_record(bundle: str, manifest: Manifest) -> dict[str, Any]:
         "decision": manifest.final_decision.to_dict(),
         "forecast": forecast_record(manifest.final_decision, manifest.products, index.references),
         "adaptation": manifest.adaptation.to_dict(),
+        "calibrated": None if camera is None else camera.to_record(),
         "encoder": manifest.encoder.to_dict(),
         "files": {role: {"name": entry.name, "size_bytes": entry.size_bytes} for role, entry in manifest.files.items()},
         **{key: value for key, value in manifest.to_dict().items() if key in ("second", "local")},
@@ -146,6 +147,9 @@ def _print_details(manifest: Manifest) -> None:
     if local is not None:
         print(f"  {local.sentence()}")
     print(f"  {describe_decision(manifest.final_decision.to_dict())}")
+    camera = manifest.branches[0].camera
+    if camera is not None:
+        print(f"  {camera.sentence()}")
     if manifest.final_decision.reliability:
         kind = "views of photos" if manifest.final_decision.method == "synthetic-views" else "photos"
         print(

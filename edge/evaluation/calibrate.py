@@ -92,17 +92,17 @@ def calibrate_bundle(
                 raise CatalogError(f"{len(seen)} photos that can be used arrived; expected at least {FEWEST}{first}")
             found = calibrate(snapshot, seen)
         generation = manifest.generation
-        if found.adapter is not None or found.moved_threshold:
+        if found.changed:
             writer.drop_work()
             generation = _committed(writer, found)
     return CalibrateReport(
         len(seen),
         sum(photo.product != -1 for photo in seen),
         found.adapter is not None,
-        found.moved_threshold,
-        (f"centre: {found.centre}", f"decision: {found.threshold}"),
+        found.rescaled.moved,
+        (f"centre: {found.centre}", f"decision: {found.rescaled.why}"),
         snapshot.decision,
-        found.decision,
+        found.rescaled.decision,
         generation,
         left_out,
     )
@@ -168,14 +168,11 @@ def _embedded(
 def _committed(writer: BundleWriter, found: Calibrated) -> int:
     """The bundle's next generation, which has the adapter and the decision; its number."""
     manifest = writer.opened().manifest
-    (branch,), decision = manifest.branches, manifest.decision
+    branch, decision = replace(manifest.branches[0], camera=found.shift), manifest.decision
     if branch.local is None:
-        decision = found.decision
+        decision = found.rescaled.decision
     else:
-        branch = replace(branch, local=replace(branch.local, decision=found.decision))
+        branch = replace(branch, local=replace(branch.local, decision=found.rescaled.decision))
     if found.adapter is not None:
         writer.stage(role_of("adapter", 0)).write_bytes(found.adapter.to_bytes())
-    committed = writer.commit(
-        (branch,), products=manifest.products, decision=decision, resizer=manifest.resizer, fit=manifest.fit
-    )
-    return committed.manifest.generation
+    return writer.recommit(branches=(branch,), decision=decision).manifest.generation

@@ -22,10 +22,9 @@ from ..encoders.encoder import Embedding
 from ..matching.local_pass import local_rank
 from ..matching.snapshot import Branch, Snapshot
 from ..scoring.adapter import Adapter
-from ..scoring.decision import LEVELS, Confidences, Decision
+from ..scoring.camera_shift import CameraShift, Floats64, chances, logits, with_confidence, with_threshold
+from ..scoring.decision import LEVELS, Decision
 from ..scoring.gallery import Gallery
-
-Floats = NDArray[np.float64]
 
 STRENGTH = 30.0
 """As `fitting.prior.STRENGTH`: so many photos say as much as what was known before."""
@@ -50,21 +49,44 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """What photos change: `adapter` (None: it stays), `decision`, and a sentence for each of both questions, why or why not."""
+    """What photos change: `adapter` (None: it stays) and why or why not, and what of the decision; `shift`: the record of all that
+    the camera has changed so far."""
 
     adapter: Adapter | None
-    decision: Decision
     centre: str
-    threshold: str
-    moved_threshold: bool
+    rescaled: Rescaled
+    shift: CameraShift
+
+    @property
+    def changed(self) -> bool:
+        """Whether the bundle will be another one."""
+        return self.adapter is not None or self.rescaled.moved
+
+
+@dataclass(frozen=True, slots=True)
+class Rescaled:
+    """The decision that photos ask for, by how many log odds its threshold and its confidences have moved, and why or why not."""
+
+    decision: Decision
+    threshold: float
+    confidence: float
+    why: str
+
+    @property
+    def moved(self) -> bool:
+        """Whether it is another decision."""
+        return bool(self.threshold or self.confidence)
 
 
 def calibrate(snapshot: Snapshot, photos: Sequence[Seen]) -> Calibrated:
     """What so many photos, at least FEWEST, change in a bundle with one encoder whose decision can be tuned."""
     adapter, centre = recentred(snapshot, photos)
     moved = snapshot if adapter is None else with_adapter(snapshot, adapter)
-    decision, threshold = rescaled(moved, photos)
-    return Calibrated(adapter, decision, centre, threshold, decision != snapshot.decision)
+    found = rescaled(moved, photos)
+    before = snapshot.bundle.manifest.branches[0].camera or CameraShift(0, 0.0, 0.0)
+    recentred_from = None if adapter is None else snapshot.gallery.adapter
+    shift = before.joined(len(photos), found.threshold, found.confidence, recentred_from)
+    return Calibrated(adapter, centre, found, shift)
 
 
 def recentred(snapshot: Snapshot, photos: Sequence[Seen]) -> tuple[Adapter | None, str]:
@@ -100,8 +122,8 @@ def with_adapter(snapshot: Snapshot, adapter: Adapter) -> Snapshot:
     return replace(snapshot, branches=(branch, *snapshot.branches[1:]))
 
 
-def rescaled(snapshot: Snapshot, photos: Sequence[Seen]) -> tuple[Decision, str]:
-    """The decision with the threshold, and where there are labels the confidence, that these photos ask for; and why or why not."""
+def rescaled(snapshot: Snapshot, photos: Sequence[Seen]) -> Rescaled:
+    """The decision with the threshold, and where there are labels the confidence, that these photos ask for."""
     before = snapshot.decision
     table = before.confidences
     assert table is not None
@@ -114,15 +136,16 @@ def rescaled(snapshot: Snapshot, photos: Sequence[Seen]) -> tuple[Decision, str]
             for photo, (sure, found) in zip(photos, answers, strict=True)
         ]
     )
-    expected = float(_logits(np.array(table.unknown[LEVELS.index(0.5)])))
-    logits = _logits(foreign)
-    shift = float(np.median(logits)) - expected
+    expected = float(logits(np.array(table.unknown[LEVELS.index(0.5)])))
+    odds = logits(foreign)
+    shift = float(np.median(odds)) - expected
     # Of a median: sqrt(pi / 2) times that of a mean, whose spread is 1.4826 times the median deviation.
-    error = 1.2533 * 1.4826 * float(np.median(np.abs(logits - np.median(logits)))) / math.sqrt(len(logits))
+    error = 1.2533 * 1.4826 * float(np.median(np.abs(odds - np.median(odds)))) / math.sqrt(len(odds))
     message = f"unknown queries of this camera are {shift:+.2f} ± {error:.2f} log odds from what was expected"
-    moved = before
+    moved, by, offset = before, 0.0, 0.0
     if abs(shift) >= CERTAIN * error:
-        moved = _shifted(before, table, len(logits) / (len(logits) + STRENGTH) * shift)
+        by = len(odds) / (len(odds) + STRENGTH) * shift
+        moved = with_threshold(before, by)
         message += f"; the threshold goes from {before.threshold:.3f} to {moved.threshold:.3f}"
     else:
         message += ": no more than chance, the threshold stays"
@@ -135,43 +158,13 @@ def rescaled(snapshot: Snapshot, photos: Sequence[Seen]) -> tuple[Decision, str]
         offset, why = _confidence_offset(
             np.array([sure for sure, _ in labelled]), np.array([right for _, right in labelled])
         )
-        moved, message = _offset(moved, offset), f"{message}; {why}"
-    return moved, message
+        moved, message = with_confidence(moved, offset), f"{message}; {why}"
+    return Rescaled(moved, by, offset, message)
 
 
-def _shifted(decision: Decision, table: Confidences, shift: float) -> Decision:
-    """The decision whose unknown queries come to so much more, in log odds; the formula stays."""
-    unknown = tuple(float(f"{value:.7g}") for value in _chances(_logits(np.array(table.unknown)) + shift))
-    threshold = float(_chances(_logits(np.array(decision.threshold)) + shift))
-    accepted = (1 - float(np.interp(threshold, table.right, LEVELS))) * table.right_share if table.right else 0.0
-    return replace(
-        decision,
-        threshold=threshold,
-        correct_accept_rate=accepted,
-        confidences=replace(table, unknown=unknown),
-    )
-
-
-def _offset(decision: Decision, offset: float) -> Decision:
-    """The decision whose probabilities are so much higher, in log odds; it accepts the same photos."""
-    table = decision.confidences
-    assert table is not None
-
-    def moved(values: tuple[float, ...]) -> tuple[float, ...]:
-        return tuple(float(f"{value:.7g}") for value in _chances(_logits(np.array(values)) + offset)) if values else ()
-
-    return replace(
-        decision,
-        intercept=decision.intercept + offset,
-        threshold=float(_chances(_logits(np.array(decision.threshold)) + offset)),
-        confidences=replace(table, unknown=moved(table.unknown), right=moved(table.right)),
-        reliability=(),
-    )
-
-
-def _confidence_offset(sure: Floats, right: NDArray[np.bool_]) -> tuple[float, str]:
+def _confidence_offset(sure: Floats64, right: NDArray[np.bool_]) -> tuple[float, str]:
     """By how much confidences are too low, in log odds; 0 where photos that had no part in it aren't told better by it."""
-    logits = _logits(sure)
+    odds = logits(sure)
     trust = len(sure) / (len(sure) + STRENGTH)
 
     def fitted(rows: NDArray[np.bool_]) -> float:
@@ -179,7 +172,7 @@ def _confidence_offset(sure: Floats, right: NDArray[np.bool_]) -> tuple[float, s
         low, high = -_FURTHEST, _FURTHEST
         for _ in range(40):
             middle = (low + high) / 2
-            too_high = float(_chances(logits[rows] + middle).mean()) > float(right[rows].mean())
+            too_high = float(chances(odds[rows] + middle).mean()) > float(right[rows].mean())
             low, high = (low, middle) if too_high else (middle, high)
         return trust * (low + high) / 2
 
@@ -187,7 +180,7 @@ def _confidence_offset(sure: Floats, right: NDArray[np.bool_]) -> tuple[float, s
     for fold in range(FOLDS):
         held = np.arange(len(sure)) % FOLDS == fold
         offset = fitted(~held)
-        gains[held] = _loss(logits[held], right[held]) - _loss(logits[held] + offset, right[held])
+        gains[held] = _loss(odds[held], right[held]) - _loss(odds[held] + offset, right[held])
     gain, error = float(gains.mean()), float(gains.std(ddof=1)) / math.sqrt(len(gains))
     if gain <= 0 or gain < CERTAIN * error:
         return (
@@ -204,7 +197,7 @@ def _lead(snapshot: Snapshot, photo: Seen) -> float:
     product = found[0][0] if photo.product in (-1, None) else photo.product
     own = next((sure for other, sure in found if other == product), found[-1][1])
     rest = _candidates(snapshot, photo.embedding, product)
-    return float(_logits(np.array(own)) - _logits(np.array(rest[0][1] if rest else 0.0)))
+    return float(logits(np.array(own)) - logits(np.array(rest[0][1] if rest else 0.0)))
 
 
 def _answer(snapshot: Snapshot, embedding: Embedding, without: int | None) -> tuple[float, int]:
@@ -227,17 +220,6 @@ def _candidates(snapshot: Snapshot, embedding: Embedding, without: int | None) -
     return [(product, sure) for (product, _), sure in zip(found.ranked, confidences, strict=True)]
 
 
-def _logits(values: NDArray[np.float64]) -> Floats:
-    bounded = np.clip(values, 1e-12, 1 - 1e-12)
-    result: Floats = np.log(bounded / (1 - bounded))
-    return result
-
-
-def _chances(logits: Floats) -> Floats:
-    result: Floats = 1 / (1 + np.exp(-logits))
-    return result
-
-
-def _loss(logits: Floats, right: NDArray[np.bool_]) -> Floats:
-    result: Floats = np.logaddexp(0, np.where(right, -logits, logits))
+def _loss(odds: Floats64, right: NDArray[np.bool_]) -> Floats64:
+    result: Floats64 = np.logaddexp(0, np.where(right, -odds, odds))
     return result

@@ -228,6 +228,7 @@ def test_info(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
         "decision",
         "forecast",
         "adaptation",
+        "calibrated",
         "encoder",
         "files",
         "outgrown",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,18 @@ from shelfmatch.edge import (
     BundleLocked,
     CatalogError,
     Matcher,
+    add_to_bundle,
     build_bundle,
     calibrate_bundle,
+    refit_bundle,
 )
+from shelfmatch.edge.build.change import load_branches
 from shelfmatch.edge.bundle.writer import BundleWriter
 from shelfmatch.edge.cli.app import main
-from shelfmatch.edge.evaluation.camera import _confidence_offset, _logits
+from shelfmatch.edge.evaluation.calibrate import _committed
+from shelfmatch.edge.evaluation.camera import Calibrated, Rescaled, _confidence_offset
+from shelfmatch.edge.scoring.camera_shift import CameraShift, logits, with_confidence, with_threshold
+from shelfmatch.edge.scoring.decision import Decision
 from shelfmatch.edge.synthetic.products import make_shop, render_plain, render_view
 from tests.support.bundles import contents
 
@@ -104,7 +111,7 @@ def test_confidences_move_where_they_are_wrong_and_only_there() -> None:
     true = random.uniform(0.3, 0.99, 300)
     right = random.random(300) < true
     assert _confidence_offset(true, right)[0] == 0.0 or abs(_confidence_offset(true, right)[0]) < 0.2
-    too_sure = 1 / (1 + np.exp(-(_logits(true) + 2)))
+    too_sure = 1 / (1 + np.exp(-(logits(true) + 2)))
     offset, why = _confidence_offset(too_sure, right)
     assert -2.6 < offset < -1.2 and "log loss better" in why
 
@@ -115,6 +122,121 @@ def test_tune_goes_on_from_there(shop: Path, bundle: Path) -> None:
     after = calibrate_bundle(bundle, shop / "photos").after
     assert tune_bundle(bundle, 0.2).after.threshold < after.threshold
     assert tune_bundle(bundle, 0.05).after.threshold == pytest.approx(after.threshold, abs=0.003)
+
+
+def renewed(bundle: Path) -> tuple[Decision, list[np.ndarray]]:
+    """What a bundle decides by, and what it compares queries with, in the order of its photos."""
+    (branch,) = load_branches(Bundle.open(bundle))
+    order = [np.argsort(index.ids) for index in (branch.index, branch.prototypes) if index is not None]
+    indexes = [index for index in (branch.index, branch.prototypes) if index is not None]
+    assert branch.adapter is not None
+    return Bundle.open(bundle).manifest.final_decision, [
+        *(index.vectors()[rows] for index, rows in zip(indexes, order, strict=True)),
+        branch.adapter.mean,
+        branch.adapter.packshot_mean,
+    ]
+
+
+def seen_by_a_camera(bundle: Path, moved: float, threshold: float, confidence: float) -> None:
+    """Write down what calibrate would, had photos shown that: by tricks of light alone it depends on the encoder what they show."""
+    manifest = Bundle.open(bundle).manifest
+    (branch,) = load_branches(Bundle.open(bundle))
+    adapter = branch.adapter
+    if adapter is not None:
+        direction = np.random.default_rng(0).standard_normal(len(adapter.mean)).astype(np.float32)
+        adapter = replace(adapter, mean=adapter.mean + moved * direction / np.linalg.norm(direction)).as_stored()
+    decision = with_confidence(with_threshold(manifest.final_decision, threshold), confidence)
+    shift = CameraShift(0, 0.0, 0.0).joined(40, threshold, confidence, branch.adapter)
+    with BundleWriter(bundle, existing=True) as writer:
+        writer.opened()
+        _committed(writer, Calibrated(adapter, "", Rescaled(decision, threshold, confidence, ""), shift))
+
+
+@pytest.fixture(scope="module", params=["off", "on"])
+def seen(shop: Path, request: pytest.FixtureRequest) -> Path:
+    """A bundle of photos, not plain pictures, with local matching or without, and what a camera changed in it."""
+    catalogue = [("image", "sku")]
+    for number, product in enumerate(SHOP[:SOLD]):
+        for view in (0, 1):
+            render_view(product, view, (320, 240), 0.3).save(shop / f"{number}-{view}.png")
+            catalogue.append((f"{number}-{view}.png", product.sku))
+    with (shop / "views.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(catalogue)
+    target = shop / f"seen-{request.param}.bundle"
+    build_bundle(shop / "views.csv", target, adapt="on", local=request.param, keep_embeddings=True)
+    seen_by_a_camera(target, 0.2, -0.7, 0.4)
+    return target
+
+
+def test_photos_that_come_later_lie_where_the_catalogue_does(shop: Path, seen: Path, tmp_path: Path) -> None:
+    """Queries are centred on the camera's photos; the catalogue's, taken again, come to what they were."""
+    bundle = Path(shutil.copytree(seen, tmp_path / "shop.bundle"))
+    before, vectors = renewed(bundle)
+    add_to_bundle(bundle, shop / "views.csv", replace=True)
+    after, again = renewed(bundle)
+    assert after == before and len(vectors) == len(again)
+    for one, other in zip(vectors, again, strict=True):
+        assert np.abs(one - other).max() < 0.01
+
+
+def test_a_new_fit_keeps_what_the_camera_taught(seen: Path, tmp_path: Path) -> None:
+    """Of the same photos the same fit comes out, and with it what calibrate made of that."""
+    bundle = Path(shutil.copytree(seen, tmp_path / "shop.bundle"))
+    before, vectors = renewed(bundle)
+    refit_bundle(bundle)
+    after, again = renewed(bundle)
+    assert after.threshold == pytest.approx(before.threshold, abs=0.01)
+    assert after.intercept == pytest.approx(before.intercept, abs=0.05)
+    assert np.abs(again[-2] - vectors[-2]).max() < 0.003  # embeddings are kept in float16
+    kept = Bundle.open(bundle).manifest.branches[0].camera
+    assert kept is not None and (kept.photos, kept.threshold, kept.confidence) == (40, -0.7, 0.4)
+    assert Bundle.open(bundle).verify() == []
+
+
+def test_a_plain_shop_keeps_its_calibrated_threshold_when_it_grows(shop: Path, seen: Path, tmp_path: Path) -> None:
+    """Without an adapter every change decides anew; by so many log odds as calibrate found, it still decides otherwise."""
+    with (shop / "views.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    rows[1:] = [[str(shop / image), sku] for image, sku in rows[1:]]
+    for name, part in (("most", rows[:-2]), ("last", [rows[0], *rows[-2:]])):
+        with (tmp_path / f"{name}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows(part)
+    plain, calibrated = tmp_path / "plain.bundle", tmp_path / "calibrated.bundle"
+    build_bundle(tmp_path / "most.csv", plain, adapt="off", local="off")
+    shutil.copytree(plain, calibrated)
+    seen_by_a_camera(calibrated, 0.0, -0.7, 0.4)
+    before = Bundle.open(plain).manifest.decision
+    for bundle in (plain, calibrated):
+        add_to_bundle(bundle, tmp_path / "last.csv")
+    one, other = (Bundle.open(bundle).manifest.decision for bundle in (plain, calibrated))
+    assert one.threshold != before.threshold  # it did decide anew
+    assert np.diff(logits(np.array([one.threshold, other.threshold])))[0] == pytest.approx(-0.3, abs=1e-6)
+    assert other.intercept == pytest.approx(one.intercept + 0.4)
+
+
+def test_a_record_that_says_nothing_true_is_refused(seen: Path) -> None:
+    camera = Bundle.open(seen).manifest.branches[0].camera
+    assert camera is not None
+    record = camera.to_dict()
+    assert CameraShift.from_dict(record, 256) == camera
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"catalogue_mean": "AAAA"}, "3 bytes for 256 numbers"),
+        ({"catalogue_mean": "?"}, "not one this version reads"),
+        ({"threshold": float("nan")}, "build the bundle again"),
+        ({"photos": "many"}, "photos is 'many'"),
+        ({"more": 1}, "unknown field more"),
+    ]
+    for change, told in wrong:
+        with pytest.raises(BundleError, match=told):
+            CameraShift.from_dict({**record, **change}, 256)
+
+
+def test_two_calibrations_add_up(shop: Path, bundle: Path) -> None:
+    first, second = (calibrate_bundle(bundle, shop / "photos") for _ in range(2))
+    camera = Bundle.open(bundle).manifest.branches[0].camera
+    assert camera is not None and camera.photos == len(SHOP) * (1 + second.changed)
+    moved = logits(np.array(second.after.threshold)) - logits(np.array(first.before.threshold))
+    assert camera.threshold == pytest.approx(float(moved), abs=1e-6)
 
 
 def test_wrong_input_is_told_and_changes_nothing(shop: Path, bundle: Path, tmp_path: Path) -> None:
