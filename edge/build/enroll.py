@@ -65,7 +65,7 @@ def enroll(
     # A file each: SQLite has one writer at a time.
     names = ["embeddings.sqlite", *(f"embeddings{number}.sqlite" for number in range(2, len(encoders) + 1))]
     caches = [EmbeddingCache(work_folder / name, encoder) for name, encoder in zip(names, encoders, strict=True)]
-    files, looks = _Files(), Looks()
+    files, looks, pruned = _Files(), Looks(), editor.pruned_files()
     for sku, label, digest in editor.photos():
         files.add(SourcePhoto("", label, sku), digest)
     try:
@@ -82,6 +82,9 @@ def enroll(
                 continue
             product_id = editor.put_product(photo.sku, catalogue.attributes.get(photo.sku, {}))
             looks.add(photo, done.sha256, done.look)
+            if (photo.sku, done.sha256) in pruned:
+                entries.duplicates.append((photo.label, "left out before, by max_references: it adds little"))
+                continue
             same = files.add(photo, done.sha256)
             if same is not None and same.sku == photo.sku:
                 entries.duplicates.append((photo.label, f"the same file as {same.label}"))

@@ -21,7 +21,8 @@ CREATE TABLE product (id INTEGER PRIMARY KEY, sku TEXT NOT NULL UNIQUE, name TEX
 CREATE TABLE reference (id INTEGER PRIMARY KEY, photo TEXT NOT NULL, photo_sha256 BLOB NOT NULL);
 """
 _PRUNED = "TABLE pruned (product INTEGER PRIMARY KEY, photos INTEGER NOT NULL)"
-"""Only where max_references took photos away; readers don't look at it."""
+_PRUNED_FILES = "TABLE pruned_file (product INTEGER NOT NULL, photo_sha256 BLOB NOT NULL)"
+"""Only where max_references took photos away; readers look at neither. By the files `add` knows not to bring them back."""
 
 
 class CatalogEditor:
@@ -144,6 +145,15 @@ class CatalogEditor:
             (PHOTO_BITS,),
         )
 
+    def pruned_files(self) -> set[tuple[str, bytes]]:
+        """(SKU, sha256) of the photos that were pruned, as long as their product has others."""
+        if not self._has("pruned_file"):
+            return set()
+        rows = self._connection.execute(
+            "SELECT sku, photo_sha256 FROM pruned_file JOIN product ON product.id = product"
+        )
+        return {(sku, digest) for sku, digest in rows}
+
     def product_id(self, sku: str) -> int | None:
         """The id of a SKU, None where there is no such product."""
         for spelt in spellings(sku):
@@ -155,16 +165,22 @@ class CatalogEditor:
     def remove_references(self, reference_ids: Collection[int]) -> None:
         """Forget photos."""
         self._connection.executemany("DELETE FROM reference WHERE id = ?", ((i,) for i in reference_ids))
-        if self._has_pruned():  # a product's prototype goes with its last reference
+        for table in filter(self._has, ("pruned", "pruned_file")):  # a product's prototype goes with its last reference
             self._connection.executemany(
-                "DELETE FROM pruned WHERE product = ? AND NOT EXISTS (SELECT 1 FROM reference WHERE id >= ? AND id < ?)",
+                f"DELETE FROM {table} WHERE product = ? AND NOT EXISTS (SELECT 1 FROM reference WHERE id >= ? AND id < ?)",
                 ((own, own << PHOTO_BITS, (own + 1) << PHOTO_BITS) for own in {i >> PHOTO_BITS for i in reference_ids}),
             )
 
     def prune_references(self, reference_ids: Collection[int]) -> None:
         """Forget photos that stay part of their products' prototypes, and keep how many those are."""
-        self.remove_references(reference_ids)
         counts = Counter(reference_id >> PHOTO_BITS for reference_id in reference_ids)
+        if counts:
+            self._connection.execute(f"CREATE {_PRUNED_FILES}")
+            self._connection.executemany(
+                "INSERT INTO pruned_file SELECT id >> ?, photo_sha256 FROM reference WHERE id = ?",
+                ((PHOTO_BITS, reference_id) for reference_id in reference_ids),
+            )
+        self.remove_references(reference_ids)
         if counts:
             self._connection.execute(f"CREATE {_PRUNED}")
             self._connection.executemany("INSERT INTO pruned VALUES (?, ?)", sorted(counts.items()))
@@ -175,15 +191,15 @@ class CatalogEditor:
 
     def forget_pruned_of(self, product_id: int) -> None:
         """That of one product was."""
-        if self._has_pruned():
+        if self._has("pruned"):
             self._connection.execute("DELETE FROM pruned WHERE product = ?", (product_id,))
 
     def pruned(self) -> dict[int, int]:
         """Product id → the photos in its prototype that are no references any more."""
-        return dict(self._connection.execute("SELECT * FROM pruned")) if self._has_pruned() else {}
+        return dict(self._connection.execute("SELECT * FROM pruned")) if self._has("pruned") else {}
 
-    def _has_pruned(self) -> bool:
-        return bool(self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'pruned'").fetchone())
+    def _has(self, table: str) -> bool:
+        return bool(self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone())
 
     def remove_product(self, product_id: int) -> list[int]:
         """Forget a product and its photos; the ids of their vectors."""
@@ -220,9 +236,10 @@ def _drop_unusable_words(path: Path) -> None:
         connection.execute("ATTACH ? AS copy", (os.fspath(copy),))
         connection.executescript(_SCHEMA.replace("CREATE TABLE ", "CREATE TABLE copy."))
         tables = ["product", "reference"]
-        if connection.execute("SELECT 1 FROM main.sqlite_master WHERE name = 'pruned'").fetchone():
-            connection.execute(f"CREATE {_PRUNED.replace('pruned', 'copy.pruned')}")
-            tables.append("pruned")
+        for table, schema in (("pruned", _PRUNED), ("pruned_file", _PRUNED_FILES)):
+            if connection.execute("SELECT 1 FROM main.sqlite_master WHERE name = ?", (table,)).fetchone():
+                connection.execute(f"CREATE {schema.replace(table, f'copy.{table}')}")
+                tables.append(table)
         for table in tables:
             connection.execute(f"INSERT INTO copy.{table} SELECT * FROM main.{table}")
     finally:

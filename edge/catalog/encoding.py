@@ -23,6 +23,11 @@ _OTHER_FILES = (
 )
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _GB2312 = re.compile(rb"(?:[\xa1-\xf7][\xa1-\xfe])+")
+_IN_A_WORD = re.compile(
+    rb"[A-Za-z][\xd8-\xf7][\xe0-\xfe]|[\xd8-\xf7][\xe0-\xfe][a-z]|[A-Za-z][\xc0-\xff]\xdf|[\xc0-\xff]\xdf[a-z]"
+)
+"""Two letters with accents side by side in a word of Western Europe (Größe, créée). As Chinese it would be one rare character stuck
+to a Latin letter."""
 _MAC_LETTER = re.compile(rb"[A-Za-z][\x80\x85\x86\x87\x88\x8a\x8d\x8e\x8f\x90\x9a\x9f][a-z]")
 """What are ÄÖÜáàäçéèêöü in Mac Roman, and signs that hardly stand between letters in Windows-1252."""
 
@@ -60,7 +65,8 @@ def _legacy(data: bytes) -> str:
     """The 8-bit encoding of a text that isn't UTF-8. Letters of Western Europe stand alone among ASCII, Chinese comes in pairs, and
     other alphabets in long runs, which can't be told from one another."""
     runs = _HIGH.findall(data)
-    if all(_GB2312.fullmatch(run) for run in runs):
+    pairs = sum(len(run) == 2 for run in runs)
+    if all(_GB2312.fullmatch(run) for run in runs) and not (pairs == len(runs) == len(_IN_A_WORD.findall(data))):
         return "gb18030"
     if not re.search(rb"[\xc0-\xff]", data) and _MAC_LETTER.search(data):
         return "mac_roman"

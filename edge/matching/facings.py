@@ -86,18 +86,26 @@ class ShelfCount:
     def lines(self) -> list[tuple[Any, ...]]:
         """A row for each product and gap, as `COLUMNS` names them."""
         found: list[tuple[Any, ...]] = []
-        places: dict[int, int] = {}
-        for one, row in zip(self.scene.products, self.row_of, strict=True):
-            places[row] = places.get(row, 0) + 1
+        places = self._places()
+        for number, (one, row) in enumerate(zip(self.scene.products, self.row_of, strict=True)):
             name = one.candidates[0].name if one.sku is not None else ""
             sure = f"{one.confidence:.4f}" if one.result is not None else ""
             decision = one.decision if one.result is not None else ""
             found.append(
-                (self.scene.image, "product", row, places[row], *_edges(one.box), f"{one.detection_score:.4f}", one.sku or "",
+                (self.scene.image, "product", row, places[number], *_edges(one.box), f"{one.detection_score:.4f}", one.sku or "",
                  name, sure, decision)
             )  # fmt: skip
         for gap, row in zip(self.scene.gaps, self.gap_rows, strict=True):
             found.append((self.scene.image, "gap", row, "", *_edges(gap.box), f"{gap.score:.4f}", "", "", "", ""))
+        return found
+
+    def _places(self) -> list[int]:
+        """Each product's place in its row, 1 for the left one: the scene's own order follows rows that are level."""
+        found = [0] * len(self.scene.products)
+        counts: dict[int, int] = {}
+        for number in sorted(range(len(found)), key=lambda number: self.scene.products[number].box[0]):
+            row = self.row_of[number]
+            found[number] = counts[row] = counts.get(row, 0) + 1
         return found
 
     def picture(self, image: ImageSource) -> Image.Image:
@@ -119,15 +127,14 @@ def count_facings(
     """Count a shelf's facings: with a `matcher` by product, without one only where products are.
 
     `detector`: a name, file, card or `Detector` (default: the matcher's, or the package's own); `gaps`: look for empty places, too,
-    where the detector knows them. Raises ImageError, DetectorError, CatalogError.
+    where the detector knows them; `limits`: without a matcher, which has its own. Raises ImageError, DetectorError, CatalogError.
     """
-    if matcher is not None and detector is None:
-        return counted(matcher.match_scene(image, where=where, gaps=gaps))
+    if matcher is not None:
+        return counted(matcher.match_scene(image, where=where, gaps=gaps, detector=detector))
     finder = Finder.of("auto", detector, os.cpu_count() or 1)
     kinds: Any = ("product", "gap") if gaps else ("product",)
     opened = finder.detector.get()
-    snapshot = None if matcher is None else matcher.snapshot
-    scene = match_scene(snapshot, opened, image, where=where, kinds=kinds, limits=limits, workers=opened.sessions)
+    scene = match_scene(None, opened, image, where=where, kinds=kinds, limits=limits, workers=opened.sessions)
     return counted(scene)
 
 

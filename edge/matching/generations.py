@@ -90,8 +90,9 @@ class Generations:
             return snapshot
         if self._reload_lock.acquire(blocking=False):  # one thread loads, the others go on with what there is
             try:
-                if self._snapshot is not None:
-                    self._take_over(snapshot)
+                current = self._snapshot
+                if current is not None and current.bundle.stamp != stamp:  # another thread may have loaded it meanwhile
+                    self._take_over(current)
             except ShelfmatchError as error:
                 again = refused is not None and stamp == refused.stamp
                 self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S) if again else 1.0

@@ -58,7 +58,8 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class LookAgain:
-    """How the look-again pass went. `variant`: what counted most; `tried`: all of them; `faults`: what was found wrong with the
+    """How the look-again pass went. `variant`: what counted most, "" where the answer rests on none of them;
+    `tried`: all of them; `faults`: what was found wrong with the
     photo; `problem`: why no shop could tell ("too dark", "too blurred", "nothing to see"), empty where the photo is of use;
     `hint`: what the caller should look at, for an array whose channels stand in the order of OpenCV, as it seems."""
 

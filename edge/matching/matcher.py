@@ -205,19 +205,21 @@ class Matcher:
         labels: Sequence[str] = (),
         gaps: bool = False,
         workers: int = 0,
+        detector: str | os.PathLike[str] | Detector | None = None,
     ) -> Scene:
         """Find every product of a photo and name each: box, decision and candidates as if it were a photo of its own.
 
         A shelf of hundreds is looked at in tiles. `gaps`: also find empty places on shelves; `workers`: threads (default: one a
-        core); the rest as for `match`. Raises ImageError, CatalogError, DetectorError.
+        core); `detector`: another one than the matcher's; the rest as for `match`. Raises ImageError, CatalogError, DetectorError.
         """
         from .scene import match_scene
 
         arguments.check_question(top_k=top_k, where=where, labels=labels)
-        detector = self._finder.detector.get()
+        sessions = int(self._settings["sessions"])
+        finder = self._finder if detector is None else Finder.of("auto", detector, sessions)
         return match_scene(
             self._fresh(),
-            detector,
+            finder.detector.get(),
             image,
             top_k=top_k,
             where=where,
@@ -225,7 +227,7 @@ class Matcher:
             limits=self._limits,
             look_again=self._look_again,
             kinds=("product", "gap") if gaps else ("product",),
-            workers=arguments.count("workers", workers, 0) or int(self._settings["sessions"]),
+            workers=arguments.count("workers", workers, 0) or sessions,
         )
 
     def track(self, *, top_k: int = 5, where: Where | None = None, locate: Mode | None = None) -> Tracker:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from ..catalog.attributes import Where
@@ -166,6 +166,8 @@ def _look_closer(question: _Question, closer: _Closer, vector: Vector, watch: _S
         weighed = AS_IT_CAME in closer.again.tried and closer.part is None
         if snapshot.accepts(found) or weighed or not found or found[0].confidence > less_sure(closer.sure):
             closer.candidates, closer.part = found, None
+        else:  # the answer is the one from before, and no variant's
+            closer.again = replace(closer.again, variant="")
         watch.lap("look_again")
 
 

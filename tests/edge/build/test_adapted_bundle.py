@@ -18,6 +18,7 @@ from shelfmatch.edge import (
     Matcher,
     add_to_bundle,
     build_bundle,
+    refit_bundle,
     remove_from_bundle,
 )
 from shelfmatch.edge.bundle.bundle import Bundle
@@ -161,6 +162,20 @@ def test_pruned_photos_weigh_on_in_their_prototypes(tmp_path: Path, tiny_tflite:
     once = prototype_of(bundle, "sku-003")
     add_to_bundle(bundle, write_tiles(tmp_path / "old", range(3, 4), photos=1), workers=1)
     assert float(once @ prototype_of(bundle, "sku-003")) < 0.95
+
+
+def test_pruned_photos_do_not_come_back(tmp_path: Path, tiny_tflite: Path) -> None:
+    """The folder that a bundle was built from is added again, with one photo more, after each kind of change."""
+    bundle = tmp_path / "s.bundle"
+    write_tiles(tmp_path / "many", range(4), photos=6)
+    build_bundle(tmp_path / "many", bundle, encoder=tiny_tflite, max_references=2, keep_embeddings=True)
+    tile_photo(3, 99).save(tmp_path / "many" / "sku-003" / "new.png")
+    report = add_to_bundle(bundle, tmp_path / "many")
+    assert report.references == 1 and len(report.duplicates) == 24
+    assert sum("left out before, by max_references" in reason for _, reason in report.duplicates) == 16
+    refit_bundle(bundle)
+    assert add_to_bundle(bundle, tmp_path / "many").references == 0
+    assert add_to_bundle(bundle, tmp_path / "many", replace=True).references == 25
 
 
 def prototype_of(bundle: Path, sku: str) -> Floats:

@@ -57,6 +57,19 @@ def test_chinese_excel(tmp_path: Path) -> None:
     assert "GB 18030" in said and "'图片' is taken for image" in said and "'货号' is taken for sku" in said
 
 
+@pytest.mark.parametrize("word", ["Größe", "Fußöl", "créée", "Länge x Größe", "heißöl"])
+def test_letters_with_accents_side_by_side_are_not_chinese(tmp_path: Path, word: str) -> None:
+    """As GB 18030 the header Größe was read as a rare character, and the column under that name."""
+    source = read(tmp_path, f"image;sku;{word}\r\na.png;A;12\r\n", "cp1252")
+    assert source.attributes["A"] == {word: "12"}
+
+
+@pytest.mark.parametrize("word", ["茶", "Cola可乐", "绿茶Tea", "A可", "啤酒330ml", "蛋"])
+def test_chinese_beside_latin_letters_is_chinese(tmp_path: Path, word: str) -> None:
+    source = read(tmp_path, f"image;sku;name\r\na.png;A;{word}\r\n", "gb18030")
+    assert source.attributes["A"] == {"name": word}
+
+
 def test_an_encoding_that_cannot_be_told_is_refused_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match=r"can't be read as a CSV.*save it as 'CSV UTF-8'"):
         read(tmp_path, "image,sku,name\na.png,A,Зелёный чай\n", "cp1251")

@@ -245,7 +245,9 @@ def test_a_mended_photo_that_is_not_surer_says_nothing(
     with Matcher.open(tile_bundle) as matcher:
         snapshot = replace(matcher.snapshot, decision=replace(matcher.snapshot.decision, threshold=1.0))
         first = pipeline.match(snapshot, photo, look_again=False).candidates
-        assert pipeline.match(snapshot, photo).candidates[0].sku == first[told].sku
+        answer = pipeline.match(snapshot, photo)
+    assert answer.candidates[0].sku == first[told].sku and answer.look_again is not None
+    assert answer.look_again.variant == ("denoised" if told else "")  # what the answer rests on
 
 
 def test_accepted_photos_get_no_rank_variants(tile_bundle: Path) -> None:

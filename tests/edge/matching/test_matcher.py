@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import logging
 import shutil
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from shelfmatch.edge import (
     remove_from_bundle,
 )
 from shelfmatch.edge.bundle.bundle import read_stamp
+from shelfmatch.edge.matching import generations as module
 from tests.conftest import tile_photo, write_tiles
 
 
@@ -98,6 +101,28 @@ def test_follows_the_bundle(tile_bundle: Path, tmp_path: Path) -> None:
         result = matcher.match(tile_photo(50, 9))
         assert "sku-050" not in [candidate.sku for candidate in result.candidates]
         assert result.generation == 3
+
+
+def test_a_generation_is_loaded_once(tile_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two threads that both see it, the second one found the lock free again and loaded it once more."""
+    with Matcher.open(tile_bundle) as matcher:
+        add_to_bundle(tile_bundle, write_tiles(tmp_path / "more", range(50, 51)))
+        generations, other = matcher._generations, threading.Lock()
+        loads: list[object] = []
+
+        def loaded(previous: object, load: Any = generations._load) -> object:
+            loads.append(previous)
+            return load(previous)
+
+        def stamped(path: Path, read: Any = module.read_stamp_or_none) -> object:
+            found = read(path)
+            if other.acquire(blocking=False):  # between the first one's look and its load
+                matcher.match(tile_photo(1, 9))
+            return found
+
+        monkeypatch.setattr(generations, "_load", loaded)
+        monkeypatch.setattr(module, "read_stamp_or_none", stamped)
+        assert matcher.match(tile_photo(50, 9)).sku == "sku-050" and len(loads) == 1
 
 
 def test_keeps_its_version_when_the_new_one_is_damaged(tile_bundle: Path) -> None:

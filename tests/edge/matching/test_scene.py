@@ -16,19 +16,27 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from shelfmatch.edge import Detection, Detector, DetectorError, ImageError, Matcher, count_facings
+from shelfmatch.edge import (
+    Detection,
+    Detector,
+    DetectorError,
+    ImageError,
+    Matcher,
+    count_facings,
+    remove_from_bundle,
+)
 from shelfmatch.edge.detection.crops import Photo
 from shelfmatch.edge.detection.detection import Box
 from shelfmatch.edge.detection.prominence import most_product_like
 from shelfmatch.edge.detection.tiles import Tile, detect_in_tiles, tiles_of
 from shelfmatch.edge.imaging.image import DEFAULT_LIMITS, Decoded
 from shelfmatch.edge.matching import locate
-from shelfmatch.edge.matching.facings import write_counts
+from shelfmatch.edge.matching.facings import counted, write_counts
 from shelfmatch.edge.matching.finder import Mode
 from shelfmatch.edge.matching.following import Follower
 from shelfmatch.edge.matching.look_again import less_sure
 from shelfmatch.edge.matching.pipeline import match
-from shelfmatch.edge.matching.scene import rows_of
+from shelfmatch.edge.matching.scene import Scene, SceneProduct, rows_of
 from shelfmatch.edge.matching.snapshot import Snapshot
 from tests.conftest import tile_photo
 from tests.support.detectors import own_detector
@@ -303,6 +311,22 @@ def test_a_shelf_is_counted_by_product_row_and_gap(tile_bundle: Path, tmp_path: 
     assert len(rows) == 6 and rows[0]["sku"] == "sku-003" and rows[5]["kind"] == "gap"
     assert [row["place"] for row in rows] == ["1", "2", "3", "1", "2", ""]
     assert count.picture(photo).size == (512, 512)
+
+
+def test_a_count_with_another_detector_is_the_matchers_otherwise(tile_bundle: Path) -> None:
+    """It answered from the generation before, and mended photos of a matcher that was told not to."""
+    with Matcher.open(tile_bundle, detector=finding(), look_again=False) as matcher:
+        remove_from_bundle(tile_bundle, ["sku-003"])
+        count = count_facings(shelf([3, 4]), matcher=matcher, detector=finding(*PLACES[:2]))
+    assert [one.sku for one in count.scene.products if one.sku] == ["sku-004"]
+    assert all(one.result is not None and one.result.look_again is None for one in count.scene.products)
+
+
+def test_places_go_from_left_to_right_on_a_shelf_that_is_not_level() -> None:
+    places = [(220.0, 10.0, 300.0, 90.0), (20.0, 60.0, 100.0, 140.0), (120.0, 35.0, 200.0, 115.0)]
+    found = [SceneProduct(box, 0.9, None) for box in places]
+    count = counted(Scene("shelf.jpg", tuple(found), size=(320, 160)))
+    assert count.row_of == (1, 1, 1) and [line[3] for line in count.lines()] == [3, 1, 2]
 
 
 def test_without_a_shop_only_places_are_counted() -> None:
