@@ -187,7 +187,7 @@ def test_rejected_photos_are_looked_at_again_by_both(bundle: Path) -> None:
     with_cascade(bundle, threshold=1.0, sure_from=ALWAYS)
     with Matcher.open(bundle) as matcher:
         dark = matcher.match(np.asarray(tile_photo(6, 20)) // 12)
-        assert dark.look_again is not None and dark.look_again.variant.startswith("auto-levels")
+        assert dark.look_again is not None and dark.look_again.tried[0].startswith("auto-levels")
         assert dark.decision == "unknown" and dark.candidates[0].sku == "sku-006"
         assert {"second_encoder", "look_again"} <= set(dark.latency_ms)
         cascade = matcher._current().cascade
