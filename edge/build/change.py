@@ -23,7 +23,7 @@ from ..catalog.listing import CatalogSource, few
 from ..catalog.product import Reference
 from ..catalog.source import read_source
 from ..encoders.encoder import Encoder
-from ..errors import CatalogError
+from ..errors import BundleError, CatalogError
 from ..fitting.prior import Prior
 from ..imaging.views import views_per_photo
 from ..index.vector_index import VectorIndex
@@ -145,6 +145,8 @@ def refit_bundle(
         writer.drop_work()
         current = writer.opened()
         check_keeps_embeddings(current.manifest, writer.path)
+        if not current.manifest.products:
+            raise BundleError(f"{bundle} has no products; add some first, there is nothing to fit it to")
         branches = load_branches(current)
         with contextlib.closing(copied_catalog(writer, current)) as editor:
             committed, why = commit_change(writer, editor, branches, refit=True, progress=progress)

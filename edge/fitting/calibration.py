@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog.ids import product_of
+from ..catalog.ids import PHOTO_BITS, product_of
 from ..errors import BundleError
 from ..index.vector_index import VectorIndex
 from ..scoring.decision import LEVELS, Confidences, Decision, Method, best_products, margin_of
@@ -39,6 +40,8 @@ this, 14.6 with 1.3 in the ten draws of benchmarks/adaptation.py; 5.4, 6.9 and 8
 first training)."""
 _WHOLE_STRETCH_FROM = 0.05
 """Below this rate the stretch fades: what is let pass there are the few products that resemble one of the catalogue anywhere."""
+_AT_ONCE = 4096
+"""Vectors that are looked at, at a time."""
 _DEFAULT_SCORE = 0.8
 _DEFAULT_SLOPE = 40.0
 
@@ -105,7 +108,7 @@ def leave_one_out(index: VectorIndex, limit: int = MAX_SAMPLES) -> tuple[Samples
     vectors = index.vectors(picks) if len(picks) else np.empty((0, index.dimension), np.float32)
     products, counts = np.unique(product_of(ids), return_counts=True)
     photos_of = dict(zip(products.tolist(), counts.tolist(), strict=True))
-    copies = _copies(index, own_ids)
+    copies, shared = _copies(index, own_ids), _of_several(index)
     ranked = _ranked_products(index, vectors, copies)
     known: list[tuple[float, float, int, bool]] = []
     unknown: list[tuple[float, float, int, bool]] = []
@@ -115,7 +118,7 @@ def leave_one_out(index: VectorIndex, limit: int = MAX_SAMPLES) -> tuple[Samples
             # As many as the product has: one fewer would give every known query away.
             known.append((*_lead(hits), photos_of[hits[0][0]], hits[0][0] == own))
         others = [hit for hit in hits if hit[0] != own]
-        if others:
+        if others and own_id not in shared:
             unknown.append((*_lead(others), photos_of[others[0][0]], False))
     return _samples(known), _samples(unknown)
 
@@ -130,6 +133,7 @@ def left_out_products(
     """
     first = galleries[0].index
     own_ids = first.ids[evenly(len(first), limit)]
+    own_ids = own_ids[~np.isin(own_ids, list(_of_several(first)))]
     rows: list[tuple[float, float, int, bool]] = []
     vectors = []
     for gallery in galleries:
@@ -142,6 +146,16 @@ def left_out_products(
             fused = mean_scores(others, weights)
             rows.append((*_lead(fused), galleries[0].references(fused[0][0]), False))
     return _samples(rows)
+
+
+def _of_several(index: VectorIndex) -> set[int]:
+    """The photos whose very vector another product has, too: left out with its product, such a photo is not unknown."""
+    owners: dict[bytes, list[int]] = {}
+    for start in range(0, len(index), _AT_ONCE):
+        rows = np.arange(start, min(start + _AT_ONCE, len(index)))
+        for one, vector in zip(index.ids[rows].tolist(), index.vectors(rows), strict=True):
+            owners.setdefault(hashlib.sha256(vector).digest(), []).append(one)
+    return {one for ids in owners.values() if len({other >> PHOTO_BITS for other in ids}) > 1 for one in ids}
 
 
 def evenly(count: int, limit: int) -> NDArray[np.intp]:

@@ -84,11 +84,13 @@ def rounds(pictures: Pictures, space: Floats, by_photo: bool) -> Iterator[tuple[
     parts = _parts(pictures)
     part_of = dict(zip(labels.tolist(), (random.permutation(len(labels)) % parts).tolist(), strict=True))
     part = np.array([part_of[label] for label in pictures.products.tolist()])
+    shared = pictures.shared()
     for number in range(parts):
         turn = groups == number % GROUPS
         in_catalogue = (part != number) if parts > 2 else np.ones(len(part), bool)
         gallery = in_catalogue & ~turn
         queried = (turn | ~in_catalogue) & (~pictures.is_view if by_photo else pictures.is_view)
+        queried &= in_catalogue | ~shared  # another product has the photo, too: whose it is isn't unknown
         if gallery.any() and queried.any():
             yield gallery, queried, queried & ~in_catalogue
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -59,6 +60,20 @@ class Pictures:
         products, counts = np.unique(self.products[~self.is_view], return_counts=True)
         found: NDArray[np.intp] = counts[np.searchsorted(products, labels)]
         return found
+
+    def shared(self) -> NDArray[np.bool_]:
+        """(N,): photos that another product has as well, the very same embedding, and their views. Left out as an unknown
+        product's, such a photo would be found."""
+        photos = np.flatnonzero(~self.is_view)
+        keys = [hashlib.sha256(self.vectors[row]).digest() for row in photos.tolist()]
+        owner: dict[bytes, int] = {}
+        of_several = {
+            key
+            for key, own in zip(keys, self.products[photos].tolist(), strict=True)
+            if owner.setdefault(key, own) != own
+        }
+        numbers = [photo for key, photo in zip(keys, self.photos[photos].tolist(), strict=True) if key in of_several]
+        return np.isin(self.photos, numbers)
 
     @property
     def viewed(self) -> int:

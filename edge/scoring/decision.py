@@ -17,6 +17,8 @@ from .evidence import Evidence
 
 Method = Literal["held-out", "leave-one-out", "synthetic-views", "prior", "default"]
 _UNREAD = "the manifest's decision is not one this version reads"
+SAME = 1e-5
+"""Scores that differ by no more are of the same photos: what rounding makes of a mean in another order."""
 
 
 LEVELS = (*(step / 100 for step in range(99)), *(0.98 + step / 1000 for step in range(1, 21)))
@@ -100,9 +102,18 @@ class Decision:
         return 1.0 / (1.0 + math.exp(-max(-50.0, min(50.0, logit))))
 
     def confidences_of(self, evidence: Evidence, references: Sequence[int]) -> list[float]:
-        """The confidence of each product of a ranking, which have so many `references` each."""
-        if self.local_weight is not None:
-            return self._of_parts(evidence, references)
+        """The confidence of each product of a ranking, which have so many `references` each. Products that share their photos are
+        the best together, and share what is sure of them."""
+        found = (
+            self._of_ranking(evidence, references)
+            if self.local_weight is None
+            else self._of_parts(evidence, references)
+        )
+        alike = _alike(evidence)
+        return found if alike < 2 else [sure / alike if place < alike else sure for place, sure in enumerate(found)]
+
+    def _of_ranking(self, evidence: Evidence, references: Sequence[int]) -> list[float]:
+        """`confidences_of` by the scores of the search."""
         ranked, found = evidence.ranked, []
         for place, ((_, score), count) in enumerate(zip(ranked, references, strict=True)):
             rival = ranked[1 if place == 0 else 0][1] if len(ranked) > 1 else self.lone_rival
@@ -144,6 +155,21 @@ class Decision:
         except (TypeError, ValueError, KeyError) as error:
             raise BundleError(f"{_UNREAD}: {error}; build the bundle again") from error
         return read_record(cls, values, _UNREAD, BundleError, "build the bundle again")
+
+
+def _alike(evidence: Evidence) -> int:
+    """How many products at the head of a ranking can't be told apart: they have the same photos."""
+    (best, top), *others = evidence.ranked or [(0, 0.0)]
+    local = evidence.local.get(best)
+    alike = 1
+    for product, score in others:
+        other = evidence.local.get(product)
+        if top - score > SAME or (local is None) != (other is None):
+            break
+        if local is not None and other is not None and abs(local - other) > SAME:
+            break
+        alike += 1
+    return alike
 
 
 def best_products(reference_ids: NDArray[np.uint32], scores: NDArray[np.float32]) -> list[tuple[int, float]]:

@@ -43,7 +43,7 @@ def forecast(decision: Decision, products: int, photos: int) -> Forecast | None:
     range that says anything holds both.
     """
     rate = decision.correct_accept_rate
-    if rate is None or decision.method not in ("held-out", "leave-one-out") or photos < 2 * products:
+    if rate is None or decision.method not in ("held-out", "leave-one-out") or photos < max(2, 2 * products):
         return None
     each = photos / products
     held_out = min(decision.known, photos)  # photos are held out in more than one round

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +177,43 @@ def test_pruned_photos_do_not_come_back(tmp_path: Path, tiny_tflite: Path) -> No
     refit_bundle(bundle)
     assert add_to_bundle(bundle, tmp_path / "many").references == 0
     assert add_to_bundle(bundle, tmp_path / "many", replace=True).references == 25
+
+
+def test_products_that_share_photos_take_no_answers_from_the_others(tmp_path: Path, tiny_tflite: Path) -> None:
+    """Sizes of one product, photographed once: the shop's threshold stays, and none of the two is named."""
+    write_tiles(tmp_path / "shop", range(12), photos=4)
+    thresholds, answers = [], []
+    for copies in (0, 3):
+        for product in range(copies):
+            shutil.copytree(tmp_path / "shop" / f"sku-{product:03d}", tmp_path / "shop" / f"sku-{product:03d}-XL")
+        bundle = tmp_path / f"{copies}.bundle"
+        build_bundle(tmp_path / "shop", bundle, encoder=tiny_tflite, adapt="on")
+        with Matcher.open(bundle, look_again=False) as matcher:
+            thresholds.append(matcher.snapshot.decision.threshold)
+            answers.append([matcher.match(tile_photo(product, 99)).sku for product in range(12)])
+            twin = matcher.match(tile_photo(1, 99)).candidates
+    assert answers[0] == [f"sku-{product:03d}" for product in range(12)]
+    assert answers[1] == [None, None, None, *answers[0][3:]]
+    assert {one.sku for one in twin[:2]} == {"sku-001", "sku-001-XL"} and twin[0].confidence <= 0.5
+    assert thresholds[1] <= thresholds[0] + 0.05
+
+
+def test_an_emptied_bundle_still_says_what_it_is(
+    tmp_path: Path, tiny_tflite: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = tmp_path / "s.bundle"
+    write_tiles(tmp_path / "shop", range(4), photos=4)
+    build_bundle(tmp_path / "shop", bundle, encoder=tiny_tflite, adapt="on", keep_embeddings=True)
+    shutil.copytree(bundle, tmp_path / "whole.bundle")
+    refit_bundle(tmp_path / "whole.bundle")
+    assert main(["remove", str(bundle), *(f"sku-{product:03d}" for product in range(4))]) == 0
+    assert main(["info", str(bundle), "--verbose"]) == 0 and main(["info", str(bundle), "--json"]) == 0
+    assert "0 products, 0 photos" in capsys.readouterr().out
+    with pytest.raises(BundleError, match="has no products; add some first"):
+        refit_bundle(bundle)
+    add_to_bundle(bundle, tmp_path / "shop", refit=True)
+    filled, whole = (Bundle.open(one).manifest for one in (bundle, tmp_path / "whole.bundle"))
+    assert filled.adaptation == whole.adaptation and filled.decision == whole.decision
 
 
 def prototype_of(bundle: Path, sku: str) -> Floats:

@@ -22,9 +22,11 @@ from shelfmatch.edge.fitting.calibration import (
     Samples,
     calibrate,
     leave_one_out,
+    left_out_products,
 )
 from shelfmatch.edge.fitting.logistic import fit_logistic
 from shelfmatch.edge.scoring.decision import Confidences, Decision, best_products, margin_of
+from shelfmatch.edge.scoring.gallery import Gallery
 
 fixed = settings(derandomize=True, database=None, deadline=None)
 
@@ -92,6 +94,22 @@ def test_leave_one_out_takes_an_even_part_of_a_large_shop() -> None:
 def test_the_number_of_references_gives_no_known_query_away() -> None:
     known, unknown = leave_one_out(shop(4, [3] * 20))
     assert set(known.references.tolist()) == set(unknown.references.tolist()) == {3.0}
+
+
+def test_a_photo_that_two_products_have_is_no_unknown_query() -> None:
+    """Left out with one of them it finds the other, with certainty, and the threshold let nothing else pass."""
+    single = shop(4, [3] * 20)
+    own = single.ids >> PHOTO_BITS == 7
+    twin = single.vectors(np.flatnonzero(own))
+    both = VectorIndex(single.dimension, dtype="f32")
+    both.add(single.ids, single.vectors())
+    both.add(np.array([(40 << PHOTO_BITS) + photo for photo in range(3)], np.uint32), twin)
+    for before, after in (
+        (leave_one_out(single)[1], leave_one_out(both)[1]),
+        (left_out_products([Gallery(single)]), left_out_products([Gallery(both)])),
+    ):
+        assert len(after) == len(before) - 3 and after.scores.max() < 0.99
+        assert after.scores == pytest.approx(before.scores[~own], abs=1e-6)
 
 
 def test_leave_one_out_of_an_empty_shop() -> None:

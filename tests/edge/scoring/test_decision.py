@@ -51,6 +51,22 @@ def test_a_product_alone_leads_over_what_unlike_ones_would_score() -> None:
     assert decision.confidences_of(FUSED, [4, 1, 2]) == Decision.from_dict(OLD).confidences_of(FUSED, [4, 1, 2])
 
 
+@pytest.mark.parametrize("local", [False, True])
+def test_products_with_the_same_photos_share_what_is_sure_of_them(local: bool) -> None:
+    """Three that nothing tells apart were 99 % sure each; one of them is right at most."""
+    decision = Decision.from_dict({**OLD, **({"local_weight": 2.0, "local_lead_weight": 4.0} if local else {})})
+    ranked = [(4, 0.8), (1, 0.8), (7, 0.8 - 1e-7), (3, 0.3)]
+    parts = {4: 0.7, 1: 0.7, 7: 0.7, 3: 0.1} if local else {}
+    found = decision.confidences_of(Evidence(ranked, dict(ranked), parts), [2, 2, 2, 2])
+    apart = [(4, 0.8), (1, 0.79), (7, 0.78), (3, 0.3)]
+    alone = decision.confidences_of(Evidence(apart, dict(apart), parts), [2, 2, 2, 2])
+    assert sum(found[:3]) <= 1 and found[0] == pytest.approx(found[1]) == pytest.approx(found[2], abs=1e-5)
+    assert found[0] == pytest.approx(alone[0] / 3, abs=0.02) and found[3] == pytest.approx(alone[3], abs=0.02)
+    if local:  # parts of them tell them apart
+        found = decision.confidences_of(Evidence(ranked, dict(ranked), {**parts, 4: 0.8}), [2, 2, 2, 2])
+        assert found[0] > alone[0] - 0.02
+
+
 def test_a_wrong_weight_is_refused() -> None:
     with pytest.raises(BundleError, match="local_weight is 'much'"):
         Decision.from_dict({**OLD, "local_weight": "much"})
