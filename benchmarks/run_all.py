@@ -51,6 +51,7 @@ from tables import (
     readme_table,
     rows_table,
     scenes_table,
+    small_table,
     search_table,
     shelf_events_table,
 )
@@ -166,6 +167,7 @@ TABLES: Final = (
     Table("cascade_own", PAGES / "adapter.md", cascade_table),
     Table("both", PAGES / "adapter.md", both_table),
     Table("scenes", SCENES_PAGE, scenes_table),
+    Table("small photos", SCENES_PAGE, small_table, "scenes"),
     Table("held_up", SCENES_PAGE, rows_table),
     Table("detection", DETECTOR_CARD, detection_table),
     Table("right_answers", PAGES / "right-answers.md", right_answers_table),

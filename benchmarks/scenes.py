@@ -1,12 +1,13 @@
 """Products found before they are named: whole phone photos, what that costs, a dense shelf, and hostile photos.
 
-    python benchmarks/scenes.py --parts phone open cost dense hostile
+    python benchmarks/scenes.py --parts phone open small cost dense hostile
 
 phone: photos with exactly one product as they came, asked whole, located, and cut by hand (polygons); recall@1 of the classes that
-trained nothing. open: six draws with a quarter of the products left out of the shop; false accepts at the rate asked for, with
-and without locating. cost: processor time of a sure photo and of one that needs locating, in turns; calls into the
-detector's room on sure photos. dense: a rendered shelf of 200 facings at 12 megapixels, found and named. hostile: 1x1, 30,000x1,
-black, noise.
+trained nothing. open: six draws with a quarter of the products left out of the shop; false accepts at the rate asked for, with and
+without locating. small: photos so small that they may be cut to their product already (`SMALL` of edge/matching/locate.py), crops
+and whole phone photos in that size: recall@1, and false accepts with a quarter left out. cost: processor time of a sure photo and
+of one that needs locating, in turns; calls into the detector's room on sure photos. dense: a rendered shelf of 200 facings at 12
+megapixels, found and named. hostile: 1x1, 30,000x1, black, noise.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from encoders import file_of
 from PIL import Image
 from real_goods import catalogue_csv
 
-PARTS = ("phone", "open", "cost", "dense", "hostile")
+PARTS = ("phone", "open", "small", "cost", "dense", "hostile")
 RATE = 0.05
 FACINGS = (9, 18)
 """Rows and about columns of the dense shelf: some 200 facings."""
@@ -128,13 +129,20 @@ def open_set(work: Path, options: Any) -> dict[str, Any]:
 
     shop = goods.phone_whole(work)
     queries = [(path, sku) for path, sku in shop.queries if sku in PHONE_OUT][:: options.every]
+    return _open(shop, "phone", queries, work, options)
+
+
+def _open(
+    shop: goods.Shop, name: str, queries: Sequence[tuple[Any, str]], work: Path, options: Any
+) -> dict[str, dict[str, float]]:
+    """By mode, what is accepted of these queries over draws of a quarter of the shop's products that are left out."""
     counts = {mode: np.zeros(4, int) for mode in ("off", "auto", "always")}
     for number, gone in enumerate(goods.quarters(shop, options.draws)):
         draw = shop.without(gone)
         sold = set(draw.skus)
-        with opened(built(draw, f"phone-{number}", work, options), options) as matcher:
+        with opened(built(draw, f"{name}-{number}", work, options), options) as matcher:
             for mode in counts:
-                answers = [(sku, matcher.match(path, locate=mode).sku) for path, sku in queries]
+                answers = [(sku, matcher.match(photo, locate=mode).sku) for photo, sku in queries]
                 counts[mode] += np.array(
                     [
                         sum(answer is not None for sku, answer in answers if sku not in sold),
@@ -147,6 +155,46 @@ def open_set(work: Path, options: Any) -> dict[str, Any]:
         mode: {"false_accepts": float(a / b), "unknown": int(b), "right_accepts": float(c / d), "known": int(d)}
         for mode, (a, b, c, d) in counts.items()
     }
+
+
+def small(work: Path, options: Any) -> dict[str, Any]:
+    """Recall@1 of small photos by mode, and false and right accepts where a quarter of the products isn't sold."""
+    from shelfmatch.edge.matching.locate import SMALL
+
+    found: dict[str, Any] = {}
+    for shop in (
+        goods.grozi(work),
+        goods.phone(work),
+        goods.fridge(work),
+        goods.grocery_iconic(work),
+        goods.phone_whole(work),
+    ):
+        name = "phone, whole" if shop.kind == "phone whole" else shop.kind
+        with opened(built(shop, name.replace(", ", "-"), work, options), options, look_again=False) as matcher:
+            card = matcher.encoder.card
+            side = int(SMALL * max(card.width, card.height))
+            queries = [(shrunk(path, side), sku) for path, sku in shop.queries[:: options.every] if sku in shop.skus]
+            right = {
+                mode: float(np.mean([first(matcher.match(photo, locate=mode)) == sku for photo, sku in queries]))
+                for mode in ("off", "auto", "always")
+            }
+        found[name] = {"queries": len(queries), "recall_at_1": right}
+        if name in ("grozi", "phone, whole"):
+            found[name] |= {"open": _open(shop, name.replace(", ", "-"), queries, work, options)}
+    return found
+
+
+def first(answer: Any) -> str | None:
+    """The best candidate's SKU."""
+    return answer.candidates[0].sku if answer.candidates else None
+
+
+def shrunk(path: Path, side: int) -> Image.Image:
+    """A photo whose longer side has at most so many pixels."""
+    with Image.open(path) as image:
+        photo = image.convert("RGB")
+    photo.thumbnail((side, side))
+    return photo
 
 
 def cost(work: Path, options: Any) -> dict[str, Any]:
@@ -281,7 +329,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args(arguments)
     report = reporting.Report.start("scenes", encoder=options.encoder, detector=options.detector, every=options.every)
-    run = {"phone": phone, "open": open_set, "cost": cost, "dense": dense, "hostile": hostile}
+    run = {"phone": phone, "open": open_set, "small": small, "cost": cost, "dense": dense, "hostile": hostile}
     with reporting.work_folder(options.work) as work:
         for part in options.parts:
             report.results[part] = run[part](work, options)

@@ -215,6 +215,26 @@ def scenes_table(found: Document) -> str:
     )
 
 
+def small_table(found: Document) -> str:
+    """Photos so small that they may be cut to their product already, by how they are located."""
+    small = found["results"]["small"]
+    names = {"phone, whole": "phone photos, whole", "phone": "phone photos, crops", "fridge": "fridge, crops",
+             "grozi": "GroZi's frames", "grocery iconic": "groceries among pictures"}  # fmt: skip
+    rows = []
+    for kind, name in names.items():
+        one = small[kind]
+        cells = [f"{100 * one['recall_at_1'][mode]:.1f} %" for mode in ("off", "auto", "always")]
+        unknown = one.get("open")
+        accepts = [
+            " → ".join(f"{100 * unknown[mode][key]:.1f}" for mode in ("off", "auto")) + " %" if unknown else ""
+            for key in ("right_accepts", "false_accepts")
+        ]
+        rows.append((f"{name}, {one['queries']}", *cells, *accepts))
+    return reporting.markdown_table(
+        ("recall@1", "`off`", "`auto`", "`always`", "right accepts, a quarter left out", "false accepts"), rows
+    )
+
+
 def bars_table(found: Document) -> str:
     """A benchmark's bars beside what was measured."""
     rows = [

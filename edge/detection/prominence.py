@@ -10,6 +10,8 @@ from .detection import Detection
 
 ALL = 0.8
 """Of the frame: a box that covers more shows what the whole photo shows."""
+MOST = 0.5
+"""Of the frame: if no thing is surer than one that covers as much, the photo is of that, and its parts say less than the whole."""
 LEAST = 16
 """Pixels of a box's longer side: fewer show no product that anybody could name."""
 _SHARE, _MIDDLE, _CUT = 0.1, 8.0, 0.7
@@ -17,6 +19,12 @@ _SHARE, _MIDDLE, _CUT = 0.1, 8.0, 0.7
 Chosen on 163 phone photos of classes that trained the detector (benchmarks/scenes.py measures the others)."""
 _EDGE = 0.003
 """Of a side of the frame: so near an edge a box counts as cut by it."""
+
+
+def is_filled(found: Sequence[Detection], size: tuple[int, int]) -> bool:
+    """Whether the surest product takes up most of the photo (width, height), which so is cut to it, or was taken from near."""
+    surest = max((one for one in found if one.kind == "product"), key=lambda one: one.score, default=None)
+    return surest is not None and surest.size[0] * surest.size[1] >= MOST * size[0] * size[1]
 
 
 def most_product_like(found: Sequence[Detection], size: tuple[int, int]) -> list[Detection]:

@@ -15,7 +15,7 @@ import numpy as np
 from ..catalog.attributes import Where
 from ..detection.crops import Photo
 from ..detection.detection import Box
-from ..detection.prominence import most_product_like, scaled
+from ..detection.prominence import is_filled, most_product_like, scaled
 from ..errors import VectorError
 from ..imaging.image import ImageSource, Limits, Pixels
 from ..scoring.fusion import Allowed
@@ -39,11 +39,11 @@ more chance to take an unknown product for one of the shop's. Of unknown product
 printed and photographed goods, the boxes let 2.7 in a hundred through beside the 8.2 of whole photos with odds of 1.5, and 0.9 with
 3; of products held up in a room 62 % of the right answers are accepted with 1.5, 58 % with 3, and 29 % without boxes."""
 
-CUT_OUT = 2.5
-"""Photos whose longer side has at most so many times the encoder's side are taken as cut to their product already: as a whole
-they lose next to no detail, and a small part of them shows something else. Searched, of 100 crops of a fridge four fewer are
-named right, of groceries among all their photos two, of GroZi's frames and groceries among catalogue pictures none, of crops of
-phone photos one more; of photos of 640 pixels and more, whole phone photos and rendered ones, 22 and 10 more."""
+SMALL = 2.5
+"""A photo whose longer side has at most so many times the encoder's side may be cut to its product already: as a whole it loses
+next to no detail, and a small part of it shows something else. There a part is the answer only if it is surer than the whole with
+its odds divided by `ODDS`, too (benchmarks/scenes.py --parts small): parts that are merely surer take right answers from crops,
+and where no part is looked at, whole photos of small cameras lose many more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,24 +86,28 @@ def locate_pass(
     where: Where | None,
     allowed: Allowed,
 ) -> Part | None:
-    """The part of the photo that is named more surely than the whole; None where none is, and of a photo too small to hold one
-    (`CUT_OUT`) unless parts are always looked at. Raises ImageError, DetectorError."""
+    """The part of the photo that is named more surely than the whole; None where none is, and where the product fills the photo,
+    unless parts are always looked at. Raises ImageError, DetectorError."""
     detector = locator.detector.get()
     photo, card = Photo(image, limits, detector.card), snapshot.encoder.card
-    if locator.mode == "auto" and max(photo.size) <= CUT_OUT * max(card.width, card.height):
-        return None
     found = [scaled(one, 1 / photo.scale) for one in detector.detect_once(photo.decoded, floor=FLOOR)]
+    asked = locator.mode == "always"
+    if not asked and is_filled(found, photo.size):
+        return None
+    small = not asked and max(photo.size) <= SMALL * max(card.width, card.height)
     chosen = most_product_like(found, photo.size)[:MOST_BOXES]
     photo.prepare([one.box for one in chosen], card)
     best: Part | None = None
-    surest = candidates[0].confidence if candidates else -1.0
+    surest = whole = candidates[0].confidence if candidates else -1.0
     for tried, one in enumerate(chosen, start=1):
         part = named(snapshot, photo.part(one.box), limits, count, where, allowed)
         if part is None or not part[1] or part[1][0].confidence <= surest:
             continue
-        surest = part[1][0].confidence
         # The surest is chosen as it is; that there were several chances counts where it is held against the threshold.
         held = tuple(replace(candidate, confidence=less_sure(candidate.confidence, ODDS)) for candidate in part[1])
+        if small and held[0].confidence <= whole:
+            continue
+        surest = part[1][0].confidence
         best = Part(Located(one.box, one.score, tried), part[0], held, surest)
         if snapshot.accepts(held):
             break

@@ -25,9 +25,10 @@ from shelfmatch.edge import (
     count_facings,
     remove_from_bundle,
 )
+from shelfmatch.edge.detection import prominence
 from shelfmatch.edge.detection.crops import Photo
 from shelfmatch.edge.detection.detection import Box
-from shelfmatch.edge.detection.prominence import most_product_like
+from shelfmatch.edge.detection.prominence import is_filled, most_product_like
 from shelfmatch.edge.detection.tiles import Tile, detect_in_tiles, tiles_of
 from shelfmatch.edge.imaging.image import DEFAULT_LIMITS, Decoded
 from shelfmatch.edge.matching import locate
@@ -150,17 +151,36 @@ def test_a_product_is_found_where_the_whole_photo_is_not_sure(tile_bundle: Path)
         assert "locate" in found.latency_ms
 
 
-@pytest.mark.parametrize(("share", "mode", "searched"), [(1, "auto", False), (1, "always", True), (0.99, "auto", True)])
-def test_a_photo_that_is_cut_to_its_product_is_not_searched(
-    tile_bundle: Path, monkeypatch: pytest.MonkeyPatch, share: float, mode: Mode, searched: bool
+@pytest.mark.parametrize(
+    ("share", "mode", "odds", "located"),
+    [(1, "auto", 1e30, False), (1, "auto", 1.0, True), (1, "always", 1e30, True), (0.99, "auto", 1e30, True)],
+)
+def test_a_part_of_a_small_photo_must_be_surer_than_the_whole_by_its_odds(
+    tile_bundle: Path, monkeypatch: pytest.MonkeyPatch, share: float, mode: Mode, odds: float, located: bool
 ) -> None:
-    parts: list[Any] = []
-    monkeypatch.setattr(locate, "named", lambda *given: parts.append(given))
+    """Small photos are often cut to their product already; frames of a small camera aren't."""
     photo = messy(5)
+    monkeypatch.setattr(locate, "ODDS", odds)
     with Matcher.open(tile_bundle, detector=MIDDLE) as matcher:
-        monkeypatch.setattr(locate, "CUT_OUT", share * photo.shape[0] / matcher.snapshot.encoder.card.width)
-        matcher.match(photo, locate=mode)
-    assert bool(parts) == searched
+        without_blanks = dataclasses.replace(matcher.snapshot, blanks=None)  # the patterns around it pass for nothing
+        monkeypatch.setattr(locate, "SMALL", share * photo.shape[0] / without_blanks.encoder.card.width)
+        found = match(without_blanks, photo, look_again=False, locate=matcher._finder.locator(mode))
+    assert (found.located is not None) == located
+
+
+@pytest.mark.parametrize(("side", "filled"), [(0.70, False), (0.72, True)])
+def test_a_photo_whose_surest_product_takes_up_half_of_it_is_of_that(side: float, filled: bool) -> None:
+    low, high = 50 - 50 * side, 50 + 50 * side
+    found = [Detection((low, low, high, high), 0.6, "product"), Detection((40.0, 40.0, 50.0, 50.0), 0.5, "product")]
+    assert is_filled([*found, Detection((0.0, 0.0, 9.0, 9.0), 0.9, "gap")], (100, 100)) == filled
+    assert not is_filled([found[0], dataclasses.replace(found[1], score=0.7)], (100, 100))  # that one is surer
+    assert not is_filled([], (100, 100))
+
+
+def test_a_filled_photo_is_looked_at_in_parts_only_if_asked(tile_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prominence, "MOST", 0.01)
+    with Matcher.open(tile_bundle, detector=MIDDLE, look_again=False) as matcher:
+        assert matcher.match(messy(5)).located is None and matcher.match(messy(5), locate="always").located is not None
 
 
 def test_a_sure_photo_loads_no_detector(tile_bundle: Path, tmp_path: Path) -> None:
