@@ -51,9 +51,9 @@ from tables import (
     readme_table,
     rows_table,
     scenes_table,
-    small_table,
     search_table,
     shelf_events_table,
+    small_table,
 )
 
 from shelfmatch.edge.files import write_atomic

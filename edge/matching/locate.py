@@ -91,10 +91,10 @@ def locate_pass(
     detector = locator.detector.get()
     photo, card = Photo(image, limits, detector.card), snapshot.encoder.card
     found = [scaled(one, 1 / photo.scale) for one in detector.detect_once(photo.decoded, floor=FLOOR)]
-    asked = locator.mode == "always"
-    if not asked and is_filled(found, photo.size):
+    always = locator.mode == "always"
+    if not always and is_filled(found, photo.size):
         return None
-    small = not asked and max(photo.size) <= SMALL * max(card.width, card.height)
+    small = not always and max(photo.size) <= SMALL * max(card.width, card.height)
     chosen = most_product_like(found, photo.size)[:MOST_BOXES]
     photo.prepare([one.box for one in chosen], card)
     best: Part | None = None
