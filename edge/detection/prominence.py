@@ -11,7 +11,7 @@ from .detection import Detection
 ALL = 0.8
 """Of the frame: a box that covers more shows what the whole photo shows."""
 MOST = 0.5
-"""Of the frame: if no thing is surer than one that covers as much, the photo is of that, and its parts say less than the whole."""
+"""Of the frame: if nothing is surer than one that covers as much, the photo is of that."""
 LEAST = 16
 """Pixels of a box's longer side: fewer show no product that anybody could name."""
 _SHARE, _MIDDLE, _CUT = 0.1, 8.0, 0.7

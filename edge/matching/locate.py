@@ -41,9 +41,10 @@ printed and photographed goods, the boxes let 2.7 in a hundred through beside th
 
 SMALL = 2.5
 """A photo whose longer side has at most so many times the encoder's side may be cut to its product already: as a whole it loses
-next to no detail, and a small part of it shows something else. There a part is the answer only if it is surer than the whole with
-its odds divided by `ODDS`, too (benchmarks/scenes.py --parts small): parts that are merely surer take right answers from crops,
-and where no part is looked at, whole photos of small cameras lose many more."""
+next to no detail, and a small part of it shows something else. There no part is looked at where the surest product fills the photo
+(`prominence.MOST`), and a part must be surer than the whole with its odds divided by `ODDS`, too (benchmarks/scenes.py --parts
+small): parts that are merely surer take right answers from crops, and where none is looked at, whole photos of small cameras lose
+many more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +87,14 @@ def locate_pass(
     where: Where | None,
     allowed: Allowed,
 ) -> Part | None:
-    """The part of the photo that is named more surely than the whole; None where none is, and where the product fills the photo,
-    unless parts are always looked at. Raises ImageError, DetectorError."""
+    """The part of the photo that is named more surely than the whole; None where none is, and where a product fills a photo that
+    is small (`SMALL`), unless parts are always looked at. Raises ImageError, DetectorError."""
     detector = locator.detector.get()
     photo, card = Photo(image, limits, detector.card), snapshot.encoder.card
     found = [scaled(one, 1 / photo.scale) for one in detector.detect_once(photo.decoded, floor=FLOOR)]
-    always = locator.mode == "always"
-    if not always and is_filled(found, photo.size):
+    small = locator.mode == "auto" and max(photo.size) <= SMALL * max(card.width, card.height)
+    if small and is_filled(found, photo.size):
         return None
-    small = not always and max(photo.size) <= SMALL * max(card.width, card.height)
     chosen = most_product_like(found, photo.size)[:MOST_BOXES]
     photo.prepare([one.box for one in chosen], card)
     best: Part | None = None

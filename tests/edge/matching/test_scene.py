@@ -177,10 +177,16 @@ def test_a_photo_whose_surest_product_takes_up_half_of_it_is_of_that(side: float
     assert not is_filled([], (100, 100))
 
 
-def test_a_filled_photo_is_looked_at_in_parts_only_if_asked(tile_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_filled_small_photo_is_looked_at_in_parts_only_if_asked(
+    tile_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is small; a large one shows more of its parts than the encoder sees of the whole."""
     monkeypatch.setattr(prominence, "MOST", 0.01)
+    photo = messy(5)
     with Matcher.open(tile_bundle, detector=MIDDLE, look_again=False) as matcher:
-        assert matcher.match(messy(5)).located is None and matcher.match(messy(5), locate="always").located is not None
+        assert matcher.match(photo).located is not None
+        monkeypatch.setattr(locate, "SMALL", photo.shape[0] / matcher.snapshot.encoder.card.width)
+        assert matcher.match(photo).located is None and matcher.match(photo, locate="always").located is not None
 
 
 def test_a_sure_photo_loads_no_detector(tile_bundle: Path, tmp_path: Path) -> None:
