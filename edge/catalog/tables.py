@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from ..errors import CatalogError
 from .columns import NAMES, matched, plain
 from .encoding import decoded
-from .listing import few
+from .listing import PHOTO_SUFFIXES, few
 
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _AS_THEY_ARE = ("image", "sku", "new_sku")
@@ -20,6 +21,8 @@ _AS_THEY_ARE = ("image", "sku", "new_sku")
 _BLANKS = " \t\r\n,;|\u00a0"
 _TITLE_LINES = 10
 """Among the first lines a header may stand, below a title and a date."""
+_UNREADABLE = "can't be read as a CSV row:"
+_MEND = 'close it, or take it away; a quote inside a quoted cell is written twice, like "32"" TV"'
 _JOINERS = "\u200c\u200d"
 """Not printable, and part of how some scripts and emoji are written."""
 
@@ -27,7 +30,7 @@ _JOINERS = "\u200c\u200d"
 @dataclass(frozen=True, slots=True)
 class Table:
     """(line number, row) of the lines that can be used, (line number, what is wrong) of the others, and in words what was guessed
-    about the file and what was cleaned in its cells. A line number is that of the record's last line."""
+    about the file and what was cleaned in its cells. A line number is that of the record's first line."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[int, dict[str, str]], ...]
@@ -62,7 +65,7 @@ def read_table(path: Path, required: Sequence[str], columns: Mapping[str, str] |
     rows: list[tuple[int, dict[str, str]]] = []
     bad: list[tuple[int, str]] = []
     cleaned: list[str] = []
-    for line, cells in _records(text, delimiter):
+    for line, cells in _records(text, delimiter, header):
         if isinstance(cells, str):
             bad.append((line + offset, cells))
         elif any(cell.strip() for cell in cells):
@@ -136,7 +139,7 @@ def _advice(text: str, offset: int, columns: Mapping[str, str], required: Sequen
 
 def _header(text: str, delimiter: str) -> list[str]:
     """The first record as this delimiter parts it."""
-    cells = next((one for _, one in _records(text, delimiter, header=True)), [])
+    cells = next((one for _, one in _read(text, delimiter)), [])
     return [] if isinstance(cells, str) else [" ".join(cell.split()) for cell in cells]
 
 
@@ -164,23 +167,67 @@ def _check_header(
         raise CatalogError(f"{path} has the column {twice[0]} twice; expected each once")
 
 
-def _records(text: str, delimiter: str, *, header: bool = False) -> Iterator[tuple[int, list[str] | str]]:
-    """(line number, cells, or what is wrong) of each record after the header, or of the header alone."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    is_first = True
+def _records(text: str, delimiter: str, header: Sequence[str] = ()) -> Iterator[tuple[int, list[str] | str]]:
+    """(line number, cells, or what is wrong) of each record after the header. `header`: our names of the columns, by which lines
+    are known that a quote takes for a part of its cell."""
+    return itertools.islice(_read(text, delimiter, header), 1, None)
+
+
+def _read(text: str, delimiter: str, header: Sequence[str] = ()) -> Iterator[tuple[int, list[str] | str]]:
+    """(number of its first line, cells, or what is wrong) of each record. A record that is wrong is its first line: what a stray
+    quote took in is read again."""
+    lines = io.StringIO(text, newline="").readlines()
+    start = begin = 0
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         try:
             cells: list[str] | str = next(reader)
+            own = lines[start : begin + reader.line_num]
+            if start and len(own) > 1 and (swallowed := _swallowed(own, delimiter, header)):
+                cells = f"{_UNREADABLE} a quote that opens there takes {_rows_after(swallowed)} into its cell; {_MEND}"
         except StopIteration:
             return
         except csv.Error as error:
-            unclosed = "unexpected end of data" in str(error)
-            cells = f"can't be read as a CSV row: {'a quote that opens there is not closed' if unclosed else error}"
-        if is_first == header:
-            yield reader.line_num, cells
-        if header:
-            return
-        is_first = False
+            is_quote = "unexpected end of data" in str(error) or begin + reader.line_num > start + 1
+            cells = f"{_UNREADABLE} {f'a quote that opens there is not closed; {_MEND}' if is_quote else error}"
+        yield start + 1, cells
+        if isinstance(cells, str):
+            start = begin = start + 1
+            reader = csv.reader((lines[one] for one in range(begin, len(lines))), delimiter=delimiter, strict=True)
+        else:
+            start = begin + reader.line_num
+
+
+def _rows_after(count: int) -> str:
+    return "the row after it" if count == 1 else f"the {count:,} rows after it"
+
+
+def _swallowed(lines: Sequence[str], delimiter: str, header: Sequence[str]) -> int:
+    """How many rows of their own a record over several lines holds after its first one; 0 where any of them isn't one, as in a
+    description with line breaks."""
+    first, *rest = [_cells(line, delimiter) for line in lines if line.strip()]
+    return len(rest) if all(_is_row(cells, first, header) for cells in rest) else 0
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    """A line's cells, whatever its quotes."""
+    return next(csv.reader([line], delimiter=delimiter), [])
+
+
+def _is_row(cells: Sequence[str], first: Sequence[str], header: Sequence[str]) -> bool:
+    """Whether a line has as many cells as the header, and names a photo, or a SKU that is written like the one in `first`. A line
+    of text may have as many commas, but hardly that."""
+    if len(cells) != len(header):
+        return False
+    if "image" in header and Path(cells[header.index("image")].strip()).suffix.lower() in PHOTO_SUFFIXES:
+        return True
+    place = header.index("sku") if "sku" in header else len(first)
+    return place < len(first) and _pattern(cells[place]) == _pattern(first[place])
+
+
+def _pattern(sku: str) -> str:
+    """How a SKU is written: words as a, numbers as 9, those of several digits as 99."""
+    return re.sub(r"\d+", lambda number: "99"[: len(number[0])], re.sub(r"[^\W\d_]+", "a", sku.strip()))
 
 
 def _row(header: Sequence[str], cells: Sequence[str], required: Sequence[str], delimiter: str) -> dict[str, str] | str:

@@ -10,7 +10,7 @@ from shelfmatch.edge import CatalogError
 from shelfmatch.edge.catalog.columns import columns_of
 from shelfmatch.edge.catalog.listing import CatalogSource
 from shelfmatch.edge.catalog.source import read_source
-from shelfmatch.edge.catalog.tables import read_rows
+from shelfmatch.edge.catalog.tables import read_rows, read_table
 from shelfmatch.edge.evaluation.evaluate import queries_and_findings
 
 
@@ -158,10 +158,70 @@ def test_where_every_line_counts_all_bad_ones_are_named_at_once(tmp_path: Path) 
         read_rows(tmp_path / "q.csv", ("image", "sku"))
 
 
-def test_an_open_quote_costs_what_it_swallows_and_no_more(tmp_path: Path) -> None:
-    source = read(tmp_path, 'image,sku,name\na.png,A,Tea\nb.png,B,"32"" TV"\nc.png,C,"Milk\n')
-    assert source.skus() == ["A", "B"] and "a quote that opens there is not closed" in source.left_out[0][1]
+def test_an_open_quote_costs_its_own_line_and_no_more(tmp_path: Path) -> None:
+    """It took all rows to the file's end with it, and the line that was named was the last one."""
+    rows = [f"{number}.png,P{number:03},Tea\n" for number in range(2, 33)]
+    rows[2] = '4.png,P004,"Milk 1 kg\n'
+    source = read(tmp_path, 'image,sku,name\nb.png,B,"32"" TV"\n' + "".join(rows))
+    assert source.skus() == ["B", *(f"P{number:03}" for number in range(2, 33) if number != 4)]
     assert source.attributes["B"]["name"] == '32" TV'
+    ((label, reason),) = source.left_out
+    assert label == "shop.csv line 5" and "a quote that opens there is not closed; close it, or take it away" in reason
+
+
+@pytest.mark.parametrize(
+    ("opens", "between", "closes", "count"),
+    [
+        ('b.png,B01,"Bio Apfel', ["c.png,C02,Birne"], 'd.png,D03,Rohr 1/2"', 2),
+        ('b.png,B01,"Bio Apfel', [], 'd.png,D03,"Rohr"', 0),  # closes before a word: no CSV at all
+        ('b.png,B01,"Bio Apfel', ['c.png,C02,""', ""], 'd.png,D03,x"', 2),
+        ('"b.png,B01,Bio Apfel', ["c.png,C02,Birne"], 'd.png,D03,Rohr 1/2"', 2),
+        ('b,B01,"Bio Apfel', ["c,C02,Birne"], 'd,D03,Rohr 1/2"', 2),  # photos without their endings
+    ],
+)
+def test_a_stray_quote_swallows_no_rows(
+    opens: str, between: list[str], closes: str, count: int, tmp_path: Path
+) -> None:
+    """Three rows became one product whose name was all of them, and nobody was told."""
+    source = read(
+        tmp_path, "\n".join(["image,sku,name", "a.png,A00,Tea", opens, *between, closes, "e.png,E04,Tea", ""])
+    )
+    assert source.skus() == ["A00", *(["C02"] if any(between) else []), "D03", "E04"]
+    ((label, reason),) = source.left_out
+    assert label == "shop.csv line 3"
+    assert (
+        f"a quote that opens there takes the {count} rows after it into its cell" if count else "is not closed"
+    ) in reason
+
+
+def test_a_stray_quote_swallows_no_prices(tmp_path: Path) -> None:
+    """As for a catalogue, for a table of new names and prices, which names no photos."""
+    (tmp_path / "u.csv").write_text('sku,name\nP001,"Apfel\nP002,Birne\nP003,Rohr 1/2"\nP004,Tee\n')
+    table = read_table(tmp_path / "u.csv", ("sku",))
+    assert [row["sku"] for _, row in table.rows] == ["P002", "P003", "P004"]
+    assert table.bad[0][0] == 2 and "takes the 2 rows after it" in table.bad[0][1]
+
+
+@pytest.mark.parametrize(
+    ("header", "start", "cell"),
+    [
+        ("image,sku,text", "a.png,A1", "Green, from Assam, loose\nCups, pots, bags\n\n20 pieces, 2, 3"),
+        ("image,sku,text", "a.png,A1", 'Says "hello"\nand, well, "goodbye"'),
+        ("sku,text", "A1", "Tea, green\nOrganic, fresh\n1,5 kg\n250,5"),
+        ("sku,text", "4006381333931", "Tea, green\n2,5 kg\n7,5"),
+        ("sku,text,price", "A1", "a\nb"),
+    ],
+)
+def test_cells_with_line_breaks_are_what_they_are(header: str, start: str, cell: str, tmp_path: Path) -> None:
+    """Descriptions from a shop's system have them, and as many commas on a line as there may be columns."""
+    quoted = cell.replace('"', '""')
+    last = start.replace("A1", "B2")
+    (tmp_path / "u.csv").write_text(f'{header}\n{start},"{quoted}"\n{last},x\n{last},x,y,z,z\n')
+    table = read_table(tmp_path / "u.csv", header.split(",")[:-1][:2] if "price" not in header else ("sku",))
+    assert [line for line, _ in table.rows] == [2, 3 + cell.count("\n")] and table.rows[0][1]["text"] == " ".join(
+        cell.split()
+    )
+    assert [line for line, _ in table.bad] == [4 + cell.count("\n")]
 
 
 def test_excels_own_tricks(tmp_path: Path) -> None:
