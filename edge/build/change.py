@@ -33,7 +33,7 @@ from . import commit
 from .changes import Ledger
 from .cut_photos import PhotoCutter
 from .draft import BranchDraft, Draft, extend, recalibrated, remove
-from .enroll import Enrolled, Entries, enroll
+from .enroll import Enrolled, Entries, Replaced, enroll
 from .keep import load_kept
 from .localize import head_of, load_local
 from .priors import prior_for
@@ -60,7 +60,8 @@ def add_to_bundle(
 ) -> BuildReport:
     """Add the photos of a source to a bundle: new products, and more photos of those it has.
 
-    `replace`: the products of the source lose the photos they had. `refit`: then fit it again, see `refit_bundle`; without, the
+    `replace`: the products of the source lose the photos they had; those of which no new photo can be used keep them, and the
+    report lists them (`not_replaced`). `refit`: then fit it again, see `refit_bundle`; without, the
     shop's adapter stays as it was fitted. `locate`, `detector`: cut each photo to its product, as for `build_bundle`. `wait_s`:
     seconds to wait for another writer. Raises like build_bundle, and BundleLocked; BundleError for a refit of a bundle that
     keeps no embeddings.
@@ -79,7 +80,7 @@ def add_to_bundle(
         encoders = _bundled_encoders(current, branches, workers)
         with contextlib.closing(copied_catalog(writer, current)) as editor:
             ledger = Ledger(editor, catalogue.skus())
-            gone = _without_photos(editor, branches, catalogue.skus()) if replace else {}
+            replaced = Replaced(editor, catalogue.skus() if replace else ())
             stream = enroll(
                 editor,
                 catalogue,
@@ -90,15 +91,16 @@ def add_to_bundle(
                 views=_views_for(branches, catalogue),
                 progress=progress,
                 cutter=PhotoCutter(detector, workers) if locate else None,
+                replaced=replaced,
             )
             dimensions = [encoder.card.dimension for encoder in encoders]
             every = Enrolled.collect_each(stream, dimensions, photos, writer.work_folder())
+            gone = {sku: len(ids) for sku, ids in replaced.gone.items()}
+            _remove_each(branches, [one for ids in replaced.gone.values() for one in ids])
             for branch, enrolled in zip(branches, every, strict=True):
                 extend(branch, enrolled, editor.pruned())
             if not entries.references and not entries.duplicates:
                 raise CatalogError(f"none of the {photos} photos in {source} can be used; {entries.unreadable[0][1]}")
-            if replace:
-                entries.without_photos = _forgotten(editor, catalogue.skus())
             changes = ledger.changes(gone)
             shared = shared_gtins(editor.products(), catalogue.attributes.values())
             said = [set(one.skus) for one in catalogue.findings if one.kind == "gtin"]
@@ -114,23 +116,6 @@ def add_to_bundle(
     return report_of(
         committed, entries, catalogue=catalogue, removed=removed, seconds=taken, local_reason=why, changes=changes
     )
-
-
-def _without_photos(editor: CatalogEditor, branches: Sequence[BranchDraft], skus: Sequence[str]) -> dict[str, int]:
-    """Take all photos of these products away: how many each had."""
-    stale = {sku: _reference_ids(editor, sku) for sku in skus}
-    every = [one for ids in stale.values() for one in ids]
-    editor.remove_references(every)
-    _remove_each(branches, every)
-    return {sku: len(ids) for sku, ids in stale.items()}
-
-
-def _forgotten(editor: CatalogEditor, skus: Sequence[str]) -> list[str]:
-    """Those of the products that have no photos, which leave."""
-    empty = [sku for sku in skus if not _reference_ids(editor, sku)]
-    for sku in empty:
-        _forget(editor, sku)
-    return empty
 
 
 def refit_bundle(
@@ -329,11 +314,6 @@ def _bundled_encoders(bundle: Bundle, branches: Sequence[BranchDraft], workers: 
 def _remove_each(branches: Sequence[BranchDraft], reference_ids: Sequence[int]) -> None:
     for branch in branches:
         remove(branch, np.array(reference_ids, np.uint32))
-
-
-def _reference_ids(editor: CatalogEditor, sku: str) -> list[int]:
-    product_id = editor.product_id(sku)
-    return [] if product_id is None else [reference.id for reference in editor.references(product_id)]
 
 
 def _forget(editor: CatalogEditor, sku: str) -> list[int]:

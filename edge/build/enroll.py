@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -31,8 +31,8 @@ class Entries:
     """What became of a source's photos as they were entered into the catalogue; filled as they come.
 
     `references`: how many were entered. `unreadable` and `duplicates` list (label, reason), `without_photos` the SKUs of the
-    source that the catalogue hasn't got after all, `cut` the labels of photos that were cut to their product, `findings` what
-    the source's owner should know of the pictures.
+    source that the catalogue hasn't got after all, `not_replaced` those that keep the photos they had, `cut` the labels of photos
+    that were cut to their product, `findings` what the source's owner should know of the pictures.
     """
 
     references: int = 0
@@ -40,7 +40,28 @@ class Entries:
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     duplicates: list[tuple[str, str]] = field(default_factory=list)
     without_photos: list[str] = field(default_factory=list)
+    not_replaced: list[str] = field(default_factory=list)
     cut: list[str] = field(default_factory=list)
+
+
+class Replaced:
+    """Products whose photos a source replaces: they lose those they had, `gone` (SKU → ids), once one of the new ones is there."""
+
+    def __init__(self, editor: CatalogEditor, skus: Collection[str]) -> None:
+        self._editor = editor
+        self.waiting = set(skus)
+        self.gone: dict[str, list[int]] = {}
+
+    def make_room(self, sku: str, product_id: int) -> None:
+        """A photo of a product can be used: the old ones go, if they are still there."""
+        if sku in self.waiting:
+            self.waiting.discard(sku)
+            self.gone[sku] = [reference.id for reference in self._editor.references(product_id)]
+            self._editor.remove_references(self.gone[sku])
+
+    def kept(self) -> list[str]:
+        """At the end: the products that keep what they had, since none of their new photos can be used."""
+        return sorted(sku for sku in self.waiting if self._editor.product_id(sku) is not None)
 
 
 def enroll(
@@ -55,19 +76,24 @@ def enroll(
     every: int = 1,
     progress: Progress | None,
     cutter: PhotoCutter | None = None,
+    replaced: Replaced | None = None,
 ) -> Iterator[tuple[int, tuple[Embedded, ...]]]:
     """(reference id, embeddings by each encoder) of a source's photos as they are entered into the catalogue, in the source's
     order. A photo that one of the encoders can't use isn't entered.
 
     `views`: of each `every`-th photo. `entries`: takes what became of each; whole when the stream has ended. `work_folder`: for
-    what an interrupted build can use again. `cutter`: what cuts photos to their product.
+    what an interrupted build can use again. `cutter`: what cuts photos to their product. `replaced`: the products that lose the
+    photos they had.
     """
     # A file each: SQLite has one writer at a time.
     names = ["embeddings.sqlite", *(f"embeddings{number}.sqlite" for number in range(2, len(encoders) + 1))]
     caches = [EmbeddingCache(work_folder / name, encoder) for name, encoder in zip(names, encoders, strict=True)]
-    files, looks, pruned = _Files(), Looks(), editor.pruned_files()
+    replaced = replaced or Replaced(editor, ())
+    fresh = frozenset(replaced.waiting)  # what these have now is nothing to compare their new photos with
+    files, looks, pruned = _Files(), Looks(), {one for one in editor.pruned_files() if one[0] not in fresh}
     for sku, label, digest in editor.photos():
-        files.add(SourcePhoto("", label, sku), digest)
+        if sku not in fresh:
+            files.add(SourcePhoto("", label, sku), digest)
     try:
         streams = [
             embed_photos(catalogue.photos, encoder, cache, workers, views, every, cutter)
@@ -81,6 +107,7 @@ def enroll(
                 entries.unreadable.append((photo.label, problem))
                 continue
             product_id = editor.put_product(photo.sku, catalogue.attributes.get(photo.sku, {}))
+            replaced.make_room(photo.sku, product_id)
             looks.add(photo, done.sha256, done.look)
             if (photo.sku, done.sha256) in pruned:
                 entries.duplicates.append((photo.label, "left out before, by max_references: it adds little"))
@@ -100,6 +127,7 @@ def enroll(
         for cache in caches:
             cache.close()
     entries.findings += looks.findings()
+    entries.not_replaced = replaced.kept()
     entries.without_photos = [sku for sku in catalogue.skus() if editor.product_id(sku) is None]
 
 

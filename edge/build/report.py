@@ -23,7 +23,8 @@ from .pruning import Pruned
 class BuildReport:
     """What became of the photos. `unreadable`, `duplicates` and `left_out` list (label, reason), `findings` what the source's
     owner should know, `changes` what became of each product where a bundle was changed, `cut` the photos that were cut to their
-    product."""
+    product. `without_photos`: SKUs of the source that aren't in the bundle, since none of their photos can be used; `not_replaced`:
+    those that for this reason keep the photos they had."""
 
     products: int = 0
     references: int = 0
@@ -32,6 +33,7 @@ class BuildReport:
     duplicates: list[tuple[str, str]] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     without_photos: list[str] = field(default_factory=list)
+    not_replaced: list[str] = field(default_factory=list)
     removed: int = 0
     seconds: float = 0.0
     decision: Decision | None = None
@@ -82,6 +84,7 @@ class BuildReport:
             "findings": [finding.to_dict() for finding in self.findings],
             "outgrown": None if self.outgrown is None else self.outgrown.to_dict(),
             "changed": [change.to_dict() for change in self.changes],
+            **({"not_replaced": self.not_replaced} if self.not_replaced else {}),
             **({"cut": self.cut} if self.cut else {}),
             **({} if self.cascade is None else {"cascade": self.cascade.to_dict()}),
             **({} if self.local is None else {"local": self.local.to_dict()}),
@@ -113,6 +116,7 @@ def report_of(
         duplicates=entries.duplicates,
         ignored=[] if catalogue is None else list(catalogue.ignored),
         without_photos=entries.without_photos,
+        not_replaced=entries.not_replaced,
         removed=removed,
         seconds=seconds,
         decision=manifest.final_decision,

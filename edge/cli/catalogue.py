@@ -246,7 +246,12 @@ def _report_lines(report: BuildReport, headline: str, bundle: str) -> list[str]:
     if report.ignored:
         lines.append(f"  not photos: {len(report.ignored)} files, for example {report.ignored[0]}")
     if report.without_photos:
-        lines.append(f"  left out for want of a readable photo: {', '.join(report.without_photos[:10])}")
+        lines.append(f"  left out for want of a readable photo: {few(report.without_photos, 10)}")
+    if report.not_replaced:
+        lines.append(
+            f"  keep the photos they had, none of their new ones can be used: {few(report.not_replaced, 10)}; "
+            "to take a product away: shelfmatch remove"
+        )
     if report.pruned is not None:
         lines.append(
             f"  {report.pruned.removed:,} photos left out that add little: of those, {report.pruned.recall_before:.1%} find "

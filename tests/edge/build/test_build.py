@@ -213,14 +213,32 @@ def test_replace_takes_the_old_photos_away(tile_bundle: Path, tmp_path: Path) ->
     (source / "unreadable").mkdir()
     (source / "unreadable" / "0.png").write_text("broken")
     report = add_to_bundle(tile_bundle, source, replace=True)
-    assert report.removed == 6 and report.references == 4
-    assert report.without_photos == ["sku-002", "unreadable"]
-    expected = {f"sku-{n:03d}": 3 for n in range(12) if n != 2} | {"sku-001": 1, "sku-080": 3}
+    assert report.removed == 3 and report.references == 4
+    assert report.without_photos == ["unreadable"] and report.not_replaced == ["sku-002"]
+    expected = {f"sku-{n:03d}": 3 for n in range(12)} | {"sku-001": 1, "sku-080": 3}
     assert skus_in(tile_bundle) == expected
     with Matcher.open(tile_bundle) as matcher:
         assert matcher.match(tile_photo(77, 5)).candidates[0].sku == "sku-001"
         old_look = matcher.match(tile_photo(1, 5))
         assert old_look.sku != "sku-001" and matcher.match(tile_photo(3, 5)).sku == "sku-003"
+
+
+def test_a_broken_upload_leaves_a_product_as_it_was(tile_bundle: Path, tmp_path: Path) -> None:
+    """One file that was cut short took the product out of the shop: its photos had gone before the new one was read."""
+    write_tiles(tmp_path, range(2, 4), photos=2, first_photo=50)
+    (tmp_path / "sku-002" / "51.png").unlink()
+    for broken in tmp_path.glob("*/50.png"):
+        broken.write_bytes(broken.read_bytes()[:200])
+    rows = [f"{photo},{photo.parent.name},another name" for photo in sorted(tmp_path.glob("*/*.png"))]
+    (tmp_path / "new.csv").write_text("\n".join(["image,sku,name", *rows]))
+    report = add_to_bundle(tile_bundle, tmp_path / "new.csv", replace=True)
+    assert (report.not_replaced, report.without_photos, report.removed) == (["sku-002"], [], 3)
+    assert report.to_dict()["not_replaced"] == ["sku-002"] and len(report.unreadable) == 2
+    assert [(one.sku, one.photos_added, one.photos_removed) for one in report.changes] == [("sku-003", 1, 3)]
+    assert skus_in(tile_bundle) == {f"sku-{n:03d}": 3 for n in range(12)} | {"sku-003": 1}
+    with Matcher.open(tile_bundle) as matcher:
+        kept = matcher.match(tile_photo(2, 5))
+        assert kept.sku == "sku-002" and kept.candidates[0].name == ""
 
 
 def test_photos_replaced_by_themselves_are_the_same_photos(tile_bundle: Path, tile_folder: Path) -> None:
