@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,21 +11,13 @@ from typing import Literal, TypeAlias
 from ..errors import CatalogError
 from . import gtin
 from .attributes import clean_sku
+from .file_names import VIEWS, several_photos, sku_of_file
 from .listing import PHOTO_SUFFIXES, SYSTEM_FOLDERS, CatalogSource, Finding, SourcePhoto, few, several
 from .sku import sku_problem
 
 SkuFrom: TypeAlias = Literal["auto", "folder", "path", "file"]
 SKU_FROM: tuple[SkuFrom, ...] = ("auto", "folder", "path", "file")
-
-_VIEW_WORDS = """
-front back rear side sides left right top bottom above below detail details closeup closeups view views angle angles zoom
-image images photo photos picture pictures pic pics img imgs thumbs thumbnails packshot packshots shelf
-vorne hinten vorderseite rückseite seite seiten links rechts oben unten ansicht ansichten bild bilder foto fotos
-devant derrière avant arrière face dos côté côtés gauche droite haut bas détail détails vue vues
-正面 背面 反面 侧面 左 右 上 下 顶部 底部 细节 图片 照片
-"""
-_VIEWS = frozenset(_VIEW_WORDS.split())
-"""Folders called so hold more photos of the product whose folder they lie in."""
+_TOGETHER = "put each product's photos into a folder named by its SKU, or name a CSV with the header image,sku"
 
 
 @dataclass(slots=True)
@@ -189,7 +180,7 @@ def _is_product(folder: _Folder) -> bool:
     """Whether a folder with photos in it or below is one product: with photos and at most one folder of them, or with folders that
     are all called like views."""
     filled = folder.filled()
-    if filled and all(one.name.casefold() in _VIEWS and not one.filled() for one in filled):
+    if filled and all(one.name.casefold() in VIEWS and not one.filled() for one in filled):
         return True
     return bool(folder.photos) and len(filled) <= 1
 
@@ -207,7 +198,7 @@ def _catalogued(
         above = _above(folder if sku_from != "file" else _Folder(folder.place, "", folder))
         around = "/".join(above.values())
         for one, photo in ((holder, photo) for holder in own for photo in holder.photos):
-            name = _sku_of_file(photo) if sku_from == "file" else folder.label if in_path else folder.name
+            name = sku_of_file(photo) if sku_from == "file" else folder.label if in_path else folder.name
             problem = sku_problem(name)
             if problem:
                 found.left_out.append((one.label_of(photo) if sku_from == "file" else folder.label, problem))
@@ -269,10 +260,17 @@ def _more_findings(found: _Sorted, sku_from: SkuFrom) -> list[Finding]:
             "where they are products themselves, add --sku-from folder"
         )
         findings.append(Finding("folders", sentence))
-    if sku_from != "file":
+    if sku_from == "file":
+        several_each = several_photos(
+            (one.label, sku_of_file(photo)) for _, own in found.products for one in own for photo in one.photos
+        )
+        if several_each is not None:
+            sentence = f"{several_each}, but each is a product of its own now; where they belong together, {_TOGETHER}"
+            findings.append(Finding("folders", sentence))
+    else:
         numbered = []
         for folder, own in found.products:
-            stems = {_sku_of_file(photo) for one in own for photo in one.photos}
+            stems = {sku_of_file(photo) for one in own for photo in one.photos}
             if sum(map(gtin.is_gtin, stems)) > 1 and not gtin.is_gtin(folder.name):
                 numbered.append(folder.label)
         if numbered:
@@ -300,22 +298,16 @@ def _hints(top: _Folder, photos: list[SourcePhoto]) -> list[Finding]:
     return findings
 
 
-def _sku_of_file(photo: str) -> str:
-    """The SKU that a photo's name says: without its ending, without the " (2)" of a copy; of a name that begins with a valid GTIN,
-    that number, since what follows counts photos."""
-    stem = re.sub(r" \(\d+\)$", "", os.path.splitext(photo)[0])  # noqa: PTH122
-    number = re.match(r"\d+(?!\d)", stem)
-    return number[0] if number is not None and gtin.is_gtin(number[0]) else stem
-
-
 def _flat(root: Path, top: _Folder) -> str:
     """Why a folder of photos alone is no catalogue, and what to do."""
-    skus = len({_sku_of_file(photo) for photo in top.photos})
+    skus = len({sku_of_file(photo) for photo in top.photos})
     tables = [other for other in top.others if other.lower().endswith((".csv", ".tsv"))]
     csv = f"the CSV {root / tables[0]} in it, " if len(tables) == 1 else ""
+    several_each = several_photos(("", sku_of_file(photo)) for photo in top.photos)
+    but = "" if several_each is None else f"; but {several_each}: then {_TOGETHER}"
     return (
         f"{root} holds no photos in folders: {len(top.photos):,} photos lie in it side by side; expected {csv}"
-        f"{root.name}/SKU/photo.jpg, or --sku-from file to make each photo's name its SKU ({skus:,} products)"
+        f"{root.name}/SKU/photo.jpg, or --sku-from file to make each photo's name its SKU ({skus:,} products){but}"
     )
 
 

@@ -111,6 +111,41 @@ def test_a_flat_folder_says_what_can_be_done(tmp_path: Path) -> None:
         read_source(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["P1_1", "P1_2", "P1_3", "P2_1", "P2_2"], "5 photos look like 2 products with several photos (P1_1 and P1_2)"),
+        (["P1", "P1-2", "P2", "P2-2", "P3"], "4 photos look like 2 products"),
+        (["P1.01", "P1.02", "P2.01", "P2.02"], "4 photos look like 2 products"),
+        (["Cola_front", "Cola_back"], "2 photos look like 1 product with several photos (Cola_back and Cola_front)"),
+        (["Cola vorne", "Cola hinten", "Tee-links", "Tee-rechts", "Tee-Foto2"], "5 photos look like 2 products"),
+        (["P1_front_1", "P1_front_2", "P1_2_back", "P1_1_back"], "4 photos look like 1 product"),
+        (["TEA-1", "TEA-2", "TEA-3"], ""),  # or they are three teas
+        (["IMG_0001", "IMG_0002", "A-1001", "A-1002", "B-2001", "B-2002"], ""),
+        (["Jeans-32", "Jeans-34", "Hose-32", "Hose-34"], ""),
+        (["Windeln 1", "Windeln 2", "Kerze 1", "Kerze 2"], ""),
+        (["P1_1", "P1_2", "P2_1", "P2_2", "A", "B", "C", "D", "E"], ""),  # less than half
+        (["4006381333931_1", "4006381333931_2", "96385074_1", "96385074_2"], ""),  # GTINs: these are one SKU
+        (["front", "back", "1", "2", "_1", "_2"], ""),
+    ],
+)
+def test_numbered_photos_are_pointed_out_as_one_product(names: list[str], said: str, tmp_path: Path) -> None:
+    """72 photos of 24 products became 72 products without a word, and the advice for a flat folder led there."""
+    make(tmp_path, *(f"{name}.jpg" for name in names))
+    source = read_source(tmp_path, sku_from="file")
+    assert [one.kind for one in source.findings] == ["folders"] * bool(said)
+    for finding in source.findings:
+        assert said in finding.message and "put each product's photos into a folder named by its SKU" in finding.message
+    with pytest.raises(CatalogError, match="--sku-from file") as raised:
+        read_source(tmp_path)
+    assert ("put each product's photos into a folder" in str(raised.value)) == bool(said) and said in str(raised.value)
+
+
+def test_photos_of_one_number_in_other_folders_are_not_counted_together(tmp_path: Path) -> None:
+    source = read_source(make(tmp_path, "tea/A_1.jpg", "milk/A_2.jpg", "juice/B_1.jpg", "tea/B_2.jpg"), sku_from="file")
+    assert source.findings == ()
+
+
 def test_folders_of_one_name_are_not_one_product_without_a_word(tmp_path: Path) -> None:
     root = make(tmp_path, "milk/Arla/1.jpg", "juice/Arla/1.jpg", "juice/4711-AB/1.jpg", "promo/4711-AB/1.jpg")
     source = read_source(root)
