@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ..catalog.listing import few
 from ..errors import CatalogError
 from ..terminal import DONE, NO, print_json, progress_bar
 from .options import add_columns, names
@@ -38,19 +40,26 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
 
 def source_of(options: argparse.Namespace) -> CatalogSource:
     """The source as the options say, without the photos that they leave out. Raises CatalogError."""
+    from ..catalog.examine import examine, leave_out
+
+    source = _read(options)
+    if not options.leave_out:
+        return source
+    bar: Any = progress_bar("looking")
+    return leave_out(source, examine(source, options.workers, bar).findings, options.leave_out)
+
+
+def _read(options: argparse.Namespace) -> CatalogSource:
+    """The source as it is. Raises CatalogError, for kinds of photos to leave out that there aren't, too."""
     from ..catalog.columns import columns_of
-    from ..catalog.examine import POOR, examine, leave_out
+    from ..catalog.examine import POOR
     from ..catalog.source import read_source
 
     strange = [kind for kind in options.leave_out if kind not in POOR]
     if strange:
         raise CatalogError(f"--leave-out {strange[0]!r} arrived; expected some of {', '.join(POOR)}")
     columns = None if options.columns is None else columns_of(options.columns)
-    source = read_source(options.source, sku_from=options.sku_from, columns=columns)
-    if not options.leave_out:
-        return source
-    bar: Any = progress_bar("looking")
-    return leave_out(source, examine(source, options.workers, bar).findings, options.leave_out)
+    return read_source(options.source, sku_from=options.sku_from, columns=columns)
 
 
 def source_lines(left_out: Sequence[tuple[str, str]], findings: Sequence[Finding]) -> list[str]:
@@ -73,17 +82,19 @@ def labels_said(findings: Sequence[Finding]) -> set[str]:
 
 
 def check(options: argparse.Namespace) -> int:
-    """`build --check`: read the source and look at each photo; 1 where there is something to mend. Raises CatalogError."""
-    from ..catalog.columns import columns_of
-    from ..catalog.examine import examine
-    from ..catalog.source import read_source
+    """`build --check`: read the source and look at each photo; 1 where there is something to mend, which what `--leave-out` leaves
+    out isn't. Raises CatalogError, EncoderError."""
+    from ..catalog.examine import examine, leave_out
 
-    columns = None if options.columns is None else columns_of(options.columns)
-    read = read_source(options.source, sku_from=options.sku_from, columns=columns)
+    _check_options(options)
+    read = _read(options)
     bar: Any = progress_bar("looking")
-    source = examine(read, options.workers, bar)
+    seen = examine(read, options.workers, bar)
+    poor = [one for one in seen.findings if one.kind in options.leave_out]
+    rest = replace(seen, findings=_remaining(seen.findings, poor))
+    source = leave_out(rest, poor, options.leave_out)
     without = sorted(set(read.skus()) - set(source.skus()))
-    to_mend = bool(source.unreadable or source.left_out or any(one.kind != "guessed" for one in source.findings))
+    to_mend = bool(rest.unreadable or rest.left_out or any(one.kind != "guessed" for one in rest.findings))
     if options.json:
         record = {
             "source": str(options.source),
@@ -98,11 +109,32 @@ def check(options: argparse.Namespace) -> int:
         }
         print_json(record)
         return NO if to_mend else DONE
-    wrong = len(read.photos) - len(source.photos)
+    wrong, gone = len(read.photos) - len(seen.photos), len(seen.photos) - len(source.photos)
     photos = f"{len(read.photos):,} photos" + (f", {wrong:,} of them unreadable" if wrong else "")
+    photos += f", {gone:,} of them left out" if gone else ""
     print(f"{options.source}: {len(source.skus()):,} products, {photos}; nothing was built")
     print("\n".join(_check_lines(source, without)))
     return NO if to_mend else DONE
+
+
+def _remaining(findings: Sequence[Finding], poor: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Findings without those about photos that are left out (those in `poor`): a picture of two products needs two."""
+    gone = labels_said(poor)
+    return tuple(
+        one
+        for one in findings
+        if one not in poor and (not one.photos or len(set(one.photos) - gone) > (one.kind == "same picture"))
+    )
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """Raise CatalogError or EncoderError for options that a build would refuse, or that mean nothing where none is made."""
+    from ..encoders.registry import find_encoders
+
+    if options.report is not None:
+        raise CatalogError("--report came with --check, which builds nothing to write of; leave one of the two out")
+    if options.encoder is not None and options.output is None:  # an inner output is the exporter's to find
+        find_encoders(options.encoder, runtime=options.runtime)
 
 
 def _check_lines(source: CatalogSource, without: Sequence[str]) -> list[str]:
@@ -112,7 +144,7 @@ def _check_lines(source: CatalogSource, without: Sequence[str]) -> list[str]:
     if source.ignored:
         lines.append(f"  not photos: {len(source.ignored):,} files, for example {source.ignored[0]}")
     if without:
-        lines.append(f"  without a readable photo: {', '.join(without[:10])}")
+        lines.append(f"  without a photo that can be used: {few(without, 10)}")
     lines += [f"  example: {photo.label} is a photo of {photo.sku}" for photo in source.photos[:1]]
     if single:
         lines.append(f"  products with one photo: {single:,}; a few photos of each make answers surer")
