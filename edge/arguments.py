@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from .errors import BundleError, CatalogError, ShelfmatchError
+from .errors import BundleError, CatalogError, ImageError, ShelfmatchError
 
 
 def check_question(*, top_k: object = 1, where: object = None, labels: object = ()) -> None:
@@ -89,6 +89,25 @@ def path_of(name: str, value: object, like: str) -> None:
     """Raise CatalogError for what is no path."""
     if not isinstance(value, (str, os.PathLike)):
         raise CatalogError(f"{name} is {_shown(value)}; expected a path, like {like!r}")
+
+
+def images(value: object) -> None:
+    """Raise ImageError for what is no series of photos: one path is a series, too, of its letters."""
+    if isinstance(value, (str, bytes, os.PathLike)) or not isinstance(value, Iterable):
+        raise ImageError(
+            f"images is {_shown(value)}; expected a list of photos, like ['photo.jpg']; match takes one photo"
+        )
+
+
+def paths(name: str, values: object, expected: str) -> list[str | os.PathLike[str]]:
+    """Several paths. Raises CatalogError, for what is `expected`."""
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+        raise CatalogError(f"{name} is {_shown(values)}; expected {expected}")
+    listed = list(values)
+    for value in listed:
+        if not isinstance(value, (str, os.PathLike)):
+            raise CatalogError(f"{name} has {_shown(value)}; expected {expected}")
+    return listed
 
 
 def seconds(name: str, value: Any) -> None:

@@ -107,6 +107,8 @@ def _text_of(path: Path) -> tuple[str, list[str]]:
         ) from error
     except ValueError as error:
         raise CatalogError(f"{path} can't be read as a CSV: {error}") from error
+    except FileNotFoundError as error:
+        raise CatalogError(f"{path} does not exist; expected a CSV") from error
     except OSError as error:
         raise CatalogError(f"{path} can't be read as a CSV: {error.strerror or error}") from error
     return text, [

@@ -18,10 +18,13 @@ from ..matching.opinions import shows_nothing
 from ..scoring.decision import Decision
 from ..threads import in_order
 from .camera import FEWEST, Calibrated, Seen, calibrate
-from .evaluate import read_queries
+from .evaluate import UNKNOWN_FOLDER, read_queries
 
 if TYPE_CHECKING:
+    from ..catalog.catalog import Catalog
     from ..progress import Progress
+
+_EXPECTED = "a folder of photos, a CSV with the header image,sku, or a list of photos' paths"
 
 
 @dataclass(slots=True)
@@ -77,13 +80,18 @@ def calibrate_bundle(
     confidences are fitted, too. What can't be shown to help on photos that had no part in it changes nothing, and the report says
     so.
     `wait_s`: seconds to wait for another writer. Raises BundleError for a bundle with two encoders or built before decisions
-    could be tuned, CatalogError for labels that the bundle doesn't have or fewer than FEWEST photos that can be used, BundleLocked.
+    could be tuned, CatalogError for one without products, labels that it doesn't have, photos beside labelled ones or fewer than
+    FEWEST that can be used, BundleLocked.
     """
     arguments.count("workers", workers, 0)
+    if not isinstance(photos, (str, os.PathLike)):
+        photos = arguments.paths("photos", photos, _EXPECTED)
     with BundleWriter(bundle, existing=True, wait_s=wait_s) as writer:
         with Matcher.open(bundle, follow=False) as matcher:
             snapshot = matcher.snapshot
             manifest = snapshot.bundle.manifest
+            if not manifest.products:
+                raise CatalogError(f"{bundle} has no products to calibrate with; add some first: shelfmatch add")
             _check(bundle, manifest.branches, snapshot.decision)
             listed = _listed(photos, matcher)
             seen, left_out = _embedded(listed, matcher, workers, progress)
@@ -124,9 +132,12 @@ def _listed(
     if not isinstance(photos, (str, os.PathLike)):
         return [(Path(path), os.fspath(path), -1) for path in photos]
     path = Path(photos)
+    if not path.exists():
+        raise CatalogError(f"{path} does not exist; expected {_EXPECTED}")
     if path.is_dir():
         inside = [Path(photo) for photo in photos_in(path)]
         if any(photo.parent == path for photo in inside):
+            _refuse_mixed(path, inside, matcher.catalog)
             return [(photo, photo.relative_to(path).as_posix(), -1) for photo in inside]
     found: list[tuple[Path, str, int | None]] = []
     for query in read_queries(path, matcher.catalog):
@@ -138,6 +149,18 @@ def _listed(
             )
         found.append((query.path, query.label, product))
     return found
+
+
+def _refuse_mixed(folder: Path, photos: Sequence[Path], catalog: Catalog) -> None:
+    """Raise CatalogError for photos in a folder and labelled ones below it: read as unlabelled, all labels would be lost."""
+    stray = next(photo for photo in photos if photo.parent == folder)
+    labels = (name for photo in photos for name in photo.relative_to(folder).parts[:-1])
+    label = next((name for name in labels if name == UNKNOWN_FOLDER or catalog.product_id(name) is not None), None)
+    if label is not None:
+        raise CatalogError(
+            f"{stray} lies beside folders whose names are labels, like {label}; move it into the folder of its product, or into "
+            f"{folder.name}/{UNKNOWN_FOLDER} if that is not in the catalogue"
+        )
 
 
 def _embedded(

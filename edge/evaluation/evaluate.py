@@ -52,6 +52,10 @@ def queries_and_findings(
     arguments.path_of("queries", path, "queries.csv")
     arguments.columns(columns)
     csv_path = Path(path)
+    if not csv_path.exists():
+        raise CatalogError(
+            f"{path} does not exist; expected a folder of folders named by SKU, or a CSV with the header image,sku"
+        )
     if csv_path.is_dir():
         if columns:
             raise CatalogError(f"--columns arrived with the folder {path}; expected a CSV, whose columns it names")

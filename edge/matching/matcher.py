@@ -283,8 +283,10 @@ class Matcher:
     ) -> Iterator[MatchResult | ImageError]:
         """Answers in the order of the images, computed by several threads (default: one a core).
 
-        An image that can't be read yields its ImageError in its place; the others go on. Raises CatalogError as `match` does.
+        An image that can't be read yields its ImageError in its place; the others go on. Raises CatalogError as `match` does, and
+        ImageError for one image that isn't in a list.
         """
+        arguments.images(images)
         arguments.check_question(top_k=top_k, where=where, labels=labels)
         count = arguments.count("workers", workers, 0) or int(self._settings["sessions"])
 

@@ -15,6 +15,7 @@ from shelfmatch.edge import (
     ShelfmatchError,
     add_to_bundle,
     build_bundle,
+    calibrate_bundle,
     read_source,
     refit_bundle,
     remove_from_bundle,
@@ -39,6 +40,10 @@ ASKED: dict[str, Callable[[Any], Any]] = {
     "no product has the attribute 'x' to label by": lambda m: m.match(PHOTO, labels="x"),
     "workers is '2' (str)": lambda m: m.match_many([PHOTO], workers="2"),
     "top_k is -3": lambda m: m.match_many([PHOTO], top_k=-3),
+    "images is '/a/path.jpg' (str); expected a list of photos": lambda m: m.match_many("/a/path.jpg"),
+    "images is PosixPath('a.jpg') (PosixPath)": lambda m: m.match_many(Path("a.jpg")),
+    "images is b'\\xff\\xd8' (bytes)": lambda m: m.match_many(b"\xff\xd8"),
+    "images is None (NoneType)": lambda m: m.match_many(None),
     "sku is 3 (int); expected text": lambda m: m.similar(3),
     "sku is None": lambda m: m.nearest_photos(PHOTO, None),
     "words is ['tea'] (list)": lambda m: m.find(["tea"]),
@@ -93,6 +98,12 @@ BUILDING: dict[str, Callable[[Path, Path], Any]] = {
     "photos is '1' (str); expected a list": lambda bundle, photos: remove_photos_from_bundle(bundle, "sku-000", "1"),
     "photos has 1.5 (float)": lambda bundle, photos: remove_photos_from_bundle(bundle, "sku-000", [1.5]),
     "photos is [] (list)": lambda bundle, photos: remove_photos_from_bundle(bundle, "sku-000", []),
+    "photos is None (NoneType); expected a folder of photos, a CSV with": lambda bundle, photos: calibrate_bundle(
+        bundle, None
+    ),
+    "photos is 5 (int); expected a folder": lambda bundle, photos: calibrate_bundle(bundle, 5),
+    "photos is b'/photos' (bytes); expected": lambda bundle, photos: calibrate_bundle(bundle, b"/photos"),
+    "photos has None (NoneType); expected a folder": lambda bundle, photos: calibrate_bundle(bundle, [None] * 30),
     "source is 7 (int)": lambda bundle, photos: read_source(7),
 }
 

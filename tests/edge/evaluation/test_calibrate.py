@@ -23,6 +23,7 @@ from shelfmatch.edge import (
     build_bundle,
     calibrate_bundle,
     refit_bundle,
+    remove_from_bundle,
 )
 from shelfmatch.edge.build.change import load_branches
 from shelfmatch.edge.bundle.writer import BundleWriter
@@ -250,6 +251,46 @@ def test_wrong_input_is_told_and_changes_nothing(shop: Path, bundle: Path, tmp_p
     with BundleWriter(bundle, existing=True), pytest.raises(BundleLocked):
         calibrate_bundle(bundle, photos)
     assert contents(bundle) == files
+
+
+def test_a_stray_photo_does_not_cost_the_labels(shop: Path, bundle: Path, tmp_path: Path, capsys: Any) -> None:
+    """One photo beside the folders, and all were read as unlabelled, without a word."""
+    files, labelled = contents(bundle), tmp_path / "labelled"
+    for number in range(len(SHOP)):
+        folder = labelled / (SHOP[number].sku if number < SOLD else "unknown")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(shop / "photos" / f"{number:02d}.png", folder)
+    shutil.copy(shop / "photos" / "00.png", labelled / "stray.png")
+    assert main(["calibrate", str(bundle), str(labelled)]) == 2
+    assert f"{labelled}/stray.png lies beside folders whose names are labels, like " in capsys.readouterr().err
+    assert contents(bundle) == files
+    (labelled / "stray.png").unlink()
+    assert calibrate_bundle(bundle, labelled).labelled == len(SHOP)
+    days = tmp_path / "days"
+    shutil.copytree(shop / "photos", days / "monday")
+    shutil.copy(shop / "photos" / "00.png", days)
+    assert calibrate_bundle(bundle, days).labelled == 0  # folders that say nothing of products
+
+
+def test_an_emptied_shop_has_nothing_to_calibrate_with(shop: Path, bundle: Path) -> None:
+    """IndexError: list index out of range."""
+    remove_from_bundle(bundle, [product.sku for product in SHOP[:SOLD]])
+    files = contents(bundle)
+    with pytest.raises(CatalogError, match="has no products to calibrate with; add some first: shelfmatch add"):
+        calibrate_bundle(bundle, shop / "photos")
+    assert contents(bundle) == files
+
+
+def test_photos_that_are_not_there_are_told_so(shop: Path, bundle: Path, capsys: Any) -> None:
+    """They were no CSV that could be read."""
+    for command, words in (
+        ("calibrate", "a folder of photos, a CSV"),
+        ("eval", "a folder of folders named by SKU, or a CSV"),
+    ):
+        assert main([command, str(bundle), str(shop / "nope")]) == 2
+        assert f"{shop / 'nope'} does not exist; expected {words}" in capsys.readouterr().err
+    assert main(["update", str(bundle), str(shop / "nope.csv")]) == 2
+    assert f"{shop / 'nope.csv'} does not exist; expected a CSV\n" in capsys.readouterr().err
 
 
 def test_bundles_that_cannot_be_calibrated_say_so(shop: Path, bundle: Path) -> None:
