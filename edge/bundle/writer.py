@@ -42,6 +42,7 @@ from .manifest import (
 logger = logging.getLogger(__name__)
 
 _STAGING = ".staging-"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LOCK_POLL_S = 0.1
 
 
@@ -101,6 +102,14 @@ class BundleWriter:
             raise BundleError(
                 f"{self.path} can't be written: {error}; make room on its disk, nothing was changed"
             ) from error
+        if isinstance(error, OSError) and error.errno in _FULL and self._is_inside(error.filename):
+            # Python names no file where a write fails; still an OSError, whose number callers look at.
+            what = f"{os.strerror(error.errno)}; make room on its disk, nothing was changed"
+            raise OSError(error.errno, what, os.fspath(self.path)) from error
+
+    def _is_inside(self, name: str | bytes | int | None) -> bool:
+        """Whether a file that can't be written is the bundle's, as is one that isn't named."""
+        return name is None or (isinstance(name, str) and Path(name).absolute().is_relative_to(self.path.absolute()))
 
     def _take_lock(self) -> None:
         until = time.monotonic() + self._wait_s
@@ -280,7 +289,7 @@ class BundleWriter:
 def _is_disk_full(error: BaseException | None) -> bool:
     """Whether an error, or one that it came from, is that there was no room to write."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if isinstance(error, OSError) and error.errno in _FULL:
             return True
         if _is_sqlite(error) and ("full" in str(error) or "disk I/O" in str(error)):
             return True

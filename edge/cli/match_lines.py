@@ -48,7 +48,7 @@ def print_scene(image: str, answer: Scene | ImageError, *, json: bool, top_k: in
             result.candidates, result.sku, result.confidence, result.threshold, "the shop has no such products"
         )
         print(f"  [{place}]  {sentence}")
-        _print_candidates(result.candidates[: top_k or 0])
+        _print_candidates(result.candidates[: top_k or 0], result.sku, result.threshold)
 
 
 def print_decision(decision: TrackDecision, frames: str, *, json: bool, top_k: int | None) -> None:
@@ -58,7 +58,7 @@ def print_decision(decision: TrackDecision, frames: str, *, json: bool, top_k: i
         return
     sentence = _sentence(decision.candidates, decision.sku, decision.confidence, decision.threshold)
     print(f"{sentence}, {frames}" + (", sure" if decision.sure else ""), flush=True)
-    _print_candidates(decision.candidates[: top_k or 0])
+    _print_candidates(decision.candidates[: top_k or 0], decision.sku, decision.threshold)
 
 
 def _print_match(answer: MatchResult, top_k: int | None) -> None:
@@ -71,7 +71,7 @@ def _print_match(answer: MatchResult, top_k: int | None) -> None:
     print(f"{shown(answer.image)}: {sentence}, {answer.latency_ms['total']:.0f} ms{notes}", flush=True)
     for attribute, label in answer.labels.items():
         print(f"  {attribute}: " + ("unknown" if label is None else f"{label.value}, {label.confidence:.0%} sure"))
-    _print_candidates(answer.candidates[: top_k or 0])
+    _print_candidates(answer.candidates[: top_k or 0], answer.sku, answer.threshold)
 
 
 def _barcode_sentence(answer: MatchResult) -> str:
@@ -99,11 +99,11 @@ def _sentence(
     return f"unknown (nearest: {title}, {shortfall(confidence, threshold)})"
 
 
-def _print_candidates(candidates: Sequence[Candidate]) -> None:
-    from ..matching.results import sureness
+def _print_candidates(candidates: Sequence[Candidate], sku: str | None, threshold: float) -> None:
+    from ..matching.results import surenesses
 
-    for place, one in enumerate(candidates, start=1):
-        print(f"  {place}. {titled(one.sku, one.name)}  score {one.score:.3f}  {sureness(one.confidence)}")
+    for place, (one, sure) in enumerate(zip(candidates, surenesses(candidates, sku, threshold), strict=True), start=1):
+        print(f"  {place}. {titled(one.sku, one.name)}  score {one.score:.3f}  {sure}")
 
 
 def _located_note(answer: MatchResult) -> str:

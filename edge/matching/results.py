@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -51,13 +51,32 @@ def sureness(confidence: float) -> str:
 def shortfall(confidence: float, threshold: float) -> str:
     """Why a best candidate is not the answer, for people: "94% sure, needs 96%". Rounded away from each other, with as many
     decimals (up to two) as it takes to tell them apart."""
-    for digits in (0, 1, 2):
-        step = 10**-digits
-        has = math.floor(100 * confidence / step + 1e-9) * step
-        needs = math.ceil(100 * threshold / step - 1e-9) * step
-        if needs - has > step / 2:
-            break
-    return f"{has:.{digits}f}% sure, needs {needs:.{digits}f}%"
+    digits = _digits(confidence, threshold)
+    return f"{_floored(confidence, digits)}% sure, needs {_ceiled(threshold, digits):.{digits}f}%"
+
+
+def surenesses(candidates: Sequence[Candidate], sku: str | None, threshold: float) -> list[str]:
+    """The candidates' confidences for people, below the answer `sku`; below none they are rounded down, as `shortfall` does."""
+    if sku is not None or not candidates:
+        return [sureness(one.confidence) for one in candidates]
+    digits = _digits(candidates[0].confidence, threshold)
+    return [f"{_floored(one.confidence, digits)}%" for one in candidates]
+
+
+def _digits(confidence: float, threshold: float) -> int:
+    """Decimals, up to two, that tell a confidence from the threshold above it."""
+    for digits in (0, 1):
+        if _ceiled(threshold, digits) - float(_floored(confidence, digits)) > 10**-digits / 2:
+            return digits
+    return 2
+
+
+def _floored(confidence: float, digits: int) -> str:
+    return f"{math.floor(100 * confidence * 10**digits + 1e-9) / 10**digits:.{digits}f}"
+
+
+def _ceiled(threshold: float, digits: int) -> float:
+    return math.ceil(100 * threshold * 10**digits - 1e-9) / 10**digits
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ def test_a_failed_add_is_out_of_the_way(tile_bundle: Path, small_disk: Path, tmp
     filler = filled(small_disk, leave_kb * 1024)
     failed = run("add", str(bundle), str(more), "--workers", "1")
     assert failed.returncode == 2 and failed.stderr.count("shelfmatch: ") == 1 and "Traceback" not in failed.stderr
+    assert str(bundle) in failed.stderr and "; make room on " in failed.stderr  # it named neither
     assert snapshot(bundle) == before and sorted(p.name for p in bundle.iterdir()) == sorted(before)
     filler.write_bytes(filler.read_bytes()[: -120 * 1024])
     assert run("remove", str(bundle), "sku-003").returncode == 0

@@ -36,6 +36,9 @@ def test_an_unknown_answer_says_how_sure_it_would_have_to_be(shop: Path, capfd: 
     assert found["decision"] == "unknown" and found["threshold"] == pytest.approx(threshold, abs=1e-6)
     main(["match", "shop.bundle", "stranger.png"])
     assert "% sure, needs " in capfd.readouterr().out
+    main(["match", "shop.bundle", "stranger.png", "--top-k", "3"])
+    answer, nearest, *_ = capfd.readouterr().out.splitlines()
+    assert nearest.startswith("  1. ") and f"{nearest.split()[-1]} sure, needs " in answer
     main(["match", "shop.bundle", "query.png", "stranger.png"])
     assert ["needs" in line for line in capfd.readouterr().out.splitlines()] == [False, True]
     main(["match", "shop.bundle", "stranger.png", "--frames"])
