@@ -121,7 +121,10 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "remove from a missing bundle": (["remove", "gone.bundle", "sku-000"], "gone.bundle does not exist"),
     "info of a missing bundle": (["info", "gone.bundle"], "gone.bundle does not exist"),
     "verify a folder of photos": (["verify", "photos"], "photos is not a bundle"),
-    "eval of a missing CSV": (["eval", "shop.bundle", "gone.csv"], "gone.csv can't be read as a CSV"),
+    "eval of a missing CSV": (
+        ["eval", "shop.bundle", "gone.csv"],
+        "gone.csv does not exist; expected a folder of folders named by SKU, or a CSV",
+    ),
     "eval of other columns": (["eval", "shop.bundle", "other-columns.csv"], "expected it to include image,sku"),
     "eval of a header": (["eval", "shop.bundle", "only-header.csv"], "only-header.csv has a header and no rows"),
     "eval of an unknown SKU": (

@@ -272,7 +272,7 @@ def test_queries_are_read_like_a_catalogue_but_for_empty_skus(tmp_path: Path) ->
         path.write_text(text)
         with pytest.raises(CatalogError, match=words):
             read_queries(path)
-    with pytest.raises(CatalogError, match="can't be read"):
+    with pytest.raises(CatalogError, match="does not exist; expected a folder of folders named by SKU, or a CSV"):
         read_queries(tmp_path / "missing.csv")
 
 
