@@ -28,7 +28,7 @@ def hugging_face(name: str, options: SourceOptions) -> SourceEncoder:
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise SourceError(f"{folder} has no config.json; expected a folder that transformers' save_pretrained wrote")
     unreachable = "" if folder.is_dir() else fetching_from_hub(wanted)
-    net, kind = _network(transformers, wanted, options, unreachable)
+    net, kind, notes = _network(transformers, wanted, options, unreachable)
     found, own = _processor_of(transformers, wanted)
     preprocessing = options.preprocessing.apply(found, f"{wanted} (it has no preprocessor_config.json)")
     _remember_positions(net)
@@ -46,18 +46,25 @@ def hugging_face(name: str, options: SourceOptions) -> SourceEncoder:
         provenance=with_checkpoint(f"Hugging Face {called} ({kind})", options),
         license=str(getattr(net.config, "license", "") or ""),
         details={"pool": options.pool, "output": options.output},
+        notes=notes,
         own_processor=own if options.preprocessing == Overrides() else None,
     )
 
 
-def _network(transformers: Any, wanted: str, options: SourceOptions, unreachable: str) -> tuple[Any, str]:
-    """The half of a model that sees, with its projection where it has one, and the model's type."""
+def _network(
+    transformers: Any, wanted: str, options: SourceOptions, unreachable: str
+) -> tuple[Any, str, tuple[str, ...]]:
+    """The half of a model that sees, with its projection where it has one; the model's type; and what is to be said of it."""
+    report: dict[str, Any] = {}
     with quiet(f"reading {wanted}"):
         try:
+            config = transformers.AutoConfig.from_pretrained(wanted)
+            named = _class_with_projection(transformers, config)
             if options.checkpoint is None:
-                net = transformers.AutoModel.from_pretrained(wanted)
+                opened = named or transformers.AutoModel
+                net, report = opened.from_pretrained(wanted, output_loading_info=True)
             else:
-                net = transformers.AutoModel.from_config(transformers.AutoConfig.from_pretrained(wanted))
+                net = transformers.AutoModel.from_config(config) if named is None else named(config)
         except Exception as error:
             raise SourceError(
                 f"{wanted} can't be read as a Hugging Face model ({unreachable or reason(error)}); expected a folder of "
@@ -66,8 +73,52 @@ def _network(transformers: Any, wanted: str, options: SourceOptions, unreachable
     kind = str(net.config.model_type)
     half = _half_that_sees(net).eval()
     if options.checkpoint is not None:
-        half = _loaded(transformers, net, half, options.checkpoint)
-    return half, kind
+        return _loaded(transformers, net, half, options.checkpoint), kind, ()
+    _refuse_missing(wanted, net, half, report)
+    return half, kind, _left_out(wanted, net, report)
+
+
+def _class_with_projection(transformers: Any, config: Any) -> Any:
+    """The class that `config` names where it is a vision model saved with its projection, which AutoModel leaves out; else None."""
+    said = (getattr(config, "architectures", None) or [""])[0]
+    if said.startswith("Blip2") or not said.endswith(
+        "VisionModelWithProjection"
+    ):  # BLIP-2's has a third network between
+        return None
+    return getattr(transformers, said, None)
+
+
+def _refuse_missing(wanted: str, net: Any, half: Any, report: dict[str, Any]) -> None:
+    """Raises SourceError where the folder lacks weights of the half that sees: transformers fills them with random numbers."""
+    missing = set(report.get("missing_keys", ()))
+    pooler = [key for key in missing if "pooler." in key]
+    if pooler and _has_dense_pooler(half):  # classifiers are saved without it, and it is not used
+        half.pooler = None
+        missing.difference_update(pooler)
+    own = {id(value) for value in half.state_dict(keep_vars=True).values()}
+    state = net.state_dict(keep_vars=True)
+    # A mask token stands for patches that training hides: nothing of a photo is hidden.
+    lacking = sorted(key for key in missing if id(state.get(key)) in own and not key.endswith("mask_token"))
+    if not lacking:
+        return
+    others = sorted(report.get("unexpected_keys", ()))
+    beside = f", and has {others[0]} instead" if others else ""
+    raise SourceError(
+        f"{wanted} lacks {len(lacking)} of the weights of {type(net).__name__}, for example {lacking[0]}{beside}; expected all "
+        "of them: fetch or save it again, or give them with --checkpoint FILE"
+    )
+
+
+def _left_out(wanted: str, net: Any, report: dict[str, Any]) -> tuple[str, ...]:
+    """What is to be said of a projection of images that the folder has and its class doesn't."""
+    heads = {key.partition(".")[0] for key in report.get("unexpected_keys", ())}
+    found = sorted(head for head in heads if "projection" in head and not head.startswith("text"))
+    if not found:
+        return ()
+    return (
+        f"{wanted} has weights of {found[0]}, which {type(net).__name__} leaves out; if images are compared behind it, name the "
+        'class that has it in config.json, like "architectures": ["CLIPVisionModelWithProjection"]',
+    )
 
 
 def _half_that_sees(net: Any) -> Any:
@@ -104,10 +155,13 @@ def _loaded(transformers: Any, net: Any, half: Any, checkpoint: Path) -> Any:
 
 def _without_dense_pooler(half: Any, state: Any) -> None:
     """A pooler that classifiers were trained without is not used, nor asked of their weights."""
-    pooler = getattr(half, "pooler", None)
-    dense = pooler is not None and any(type(part).__name__ == "Linear" for part in pooler.modules())
-    if dense and not any("pooler." in key for key in state):
+    if _has_dense_pooler(half) and not any("pooler." in key for key in state):
         half.pooler = None
+
+
+def _has_dense_pooler(half: Any) -> bool:
+    pooler = getattr(half, "pooler", None)
+    return pooler is not None and any(type(part).__name__ == "Linear" for part in pooler.modules())
 
 
 def _processor_of(transformers: Any, wanted: str) -> tuple[Preprocessing | None, OwnProcessor | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,72 @@ def test_clips_embedding_is_what_it_compares_images_by(tmp_path: Path) -> None:
     for output in (None, "visual_projection"):
         source = open_source(f"hf:{tmp_path / 'clip'}", SourceOptions(output=output))
         assert source.embed(PIXELS) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_clips_vision_model_alone_keeps_its_projection(named: bool, tmp_path: Path) -> None:
+    """AutoModel leaves it out: where config.json names another class, too, and that is said."""
+    whole = clip(tmp_path / "clip")
+    transformers = need_transformers()
+    with quiet("saving the half that sees"):
+        net = transformers.CLIPVisionModelWithProjection(whole.config.vision_config).eval()
+        net.save_pretrained(tmp_path / "vision")
+    shutil.copy(tmp_path / "clip" / "preprocessor_config.json", tmp_path / "vision")
+    with torch.no_grad():
+        expected = net(pixel_values=normalized(PIXELS, HALF, HALF)).image_embeds.numpy()
+    if not named:
+        written = tmp_path / "vision" / "config.json"
+        written.write_text(written.read_text().replace("CLIPVisionModelWithProjection", "CLIPVisionModel"))
+    source = open_source(f"hf:{tmp_path / 'vision'}", SourceOptions())
+    if named:
+        assert source.embed(PIXELS) == pytest.approx(expected, abs=1e-4) and source.notes == ()
+        checkpoint = tmp_path / "vision" / "model.safetensors"
+        again = open_source(f"hf:{tmp_path / 'vision'}", SourceOptions(checkpoint=checkpoint))
+        assert again.embed(PIXELS) == pytest.approx(expected, abs=1e-4)
+    else:
+        assert source.dimension == 32 and "visual_projection, which CLIPVisionModel leaves out" in source.notes[0]
+
+
+def without(folder: Path, part: str) -> None:
+    """A saved model that lost the weights with this in their names."""
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(folder / "model.safetensors")
+    kept = {key: value for key, value in state.items() if part not in key}
+    assert len(kept) < len(state)
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_a_folder_that_lost_weights_is_refused(tmp_path: Path) -> None:
+    """transformers fills the gaps with random numbers. Of what sees nothing, none are missed."""
+    net = clip(tmp_path / "clip")
+    with torch.no_grad():
+        expected = net.visual_projection(net.vision_model(normalized(PIXELS, HALF, HALF)).pooler_output).numpy()
+    without(tmp_path / "clip", "text_model")
+    assert open_source(f"hf:{tmp_path / 'clip'}", SourceOptions()).embed(PIXELS) == pytest.approx(expected, abs=1e-4)
+    without(tmp_path / "clip", "vision_model.encoder.layers.0.mlp")
+    with pytest.raises(
+        SourceError, match=r"lacks 4 of the weights of CLIPModel, for example vision_model\..*mlp.*--checkpoint"
+    ):
+        open_source(f"hf:{tmp_path / 'clip'}", SourceOptions())
+
+
+def test_a_classifiers_folder_has_no_pooler_to_miss(tmp_path: Path) -> None:
+    """And its pooler of random numbers can't be asked for."""
+    transformers = need_transformers()
+    torch.manual_seed(0)
+    shape = {"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    with quiet("saving a tiny ViT"):
+        config = transformers.ViTConfig(image_size=32, patch_size=8, num_labels=7, **shape)
+        net = transformers.ViTForImageClassification(config).eval()
+        net.save_pretrained(tmp_path / "vit")
+    said = Overrides(size=(32, 32), mean=MEAN, std=STD)
+    with torch.no_grad():
+        expected = net.vit(normalized(PIXELS)).last_hidden_state[:, 0].numpy()
+    found = open_source(f"hf:{tmp_path / 'vit'}", SourceOptions(preprocessing=said)).embed(PIXELS)
+    assert found == pytest.approx(expected, abs=1e-4)
+    with pytest.raises(SourceError, match=r"--output 'pooler\.dense' is no module"):
+        open_source(f"hf:{tmp_path / 'vit'}", SourceOptions(output="pooler.dense", preprocessing=said))
 
 
 @pytest.mark.slow
