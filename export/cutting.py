@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..edge.encoders.class_scores import CLASS_COUNTS, ending_of
+from ..edge.encoders.onnx_wire import refuse_weights_elsewhere
 from ..edge.encoders.registry import known_encoders
 from ..edge.encoders.session import TensorInfo
 from ..edge.errors import CardRequired, EncoderError, RuntimeUnavailable, ShelfmatchError
@@ -226,6 +227,7 @@ def _cut_onnx(path: Path, data: bytes, output: str) -> bytes:
         raise RuntimeUnavailable(
             "cutting an .onnx file needs the onnx package; pip install 'shelfmatch[export]'"
         ) from error
+    refuse_weights_elsewhere(data, f"encoder {path.name}")
     model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(data))
     tensors = [name for node in model.graph.node for name in node.output]
     if output not in tensors:

@@ -49,7 +49,8 @@ def ready(path: Path, data: bytes, size: tuple[int, int] | None) -> tuple[bytes,
 
 def _with_its_weights(onnx: Any, path: Path, model: Any) -> bool:
     """Weights that lie in files beside it come inside: a device file is one file."""
-    split = [tensor for tensor in model.graph.initializer if tensor.data_location == 1]
+    constants = [entry.t for node in model.graph.node if node.op_type == "Constant" for entry in node.attribute]
+    split = [tensor for tensor in (*model.graph.initializer, *constants) if tensor.data_location == 1]
     if not split:
         return False
     try:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..errors import EncoderError
 from ..memory_short import is_short, out_of_memory
+from .onnx_wire import refuse_weights_elsewhere
 from .session import TensorInfo
 
 if TYPE_CHECKING:
@@ -48,9 +49,10 @@ def _tensor_info(node: Any) -> TensorInfo:
 
 
 def open_ort(runtime: Runtime, model: bytes, threads: int) -> OrtSession:
-    """A CPU session on the model's bytes."""
+    """A CPU session on the model's bytes. Raises EncoderError where they aren't all of the network."""
     import onnxruntime
 
+    refuse_weights_elsewhere(model, "the .onnx file")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -6,9 +6,10 @@ they are computed from (965 kinds of birds as an embedding: 9.9 % of the photos 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from .onnx_wire import fields, varint
 
 if TYPE_CHECKING:
     from .card import Format
@@ -158,32 +159,32 @@ def _tflite_graph(model: bytes) -> _Graph | None:
 
 
 def _onnx_graph(model: bytes) -> _Graph:
-    """The wire format of protocol buffers, as far as this question needs it: whoever builds a bundle may lack the onnx package.
+    """As far as this question needs it.
 
     Field numbers are those of onnx.proto: ModelProto.graph is 7; GraphProto.node 1, initializer 5; NodeProto.input 1, output 2,
     op_type 4, attribute 5; AttributeProto.t 5; TensorProto.dims 1 and name 8.
     """
     operators, constants = [], {}
     whole = memoryview(model)
-    for number, part in (field for _, body in _fields(whole, 7) for field in _fields(body, 1, 5)):
+    for number, part in (field for _, body in fields(whole, 7) for field in fields(body, 1, 5)):
         if number == 5:
             name, shape = _tensor(part)
             constants[name] = shape
             continue
         texts: dict[int, list[str]] = {1: [], 2: [], 4: []}
-        for inner, text in _fields(part, 1, 2, 4):
+        for inner, text in fields(part, 1, 2, 4):
             texts[inner].append(bytes(text).decode(errors="replace"))
         operators.append(_Operator(texts[4][0] if texts[4] else "", tuple(texts[1]), tuple(texts[2])))
         if operators[-1].kind == "Constant":
-            for _, attribute in _fields(part, 5):
-                for _, tensor in _fields(attribute, 5):
+            for _, attribute in fields(part, 5):
+                for _, tensor in fields(attribute, 5):
                     constants[texts[2][0]] = _tensor(tensor)[1]
     return _Graph(operators, {}, constants)
 
 
 def _tensor(data: memoryview) -> tuple[str, tuple[int, ...]]:
     name, shape = "", []
-    for number, value in _fields(data, 1, 8):
+    for number, value in fields(data, 1, 8):
         if number == 8:
             name = bytes(value).decode(errors="replace")
         elif isinstance(value, int):
@@ -191,38 +192,6 @@ def _tensor(data: memoryview) -> tuple[str, tuple[int, ...]]:
         else:  # packed
             at = 0
             while at < len(value):
-                side, at = _varint(value, at)
+                side, at = varint(value, at)
                 shape.append(side)
     return name, tuple(shape)
-
-
-def _fields(data: memoryview, *wanted: int) -> Iterator[tuple[int, Any]]:
-    """The fields with these numbers: (number, an int or the bytes)."""
-    at = 0
-    while at < len(data):
-        key, at = _varint(data, at)
-        number, wire = key >> 3, key & 7
-        value: int | memoryview
-        if wire == 0:
-            value, at = _varint(data, at)
-        else:
-            size = 8
-            if wire == 2:
-                size, at = _varint(data, at)
-            elif wire == 5:
-                size = 4
-            elif wire != 1:
-                raise ValueError(f"wire type {wire}")
-            value, at = data[at : at + size], at + size
-        if number in wanted:
-            yield number, value
-
-
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return value, at

@@ -19,6 +19,7 @@ from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, Pixels
 from ..imaging.resize import Resizer, fit, inside, resizer_in_use
 from .card import EncoderCard
 from .feed import PixelFeed, checked_input, same_quantization
+from .onnx_wire import refuse_weights_elsewhere
 from .runtimes import choose_runtime, open_session
 from .session import Session, SessionPool
 
@@ -78,6 +79,8 @@ class Encoder:
             raise EncoderError(
                 f"encoder {card.file} has sha256 {digest[:12]}…, its card says {card.sha256[:12]}…; they don't belong together"
             )
+        if card.format == "onnx":  # its hash says nothing of a second file; here rather than with the first photo
+            refuse_weights_elsewhere(model, f"encoder {card.file}")
         self.card = card
         self.model = model
         self.local = local
