@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -136,23 +137,24 @@ def _of_one_size(path: Path, model: Any, size: tuple[int, int] | None) -> bool:
             sides[place].Clear()
             sides[place].dim_value = side
         changed = True
-    if sides[0].dim_value > 1:
-        sides[0].Clear()
-        sides[0].dim_param = "batch"
-        for entry in model.graph.output:
+    batch = sides[0].dim_value
+    if changed or batch > 1:
+        del model.graph.value_info[:]
+    if batch > 1:
+        before = model.SerializeToString()
+        for entry in (inputs[0], *model.graph.output):
             dims = entry.type.tensor_type.shape.dim
             if dims:
                 dims[0].Clear()
                 dims[0].dim_param = "batch"
-        _free_reshapes(model)
+        _free_reshapes(model, batch)
+        _check_photos_alone(path, before, model.SerializeToString(), batch)
         changed = True
-    if changed:
-        del model.graph.value_info[:]
     return changed
 
 
-def _free_reshapes(model: Any) -> None:
-    """Reshapes that name the batch that the file was made with: 0 keeps what comes."""
+def _free_reshapes(model: Any, batch: int) -> None:
+    """Reshapes that name the batch that the file was made with, or a multiple of it: -1 finds it, 0 keeps what comes."""
     onnx = need("onnx", "reading an .onnx file")
     shapes = {node.input[1] for node in model.graph.node if node.op_type == "Reshape"}
     tensors = [tensor for tensor in model.graph.initializer if tensor.name in shapes]
@@ -164,25 +166,64 @@ def _free_reshapes(model: Any) -> None:
     ]
     for tensor in tensors:
         values = onnx.numpy_helper.to_array(tensor).copy()
-        if values.size > 1 and values[0] > 1:
+        if values.size < 2 or values[0] < 1 or values[0] % batch:
+            continue
+        if (values[1:] > 0).all():
+            values[0] = -1
+        elif values[0] == batch:
             values[0] = 0
-            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+
+
+def _check_photos_alone(path: Path, before: bytes, after: bytes, batch: int) -> None:
+    """Raises SourceError where a photo alone gives other numbers than it gave among the `batch` that the file was made for: what
+    the graph says of its batch in other places than its reshapes stays."""
+    alone: list[list[Any]] = []
+    with quiet(f"running {path.name} on {batch} photos"):
+        session, photos = _session_and_photos(before)
+        together = [np.asarray(one, np.float64).reshape(-1) for one in _computed(session, photos)]
+    with contextlib.suppress(Exception), quiet(f"running {path.name} on one photo"):
+        session, _ = _session_and_photos(after)
+        alone = [_computed(session, photo[np.newaxis]) for photo in photos]
+    rows = [
+        np.concatenate([np.asarray(one, np.float64).reshape(-1) for one in ones]) for ones in zip(*alone, strict=True)
+    ]
+    if len(rows) != len(together) or any(_differ(old, new) for old, new in zip(together, rows, strict=True)):
+        raise SourceError(f"{path.name} fixes its batch of {batch} inside; export it anew with a free batch or 1")
+
+
+def _session_and_photos(model: bytes) -> tuple[Any, Any]:
+    """A file loaded, and random photos of the shape that it takes, one where its batch is free."""
+    onnxruntime = need("onnxruntime", "reading an .onnx file")
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    entry = session.get_inputs()[0]
+    shape = [side if isinstance(side, int) else 1 for side in entry.shape]
+    floats = entry.type == "tensor(float)"
+    photos = np.random.default_rng(0).uniform(0, 2 if floats else 256, shape)
+    return session, photos.astype(np.float32 if floats else np.uint8)
+
+
+def _computed(session: Any, photos: Any) -> list[Any]:
+    found: list[Any] = session.run(None, {session.get_inputs()[0].name: photos})
+    return found
+
+
+def _differ(old: Any, new: Any) -> bool:
+    """Whether two results are of two networks, and not of one that rounds."""
+    return bool(
+        old.shape != new.shape or np.abs(old - new).max(initial=0) > 1e-3 * max(1e-6, np.abs(old).max(initial=0))
+    )
 
 
 def _check_the_same(path: Path, before: bytes, after: bytes) -> None:
     """Raises SourceError where a graph of another opset gives other numbers: converters of versions have errors of their own."""
-    onnxruntime = need("onnxruntime", "reading an .onnx file")
     results: list[Any] = []
     with quiet(f"comparing {path.name} with itself in opset {_OPSET}"):
         for model in (before, after):
-            session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-            entry = session.get_inputs()[0]
-            shape = [side if isinstance(side, int) else 1 for side in entry.shape]
-            kind = np.float32 if entry.type == "tensor(float)" else np.uint8
-            photo = np.random.default_rng(0).uniform(0, 2, shape).astype(kind)
-            results.append([np.asarray(one, np.float64) for one in session.run(None, {entry.name: photo})])
+            session, photos = _session_and_photos(model)
+            results.append([np.asarray(one, np.float64) for one in _computed(session, photos)])
     for old, new in zip(*results, strict=True):
-        if old.shape != new.shape or np.abs(old - new).max(initial=0) > 1e-3 * max(1e-6, np.abs(old).max(initial=0)):
+        if _differ(old, new):
             raise SourceError(
                 f"{path.name} gives other numbers when brought to opset {_OPSET}; export it anew from its source, with opset "
                 f"{_OPSET} or later"

@@ -10,6 +10,8 @@ import pytest
 
 pytest.importorskip("torch", reason="pip install 'shelfmatch[export]'")
 
+from onnx import helper, numpy_helper
+
 from shelfmatch.edge import EncoderError
 from shelfmatch.edge.encoders.infer_card import inspect_encoder
 from shelfmatch.export import ExportSettings, Overrides, SourceOptions, export_model
@@ -79,6 +81,31 @@ def test_free_sides_take_the_size_that_is_said(tmp_path: Path, expected: Any) ->
 def test_a_fixed_batch_of_eight(tmp_path: Path, expected: Any) -> None:
     source = open_source(save(convolution(batch=8), tmp_path / "net.onnx"), SAID)
     assert source.embed(PIXELS) == pytest.approx(expected, abs=1e-4)
+
+
+def test_attention_that_fixes_its_batch_is_freed_or_refused(tmp_path: Path) -> None:
+    """By a 0 in the place of 2 N heads, all rows became one head's: another network, and its own reference (cosine .39 to .85)."""
+    wanted = one_by_one(convolution(rows_a_head=12))
+    source = open_source(save(convolution(batch=8, rows_a_head=12), tmp_path / "said.onnx"), SAID)
+    assert source.embed(PIXELS) == pytest.approx(wanted, abs=1e-4)
+    path = save(convolution(batch=8, rows_a_head=-1), tmp_path / "net.onnx")
+    with pytest.raises(
+        SourceError, match=r"net\.onnx fixes its batch of 8 inside; export it anew with a free batch or 1"
+    ):
+        open_source(path, SAID)
+
+
+def test_a_reshape_of_another_number_than_the_batch_stays(tmp_path: Path) -> None:
+    """Of weights, for example: 0 in its place kept the 1 that comes."""
+    model = convolution(batch=8)
+    shape = numpy_helper.from_array(np.array([WIDTH, 3, 4, 4], np.int64), "to_weight")
+    weight = model.graph.initializer[0]
+    flat = numpy_helper.from_array(numpy_helper.to_array(weight).reshape(1, -1), "flat")
+    model.graph.node.insert(0, helper.make_node("Reshape", ["flat", "to_weight"], ["weight"]))
+    model.graph.initializer.remove(weight)
+    model.graph.initializer.extend([shape, flat])
+    source = open_source(save(model, tmp_path / "net.onnx"), SAID)
+    assert source.embed(PIXELS) == pytest.approx(one_by_one(convolution()), abs=1e-4)
 
 
 @pytest.mark.parametrize("pool", ["cls", "avg"])

@@ -20,9 +20,11 @@ def convolution(
     sides: tuple[int | str, int | str] = (SIDE, SIDE),
     classes: int = 0,
     tokens: bool = False,
+    rows_a_head: int = 0,
 ) -> Any:
     """(N, 3, H, W) → (N, 24) by a convolution, a batch normalization and a mean; with `classes` a linear layer behind, with
-    `tokens` (N, 64, 24) before the mean. A ModelProto of IR 8."""
+    `tokens` (N, 64, 24) before the mean, with `rows_a_head`, 12 or -1 for as many as come, attention of two heads between, whose
+    reshapes fix the batch. A ModelProto of IR 8."""
     rng = np.random.default_rng(0)
     kind = np.float16 if half else np.float32
 
@@ -42,6 +44,8 @@ def convolution(
         helper.make_node("Conv", ["photo", "weight"], ["conv"], strides=[4, 4]), norm,
         helper.make_node("Relu", ["norm"], ["relu"]),
     ]  # fmt: skip
+    if rows_a_head:
+        nodes += _attention(constants, int(batch), rows_a_head)
     if tokens:
         constants.append(numpy_helper.from_array(np.array([0, WIDTH, -1], np.int64), "to_tokens"))
         nodes += [
@@ -53,7 +57,7 @@ def convolution(
         first = batch if isinstance(batch, int) else 0
         constants.append(numpy_helper.from_array(np.array([first, WIDTH], np.int64), "to_vector"))
         nodes += [
-            helper.make_node("GlobalAveragePool", ["relu"], ["pool"]),
+            helper.make_node("GlobalAveragePool", ["attended_map" if rows_a_head else "relu"], ["pool"]),
             helper.make_node("Reshape", ["pool", "to_vector"], ["last" if not classes else "vector"]),
         ]
         shape = [batch, classes or WIDTH]
@@ -66,6 +70,20 @@ def convolution(
         [helper.make_tensor_value_info("last", number, shape)], constants,
     )  # fmt: skip
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=7)
+
+
+def _attention(constants: list[Any], batch: int, rows_a_head: int) -> list[Any]:
+    """The map (N, 24, 8, 8) "relu" as (2 N, 12, 64), compared with itself, and the result as a map again."""
+    for name, shape in (("heads", (2 * batch, rows_a_head, 64)), ("joined", (batch, WIDTH, SIDE // 4, SIDE // 4))):
+        constants.append(numpy_helper.from_array(np.array(shape, np.int64), f"to_{name}"))
+    return [
+        helper.make_node("Reshape", ["relu", "to_heads"], ["heads"]),
+        helper.make_node("Transpose", ["heads"], ["keys"], perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["heads", "keys"], ["alike"]),
+        helper.make_node("Softmax", ["alike"], ["weights"], axis=-1),
+        helper.make_node("MatMul", ["weights", "heads"], ["attended"]),
+        helper.make_node("Reshape", ["attended", "to_joined"], ["attended_map"]),
+    ]
 
 
 def computed(model: Any, photos: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
