@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..edge.encoders.class_scores import CLASS_COUNTS, ending_of
+from ..edge.encoders.infer_card import with_output
 from ..edge.encoders.onnx_wire import refuse_weights_elsewhere
-from ..edge.encoders.registry import known_encoders
+from ..edge.encoders.registry import card_beside, known_encoders
 from ..edge.encoders.session import TensorInfo
 from ..edge.errors import CardRequired, EncoderError, RuntimeUnavailable, ShelfmatchError
-from ..edge.files import write_atomic
+from ..edge.files import sha256_of, write_atomic
 from .errors import SourceError
 from .tools import quiet
 
@@ -53,7 +55,7 @@ def cut(model: str | os.PathLike[str], output: str, destination: str | os.PathLi
 @contextmanager
 def cut_if_inner(encoder: str | os.PathLike[str], output: str) -> Iterator[tuple[Path | str, str | None]]:
     """The encoder and output to use for `--output`: the file itself where `output` is one of its outputs, else a cut copy
-    that is gone when the block ends."""
+    that is gone when the block ends, with the card that lies beside the file."""
     path = Path(encoder)
     if str(encoder) in known_encoders() or path.suffix not in (".tflite", ".onnx"):
         raise EncoderError(f"--output goes with a .tflite or .onnx file; {encoder} has a card that names its output")
@@ -62,12 +64,32 @@ def cut_if_inner(encoder: str | os.PathLike[str], output: str) -> Iterator[tuple
         return
     with tempfile.TemporaryDirectory(prefix="shelfmatch-cut-") as folder:
         try:
-            yield cut(path, output, Path(folder) / path.name), None
-        except CardRequired as error:  # beside a file that is gone when this ends, a card is of no use
+            copy = cut(path, output, Path(folder) / path.name)
+            _copy_card(path, copy)
+            yield copy, None
+        except CardRequired as error:  # it names a place that is gone when this ends
             raise CardRequired(
-                f"encoder {path.name} doesn't say how its photos are normalized, and a cut copy can't have a card; make files that "
-                f"say it: shelfmatch export {path} --output {output} --mean R,G,B --std R,G,B"
+                f"encoder {path.name} doesn't say how its photos are normalized, nor does a card beside it; make files that say "
+                f"it: shelfmatch export {path} --output {output} --mean R,G,B --std R,G,B"
             ) from error
+
+
+def _copy_card(path: Path, copy: Path) -> None:
+    """What the card beside a file says of photos holds of its cut copy, too; of the output, the copy itself."""
+    beside = card_beside(path)
+    if beside is None:
+        return
+    card, card_path = beside
+    digest = sha256_of(path)
+    if digest != card.sha256:
+        raise EncoderError(
+            f"encoder {path.name} has sha256 {digest[:12]}…, its card says {card.sha256[:12]}…; they don't belong together"
+        )
+    size = copy.stat().st_size
+    record = replace(with_output(card, copy), file=copy.name, sha256=sha256_of(copy), size_bytes=size).to_dict()
+    if "resize" not in json.loads(card_path.read_bytes()):
+        del record["resize"]  # build then tries which one suits the photos
+    Path(f"{copy}.json").write_text(json.dumps(record), encoding="utf-8")
 
 
 def inner_tensors(model: str | os.PathLike[str]) -> list[InnerTensor]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..edge.encoders.card import EncoderCard, Format
 from ..edge.encoders.infer_card import tflite_normalization
-from ..edge.encoders.registry import read_card
+from ..edge.encoders.registry import card_beside
 from ..edge.encoders.runtimes import choose_runtime, open_session
 from ..edge.encoders.session import Session
 from ..edge.imaging.image import Pixels
@@ -42,7 +42,8 @@ def onnx_file(path: Path, options: SourceOptions) -> SourceEncoder:
     with quiet(f"loading {path.name}"):
         session = open_session(choose_runtime("onnx"), data, threads=1)
     layout, size, dtype = _image_input(path, session)
-    card = _card_beside(path)
+    beside = card_beside(path)
+    card = None if beside is None else beside[0]
     found = from_card(card) if card else None
     with quiet(f"reading {path.name}"):
         if onnx_graph.is_quantized(data):
@@ -82,7 +83,8 @@ def tflite_file(path: Path, output: str | None, overrides: Overrides) -> SourceE
         if not tflite_graph.is_quantized(data):
             data = tflite_graph.with_own_names(tflite_graph.in_float32(data))
     layout, size, dtype = _image_input(path, session)
-    card = _card_beside(path)
+    beside = card_beside(path)
+    card = None if beside is None else beside[0]
     with tempfile.TemporaryDirectory(prefix="shelfmatch-cut-") as folder:
         data, notes = cut_at_feature(path, data, output, session.outputs, Path(folder))
     to_onnx = (
@@ -155,15 +157,6 @@ def _image_input(path: Path, session: Session) -> tuple[str, tuple[int, int], st
     raise SourceError(
         f"{path.name} takes {described}; expected one input of RGB photos of a fixed size, [1, H, W, 3] or [1, 3, H, W]"
     )
-
-
-def _card_beside(path: Path) -> EncoderCard | None:
-    for card_path in (Path(f"{path}.json"), path.with_suffix(".json")):
-        if card_path.is_file():
-            card, file = read_card(card_path)
-            if file.resolve() == path.resolve():
-                return card
-    return None
 
 
 def _of_pixels(path: Path, found: Preprocessing | None, size: tuple[int, int], overrides: Overrides) -> Preprocessing:

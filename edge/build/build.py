@@ -242,7 +242,7 @@ def _read(source: str | os.PathLike[str] | CatalogSource, settings: BuildSetting
     for name, (card, model_path), head in zip(encoder_names(names), chosen, heads, strict=True):
         _probe(card, settings.runtime)
         made = _ready(card, model_path, head, workers, settings)
-        if not names_resize(name, settings.output):
+        if not names_resize(name):
             better, finding = suited(made, catalogue.photos)
             if finding is not None:
                 logger.info("%s", finding.message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,17 @@ def inspect_encoder(path: Path, output: str | None = None) -> EncoderCard:
             f"for example {json.dumps({'card_version': CARD_VERSION, **card})}"
         )
     return EncoderCard.from_dict(card)
+
+
+def with_output(card: EncoderCard, path: Path, output: str | None = None) -> EncoderCard:
+    """A card of `path` for another of its outputs, None for the only one: name, dtype, dimension and quantization as the file has
+    them; what becomes of a photo before is the card's to say. Raises EncoderError."""
+    session = open_session(choose_runtime(card.format), path.read_bytes(), threads=1)
+    embedding, dimension = _embedding_output(path, session, output)
+    return replace(
+        card, output_name=embedding.name, output_dtype=embedding.dtype, dimension=dimension,
+        output_quantization=embedding.quantization,
+    )  # fmt: skip
 
 
 def _as_dict(quantization: Quantization | None) -> dict[str, Any] | None:

@@ -74,7 +74,17 @@ def card_of_runtime(found: dict[str, dict[str, Path]], runtime: str) -> dict[str
 def find_encoder(
     source: str | os.PathLike[str], output: str | None = None, runtime: str = "auto"
 ) -> tuple[EncoderCard, Path]:
-    """The card and the file that a name, a file or a card stands for. Raises EncoderError or CardRequired."""
+    """The card and the file that a name, a file or a card stands for. `output`: another output of the file than the card's, which
+    then says all the rest. Raises EncoderError or CardRequired."""
+    card, path = _found(source, output, runtime)
+    if output is not None and output != card.output_name:
+        from .infer_card import with_output
+
+        card = with_output(card, path, output)
+    return card, path
+
+
+def _found(source: str | os.PathLike[str], output: str | None, runtime: str) -> tuple[EncoderCard, Path]:
     path = Path(source)
     if path.suffix == ".json":
         return read_card(path)
@@ -83,11 +93,9 @@ def find_encoder(
             raise EncoderError(
                 f"encoder {path} does not exist; expected a .tflite or .onnx file, a card (.json) or a name"
             )
-        for card_path in (Path(f"{path}.json"), path.with_suffix(".json")):
-            if card_path.is_file() and output is None:
-                card, model_path = read_card(card_path)
-                if model_path.resolve() == path.resolve():
-                    return card, path
+        beside = card_beside(path)
+        if beside is not None:
+            return beside[0], path
         from .infer_card import inspect_encoder
 
         return inspect_encoder(path, output), path
@@ -100,15 +108,24 @@ def find_encoder(
     )
 
 
-def names_resize(source: str | os.PathLike[str], output: str | None = None) -> bool:
+def card_beside(path: Path) -> tuple[EncoderCard, Path] | None:
+    """The card beside an encoder file and where it is, None where there is none of this file. Raises EncoderError."""
+    for card_path in (Path(f"{path}.json"), path.with_suffix(".json")):
+        if card_path.is_file():
+            card, model_path = read_card(card_path)
+            if model_path.resolve() == path.resolve():
+                return card, card_path
+    return None
+
+
+def names_resize(source: str | os.PathLike[str]) -> bool:
     """Whether a name, a file or a card comes with a resize rule: in a card, not read off the network's file. Of what `find_encoder`
     finds."""
     path = Path(source)
     if path.suffix not in (".tflite", ".onnx", ".json"):
         return True
-    cards = [path] if path.suffix == ".json" else [Path(f"{path}.json"), path.with_suffix(".json")]
-    records = [json.loads(one.read_bytes()) for one in cards if one.is_file() and (output is None or one == path)]
-    return any("resize" in record for record in records if isinstance(record, dict))
+    beside = (None, path) if path.suffix == ".json" else card_beside(path)
+    return beside is not None and "resize" in json.loads(beside[1].read_bytes())
 
 
 def find_encoders(

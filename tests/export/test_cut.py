@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from shelfmatch.edge import Encoder, EncoderCard, EncoderError
+pytest.importorskip("onnx", reason="pip install 'shelfmatch[export]'")
+
+from shelfmatch.edge import Bundle, Encoder, EncoderCard, EncoderError, build_bundle
 from shelfmatch.edge.encoders.infer_card import inspect_encoder
-from shelfmatch.edge.encoders.registry import find_encoder
+from shelfmatch.edge.encoders.registry import find_encoder, names_resize
+from shelfmatch.edge.files import sha256_of
 from shelfmatch.export import cut, cut_if_inner, inner_tensors
 from tests.conftest import tile_photo
 from tests.support import tiny_models
-from tests.support.cards import plain_card
+from tests.support.cards import RECORD, plain_card
 from tests.support.encoders import message_of, unit
+from tests.support.odd_onnx import SIDE, WIDTH, computed, convolution, save
 
 
 @pytest.mark.parametrize("output", ["cells", "1"])
@@ -111,6 +116,68 @@ def test_cut_if_inner(tmp_path: Path, tiny_tflite: Path, tiny_onnx: Path) -> Non
         cut_if_inner(tmp_path / "none.tflite", "cells"),
     ):
         pass
+
+
+SAID = {
+    "color_order": "BGR", "resize": "crop", "crop_fraction": 0.5, "mean": [10.0, 20.0, 30.0], "std": [40.0, 50.0, 60.0],
+}  # fmt: skip
+
+
+@pytest.fixture
+def with_a_card(tmp_path: Path) -> Path:
+    """A classifier that gives its feature "vector" as well, and a card for its scores "last" which says much of photos."""
+    from onnx import TensorProto, helper
+
+    model = convolution(classes=7)
+    model.graph.output.append(helper.make_tensor_value_info("vector", TensorProto.FLOAT, [1, WIDTH]))
+    path = tmp_path / "net.onnx"
+    save(model, path)
+    record = {
+        **RECORD, **SAID, "file": path.name, "sha256": sha256_of(path), "size_bytes": path.stat().st_size, "format": "onnx",
+        "width": SIDE, "height": SIDE, "input_name": "photo", "input_dtype": "float32", "layout": "NCHW",
+        "output_name": "last", "dimension": 7, "license": "MIT",
+    }  # fmt: skip
+    path.with_suffix(".json").write_text(json.dumps(record))
+    return path
+
+
+@pytest.mark.parametrize("output", ["vector", "pool"])
+def test_a_card_keeps_its_word_on_photos_where_another_output_is_chosen(with_a_card: Path, output: str) -> None:
+    """It was passed over, for one of the outputs and for a cut copy: a network that takes BGR got RGB."""
+    with cut_if_inner(with_a_card, output) as (path, name):
+        assert (name is None) == (output == "pool")
+        card, file = find_encoder(path, name)
+        said = {key: value for key, value in card.to_dict().items() if key in SAID}
+        assert (said, card.license, names_resize(path)) == (SAID, "MIT", True)
+        assert (card.output_name, card.dimension) == (output, WIDTH)
+        pixels = np.asarray(tile_photo(1, 0, side=SIDE))
+        found = Encoder(card, file.read_bytes()).embed_pixels(pixels)
+    photo = ((pixels - np.float32([10, 20, 30])) / np.float32([40, 50, 60]))[..., ::-1].transpose(2, 0, 1)
+    wanted = computed(convolution(), np.ascontiguousarray(photo[np.newaxis], np.float32))[0]
+    assert found == pytest.approx(unit(wanted), abs=1e-5)
+
+
+def test_a_card_and_another_output_in_a_build(with_a_card: Path, tile_folder: Path, tmp_path: Path) -> None:
+    build_bundle(tile_folder, tmp_path / "s.bundle", encoder=with_a_card, output="vector", workers=1, adapt="off")
+    card = Bundle.open(tmp_path / "s.bundle").manifest.branches[0].encoder
+    assert (card.color_order, card.output_name, card.dimension) == ("BGR", "vector", WIDTH)
+    named = with_a_card.with_suffix(".json")
+    assert find_encoder(named, "vector")[0].dimension == WIDTH
+    assert "has no output 'gone'" in message_of(EncoderError, lambda: find_encoder(named, "gone"))
+
+
+def test_the_card_of_another_file_is_not_copied(with_a_card: Path) -> None:
+    save(convolution(), with_a_card)
+    with pytest.raises(EncoderError, match="they don't belong together"), cut_if_inner(with_a_card, "pool"):
+        pass
+
+
+def test_a_cut_copy_names_a_resize_rule_only_where_the_card_does(with_a_card: Path) -> None:
+    record = json.loads(with_a_card.with_suffix(".json").read_text())
+    del record["resize"]
+    with_a_card.with_suffix(".json").write_text(json.dumps(record))
+    with cut_if_inner(with_a_card, "pool") as (path, _):
+        assert not names_resize(path)
 
 
 @pytest.mark.parametrize("suffix", [".tflite", ".onnx"])

@@ -212,7 +212,7 @@ def test_the_card_beside_a_file_is_used(tmp_path: Path, tiny_tflite: Path) -> No
     assert Encoder.load(path).card.resize == Encoder.load(tmp_path / "net.json").card.resize == "pad"
     (tmp_path / "net.tflite.json").write_text(json.dumps({**record, "resize": "crop"}))
     assert Encoder.load(path).card.resize == "crop"
-    assert find_encoder(path, "embedding")[0].resize == "squash"  # a chosen output asks for the file itself
+    assert find_encoder(path, "embedding")[0].resize == "crop"
 
 
 def test_a_card_that_names_another_file_is_not_this_one_s(tmp_path: Path, tiny_tflite: Path) -> None:
