@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +30,14 @@ CALIBRATION_PHOTOS = 64
 
 @dataclass(frozen=True, slots=True)
 class Photos:
-    """`pixels` (N, H, W, 3) uint8 of the network's size, the SKU of each, and the sha256 over the photos' files."""
+    """`pixels` (N, H, W, 3) uint8 of the network's size, the SKU of each, the sha256 over the photos' files, and that of each."""
 
     pixels: Pixels
     skus: tuple[str, ...]
     sha256: str
     unreadable: tuple[str, ...] = ()
     paths: tuple[Path, ...] = ()
+    digests: tuple[bytes, ...] = ()
 
     def __len__(self) -> int:
         return len(self.skus)
@@ -49,6 +50,16 @@ class Photos:
     def some_paths(self, count: int) -> list[Path]:
         """The files of `count` photos, evenly spread."""
         return [self.paths[i] for i in _evenly(len(self.paths), count)]
+
+    def without(self, others: Photos) -> Photos:
+        """Those whose files aren't among the others'."""
+        gone = set(others.digests)
+        kept = [i for i, digest in enumerate(self.digests) if digest not in gone]
+        digests = tuple(self.digests[i] for i in kept)
+        return replace(
+            self, pixels=self.pixels[kept], skus=tuple(self.skus[i] for i in kept), digests=digests,
+            sha256=hashlib.sha256(b"".join(digests)).hexdigest(), paths=tuple(self.paths[i] for i in kept),
+        )  # fmt: skip
 
 
 def read_photos(source: str | Path, preprocessing: Preprocessing, progress: Progress) -> Photos:
@@ -91,13 +102,30 @@ def _evenly(count: int, most: int) -> list[int]:
     return picks
 
 
-def read_gate_queries(path: str | Path, preprocessing: Preprocessing, progress: Progress) -> Photos:
-    """A CSV with the header image,sku; rows without a SKU say nothing about recall and are left out."""
+def read_gate_queries(
+    path: str | os.PathLike[str], photos: Photos, preprocessing: Preprocessing, progress: Progress
+) -> Photos:
+    """A CSV with the header image,sku, of other photos than `photos`, against which they are asked: a photo finds itself by any
+    network. Rows without a SKU say nothing about recall and are left out. Raises PhotosError where too few are left."""
     known = [(query.path, query.sku) for query in read_queries(path) if query.sku]
-    photos = _read(known, preprocessing, progress)
-    if not len(photos):
+    found = _read(known, preprocessing, progress)
+    if not len(found):
         raise PhotosError(f"{path} has no readable photo with a SKU; expected rows of image,sku")
-    return photos
+    queries = found.without(photos)
+    products = set(photos.skus)
+    counting = sum(sku in products for sku in queries.skus)
+    if counting >= MIN_PHOTOS:
+        return queries
+    if not products.intersection(found.skus):
+        raise PhotosError(
+            f"{path} asks for none of the products of the calibration photos, for example {found.skus[0]}; expected photos of them"
+        )
+    own = len(found) - len(queries)
+    beside = f", beside {own} that are calibration photos themselves" if own else ""
+    raise PhotosError(
+        f"{path} has {counting} photos of products of the calibration photos{beside}; the gate needs at least {MIN_PHOTOS}, or "
+        "leave --gate-queries out"
+    )
 
 
 def check_labels(photos: Photos, source: str | os.PathLike[str]) -> None:
@@ -113,7 +141,7 @@ def check_labels(photos: Photos, source: str | os.PathLike[str]) -> None:
 
 def _read(rows: Sequence[tuple[Path, str]], preprocessing: Preprocessing, progress: Progress) -> Photos:
     pixels, skus, paths, unreadable = [], [], [], []
-    digest = hashlib.sha256()
+    digests: list[bytes] = []
     for path, sku in progress(rows, len(rows)):
         try:
             data = read_photo(path)
@@ -122,10 +150,11 @@ def _read(rows: Sequence[tuple[Path, str]], preprocessing: Preprocessing, progre
             message = str(error)
             unreadable.append(message if path.name in message else f"{path.name}: {message}")
             continue
-        digest.update(hashlib.sha256(data).digest())
+        digests.append(hashlib.sha256(data).digest())
         skus.append(sku)
         paths.append(path)
     empty = np.empty((0, preprocessing.height, preprocessing.width, 3), np.uint8)
     return Photos(
-        np.stack(pixels) if pixels else empty, tuple(skus), digest.hexdigest(), tuple(unreadable), tuple(paths)
-    )
+        np.stack(pixels) if pixels else empty, tuple(skus), hashlib.sha256(b"".join(digests)).hexdigest(), tuple(unreadable),
+        tuple(paths), tuple(digests),
+    )  # fmt: skip

@@ -164,12 +164,7 @@ class _Export:
         if settings.gate_queries is None:
             check_labels(photos, settings.calibration)
             return photos, None
-        queries = read_gate_queries(Path(settings.gate_queries), preprocessing, self.progress("queries"))
-        if not set(queries.skus) & set(photos.skus):
-            raise ExportError(
-                f"{settings.gate_queries} asks for none of the products of {settings.calibration}, for example {queries.skus[0]}"
-            )
-        return photos, queries
+        return photos, read_gate_queries(settings.gate_queries, photos, preprocessing, self.progress("queries"))
 
     def _embed_source(self, photos: Photos) -> Vectors:
         starts = range(0, len(photos), 16)

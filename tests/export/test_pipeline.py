@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from shelfmatch.export import (
     tflite_graph,
 )
 from shelfmatch.export.encoders import fit_projection
-from shelfmatch.export.errors import ExportError
+from shelfmatch.export.errors import ExportError, PhotosError
 from shelfmatch.export.sources import open_source
 from tests.conftest import tile_photo, write_tiles
 from tests.support.tiny_networks import MEAN, SIDE, STD, WIDTH, Fragile, TinyCnn, write_onnx, write_tflite
@@ -257,18 +257,40 @@ def test_a_refusal_leaves_what_was_there(shop: Path, tmp_path: Path) -> None:
     assert names(tmp_path / "out") == {"report.json"}
 
 
-def test_gate_queries(shop: Path, tmp_path: Path) -> None:
+def queries(path: Path, photos: Iterable[tuple[int, int]]) -> Path:
+    """A CSV of photos (product, number), and of one that has no SKU."""
     rows = ["image,sku"]
-    for product in range(0, 16, 2):
-        tile_photo(product, 60).save(tmp_path / f"{product}.png")
-        rows.append(f"{product}.png,sku-{product:03d}")
-    tile_photo(99, 0).save(tmp_path / "stranger.png")
-    (tmp_path / "queries.csv").write_text("\n".join([*rows, "stranger.png,"]) + "\n")
+    for product, number in (*photos, (99, 0)):
+        tile_photo(product, number).save(path.parent / f"{product}-{number}.png")
+        rows.append(f"{product}-{number}.png,{f'sku-{product:03d}' if product != 99 else ''}")
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def test_gate_queries(shop: Path, tmp_path: Path) -> None:
+    """Those that are calibration photos find themselves, and count for nothing."""
+    asked = [(product, 60) for product in range(16)] + [(product, 0) for product in range(4)] + [(40, 60)]
     settings = ExportSettings(
-        shop, to=("onnx",), gate_queries=tmp_path / "queries.csv", recipes=("fp32",), source=PYTORCH
+        shop, to=("onnx",), gate_queries=queries(tmp_path / "queries.csv", asked), recipes=("fp32",), source=PYTORCH
     )
     report = export_model(TinyCnn(), tmp_path / "out", settings)
-    assert report.gate["queries"] == 8 and report.gate["source_recall_at_1"] == 1.0
+    assert report.gate["queries"] == 16 and report.gate["source_recall_at_1"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ([(n, 60) for n in range(15)], "has 15 photos of products of the calibration photos; the gate needs at least 16"),
+        ([(n, 1) for n in range(16)], "has 0 photos of products .*, beside 16 that are calibration photos themselves"),
+        ([(0, 60), *((n, 60) for n in range(40, 60))], "has 1 photos of products"),
+    ],
+)  # fmt: skip
+def test_gate_queries_that_measure_nothing(shop: Path, tmp_path: Path, asked: list[tuple[int, int]], said: str) -> None:
+    settings = ExportSettings(
+        shop, to=("onnx",), gate_queries=queries(tmp_path / "queries.csv", asked), recipes=("fp32",), source=PYTORCH
+    )
+    with pytest.raises(PhotosError, match=said):
+        export_model(TinyCnn(), tmp_path / "out", settings)
 
 
 def test_projection(shop: Path, tmp_path: Path) -> None:
