@@ -14,7 +14,7 @@ import numpy as np
 from ..edge.encoders.card import EncoderCard, Format
 from ..edge.encoders.encoder import Encoder
 from ..edge.encoders.runtimes import choose_runtime, open_session
-from ..edge.encoders.session import TensorInfo
+from ..edge.encoders.session import TensorInfo, shape_for_a_photo
 from ..edge.errors import EncoderError
 from ..edge.imaging.image import Pixels
 from .encoders import SourceEncoder
@@ -46,7 +46,7 @@ def card_for(model: bytes, file: str, file_format: Format, source: SourceEncoder
             "layout": layout,
             "output_name": output.name,
             "output_dtype": output.dtype,
-            "dimension": int(np.prod([n for n in output.shape if n > 0])),
+            "dimension": int(np.prod([n for n in shape_for_a_photo(session, output) if n > 0])),
             "resize": preprocessing.resize,
             "crop_fraction": preprocessing.crop_fraction,
             "color_order": preprocessing.color_order,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from ..edge.encoders.card import EncoderCard, Format
 from ..edge.encoders.infer_card import tflite_normalization
 from ..edge.encoders.registry import card_beside
 from ..edge.encoders.runtimes import choose_runtime, open_session
-from ..edge.encoders.session import Session
+from ..edge.encoders.session import Session, TensorInfo, shape_for_a_photo
 from ..edge.imaging.image import Pixels
 from . import onnx_graph, tflite_graph
 from .cutting import cut_at_feature
@@ -55,7 +56,7 @@ def onnx_file(path: Path, options: SourceOptions) -> SourceEncoder:
         data, found = core, _of_pixels(path, found, size, overrides)
     preprocessing = _sized(overrides, found, size, path.name)
     with tempfile.TemporaryDirectory(prefix="shelfmatch-cut-") as folder:
-        data, notes = cut_at_feature(path, data, output, session.outputs, Path(folder))
+        data, notes = cut_at_feature(path, data, output, _outputs_of(session), Path(folder))
     float_model = onnx_graph.named_nodes(onnx_graph.with_normalization(onnx_graph.tidy(data), preprocessing, layout))
     embed, dimension = _reference(path, float_model, "onnx", layout, preprocessing, in_the_graph=True)
     return SourceEncoder(
@@ -86,7 +87,7 @@ def tflite_file(path: Path, output: str | None, overrides: Overrides) -> SourceE
     beside = card_beside(path)
     card = None if beside is None else beside[0]
     with tempfile.TemporaryDirectory(prefix="shelfmatch-cut-") as folder:
-        data, notes = cut_at_feature(path, data, output, session.outputs, Path(folder))
+        data, notes = cut_at_feature(path, data, output, _outputs_of(session), Path(folder))
     to_onnx = (
         "no well-kept converter from TFLite exists that works beside the others; --to tflite, or export the network it was made "
         "from"
@@ -157,6 +158,11 @@ def _image_input(path: Path, session: Session) -> tuple[str, tuple[int, int], st
     raise SourceError(
         f"{path.name} takes {described}; expected one input of RGB photos of a fixed size, [1, H, W, 3] or [1, 3, H, W]"
     )
+
+
+def _outputs_of(session: Session) -> tuple[TensorInfo, ...]:
+    """With the shapes that they have for a photo, also where the file leaves them open."""
+    return tuple(replace(info, shape=shape_for_a_photo(session, info)) for info in session.outputs)
 
 
 def _of_pixels(path: Path, found: Preprocessing | None, size: tuple[int, int], overrides: Overrides) -> Preprocessing:

@@ -21,7 +21,7 @@ from .card import EncoderCard
 from .feed import PixelFeed, checked_input, same_quantization
 from .onnx_wire import refuse_weights_elsewhere
 from .runtimes import choose_runtime, open_session
-from .session import Session, SessionPool
+from .session import Session, SessionPool, shape_for_a_photo
 
 if TYPE_CHECKING:  # a photo that nobody compares by its cells doesn't pay for it
     from .local import LocalHead
@@ -156,6 +156,8 @@ class Encoder:
             else:
                 raw, tap = session.run_for(value, (self.card.output_name, self.local.card.tap))
         vector: Vector = raw.reshape(-1).astype(np.float32, copy=False)
+        if vector.size != self.card.dimension:
+            raise self._wrong_size(raw.shape, 1)
         quantization = self.card.output_quantization
         if quantization is not None:
             vector = (vector - np.float32(quantization.zero_point)) * np.float32(quantization.scale)
@@ -183,6 +185,8 @@ class Encoder:
                 )
                 for first in range(0, len(pictures), step)
             ]
+            if sum(part.size for part in parts) != len(pictures) * card.dimension:
+                raise self._wrong_size(parts[0].shape, min(step, len(pictures)))
         rows = (
             np.concatenate([part.reshape(-1, card.dimension) for part in parts])
             if parts
@@ -197,6 +201,12 @@ class Encoder:
         sound = (norms > 0) & np.isfinite(norms)
         return np.where(sound, vectors / np.where(sound, norms, 1), 0).astype(np.float32)
 
+    def _wrong_size(self, shape: tuple[int, ...], photos: int) -> EncoderError:
+        return EncoderError(
+            f"encoder {self.card.file} gave {list(shape)} for {photos} of the photos; its card says {self.card.dimension} elements "
+            "each: export it anew"
+        )
+
 
 def _checked_session(session: Session, card: EncoderCard, local: LocalHead | None = None) -> Session:
     """Hold the loaded file against its card and its local head. Raises EncoderError that names the first difference."""
@@ -209,10 +219,11 @@ def _checked_session(session: Session, card: EncoderCard, local: LocalHead | Non
     else:
         names = ", ".join(info.name for info in session.outputs)
         raise EncoderError(f"encoder {card.file} has no output {card.output_name!r}; it has {names}")
-    elements = int(np.prod([n for n in output.shape if n > 0]))
+    shape = shape_for_a_photo(session, output)
+    elements = int(np.prod([n for n in shape if n > 0]))
     if elements != card.dimension or output.dtype != card.output_dtype:
         raise EncoderError(
-            f"encoder {card.file} gives {output.dtype} {list(output.shape)}; "
+            f"encoder {card.file} gives {output.dtype} {list(shape)}; "
             f"its card says {card.output_dtype} with {card.dimension} elements"
         )
     for name, info, said in (

@@ -14,7 +14,7 @@ from ..errors import CardRequired, EncoderError
 from .card import CARD_VERSION, EncoderCard, Quantization
 from .class_scores import ending_of
 from .runtimes import choose_runtime, open_session
-from .session import Session, TensorInfo
+from .session import Session, TensorInfo, shape_for_a_photo
 
 
 def inspect_encoder(path: Path, output: str | None = None) -> EncoderCard:
@@ -116,10 +116,12 @@ def _embedding_output(path: Path, session: Session, wanted: str | None) -> tuple
         raise EncoderError(
             f"encoder {path.name} has {len(outputs)} outputs ({described}); choose one with --output NAME"
         )
-    sizes = [n for n in output.shape if n > 1]
+    shape = shape_for_a_photo(session, output)
+    sizes = [n for n in shape if n > 1]
     if len(sizes) != 1:
+        given = "" if shape == output.shape else f" and gives {list(shape)}, which"
         raise EncoderError(
-            f"encoder {path.name}: output {described} is not one vector a photo; cut it at a pooled feature"
+            f"encoder {path.name}: output {described}{given} is not one vector a photo; cut it at a pooled feature"
         )
     dimension = int(np.prod(sizes))
     if output.dtype not in ("uint8", "int8", "float32"):

@@ -45,6 +45,19 @@ class Session(Protocol):
         ...
 
 
+def shape_for_a_photo(session: Session, output: TensorInfo) -> tuple[int, ...]:
+    """An output's shape. Where the file leaves open more than the batch, as it comes out of one run on an even picture: a free side
+    can be 1, or the number of an image's patches. Raises EncoderError if the network can't be computed."""
+    known = output.shape[1:] or output.shape  # the first of several is the batch
+    tensor = session.inputs[0]
+    if (known and min(known) > 0) or tensor.dtype not in ("uint8", "int8", "float32"):
+        return output.shape
+    import numpy as np
+
+    even = np.full([max(1, side) for side in tensor.shape], 0 if tensor.dtype == "int8" else 1, tensor.dtype)
+    return tuple(session.run(even, output.name).shape)
+
+
 class SessionPool:
     """Up to `size` sessions of one network, opened as threads ask for them; a thread waits when all are lent.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ pytest.importorskip("torch", reason="pip install 'shelfmatch[export]'")
 
 from onnx import helper, numpy_helper
 
-from shelfmatch.edge import EncoderError
+from shelfmatch.edge import CardRequired, Encoder, EncoderError
 from shelfmatch.edge.encoders.infer_card import inspect_encoder
+from shelfmatch.edge.files import sha256_of
 from shelfmatch.export import ExportSettings, Overrides, SourceOptions, export_model
 from shelfmatch.export.errors import ExportError, SourceError
 from shelfmatch.export.sources import open_source
 from tests.conftest import tile_photo, write_tiles
+from tests.support.cards import RECORD
 from tests.support.odd_onnx import SIDE, WIDTH, computed, convolution, save
 
 pytestmark = pytest.mark.xdist_group("export")
@@ -81,6 +84,103 @@ def test_free_sides_take_the_size_that_is_said(tmp_path: Path, expected: Any) ->
 def test_a_fixed_batch_of_eight(tmp_path: Path, expected: Any) -> None:
     source = open_source(save(convolution(batch=8), tmp_path / "net.onnx"), SAID)
     assert source.embed(PIXELS) == pytest.approx(expected, abs=1e-4)
+
+
+def opened(model: Any, *, rank: bool = True) -> Any:
+    """A model that computes its reshape out of the photo, so that the sides of its output are open, or even their number."""
+    graph = model.graph
+    reshape = next(node for node in graph.node if node.op_type == "Reshape")
+    name = reshape.input[1]
+    constant = next(one for one in graph.initializer if one.name == name)
+    others = numpy_helper.to_array(constant)[1:]
+    graph.initializer.remove(constant)
+    graph.initializer.append(numpy_helper.from_array(others, "others"))
+    graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "first"))
+    graph.initializer.append(numpy_helper.from_array(np.float32(0), "nothing"))
+    made = [
+        helper.make_node("Shape", ["photo"], ["sides"]), helper.make_node("Gather", ["sides", "first"], ["n"]),
+        helper.make_node("ReduceMin", ["photo"], ["least"], keepdims=0), helper.make_node("Mul", ["least", "nothing"], ["zero"]),
+        helper.make_node("Cast", ["zero"], ["whole"], to=7), helper.make_node("Add", ["others", "whole"], ["rest"]),
+        helper.make_node("Concat", ["n", "rest"], [name], axis=0),
+    ]  # fmt: skip
+    place = list(graph.node).index(reshape)
+    for number, node in enumerate(made):
+        graph.node.insert(place + number, node)
+    shape = graph.output[0].type.tensor_type.shape
+    for number, side in enumerate(shape.dim):
+        if number < 2:
+            side.dim_param = f"side{number}"
+    if not rank:
+        graph.output[0].type.tensor_type.ClearField("shape")
+    return model
+
+
+def carded(path: Path, dimension: int) -> Path:
+    """A card beside it."""
+    record = {
+        **RECORD, "file": path.name, "sha256": sha256_of(path), "size_bytes": path.stat().st_size, "format": "onnx",
+        "width": SIDE, "height": SIDE, "input_name": "photo", "input_dtype": "float32", "layout": "NCHW",
+        "output_name": "last", "dimension": dimension, "mean": MEAN, "std": STD,
+    }  # fmt: skip
+    path.with_suffix(".json").write_text(json.dumps(record))
+    return path
+
+
+@pytest.mark.parametrize("rank", [True, False])
+def test_a_vector_whose_sides_are_left_open(rank: bool, tmp_path: Path, expected: Any) -> None:
+    """It was no vector to `build`, and its card no card of the file."""
+    path = Path(save(opened(convolution(batch="n"), rank=rank), tmp_path / "net.onnx"))
+    source = open_source(str(path), SAID)
+    assert (source.dimension, source.embed(PIXELS)) == (WIDTH, pytest.approx(expected, abs=1e-4))
+    with pytest.raises(CardRequired, match=f'"dimension": {WIDTH}'):
+        inspect_encoder(path)
+    unit = expected / np.linalg.norm(expected, axis=1, keepdims=True)
+    encoder = Encoder.load(carded(path, WIDTH))
+    assert encoder.embed_pixels(PIXELS[0]) == pytest.approx(unit[0], abs=1e-4)
+    assert encoder.embed_batch(list(PIXELS)) == pytest.approx(unit, abs=1e-4)
+
+
+def test_tokens_of_an_open_number_are_no_vector(tmp_path: Path) -> None:
+    """[n, tokens, 24] passed for 24 numbers, of which there are 64 times as many."""
+    path = Path(save(opened(convolution(batch="n", tokens=True)), tmp_path / "net.onnx"))
+    with pytest.raises(SourceError, match=r"gives \[1, 64, 24\], and no pooled feature .*--pool cls or avg"):
+        open_source(str(path), SAID)
+    with pytest.raises(EncoderError, match=r"\[-1, -1, 24\] and gives \[1, 64, 24\], which is not one vector a photo"):
+        inspect_encoder(path)
+    encoder = Encoder.load(carded(path, WIDTH))
+    with pytest.raises(EncoderError, match=r"gives float32 \[1, 64, 24\]; its card says float32 with 24 elements"):
+        encoder.embed_pixels(PIXELS[0])
+    pooled = SourceOptions(pool="avg", preprocessing=SAID.preprocessing)
+    assert open_source(str(path), pooled).dimension == WIDTH
+    kept = open_source(str(path), SourceOptions(output="last", preprocessing=SAID.preprocessing))
+    settings = ExportSettings(
+        write_tiles(tmp_path / "photos", range(8)), to=("onnx",), recipes=("fp32",), layers=False,
+        source=SourceOptions(output="last", preprocessing=SAID.preprocessing),
+    )  # fmt: skip
+    (file,) = export_model(str(path), tmp_path / "out", settings).kept
+    assert Encoder.load(tmp_path / "out" / file.file).card.dimension == kept.dimension == 64 * WIDTH
+
+
+def test_a_network_whose_embedding_changes_its_size(tmp_path: Path) -> None:
+    """It gives the numbers above a bound alone, as many as there are."""
+    model = convolution(batch="n")
+    even = computed(model, np.ones((1, 3, SIDE, SIDE), np.float32))
+    bound = numpy_helper.from_array(np.float32(np.median(even)), "bound")
+    model.graph.initializer.append(bound)
+    model.graph.node[-1].output[0] = "all"
+    model.graph.node.append(helper.make_node("Greater", ["all", "bound"], ["above"]))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([-1], np.int64), "to_one_row"))
+    model.graph.node.append(helper.make_node("Reshape", ["above", "to_one_row"], ["mask"]))
+    model.graph.node.append(helper.make_node("Compress", ["all", "mask"], ["last"]))
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    assert computed(model, PHOTOS[:1]).size != WIDTH // 2 == computed(model, np.ones_like(PHOTOS[:1])).size
+    encoder = Encoder.load(carded(Path(save(model, tmp_path / "net.onnx")), WIDTH // 2))
+    with pytest.raises(
+        EncoderError, match=r"net\.onnx gave \[\d+\] for 1 of the photos; its card says 12 elements each"
+    ):
+        encoder.embed_pixels(PIXELS[0])
+    with pytest.raises(EncoderError, match=r"for 3 of the photos; its card says 12 elements each"):
+        encoder.embed_batch(list(PIXELS))
 
 
 def test_attention_that_fixes_its_batch_is_freed_or_refused(tmp_path: Path) -> None:
