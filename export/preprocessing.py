@@ -146,9 +146,11 @@ def from_timm(config: Mapping[str, Any]) -> Preprocessing:
     resize = _TIMM_RESIZE.get(config.get("crop_mode", "center"), "crop")
     side = min(height, width)
     resized = max(side, math.floor(side / float(config.get("crop_pct") or 1.0)))  # to whole pixels, as timm does
+    if resize == "squash" and resized > side:  # both sides to 1 / crop_pct of the input's, then its centre
+        resize = "squash-crop"
     return Preprocessing(
         width, height, triple(config["mean"], 255), triple(config["std"], 255), resize,
-        side / resized if resize == "crop" else 1.0, "timm's pretrained_cfg",
+        side / resized if resize in ("crop", "squash-crop") else 1.0, "timm's pretrained_cfg",
     )  # fmt: skip
 
 

@@ -125,11 +125,20 @@ def test_a_shape_that_changes_with_the_photo_is_refused(tmp_path: Path) -> None:
 TIMM = {"input_size": (3, 96, 96), "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "crop_pct": 0.875}
 
 
-@pytest.mark.parametrize("mode", ["center", "squash", "border"])
+@pytest.mark.parametrize(
+    ("mode", "share", "resize"),
+    [
+        ("center", 0.875, "crop"), ("squash", 1.0, "squash"), ("squash", 0.95, "squash-crop"), ("squash", 0.8, "squash-crop"),
+        ("border", 1.0, "pad"),
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("filter", ["bilinear", "bicubic"])
-def test_timms_transform_gives_the_same_pixels(mode: str, filter: str, photos: list[Path]) -> None:
+def test_timms_transform_gives_the_same_pixels(
+    mode: str, share: float, resize: str, filter: str, photos: list[Path]
+) -> None:
     need_timm()
-    config = {**TIMM, "crop_mode": mode, "interpolation": filter, "crop_pct": 0.875 if mode == "center" else 1.0}
+    config = {**TIMM, "crop_mode": mode, "interpolation": filter, "crop_pct": share}
+    assert from_timm(config).resize == resize
     own = timm_processor(config)
     assert own is not None
     assert check(own, from_timm(config), photos) < MAX_DIFFERENCE

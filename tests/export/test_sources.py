@@ -45,7 +45,9 @@ def test_timms_configuration() -> None:
     assert (found.height, found.width, found.resize, found.crop_fraction) == (192, 256, "crop", 192 / 213)
     assert found.mean == pytest.approx((127.5, 102, 76.5)) and found.std == pytest.approx((25.5, 51, 102))
     squashed = from_timm({**config, "crop_mode": "squash"})
-    assert (squashed.resize, squashed.crop_fraction) == ("squash", 1.0)
+    assert (squashed.resize, squashed.crop_fraction) == ("squash-crop", 192 / 213)
+    whole = from_timm({**config, "crop_mode": "squash", "crop_pct": 1.0})
+    assert (whole.resize, whole.crop_fraction) == ("squash", 1.0)
     with pytest.raises(ExportError, match="RGB"):
         from_timm({**config, "input_size": (1, 28, 28)})
 
