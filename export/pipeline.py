@@ -18,6 +18,7 @@ import numpy as np
 from ..edge.encoders.card import Format
 from ..edge.encoders.encoder import Encoder
 from ..edge.progress import Progress
+from . import tflite_graph
 from .attempts import Attempt, ExportReport
 from .device_files import card_bytes, card_for, encoder_for, json_bytes, latencies_ms
 from .doubts import doubts
@@ -191,7 +192,11 @@ class _Export:
             return OnnxBench(data, lambda layout: calibration_input(ordered, layout))
         normalized = self.source.takes_normalized
         prepared = self.source.preprocessing
-        inputs = prepared.normalized(pixels) if normalized else calibration_input(prepared.ordered(pixels), "NHWC")
+        layout = tflite_graph.input_layout(data)  # a ready file's may be PyTorch's
+        inputs = calibration_input(prepared.ordered(pixels), layout)
+        if normalized:
+            inputs = prepared.normalized(pixels)
+            inputs = inputs if layout == "NHWC" else np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))
         return TfliteBench(data, inputs, takes_normalized=normalized)
 
     def _as_it_is(self, file_format: Format) -> Attempt:

@@ -118,6 +118,12 @@ def _module_path(name: str) -> str:
     return ".".join(parts)[:64]
 
 
+def input_layout(model: bytes) -> str:
+    """NHWC, or NCHW where the only input, a photo, has its colours first."""
+    graph = parse(model).subgraphs[0]
+    return "NHWC" if int(graph.tensors[int(graph.inputs[0])].shape[3]) == 3 else "NCHW"
+
+
 def with_uint8_input(model: bytes) -> bytes:
     """A graph whose float or int8 pixels are taken as uint8: one CAST, or one QUANTIZE that shifts by 128, in front."""
     classes = schema()

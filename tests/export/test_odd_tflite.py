@@ -14,10 +14,11 @@ import torch
 
 from shelfmatch.edge import CardRequired, Encoder, EncoderError
 from shelfmatch.edge.encoders.infer_card import inspect_encoder
-from shelfmatch.export import Overrides, SourceOptions, cut, cut_if_inner, tflite_graph
+from shelfmatch.export import ExportSettings, Overrides, SourceOptions, cut, cut_if_inner, export_model, tflite_graph
 from shelfmatch.export.sources import open_source
 from shelfmatch.export.tflite_recipes import TfliteBench
-from tests.conftest import tile_photo
+from shelfmatch.export.tools import need, quiet
+from tests.conftest import tile_photo, write_tiles
 from tests.support import tiny_models
 from tests.support.tiny_networks import MEAN, SIDE, STD, TinyCnn, write_tflite
 
@@ -80,3 +81,18 @@ def test_weights_of_16_bits_become_32(tmp_path: Path) -> None:
     source.writer("tflite")(tmp_path / "written.tflite", None)
     operators = tflite_graph.parse((tmp_path / "written.tflite").read_bytes())
     assert "DEQUANTIZE" not in [tflite_graph.operator_name(operators, one) for one in operators.subgraphs[0].operators]
+
+
+@pytest.mark.parametrize("preprocessing", [Overrides(mean=MEAN, std=STD), Overrides(normalize=False)])
+def test_colours_first_as_pytorch_has_them(preprocessing: Overrides, tmp_path: Path) -> None:
+    """Calibration photos came with their colours last, and int8 couldn't be made."""
+    with quiet("writing a tiny .tflite file"):
+        litert_torch = need("litert_torch", "a test")
+        litert_torch.convert(TinyCnn(), (torch.zeros(1, 3, SIDE, SIDE),)).export(str(tmp_path / "net.tflite"))
+    settings = ExportSettings(
+        write_tiles(tmp_path / "photos", range(8)), to=("tflite",), recipes=("int8-static",), gate_points=10, layers=False,
+        source=SourceOptions(preprocessing=preprocessing),
+    )  # fmt: skip
+    (kept,) = export_model(str(tmp_path / "net.tflite"), tmp_path / "out", settings).kept
+    assert kept.score is not None and kept.score.cosine_min > 0.98
+    assert Encoder.load(tmp_path / "out" / kept.file).card.layout == "NCHW"
