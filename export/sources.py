@@ -54,7 +54,8 @@ def open_source(model: Any, options: SourceOptions) -> SourceEncoder:
 def from_module(net: Any, options: SourceOptions, name: str = "", said: Preprocessing | None = None) -> SourceEncoder:
     """Any torch.nn.Module that takes (N, 3, H, W) photos; one made by timm brings its own preprocessing, or `said` is it."""
     torch = need("torch", "exporting a PyTorch network")
-    name = name or type(net).__name__.lower()
+    kind = type(net).__name__
+    name = name or kind.lower()
     if not isinstance(net, torch.nn.Module):
         raise SourceError(f"{type(net).__name__} arrived; expected the name of a model, a file, or a torch.nn.Module")
     with quiet(f"copying the module {name}"):
@@ -65,7 +66,7 @@ def from_module(net: Any, options: SourceOptions, name: str = "", said: Preproce
     preprocessing = options.preprocessing.apply(found, f"the module {name}")
     notes: tuple[str, ...] = ()
     if said is not None and options.output is None:  # its checkpoint may have another number of classes
-        notes = _cut_class_scores(net, preprocessing, name)
+        net, notes = _without_class_scores(net, preprocessing, name)
     if options.checkpoint is not None:
         load_state(net, options.checkpoint)
     _take_size(net, found, preprocessing)
@@ -73,14 +74,14 @@ def from_module(net: Any, options: SourceOptions, name: str = "", said: Preproce
     if config is not None and options.output is None:
         net = _reparameterized(net, preprocessing)
     elif options.output is None and said is None:
-        notes = _cut_class_scores(net, preprocessing, name)
+        net, notes = _without_class_scores(net, preprocessing, name)
     return torch_encoder(
         net,
         preprocessing,
         name=name,
         may_be_classes=options.output is not None,
         license="" if config is None else str(config.get("license") or ""),
-        provenance=f"the PyTorch module {type(net).__name__}",
+        provenance=f"the PyTorch module {kind}",
         details={"pool": options.pool, "output": options.output},
         notes=notes,
         own_processor=timm_processor(config) if config is not None and options.preprocessing == Overrides() else None,
@@ -116,33 +117,35 @@ def _reparameterized(net: Any, preprocessing: Preprocessing) -> Any:
     return joined if same else net
 
 
-def _cut_class_scores(net: Any, preprocessing: Preprocessing, name: str) -> tuple[str, ...]:
-    """Take off a last linear layer that gives class scores; what is to be said of it."""
+def _without_class_scores(net: Any, preprocessing: Preprocessing, name: str) -> tuple[Any, tuple[str, ...]]:
+    """The network without a last linear layer that gives class scores, and what is to be said of it."""
     import torch
 
-    from .torch_modules import last_linear
+    from .torch_modules import Before, last_linear
 
     net.eval()
     try:
         found = last_linear(net, torch.zeros(1, 3, preprocessing.height, preprocessing.width))
     except Exception:  # it takes something else than photos, and is told so
-        return ()
+        return net, ()
     if found is None:
-        return ()
-    where, layer = found
+        return net, ()
+    where, layer, through = found
     why = why_class_scores(layer.out_features, linear=True, name=where)
+    if through.endswith("softmax"):
+        why = f"{layer.out_features} numbers behind a softmax"
     if not why:
-        return (
-            (
-                f"{name} ends in the linear layer {where}, {layer.out_features} numbers of {layer.in_features}, taken for the "
-                "embedding; if these are class scores, replace it by torch.nn.Identity()",
-            )
-            if layer.out_features < layer.in_features
-            else ()
+        note = (
+            f"{name} ends in the linear layer {where}, {layer.out_features} numbers of {layer.in_features}, taken for the "
+            "embedding; if these are class scores, replace it by torch.nn.Identity()"
         )
-    parent = net.get_submodule(where.rpartition(".")[0])
-    setattr(parent, where.rpartition(".")[2], torch.nn.Identity())
-    return (f"{where} of {name} was taken for class scores ({why}) and cut off; --output {where} keeps it",)
+        return net, (note,) if layer.out_features < layer.in_features else ()
+    if through:
+        net = Before(net, where)
+    else:
+        parent = net.get_submodule(where.rpartition(".")[0])
+        setattr(parent, where.rpartition(".")[2], torch.nn.Identity())
+    return net, (f"{where} of {name} was taken for class scores ({why}) and cut off; --output {where} keeps it",)
 
 
 def _without_classifier(net: Any, options: SourceOptions) -> Any:

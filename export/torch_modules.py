@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .encoders import Projection
 from .errors import SourceError
@@ -163,22 +164,67 @@ def nearest_by_index() -> Iterator[None]:
         nn.functional.interpolate = original
 
 
-def last_linear(net: nn.Module, photo: Tensor) -> tuple[str, nn.Linear] | None:
-    """The linear layer whose result is the network's, by name; None where it ends otherwise."""
+class _Scores(TorchFunctionMode):  # type: ignore[misc,unused-ignore]
+    """Remembers the functions that turn a layer's numbers into scores, whether a module calls them or the network itself."""
+
+    names = ("softmax", "log_softmax", "sigmoid", "dropout")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[str, Any, Any]] = []
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        name = getattr(function, "__name__", "")
+        if name in self.names:
+            self.calls.append((name, args[0] if args else (kwargs or {}).get("input"), result))
+        return result
+
+
+def last_linear(net: nn.Module, photo: Tensor) -> tuple[str, nn.Linear, str] | None:
+    """The linear layer whose result is the network's, by name, and the softmax or sigmoid that it comes through, "" for none; None
+    where it ends otherwise."""
     seen: list[tuple[str, nn.Linear, Any]] = []
     hooks = [
         module.register_forward_hook(lambda module, _, result, name=name: seen.append((name, module, result)))
         for name, module in net.named_modules()
         if isinstance(module, nn.Linear) and name
     ]
+    scores = _Scores()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), scores:
             result = net(photo)
     finally:
         for hook in hooks:
             hook.remove()
+    through = ""
+    for name, given, made in reversed(scores.calls):
+        if made is result:
+            result, through = given, through if name == "dropout" else name
     last = next((one for one in reversed(seen) if one[2] is result), None)
-    return None if last is None or not isinstance(result, Tensor) or result.ndim != 2 else last[:2]
+    if last is None or not isinstance(result, Tensor) or result.ndim != 2:
+        return None
+    return (*last[:2], through)
+
+
+class Before(nn.Module):  # type: ignore[misc,unused-ignore]
+    """A network read at what one of its modules is given."""
+
+    def __init__(self, net: nn.Module, name: str) -> None:
+        super().__init__()
+        self.net = net
+        self._seen: list[Tensor] = []
+        net.get_submodule(name).register_forward_pre_hook(self._keep)
+
+    def _keep(self, module: nn.Module, arguments: Any) -> None:
+        self._seen.append(arguments[0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._seen.clear()
+        self.net(x)
+        result = self._seen.pop()
+        self._seen.clear()
+        return result
 
 
 def _pooler(net: nn.Module) -> nn.Module:

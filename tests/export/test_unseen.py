@@ -325,6 +325,47 @@ def test_a_modules_class_scores_are_cut_and_said() -> None:
     assert open_source(TinyCnn(classes=16), SAID).dimension == 16 and WIDTH > 16
 
 
+class EndsInScores(TinyCnn):
+    """Its classes' scores, as the function of this name gives them."""
+
+    def __init__(self, classes: int, function: str) -> None:
+        super().__init__(classes=classes)
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = super().forward(x)
+        result: Tensor = torch.sigmoid(scores) if self.function == "sigmoid" else nn.functional.softmax(scores, dim=1)
+        return result
+
+
+ENDS: dict[str, tuple[Any, str]] = {
+    "a softmax layer": (lambda: nn.Sequential(TinyCnn(classes=32), nn.Softmax(1)), "32 numbers behind a softmax"),
+    "the logarithm": (lambda: nn.Sequential(TinyCnn(classes=7), nn.LogSoftmax(1)), "7 numbers behind a softmax"),
+    "a sigmoid layer": (lambda: nn.Sequential(TinyCnn(classes=7), nn.Sigmoid()), "last linear layer with 7 outputs"),
+    "a dropout before": (lambda: nn.Sequential(TinyCnn(classes=7), nn.Dropout(), nn.Softmax(1)), "behind a softmax"),
+    "the function softmax": (lambda: EndsInScores(7, "softmax"), "7 numbers behind a softmax"),
+    "the function sigmoid": (lambda: EndsInScores(7, "sigmoid"), "last linear layer with 7 outputs"),
+}
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_scores_behind_a_softmax_or_sigmoid_are_cut_and_said(case: str) -> None:
+    """They were taken for the embedding."""
+    make, said = ENDS[case]
+    with torch.no_grad():
+        expected = TinyCnn()(normalized(PIXELS)).numpy()
+    source = open_source(make(), SAID)
+    assert source.embed(PIXELS) == pytest.approx(expected, abs=1e-4)
+    assert said in source.notes[0] and "head of " in source.notes[0]
+    assert source.provenance in ("the PyTorch module Sequential", "the PyTorch module EndsInScores")
+
+
+def test_a_network_cut_before_its_softmax_is_exported(shop: Path, tmp_path: Path) -> None:
+    settings = ExportSettings(shop, to=("onnx", "tflite"), recipes=("fp32",), layers=False, source=SAID)
+    made = export_model(nn.Sequential(TinyCnn(classes=7), nn.Softmax(1)), tmp_path / "out", settings).kept
+    assert all(kept.score is not None and kept.score.cosine_min > 0.99999 for kept in made) and len(made) == 2
+
+
 @pytest.mark.slow
 def test_branches_of_timms_networks_are_joined(tmp_path: Path) -> None:
     torch.manual_seed(0)
