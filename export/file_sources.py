@@ -16,6 +16,7 @@ from ..edge.encoders.infer_card import tflite_normalization
 from ..edge.encoders.registry import card_beside
 from ..edge.encoders.runtimes import choose_runtime, open_session
 from ..edge.encoders.session import Session, TensorInfo, shape_for_a_photo
+from ..edge.files import sha256_of
 from ..edge.imaging.image import Pixels
 from . import onnx_graph, tflite_graph
 from .cutting import cut_at_feature
@@ -38,13 +39,12 @@ def onnx_file(path: Path, options: SourceOptions) -> SourceEncoder:
     data, said = ready(path, _read(path, "onnx"), overrides.size)
     if options.pool != "auto":
         with quiet(f"pooling {path.name}"):
-            data = with_pooled_tokens(data, options.pool, output) or refuse(path.name, options, "pool")
+            data = with_pooled_tokens(data, options.pool, output) or _refuse_pool(path, data, options)
             output = None
     with quiet(f"loading {path.name}"):
         session = open_session(choose_runtime("onnx"), data, threads=1)
     layout, size, dtype = _image_input(path, session)
-    beside = card_beside(path)
-    card = None if beside is None else beside[0]
+    card = _card_of(path)
     found = from_card(card) if card else None
     with quiet(f"reading {path.name}"):
         if onnx_graph.is_quantized(data):
@@ -84,8 +84,7 @@ def tflite_file(path: Path, output: str | None, overrides: Overrides) -> SourceE
         if not tflite_graph.is_quantized(data):
             data = tflite_graph.with_own_names(tflite_graph.in_float32(data))
     layout, size, dtype = _image_input(path, session)
-    beside = card_beside(path)
-    card = None if beside is None else beside[0]
+    card = _card_of(path)
     with tempfile.TemporaryDirectory(prefix="shelfmatch-cut-") as folder:
         data, notes = cut_at_feature(path, data, output, _outputs_of(session), Path(folder))
     to_onnx = (
@@ -158,6 +157,35 @@ def _image_input(path: Path, session: Session) -> tuple[str, tuple[int, int], st
     raise SourceError(
         f"{path.name} takes {described}; expected one input of RGB photos of a fixed size, [1, H, W, 3] or [1, 3, H, W]"
     )
+
+
+def _card_of(path: Path) -> EncoderCard | None:
+    """The card beside a file, None where there is none. Raises SourceError for one of another file: what it says of photos may be
+    of another network, too."""
+    beside = card_beside(path)
+    if beside is None:
+        return None
+    card, card_path = beside
+    digest = sha256_of(path)
+    if digest != card.sha256:
+        raise SourceError(
+            f"{path.name} has sha256 {digest[:12]}…, its card {card_path.name} says {card.sha256[:12]}…; they don't belong "
+            "together: delete the card and say how photos are prepared, or write the file's sha256 into it where it still holds"
+        )
+    return card
+
+
+def _refuse_pool(path: Path, data: bytes, options: SourceOptions) -> Any:
+    """Raises SourceError for a pooling that finds no tokens: of several outputs it isn't known which are meant."""
+    outputs = onnx_graph.parse(data).graph.output
+    if options.output is None and len(outputs) > 1:
+        sides = [[side.dim_value or side.dim_param for side in one.type.tensor_type.shape.dim] for one in outputs]
+        named = ", ".join(f"{one.name} {shape}" for one, shape in zip(outputs, sides, strict=True))
+        raise SourceError(
+            f"--pool {options.pool} arrived with {path.name}, which has {len(outputs)} outputs ({named}); say which are the "
+            "tokens, --output NAME"
+        )
+    return refuse(path.name, options, "pool")
 
 
 def _outputs_of(session: Session) -> tuple[TensorInfo, ...]:

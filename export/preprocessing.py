@@ -19,6 +19,8 @@ Triple = tuple[float, float, float]
 Triple255 = tuple[int, int, int]
 
 _RESIZES = ("squash", "crop", "squash-crop", "pad")
+_CUTTING = ("crop", "squash-crop")
+"""Of them, those that keep a part of the photo, `crop_fraction`."""
 _TIMM_RESIZE: Mapping[str, Resize] = {"center": "crop", "squash": "squash", "border": "pad"}
 """timm's crop_mode (timm/data/transforms_factory.py, transforms_imagenet_eval)."""
 
@@ -104,10 +106,18 @@ class Overrides:
     crop_fraction: float | None = None
     color_order: Literal["RGB", "BGR"] | None = None
 
+    def __post_init__(self) -> None:
+        if not self.normalize and (self.mean is not None or self.std is not None):
+            raise ExportError(
+                "--normalized arrived with --mean or --std; expected one of them: either the network normalizes pixels itself, or "
+                "it is fed normalized ones"
+            )
+
     def apply(self, found: Preprocessing | None, what: str) -> Preprocessing:
         """The model's own preprocessing with the user's words on top.
 
-        Raises SourceError where the model doesn't say and the user didn't either: a guess would cost recall silently.
+        Raises SourceError where the model doesn't say and the user didn't either: a guess would cost recall silently; ExportError
+        for words that would do nothing.
         """
         if found is None:
             said = self.size is not None and ((self.mean is not None and self.std is not None) or not self.normalize)
@@ -117,16 +127,23 @@ class Overrides:
                     "in units of 0 to 255, or --normalized where the network does that itself"
                 )
             found = Preprocessing(self.size[1], self.size[0], self.mean, self.std, read_from="the user")
+        resize = self.resize or found.resize
+        fraction = found.crop_fraction if resize in _CUTTING else 1.0
         changed = replace(
             found,
             height=self.size[0] if self.size else found.height,
             width=self.size[1] if self.size else found.width,
             mean=None if not self.normalize else self.mean or found.mean,
             std=None if not self.normalize else self.std or found.std,
-            resize=self.resize or found.resize,
-            crop_fraction=found.crop_fraction if self.crop_fraction is None else self.crop_fraction,
+            resize=resize,
+            crop_fraction=fraction if self.crop_fraction is None else self.crop_fraction,
             color_order=self.color_order or found.color_order,
         )
+        if self.crop_fraction is not None and resize not in _CUTTING:
+            raise ExportError(
+                f"--crop-fraction {self.crop_fraction:g} arrived with --resize {resize}, which cuts nothing off; expected --resize "
+                "crop or squash-crop beside it"
+            )
         return changed if changed == found else replace(changed, read_from=f"{found.read_from}, changed by the user")
 
 
@@ -150,7 +167,7 @@ def from_timm(config: Mapping[str, Any]) -> Preprocessing:
         resize = "squash-crop"
     return Preprocessing(
         width, height, triple(config["mean"], 255), triple(config["std"], 255), resize,
-        side / resized if resize in ("crop", "squash-crop") else 1.0, "timm's pretrained_cfg",
+        side / resized if resize in _CUTTING else 1.0, "timm's pretrained_cfg",
     )  # fmt: skip
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickletools
 import tempfile
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,13 @@ def torchscript_file(name: str, options: SourceOptions) -> SourceEncoder:
     torch = need("torch", "reading a TorchScript file")
     net = _loaded(torch, path)
     if net is None:
+        module = _pickled_module(path)
+        if module:
+            raise SourceError(
+                f"{path} holds a pickled {module}, which runs code of its own when it is read; where you trust it, make "
+                f"TorchScript of it: torch.jit.trace(torch.load({path.name!r}, weights_only=False).eval(), "
+                "torch.zeros(1, 3, 224, 224)).save('net.ts')"
+            )
         raise SourceError(
             f"{path} holds weights without their network; say which it is: timm:NAME --checkpoint {path}, or hf:FOLDER or "
             f"torchvision:NAME with --checkpoint {path}"
@@ -56,6 +65,26 @@ def _loaded(torch: Any, path: Path) -> Any:
             return torch.jit.load(str(path), map_location="cpu").eval()
         except Exception:  # weights alone, or no file of PyTorch
             return None
+
+
+def _pickled_module(path: Path) -> str:
+    """The class of a network that torch.save wrote whole, "" for what holds none. Nothing of it is run."""
+    skipped = ("PROTO", "FRAME", "MARK")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+            codes = ((code.name, argument) for code, argument, _ in pickletools.genops(archive.read(name)))
+            code, argument = next(one for one in codes if one[0] not in skipped)
+    except (
+        zipfile.BadZipFile,
+        OSError,
+        RuntimeError,
+        StopIteration,
+        ValueError,
+    ):  # weights of another form, or no file of PyTorch
+        return ""
+    # A state_dict begins as a dictionary or as this.
+    return str(argument).replace(" ", ".") if code == "GLOBAL" and argument != "collections OrderedDict" else ""
 
 
 def saved_model(name: str, options: SourceOptions) -> SourceEncoder:

@@ -160,7 +160,15 @@ def test_keras_applications_bring_their_preprocessing(tmp_path: Path) -> None:
 def test_the_user_has_the_last_word() -> None:
     with quiet("making a tiny transformer"):
         net = need_timm().create_model("test_vit", pretrained=False)
-    said = Overrides(mean=(1, 2, 3), std=(4, 5, 6), resize="pad", crop_fraction=0.5)
+    said = Overrides(mean=(1, 2, 3), std=(4, 5, 6), resize="squash-crop", crop_fraction=0.5)
     found = open_source(net, SourceOptions(preprocessing=said)).preprocessing
-    assert (found.mean, found.std, found.resize, found.crop_fraction) == ((1, 2, 3), (4, 5, 6), "pad", 0.5)
+    assert (found.mean, found.std, found.resize, found.crop_fraction) == ((1, 2, 3), (4, 5, 6), "squash-crop", 0.5)
     assert found.read_from == "timm's pretrained_cfg, changed by the user"
+
+
+def test_a_rule_that_cuts_nothing_off_has_no_part_to_keep() -> None:
+    cut = from_image_processor(CLIP)
+    assert cut.crop_fraction < 1 and Overrides(resize="crop").apply(cut, "it").crop_fraction == cut.crop_fraction
+    assert Overrides(resize="squash").apply(cut, "it").crop_fraction == 1.0
+    with pytest.raises(ExportError, match=r"--crop-fraction 0\.5 arrived with --resize pad, which cuts nothing off"):
+        Overrides(resize="pad", crop_fraction=0.5).apply(cut, "it")

@@ -25,6 +25,7 @@ from shelfmatch.export import ExportSettings, MissingPackage, Overrides, SourceO
 from shelfmatch.export.tools import quiet
 from tests.conftest import tile_photo, write_tiles
 from tests.support import tiny_models
+from tests.support.cards import RECORD
 from tests.support.odd_onnx import convolution, save
 from tests.support.tiny_networks import SIDE, NoVector, TinyCnn, TwoOutputs, write_onnx
 
@@ -79,6 +80,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _odd_files(folder: Path) -> None:
+    torch.save(torch.nn.Sequential(torch.nn.Flatten()), folder / "whole.pt")
+    (folder / "stale.onnx").write_bytes((folder / "net.onnx").read_bytes())
+    (folder / "stale.json").write_text(json.dumps({**RECORD, "file": "stale.onnx", "format": "onnx"}))
     (folder / "saved").mkdir()
     (folder / "saved" / "saved_model.pb").touch()
     (folder / "text.h5").write_text("this is no model")
@@ -121,6 +125,11 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "another size": ([*NET, "--size", "64"], "takes 32x32 photos and 64x64 were asked for"),
     "a std of zero": (["net.onnx", "--mean", "1", "--std", "0"], "expected three positive numbers"),
     "two means": (["net.onnx", "--mean", "1,2", "--std", "1"], "expected one number or three"),
+    "a mean for a network that normalizes": ([*NET, "--normalized"], "--normalized arrived with --mean or --std"),
+    "a part of a squashed photo": ([*NET, "--crop-fraction", "0.9"], "--crop-fraction 0.9 arrived with --resize squash"),
+    "a pooling of one of two outputs": (["two.onnx", *NET[1:], "--pool", "avg"], "say which are the tokens, --output NAME"),
+    "a whole module": (["whole.pt"], "holds a pickled torch.nn.modules.container.Sequential, which runs code of its own"),
+    "the card of another file": (["stale.onnx"], "its card stale.json says 000000000000…; they don't belong together"),
     "a crop fraction of 2": ([*NET, "--crop-fraction", "2"], "expected a number above 0 and up to 1"),
     "a size in words": ([*NET, "--size", "large"], "expected a size like 224"),
     "an unknown output": ([*NET, "--output", "feature"], "computes no tensor 'feature'"),
@@ -316,7 +325,6 @@ def test_a_card_beside_the_file_says_how(prepared: Path, tmp_path: Path) -> None
     """What `--mean` and `--std` say otherwise."""
     from shelfmatch.edge.files import sha256_of
     from shelfmatch.export.sources import open_source
-    from tests.support.cards import RECORD
 
     path = tmp_path / "net.onnx"
     path.write_bytes((prepared / "net.onnx").read_bytes())
