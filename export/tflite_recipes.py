@@ -63,7 +63,9 @@ class TfliteBench:
             )
             tool = self._chosen(quantizer, model, recipe.static_wi8_ai8(), floats)
             self._leave_output_exact(tool, recipe.dynamic_wi8_afp32()[0], floats)
-            return self._finished(tflite_graph.without_normalization(self._made(tool, self._ranges)))
+            made = self._made(tool, self._ranges)
+            # Of a file that takes normalized floats, the layer that would come off is the network's own.
+            return self._finished(made if self.takes_normalized else tflite_graph.without_normalization(made))
 
     def dynamic(self, keep_float: Collection[str] = (), only: Collection[str] | None = None) -> bytes:
         """Weights int8 per channel, activations quantized as they come."""

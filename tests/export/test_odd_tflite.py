@@ -96,3 +96,28 @@ def test_colours_first_as_pytorch_has_them(preprocessing: Overrides, tmp_path: P
     (kept,) = export_model(str(tmp_path / "net.tflite"), tmp_path / "out", settings).kept
     assert kept.score is not None and kept.score.cosine_min > 0.98
     assert Encoder.load(tmp_path / "out" / kept.file).card.layout == "NCHW"
+
+
+class Scaling(TinyCnn):
+    """Begins with a layer that looks like a normalization of all colours alike: three times the value, less one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = torch.nn.Conv2d(3, 3, 1, groups=3)
+        with torch.no_grad():
+            self.first.weight.fill_(3.0)
+            self.first.bias.fill_(-1.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.first(x))
+
+
+def test_a_first_layer_of_the_networks_own_stays(tmp_path: Path) -> None:
+    """It came off, and what it does to normalized floats with it."""
+    write_tflite(Scaling(), tmp_path / "net.tflite")
+    settings = ExportSettings(
+        write_tiles(tmp_path / "photos", range(8)), to=("tflite",), recipes=("int8-static",), gate_points=100, layers=False,
+        source=SourceOptions(preprocessing=Overrides(mean=(127.5,) * 3, std=(127.5,) * 3)),
+    )  # fmt: skip
+    (kept,) = export_model(str(tmp_path / "net.tflite"), tmp_path / "out", settings).kept
+    assert kept.score is not None and kept.score.cosine_min > 0.99
