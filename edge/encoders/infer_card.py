@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +73,13 @@ def with_output(card: EncoderCard, path: Path, output: str | None = None) -> Enc
     them; what becomes of a photo before is the card's to say. Raises EncoderError."""
     session = open_session(choose_runtime(card.format), path.read_bytes(), threads=1)
     embedding, dimension = _embedding_output(path, session, output)
-    return replace(
-        card, output_name=embedding.name, output_dtype=embedding.dtype, dimension=dimension,
-        output_quantization=embedding.quantization,
-    )  # fmt: skip
+    changed = {
+        "output_name": embedding.name,
+        "output_dtype": embedding.dtype,
+        "dimension": dimension,
+        "output_quantization": _as_dict(embedding.quantization),
+    }
+    return EncoderCard.from_dict({**card.to_dict(), **changed})
 
 
 def _as_dict(quantization: Quantization | None) -> dict[str, Any] | None:
