@@ -76,7 +76,7 @@ def _floored(confidence: float, digits: int) -> str:
 
 
 def _ceiled(threshold: float, digits: int) -> float:
-    return math.ceil(100 * threshold * 10**digits - 1e-9) / 10**digits
+    return float(math.ceil(100 * threshold * 10**digits - 1e-9) / 10**digits)
 
 
 @dataclass(frozen=True, slots=True)
