@@ -42,9 +42,8 @@ printed and photographed goods, the boxes let 2.7 in a hundred through beside th
 SMALL = 2.5
 """A photo whose longer side has at most so many times the encoder's side may be cut to its product already: as a whole it loses
 next to no detail, and a small part of it shows something else. There no part is looked at where the surest product fills the photo
-(`prominence.MOST`), and a part must be surer than the whole with its odds divided by `ODDS`, too (benchmarks/scenes.py --parts
-small): parts that are merely surer take right answers from crops, and where none is looked at, whole photos of small cameras lose
-many more."""
+(`prominence.MOST`), and a part is the answer only if it is accepted (benchmarks/scenes.py --parts small): parts that are merely
+surer take right answers from crops, and where none is looked at, whole photos of small cameras lose half of theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +97,14 @@ def locate_pass(
     chosen = most_product_like(found, photo.size)[:MOST_BOXES]
     photo.prepare([one.box for one in chosen], card)
     best: Part | None = None
-    surest = whole = candidates[0].confidence if candidates else -1.0
+    surest = candidates[0].confidence if candidates else -1.0
     for tried, one in enumerate(chosen, start=1):
         part = named(snapshot, photo.part(one.box), limits, count, where, allowed)
         if part is None or not part[1] or part[1][0].confidence <= surest:
             continue
         # The surest is chosen as it is; that there were several chances counts where it is held against the threshold.
         held = tuple(replace(candidate, confidence=less_sure(candidate.confidence, ODDS)) for candidate in part[1])
-        if small and held[0].confidence <= whole:
+        if small and not snapshot.accepts(held):
             continue
         surest = part[1][0].confidence
         best = Part(Located(one.box, one.score, tried), part[0], held, surest)

@@ -155,17 +155,16 @@ def test_a_product_is_found_where_the_whole_photo_is_not_sure(tile_bundle: Path)
     ("share", "mode", "odds", "located"),
     [(1, "auto", 1e30, False), (1, "auto", 1.0, True), (1, "always", 1e30, True), (0.99, "auto", 1e30, True)],
 )
-def test_a_part_of_a_small_photo_must_be_surer_than_the_whole_by_its_odds(
+def test_a_part_of_a_small_photo_is_the_answer_only_if_it_is_accepted(
     tile_bundle: Path, monkeypatch: pytest.MonkeyPatch, share: float, mode: Mode, odds: float, located: bool
 ) -> None:
     """Small photos are often cut to their product already; frames of a small camera aren't."""
     photo = messy(5)
     monkeypatch.setattr(locate, "ODDS", odds)
     with Matcher.open(tile_bundle, detector=MIDDLE) as matcher:
-        without_blanks = dataclasses.replace(matcher.snapshot, blanks=None)  # the patterns around it pass for nothing
-        monkeypatch.setattr(locate, "SMALL", share * photo.shape[0] / without_blanks.encoder.card.width)
-        found = match(without_blanks, photo, look_again=False, locate=matcher._finder.locator(mode))
-    assert (found.located is not None) == located
+        monkeypatch.setattr(locate, "SMALL", share * photo.shape[0] / matcher.snapshot.encoder.card.width)
+        found = match(matcher.snapshot, photo, look_again=False, locate=matcher._finder.locator(mode))
+    assert (found.located is not None) == located and (found.sku == "sku-005") == (odds == 1.0)
 
 
 @pytest.mark.parametrize(("side", "filled"), [(0.70, False), (0.72, True)])
