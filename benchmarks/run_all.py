@@ -114,7 +114,7 @@ BENCHMARKS: Final = (
         "cascade_own", 5, ("--draws", "6", "--encoders", "shelfmatch-cnn", "shelfmatch-vit"), script="cascade.py"
     ),
     Benchmark("both", 15),
-    Benchmark("scenes", 10, ("--every", "2")),
+    Benchmark("scenes", 10),
     Benchmark("held_up", 4),
     Benchmark("detection", 12),
     Benchmark("right_answers", 240),
