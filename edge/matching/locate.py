@@ -43,7 +43,7 @@ SMALL = 2.5
 """A photo whose longer side has at most so many times the encoder's side may be cut to its product already: as a whole it loses
 next to no detail, and a small part of it shows something else. There no part is looked at where the surest product fills the photo
 (`prominence.MOST`), and a part is the answer only if it is accepted (benchmarks/scenes.py --parts small): parts that are merely
-surer take right answers from crops, and where none is looked at, whole photos of small cameras lose half of theirs."""
+surer take right answers from crops, and where none is looked at, whole photos of small cameras lose half of their right answers."""
 
 
 @dataclass(frozen=True, slots=True)
