@@ -25,6 +25,15 @@ _MOST_FILTERS = 64
 """So many different filters' products are remembered; a shop has few that are used again and again."""
 
 
+class _Connection(sqlite3.Connection):
+    """Closes itself when nobody refers to it. In a circle with an exception's traceback it may go before its catalogue does, and
+    SQLite's own of Python 3.13 would warn then."""
+
+    def __del__(self) -> None:
+        with contextlib.suppress(sqlite3.Error):  # one that could never be opened
+            self.close()
+
+
 class Catalog:
     """A bundle's catalogue, read-only and safe to share between threads.
 
@@ -89,7 +98,7 @@ class Catalog:
             if os.path.samestat(os.fstat(self._descriptor), self._path.stat()):
                 return _opened(self._path)
         size = os.fstat(self._descriptor).st_size
-        connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+        connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None, factory=_Connection)
         connection.deserialize(os.pread(self._descriptor, size, 0))
         return connection
 
@@ -202,7 +211,7 @@ def _opened(path: Path) -> sqlite3.Connection:
     escaped = os.fspath(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     escaped = "/" + escaped.lstrip("/")  # after two slashes a URI names a host
     uri = f"file:{escaped}?mode=ro&immutable=1"
-    connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
+    connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None, factory=_Connection)
     try:
         connection.execute("PRAGMA temp_store = MEMORY")
         # Opens the file now: a later generation may remove its name.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from shelfmatch.edge import BundleDamaged, CatalogError
-from shelfmatch.edge.catalog.catalog import Catalog
+from shelfmatch.edge.catalog.catalog import Catalog, _Connection
 from shelfmatch.edge.catalog.editor import CatalogEditor
 from shelfmatch.edge.catalog.ids import MAX_PHOTOS, MAX_PRODUCTS, PHOTO_BITS, product_of
 from shelfmatch.edge.index._vectors import MAX_ID
@@ -164,6 +166,22 @@ def test_any_path_will_do(folder: str, path: Path, tmp_path: Path) -> None:
     assert len(catalog.products()) == 3
     catalog.close()
     assert [entry.name for entry in (tmp_path / folder).iterdir()] == ["catalog.sqlite"]
+
+
+def test_a_connection_in_a_circle_closes_itself() -> None:
+    """An exception's traceback kept it; the garbage collector may find it before its catalogue, and Python 3.13 warned then."""
+    closed: list[int] = []
+
+    class Seen(_Connection):
+        def close(self) -> None:
+            closed.append(1)
+            super().close()
+
+    circle: list[object] = [sqlite3.connect(":memory:", factory=Seen)]
+    circle.append(circle)
+    del circle
+    gc.collect()
+    assert closed == [1]
 
 
 def test_a_path_of_two_slashes_names_no_host(path: Path) -> None:
