@@ -169,8 +169,8 @@ def small(work: Path, options: Any) -> dict[str, Any]:
         goods.grocery_iconic(work),
         goods.phone_whole(work),
     ):
-        name = "phone, whole" if shop.kind == "phone whole" else shop.kind
-        with opened(built(shop, name.replace(", ", "-"), work, options), options, look_again=False) as matcher:
+        name = shop.kind.replace(" ", "-")
+        with opened(built(shop, name, work, options), options, look_again=False) as matcher:
             card = matcher.encoder.card
             side = int(SMALL * max(card.width, card.height))
             queries = [(shrunk(path, side), sku) for path, sku in shop.queries[:: options.every] if sku in shop.skus]
@@ -178,9 +178,9 @@ def small(work: Path, options: Any) -> dict[str, Any]:
                 mode: float(np.mean([first(matcher.match(photo, locate=mode)) == sku for photo, sku in queries]))
                 for mode in ("off", "auto", "always")
             }
-        found[name] = {"queries": len(queries), "recall_at_1": right}
-        if name in ("grozi", "phone, whole"):
-            found[name] |= {"open": _open(shop, name.replace(", ", "-"), queries, work, options)}
+        found[shop.kind] = {"queries": len(queries), "recall_at_1": right}
+        if shop.kind in ("grozi", "phone whole"):
+            found[shop.kind]["open"] = _open(shop, name, queries, work, options)
     return found
 
 

@@ -218,7 +218,7 @@ def scenes_table(found: Document) -> str:
 def small_table(found: Document) -> str:
     """Photos so small that they may be cut to their product already, by how they are located."""
     small = found["results"]["small"]
-    names = {"phone, whole": "phone photos, whole", "phone": "phone photos, crops", "fridge": "fridge, crops",
+    names = {"phone whole": "phone photos, whole", "phone": "phone photos, crops", "fridge": "fridge, crops",
              "grozi": "GroZi's frames", "grocery iconic": "groceries among pictures"}  # fmt: skip
     rows = []
     for kind, name in names.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -159,10 +160,12 @@ class Decision:
 
 def _alike(evidence: Evidence) -> int:
     """How many products at the head of a ranking can't be told apart: they have the same photos."""
-    (best, top), *others = evidence.ranked or [(0, 0.0)]
+    if not evidence.ranked:
+        return 0
+    best, top = evidence.ranked[0]
     local = evidence.local.get(best)
     alike = 1
-    for product, score in others:
+    for product, score in itertools.islice(evidence.ranked, 1, None):
         other = evidence.local.get(product)
         if top - score > SAME or (local is None) != (other is None):
             break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
 import random
@@ -212,7 +213,9 @@ def test_no_face_reaches_the_disk(
     assert kiosk.staff("GET", "/v1/unknown").json["crops"]
     import sqlite3
 
-    with sqlite3.connect(f"file:{kiosk.folder}/state/taught.sqlite?mode=ro", uri=True) as connection:
+    with contextlib.closing(
+        sqlite3.connect(f"file:{kiosk.folder}/state/taught.sqlite?mode=ro", uri=True)
+    ) as connection:
         blobs = [row[0] for row in connection.execute("SELECT picture FROM photo WHERE picture IS NOT NULL")]
     pictures = [Image.open(path).convert("RGB") for path in files] + [
         Image.open(io.BytesIO(blob)).convert("RGB") for blob in blobs

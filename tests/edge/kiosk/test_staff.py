@@ -245,6 +245,6 @@ def test_a_code_lasts_as_many_days_as_were_asked_for(tmp_path: Path) -> None:
 def test_an_overlay_survives_what_sqlite_survives(own: KioskProcess) -> None:
     own.enrol([tile(40, 1)], sku="mine", name="Mine")
     own.kill()
-    with sqlite3.connect(own.folder / "state" / "taught.sqlite") as connection:
+    with contextlib.closing(sqlite3.connect(own.folder / "state" / "taught.sqlite")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert connection.execute("SELECT sku FROM product").fetchall() == [("mine",)]
