@@ -82,6 +82,19 @@ def wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, flo
     return max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale)
 
 
+def log_odds(probability: float, least: float = 1e-12) -> float:
+    """log(p / (1 - p)); the probability is held between `least` and 1 - `least`, since at 0 and 1 it is infinite."""
+    bounded = min(max(probability, least), 1 - least)
+    return math.log(bounded / (1 - bounded))
+
+
+def logits(values: NDArray[np.float64], least: float = 1e-12) -> NDArray[np.float64]:
+    """`log_odds` of each; probabilities are held between `least` and 1 - `least`."""
+    bounded = np.clip(values, least, 1 - least)
+    result: NDArray[np.float64] = np.log(bounded / (1 - bounded))
+    return result
+
+
 def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float | None:
     """The chance that a positive scores above a negative, ties counting half (Mann & Whitney 1947); None without either."""
     if not positives or not negatives:

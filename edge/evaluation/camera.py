@@ -21,8 +21,9 @@ from ..catalog.ids import product_of
 from ..encoders.encoder import Embedding
 from ..matching.local_pass import local_rank
 from ..matching.snapshot import Branch, Snapshot
+from ..metrics import logits
 from ..scoring.adapter import Adapter
-from ..scoring.camera_shift import CameraShift, Floats64, chances, logits, with_confidence, with_threshold
+from ..scoring.camera_shift import CameraShift, Floats64, chances, with_confidence, with_threshold
 from ..scoring.decision import LEVELS, Decision
 from ..scoring.gallery import Gallery
 

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EncoderError
+from ..metrics import logits
 from ..records import read_record
 from ..scoring.adapter import MAX_DIMENSION
 from ..scoring.decision import LEVELS, Confidences, Decision, Method
@@ -41,6 +42,8 @@ befell one. Eight patterns in a few colours, which look alike to an encoder of p
 with it (tests/edge/build/test_unfamiliar_goods.py)."""
 EXACT = 10_000
 """As `Confidences.unknown_count`: the table is a curve through all rates, and no count of queries limits it."""
+_LEAST = 1e-15
+"""Of a probability before its log odds: a chart of strangers reaches far out."""
 _LIMIT = 40.0
 _KNOWN_LOG_ODDS, _KNOWN_FEW = 2.2, 5.0
 """Nine of ten held-out queries are found in a shop like any other; counted as so many queries more."""
@@ -235,20 +238,20 @@ class Judge:
 
     def _curve(self, unknown: Floats) -> Any:
         """Rate of false accepts → the confidence that so many unknown queries reach, from those of the shop's own."""
-        logits = (_log_odds(unknown) - self.offset) / self.slope
+        odds = (logits(unknown, _LEAST) - self.offset) / self.slope
         found = [
-            float(_threshold_row(self.facts, logits, rate, center) @ np.array(row))
+            float(_threshold_row(self.facts, odds, rate, center) @ np.array(row))
             for rate, center, row in zip(self.stage.rates, self.stage.centers, self.stage.thresholds, strict=True)
         ]
-        if len(logits) >= FEWEST_TO_CONTRADICT:
+        if len(odds) >= FEWEST_TO_CONTRADICT:
             for place, rate in enumerate(self.stage.rates):
-                if (logits < found[place]).mean() < CONTRADICTED * (1 - rate):
-                    found[place] = float(np.quantile(logits, 1 - rate))
+                if (odds < found[place]).mean() < CONTRADICTED * (1 - rate):
+                    found[place] = float(np.quantile(odds, 1 - rate))
         falling = np.minimum.accumulate(found)  # a higher rate never has a higher threshold
-        at = _log_odds(np.array(self.stage.rates))
+        at = logits(np.array(self.stage.rates), _LEAST)
 
         def confidence(rate: float) -> float:
-            place = float(_log_odds(np.array(rate)))
+            place = float(logits(np.array(rate), _LEAST))
             inside = float(np.interp(place, at, falling))
             # Beyond the rates that were fitted the curve goes on as it ends.
             for end, next_to in ((0, 1), (-1, -2)):
@@ -261,19 +264,19 @@ class Judge:
         return confidence
 
 
-def threshold_rows(facts: Facts, logits: Floats, rates: tuple[float, ...], centers: Any) -> Floats:
-    """(R, 10): what `thresholds` are multiplied with, for (N,) logits of a shop's left-out queries."""
-    return np.stack([_threshold_row(facts, logits, rate, center) for rate, center in zip(rates, centers, strict=True)])
+def threshold_rows(facts: Facts, odds: Floats, rates: tuple[float, ...], centers: Any) -> Floats:
+    """(R, 10): what `thresholds` are multiplied with, for the (N,) log odds of a shop's left-out queries."""
+    return np.stack([_threshold_row(facts, odds, rate, center) for rate, center in zip(rates, centers, strict=True)])
 
 
-def _threshold_row(facts: Facts, logits: Floats, rate: float, center: Any) -> Floats:
+def _threshold_row(facts: Facts, odds: Floats, rate: float, center: Any) -> Floats:
     """1, the shop's own quantile and mean against what shops have, whether photos were held out, products, whether nothing was,
     and what packshots and views make of it."""
     many = math.log2(facts.products) / 4 - 1
-    if not len(logits):
+    if not len(odds):
         return np.array([1, 0, 0, 0, many, 1, 0, 0, 0, 0], float)
-    trust = len(logits) / (len(logits) + STRENGTH)
-    own, mean = float(np.quantile(logits, 1 - rate)) - center[0], float(logits.mean()) - center[1]
+    trust = len(odds) / (len(odds) + STRENGTH)
+    own, mean = float(np.quantile(odds, 1 - rate)) - center[0], float(odds.mean()) - center[1]
     photo, shots = float(facts.by_photo) - 0.5, (0.0 if facts.by_photo else facts.packshots)
     return np.array(
         [
@@ -301,12 +304,6 @@ def _chance_row(facts: Facts, right: NDArray[np.bool_]) -> Floats:
 
 
 chance_row = _chance_row
-
-
-def _log_odds(values: Floats) -> Floats:
-    bounded = np.clip(values, 1e-15, 1 - 1e-15)
-    result: Floats = np.log(bounded / (1 - bounded))
-    return result
 
 
 def _stage(record: Mapping[str, Any], where: str) -> Stage:

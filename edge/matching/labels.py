@@ -26,6 +26,7 @@ from ..catalog.catalog import Catalog
 from ..catalog.ids import PHOTO_BITS, product_of
 from ..errors import CatalogError
 from ..forking import call_after_fork
+from ..metrics import log_odds
 from ..scoring.decision import best_products
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ NEAREST = 5
 TEMPERATURES = (0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2)
 """How fast votes fade, in cosine; encoders spread their cosines differently, so the shop's own photos choose."""
 _DEFAULT_TEMPERATURE = 0.03
+_LEAST_SHARE = 1e-3
+"""A share of the votes is held between this and one less this, before its log odds are taken."""
 MAX_SAMPLES = 300
 MIN_SAMPLES = 20
 """As in `calibration`: fewer don't carry a fit."""
@@ -78,7 +81,7 @@ class Vote:
         total = sum(shares.values())
         if not self.samples:
             return Label(winner, shares[winner] / (total + 1.0))
-        logit = self.intercept + self.slope * _logit(shares[winner] / total)
+        logit = self.intercept + self.slope * log_odds(shares[winner] / total, _LEAST_SHARE)
         return Label(winner, 1.0 / (1.0 + math.exp(-max(-50.0, min(50.0, logit)))))
 
 
@@ -99,11 +102,6 @@ def _shares(hits: Hits, values: Mapping[int, str], temperature: float) -> dict[s
     for value, score in voters:
         shares[value] = shares.get(value, 0.0) + math.exp((score - voters[0][1]) / temperature)
     return shares
-
-
-def _logit(share: float) -> float:
-    bounded = min(1 - 1e-3, max(1e-3, share))
-    return math.log(bounded / (1 - bounded))
 
 
 _Fitted = tuple[dict[int, str], NDArray[np.bool_] | None, Vote]
@@ -211,7 +209,7 @@ def fit_vote(samples: Sequence[tuple[str, Hits, Hits]], values: Mapping[int, str
         for truth, hits in [*known, *unknown]:
             shares = _shares(hits, values, temperature)
             winner = max(shares, key=shares.__getitem__)
-            logits.append(_logit(shares[winner] / sum(shares.values())))
+            logits.append(log_odds(shares[winner] / sum(shares.values()), _LEAST_SHARE))
             right.append(winner == truth)
         truths = np.array(right, float)
         # Where shares say nothing, and few samples would have them say something: how often the winner is right.

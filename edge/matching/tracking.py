@@ -28,6 +28,7 @@ from ..catalog.attributes import Where
 from ..catalog.ids import product_of
 from ..errors import ImageError, VectorError
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits
+from ..metrics import log_odds
 from ..scoring.evidence import Evidence, mean_evidence
 from .observing import Frame, Observer
 
@@ -275,12 +276,6 @@ def sameness(snapshot: Snapshot) -> Sameness:
 def worth(frames: int, correlation: float = CORRELATION) -> float:
     """How many independent frames that many frames of one product are worth: frames / design effect."""
     return frames / (1 + (frames - 1) * correlation)
-
-
-def log_odds(probability: float) -> float:
-    """log(p / (1 - p)), bounded where floats end."""
-    bounded = min(max(probability, 1e-12), 1 - 1e-12)
-    return math.log(bounded / (1 - bounded))
 
 
 def _with_evidence(candidate: Candidate, frames: float) -> Candidate:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from ..metrics import ReliabilityBin
+from ..metrics import ReliabilityBin, log_odds
 
 
 def bars(values: Mapping[str, float], unit: str) -> str:
@@ -34,12 +34,12 @@ def histogram(groups: Mapping[str, Sequence[float]], threshold: float, caption: 
     A bin ends at the threshold: what is drawn right of the line has reached it.
     """
     wide, high = 760, 200
-    edge = min(_REACH - _STEP, max(_STEP - _REACH, _log_odds(threshold)))
+    edge = min(_REACH - _STEP, max(_STEP - _REACH, log_odds(threshold)))
     before, after = math.ceil((edge + _REACH) / _STEP), math.ceil((_REACH - edge) / _STEP)
     start, width = edge - before * _STEP, _STEP * wide / ((before + after) * _STEP)
 
-    def x_of(log_odds: float) -> float:
-        return (log_odds - start) / _STEP * width
+    def x_of(odds: float) -> float:
+        return (odds - start) / _STEP * width
 
     shares = {name: _shares(values, threshold, edge, before, after) for name, values in groups.items()}
     tallest = max((max(found) for found in shares.values()), default=0.0) or 1.0
@@ -56,7 +56,7 @@ def histogram(groups: Mapping[str, Sequence[float]], threshold: float, caption: 
             f'<text x="{250 * place + 18}" y="{high + 45}">{escape(name)}</text>'
         )
     for tick in _TICKS:
-        x = x_of(_log_odds(tick))
+        x = x_of(log_odds(tick))
         parts.append(f'<text x="{x:.1f}" y="{high + 17}" text-anchor="middle">{100 * tick:g} %</text>')
     x = x_of(edge)
     label = f"threshold {100 * threshold:.3g} %"
@@ -130,16 +130,11 @@ def risk_curve(points: Sequence[tuple[float, float, float]], threshold: float) -
     )
 
 
-def _log_odds(value: float) -> float:
-    bounded = min(1 - 1e-9, max(1e-9, value))
-    return math.log(bounded / (1 - bounded))
-
-
 def _shares(values: Sequence[float], threshold: float, edge: float, before: int, after: int) -> list[float]:
     """What part of the values, from 0 to 1 each, falls into each bin: `before` and `after` the threshold, which `edge` shows."""
     counts = [0] * (before + after)
     for value in values:
-        number = math.floor((_log_odds(value) - edge) / _STEP)
+        number = math.floor((log_odds(value) - edge) / _STEP)
         number = max(0, number) if value >= threshold else min(-1, number)  # rounding carries none across
         counts[min(before + after - 1, max(0, before + number))] += 1
     return [count / max(1, len(values)) for count in counts]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BundleError
+from ..metrics import logits
 from ..records import read_record
 from .adapter import Adapter
 from .decision import LEVELS, Confidences, Decision
@@ -135,13 +136,6 @@ def with_confidence(decision: Decision, offset: float) -> Decision:
 
 def _moved(values: tuple[float, ...], shift: float) -> tuple[float, ...]:
     return tuple(float(f"{value:.7g}") for value in chances(logits(np.array(values)) + shift)) if values else ()
-
-
-def logits(values: NDArray[np.float64]) -> Floats64:
-    """Log odds of probabilities."""
-    bounded = np.clip(values, 1e-12, 1 - 1e-12)
-    result: Floats64 = np.log(bounded / (1 - bounded))
-    return result
 
 
 def chances(logits: Floats64) -> Floats64:

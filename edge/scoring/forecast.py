@@ -9,7 +9,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..metrics import wilson
+from ..metrics import log_odds, wilson
 from .decision import Decision
 
 PHOTO_CORRELATION = 0.75
@@ -56,9 +56,8 @@ def forecast(decision: Decision, products: int, photos: int) -> Forecast | None:
     return Forecast(_moved(interval[0], -OTHER_CAMERA), with_all, held_out)
 
 
-def _moved(rate: float, log_odds: float) -> float:
-    bounded = min(1 - 1e-6, max(1e-6, rate))
-    return 1 / (1 + math.exp(-(math.log(bounded / (1 - bounded)) + log_odds)))
+def _moved(rate: float, by: float) -> float:
+    return 1 / (1 + math.exp(-(log_odds(rate, 1e-6) + by)))
 
 
 def forecast_record(decision: Decision, products: int, photos: int) -> dict[str, Any] | None:

@@ -30,7 +30,8 @@ from shelfmatch.edge.bundle.writer import BundleWriter
 from shelfmatch.edge.cli.app import main
 from shelfmatch.edge.evaluation.calibrate import _committed
 from shelfmatch.edge.evaluation.camera import Calibrated, Rescaled, _confidence_offset
-from shelfmatch.edge.scoring.camera_shift import CameraShift, logits, with_confidence, with_threshold
+from shelfmatch.edge.metrics import logits
+from shelfmatch.edge.scoring.camera_shift import CameraShift, with_confidence, with_threshold
 from shelfmatch.edge.scoring.decision import Decision
 from shelfmatch.edge.synthetic.products import make_shop, render_plain, render_view
 from tests.support.bundles import contents

@@ -24,9 +24,9 @@ from shelfmatch.edge.matching.tracking import (
     Sameness,
     Tracker,
     judge,
-    log_odds,
     worth,
 )
+from shelfmatch.edge.metrics import log_odds
 from shelfmatch.edge.scoring.evidence import Evidence
 from shelfmatch.edge.synthetic.products import make_shop, render_plain, render_view
 from tests.conftest import tile_photo
