@@ -10,6 +10,8 @@ neighbours among the batch (Fang et al. 2021, arXiv:2101.04731). No label is ask
 On a CPU one process photographs, one asks the teachers, and one learns from the latest lessons, each several times: on two cores
 of an AMD EPYC with bfloat16 the CNN learns from some 300 pictures a second so, 50 of them new.
 
+In the last part of the time, `--round-from`, the student computes as its int8 file will (`rounding`).
+
 The norms stay folded, and the last layer begins as the one that comes nearest to what is asked for. Up to the map that local
 matching reads the CNN stays as it is: its local head fits what comes of this, and a step costs little. With `--whole` only the
 stem and three blocks stay, and the local head has to be trained again. The learning rate follows the clock; every `--keep` seconds
@@ -39,6 +41,7 @@ from shelfmatch.models.last_layer import fit, pooled
 from shelfmatch.models.losses import apart
 from shelfmatch.models.mixer import Mixer
 from shelfmatch.models.networks import EMBEDDING_DIM, INPUT_SIDE, NETWORKS, ShelfCNN, from_onnx
+from shelfmatch.models.rounding import Rounding
 from shelfmatch.models.together import TeacherError, Together, halves, sized, tail, teacher_files, teachers_in, trunk
 
 KEPT: Final = 100
@@ -70,6 +73,7 @@ class Distilled:
         self.name, self.device, self.whole = name, device, whole
         self.net: Any = from_onnx(name, weights / f"{name}-fp32.onnx").to(device)
         self.reads_map = type(self.net) is ShelfCNN and not whole
+        self.rounding: Rounding | None = None
         self.steps, self.spent = 0, 0.0
         files = teacher_files(weights)
         self.teachers = {of: hashlib.sha256(file.read_bytes()).hexdigest() for of, file in files.items()}
@@ -96,6 +100,12 @@ class Distilled:
             groups.append({"params": chosen, "weight_decay": 0.01 if decays else 0.0})
         self.optimizer = torch.optim.AdamW(groups, lr=1e-5)
         self.mean = {key: value.detach().clone() for key, value in self.net.state_dict().items()}
+
+    def round(self) -> None:
+        """From now on what learns computes as the int8 file will."""
+        left = {id(part) for part in self.unchanged()}
+        blocks = [*self.net.blocks, *self.net.children()]
+        self.rounding = Rounding(part for part in blocks if part is not self.net.blocks and id(part) not in left)
 
     def learn(self, inputs: Tensor, wanted: Tensor, rate: float) -> dict[str, float]:
         """One step; maps or pictures 0 to 255, and what their embeddings should be, (N, 256)."""
@@ -227,6 +237,9 @@ def train(student: Distilled, lessons: Fresh | Lessons, directions: Tensor, opti
     last = said = kept = time.monotonic()
     log: dict[str, list[float]] = {}
     while (progress := student.spent / options.seconds) < 1:
+        if student.rounding is None and progress >= options.round_from:
+            student.round()
+            print(f"{student.spent:.0f} s: rounded to int8 from here on", flush=True)
         inputs, wanted = lessons.batch()
         told = student.learn(inputs, wanted, PEAK * options.rate * share_of_peak(progress))
         now = time.monotonic()
@@ -258,6 +271,13 @@ def main() -> None:
         help="the CNN's blocks before the map of local matching learn, too; needs 2 GB more at 304 pictures a batch",
     )
     parser.add_argument("--rate", type=float, default=1.0, help="peak learning rate, as a share of the usual")
+    parser.add_argument(
+        "--round-from",
+        type=float,
+        default=0.7,
+        metavar="SHARE",
+        help="of the time, from which int8 is in the loop; 1: never",
+    )
     parser.add_argument("--keep", type=float, default=100, help="seconds between kept states")
     parser.add_argument("--say", type=float, default=30, help="seconds between lines about it")
     options = parsed(parser)

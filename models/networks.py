@@ -167,6 +167,8 @@ class Attention(nn.Module):  # type: ignore[misc,unused-ignore]
         self.keys = Unit(channels, heads * key, active=False)
         self.values = Unit(channels, channels, active=False)
         self.project = Unit(channels, channels, active=False)
+        # Names for two maps that no layer writes: training rounds them there (`rounding`).
+        self.likeness, self.shares = nn.Identity(), nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         n, channels, height, width = x.shape
@@ -174,8 +176,8 @@ class Attention(nn.Module):  # type: ignore[misc,unused-ignore]
         queries = self.queries(x).reshape(n, self.heads, self.key, places)
         keys = self.keys(x).reshape(n, self.heads, self.key, places)
         values = self.values(x).reshape(n, self.heads, self.value, places)
-        weights = (queries.transpose(2, 3) * self.key**-0.5) @ keys
-        mixed = values @ weights.softmax(dim=-1).transpose(2, 3)
+        likeness = self.likeness((queries.transpose(2, 3) * self.key**-0.5) @ keys)
+        mixed = values @ self.shares(likeness.softmax(dim=-1)).transpose(2, 3)
         # LeViT has its activation before the projection.
         return self.project(functional.relu6(mixed.reshape(n, channels, height, width)))
 

@@ -114,6 +114,7 @@ def test_a_run_goes_on_and_leaves_what_is_exported(work: Path, tmp_path: Path) -
         steps.append(torch.load(tmp_path / f"{NANO}-distill-state.pt", weights_only=True)["steps"])
         told.append("% of the teachers' in 256 directions" in done.stdout)
     assert told == [True, False]  # found once, and kept
+    assert "rounded to int8 from here on" in done.stdout
     assert steps[1] > steps[0] > 0
     assert {path.name for path in tmp_path.iterdir()} == {f"{NANO}-distill-state.pt", f"{NANO}-distilled.pt"}
     net = weights_of(NANO, tmp_path / f"{NANO}-distilled.pt")
