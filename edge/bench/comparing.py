@@ -221,9 +221,14 @@ def _machine(result: Result) -> dict[str, Any]:
 
 def _measured(result: Result) -> dict[str, Any]:
     """What must be equal for a gate; the encoder may change, which is what one may want to know."""
-    settings = {key: value for key, value in result["settings"].items() if key not in ("device_file", "runtime")}
+    settings = {key: value for key, value in _settings(result).items() if key not in ("device_file", "runtime")}
     target = {key: result["target"][key] for key in ("kind", "references", "index")}
     return {**target, **{f"photos {key}": value for key, value in result["photos"].items()}, **settings}
+
+
+def _settings(result: Result) -> dict[str, Any]:
+    """What was in force; `locate` stands in a result only where it was on."""
+    return {"locate": "off", **result["settings"]}
 
 
 def _missing(result: Result, other: Result) -> list[str]:
@@ -265,10 +270,8 @@ def _notes(a: Result, b: Result, names: tuple[str, str], basis: Basis) -> list[s
             label = key.removesuffix("_sha256")
             said = [str(of["target"][label] or "none") for of in (a, b)]
             notes.append(f"another {label.replace('_', ' ')}: {' and '.join(said)}")
-    for group in ("photos", "settings"):
-        for key, value in a[group].items():
-            if value != b[group][key]:
-                notes.append(f"{group}: {key} {value} and {b[group][key]}")
+    for group, one, other in (("photos", a["photos"], b["photos"]), ("settings", _settings(a), _settings(b))):
+        notes += [f"{group}: {key} {value} and {other[key]}" for key, value in one.items() if value != other[key]]
     libraries = a["board"]["libraries"] | {"python": a["board"]["python"]}
     others = b["board"]["libraries"] | {"python": b["board"]["python"]}
     versions = ((key, libraries.get(key, "–"), others.get(key, "–")) for key in sorted({*libraries, *others}))

@@ -265,6 +265,19 @@ def test_the_gate_compares_like_with_like(measured: Result, group: str, key: str
 # The schema.
 
 
+def test_a_run_that_looked_for_the_product_and_one_that_did_not(measured: Result) -> None:
+    """`locate` stands in a result's settings only where it was on."""
+    plain, located = made(measured, seed=1), made(measured, seed=2)
+    located["settings"]["locate"] = "auto"
+    assert problem_of(located) is None
+    assert "settings: locate off and auto" in compare_results(plain, located).notes
+    assert "settings: locate auto and off" in compare_results(located, plain).notes
+    with pytest.raises(BenchError, match=r"settings than baseline \(locate 'auto' instead of 'off'\)"):
+        check_result(located, plain)
+    with pytest.raises(BenchError, match=r"settings than baseline \(locate 'off' instead of 'auto'\)"):
+        check_result(plain, located)
+
+
 def _drop(name: str) -> Callable[[Result], None]:
     return lambda result: result.pop(name)
 
