@@ -238,7 +238,9 @@ def _draw(options: argparse.Namespace) -> int:
     output = Path(options.output)
     check_ending(output)
     plan = read_planogram(Path(options.plan))
-    check_output(output, "picture", [options.plan, *([options.photo] if options.photo else [])])
+    own = () if plan.photo is None else (plan.photo.full, plan.photo.empty)  # shelfmatch wrote these, too
+    inputs = [options.plan, *(plan.folder / name for name in own if name), *([options.photo] if options.photo else [])]
+    check_output(output, "picture", inputs)
     pixels = photos_of(plan)[0] if options.photo is None else read_photo(options.photo)
     plan = scaled(plan, pixels.shape[1], pixels.shape[0])
     write_atomic(output, encoded(drawn(plan, pixels), output))

@@ -56,6 +56,18 @@ def test_a_plan_by_hand_is_taught_drawn_and_checked(
     assert run("check", str(shelf.plan_path), "--bundle", str(shelf.bundle)) == 0
 
 
+def test_a_plan_is_not_drawn_over_its_own_photos(
+    shelf: SmallShelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are pictures that shelfmatch wrote, as older drawings are; the camera's frames would be compared with the boxes."""
+    for path in shelf.folder.glob("plan.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    for name in ("plan.full.png", "plan.empty.png"):
+        assert run("draw", str(tmp_path / "plan.json"), "-o", str(tmp_path / name)) == 2
+        assert "it is also an input; name another file to write" in capsys.readouterr().err
+        assert (tmp_path / name).read_bytes() == (shelf.folder / name).read_bytes()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
