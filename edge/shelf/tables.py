@@ -36,7 +36,8 @@ def read_table(path: Path, size: tuple[int, int] | None = None, name: str = "") 
         data = path.read_bytes()
     except OSError as error:
         raise ShelfError(f"{path} can't be read: {error.strerror}; expected a CSV or a PTS file") from error
-    reader = csv.reader(io.StringIO(_decoded(data, path)))
+    text = _decoded(data, path)
+    reader = csv.reader(io.StringIO(text), delimiter=_delimiter(text))
     try:
         rows = list(reader)
     except csv.Error as error:
@@ -62,8 +63,18 @@ def _decoded(data: bytes, path: Path) -> str:
         ) from error
 
 
+def _delimiter(text: str) -> str:
+    """What parts the most cells of the header. Spreadsheets write semicolons where a comma is the decimal point's."""
+    header = text.partition("\n")[0]
+    return max(",;\t", key=header.count)
+
+
 def _of_csv(rows: list[list[str]], path: Path, size: tuple[int, int] | None, name: str) -> Planogram:
     header = [cell.strip().lower() for cell in rows[0]]
+    while (
+        len(header) > 1 and not header[-1]
+    ):  # empty columns, which spreadsheets write as far as a cell was ever touched
+        header.pop()
     strange = [name for name in header if name not in COLUMNS]
     if strange or "sku" not in header or not ("id" in header or {"row", "column"} <= set(header)):
         raise ShelfError(
@@ -77,6 +88,8 @@ def _of_csv(rows: list[list[str]], path: Path, size: tuple[int, int] | None, nam
     for line, cells in enumerate(rows[1:], start=2):
         if not any(cell.strip() for cell in cells):
             continue
+        while len(cells) > len(header) and not cells[-1].strip():
+            cells.pop()
         if len(cells) != len(header):
             raise ShelfError(
                 f"{path}, line {line}: {len(cells)} cells arrived; expected {len(header)}, as in the header"

@@ -103,6 +103,21 @@ def test_a_csv_of_ones_own(tmp_path: Path) -> None:
     assert (second.id, second.facings, second.min_stock) == ("r1c2", 1, 1)
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_csv_as_spreadsheets_write_it(delimiter: str, tmp_path: Path) -> None:
+    """Where a comma is the decimal point's they part cells by semicolons; cells that were once touched stay as empty columns."""
+    path = tmp_path / "bay.csv"
+    rows = [
+        ("sku", "row", "column", "name", "", ""),
+        ("S1", "1", "1", '"Tea, green; 20"', "", ""),
+        ("S2", "1", "2", "", "", ""),
+    ]
+    path.write_bytes("".join(f"{delimiter.join(row)}\r\n" for row in rows).encode("utf-8-sig"))
+    plan = read_table(path)
+    assert [(slot.id, slot.sku) for slot in plan.slots] == [("r1c1", "S1"), ("r1c2", "S2")]
+    assert plan.products[0].name == "Tea, green; 20"
+
+
 def test_a_proposal_puts_boxes_in_rows_and_facings_in_slots() -> None:
     found = [
         Found((200, 12, 240, 100), "B"), Found((10, 10, 60, 100), "A"), Found((64, 14, 112, 101), "A"),
