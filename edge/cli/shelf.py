@@ -192,15 +192,16 @@ def _placed(plan: Planogram, width: int, height: int) -> Planogram:
 
 def _teach(options: argparse.Namespace) -> int:
     from ..shelf.planogram import read_planogram
-    from ..shelf.teach import averaged, check_photo_paths, photos_of, read_photo, taught, views_of
+    from ..shelf.teach import averaged, check_photo_paths, photos_of, picked, read_photo, taught, views_of
 
     if options.empty and options.no_empty:
         raise ShelfError("--empty and --no-empty arrived; expected one of them")
     path = Path(options.plan)
     plan = read_planogram(path)
     check_photo_paths(plan, path, options.full, options.empty)
-    full = averaged([read_photo(photo) for photo in options.full])
-    empty = averaged([read_photo(photo) for photo in options.empty]) if options.empty else None
+    # Picked before they are read: all frames of a day don't fit into memory.
+    full = averaged([read_photo(photo) for photo in picked(options.full)])
+    empty = averaged([read_photo(photo) for photo in picked(options.empty)]) if options.empty else None
     one_full, one_empty = (photos[0] if len(photos) == 1 else None for photos in (options.full, options.empty))
     plan = taught(plan, path, full, empty, files=(one_full, one_empty), keeps_empty=not options.no_empty)
     bare = photos_of(plan)[1]

@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -20,6 +20,9 @@ from .align import ENOUGH, IDENTITY, Aligner, displacement
 from .camera_state import DARK_LEVEL, MOST_SHIFT
 from .planogram import Photo, Planogram, scaled
 
+T = TypeVar("T")
+_MOST_FRAMES: Final = 9
+"""That are averaged: the noise is a third then, and more take memory."""
 _LEAST_EDGES: Final = 0.02
 """Mean gradient over the mean level: a fogged lens or a bare wall has less, any shelf five times as much."""
 
@@ -29,9 +32,16 @@ def read_photo(path: str | Path) -> Pixels:
     return np.asarray(upright(decode(path)).convert("RGB"))
 
 
+def picked(photos: Sequence[T]) -> list[T]:
+    """Of many frames the nine that are averaged, evenly spread from the first to the last: somebody who stood there for a part of
+    the time is on as small a part of them."""
+    places = np.linspace(0, len(photos) - 1, min(_MOST_FRAMES, len(photos)))
+    return [photos[round(place)] for place in places.tolist()]
+
+
 def averaged(photos: Sequence[Pixels]) -> Pixels:
     """Several frames of a shelf as one with less noise, whoever walked by in fewer than half of them left out: the median of up to
-    nine. Raises ShelfError for none, or frames of several sizes."""
+    nine, see `picked`. Raises ShelfError for none, or frames of several sizes."""
     if not photos:
         raise ShelfError("no photo arrived; expected one or more frames of the shelf")
     sizes = {one.shape for one in photos}
@@ -40,8 +50,7 @@ def averaged(photos: Sequence[Pixels]) -> Pixels:
         raise ShelfError(f"photos of {listed} pixels arrived; expected frames of one camera with one setting")
     if len(photos) == 1:
         return photos[0]
-    picks = photos[:: max(1, len(photos) // 9)][:9]
-    middle: Pixels = np.median(np.stack(picks), axis=0).astype(np.uint8)
+    middle: Pixels = np.median(np.stack(picked(photos)), axis=0).astype(np.uint8)
     return middle
 
 

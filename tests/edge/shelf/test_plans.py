@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shelfmatch.edge.catalog.product import Product
+from shelfmatch.edge.cli.app import main
+from shelfmatch.edge.imaging.image import Pixels
 from shelfmatch.edge.matching.results import Candidate, MatchResult
 from shelfmatch.edge.matching.scene import Scene, SceneProduct
 from shelfmatch.edge.shelf import geometry
@@ -22,7 +24,7 @@ from shelfmatch.edge.shelf.draw import drawn
 from shelfmatch.edge.shelf.planogram import planogram_of, read_planogram, scaled
 from shelfmatch.edge.shelf.propose import Found, found_in, proposed
 from shelfmatch.edge.shelf.tables import grid, read_table
-from shelfmatch.edge.shelf.teach import averaged, taught
+from shelfmatch.edge.shelf.teach import averaged, read_photo, taught
 from tests.support.shelf import SmallShelf, document
 
 AZURE = {
@@ -168,6 +170,33 @@ def test_the_median_of_frames_has_nobody_in_it() -> None:
     for number in range(5):
         passed[number][:, number * 12 : number * 12 + 12] = 200
     assert np.array_equal(averaged(passed), shelf)
+
+
+@pytest.mark.parametrize("count", [10, 17, 18, 40])
+@pytest.mark.parametrize("ends", ["first", "last"])
+def test_who_stands_there_for_less_than_half_of_many_frames_is_left_out(count: int, ends: str) -> None:
+    """Of 17 frames the first nine were taken, and somebody who stood there in the first five was taught."""
+    shelf = np.full((4, 6, 3), 90, np.uint8)
+    passed = [np.full_like(shelf, 200) if number < 0.4 * count else shelf for number in range(count)]
+    assert np.array_equal(averaged(passed if ends == "first" else passed[::-1]), shelf)
+
+
+def test_of_many_frames_only_those_are_read_that_are_used(
+    shelf: SmallShelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All frames of a day were held in memory, six megabytes each."""
+    for path in shelf.folder.glob("plan.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    read: list[str] = []
+
+    def counted(path: str | Path) -> Pixels:
+        read.append(str(path))
+        return read_photo(path)
+
+    monkeypatch.setattr("shelfmatch.edge.shelf.teach.read_photo", counted)
+    photo = str(shelf.plan_path.with_name("plan.full.png"))
+    assert main(["shelf", "teach", str(tmp_path / "plan.json"), "--full", *[photo] * 100, "--no-empty"]) == 0
+    assert read.count(photo) == 9
 
 
 def test_teaching_writes_photos_and_then_the_plan(shelf: SmallShelf) -> None:
