@@ -127,7 +127,7 @@ def _cell_count(size: tuple[int, int], strides: Sequence[int]) -> int:
 def _head_of(path: Path, model: bytes, outputs: Outputs, size: tuple[int, int]) -> dict[str, Any] | None:
     """What a card says of the outputs, None where that isn't certain."""
     if len(outputs) == 1:
-        return _one_output(next(iter(outputs)), next(iter(outputs.values())), size)
+        return _one_output(path, next(iter(outputs)), next(iter(outputs.values())), size)
     if len(outputs) == 2:
         return _boxes_and_scores(outputs)
     if len(outputs) == 4:
@@ -135,7 +135,7 @@ def _head_of(path: Path, model: bytes, outputs: Outputs, size: tuple[int, int]) 
     return None
 
 
-def _one_output(name: str, value: NDArray[np.float32], size: tuple[int, int]) -> dict[str, Any] | None:
+def _one_output(path: Path, name: str, value: NDArray[np.float32], size: tuple[int, int]) -> dict[str, Any] | None:
     if value.ndim != 3 or value.shape[0] != 1:
         return None
     first, last = value.shape[1:]
@@ -155,7 +155,10 @@ def _one_output(name: str, value: NDArray[np.float32], size: tuple[int, int]) ->
             "normalization": _IMAGENET_NANODET,
         }  # fmt: skip
     if last == 6 and first <= 1000:
-        shares = bool(table[:, :4].max(initial=0) <= _SHARES) and bool(table[:, 4].max(initial=0) > 0)
+        shares = bool(table[:, :4].max(initial=0) <= _SHARES)
+        # Of grey most find nothing, which has no units: those of Ultralytics' exports of this format (nn/autobackend.py
+        # multiplies what a TFLite file gives by the input's sides).
+        shares = shares and (path.suffix == ".tflite" or bool(table[:, 4].max(initial=0) > 0))
         return {
             "head": "yolo-nms", "classes": _numbered(80), "boxes": "shares" if shares else "pixels", "outputs": [name],
             **_LETTERBOX,

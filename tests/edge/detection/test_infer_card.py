@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from shelfmatch.edge import Detector, DetectorError
 from shelfmatch.edge.detection.heads import ssd_anchors
+from shelfmatch.edge.detection.infer_card import inspect_detector
 from tests.support.detectors import constant_onnx, constant_tflite
 
 PHOTO = np.full((128, 128, 3), 90, np.uint8)
@@ -130,6 +131,15 @@ def test_a_detector_is_told_by_its_outputs_and_finds_its_box(tmp_path: Path, kin
     assert found[0].box == pytest.approx([2 * edge for edge in BOX], abs=0.01)
     assert found[0].score == pytest.approx(0.72, abs=0.02)
     assert len(found) == 1
+
+
+def test_boxes_after_nms_of_a_file_that_finds_nothing_on_grey(tmp_path: Path) -> None:
+    """Their units can't be seen then: a TFLite file's were taken for pixels, and it never found anything."""
+    for suffix, make, boxes in (("tflite", constant_tflite, "shares"), ("onnx", constant_onnx, "pixels")):
+        path = tmp_path / f"theirs.{suffix}"
+        path.write_bytes(make({"output0": np.zeros((1, 300, 6), np.float32)}, dtype="float32"))
+        card = inspect_detector(path)
+        assert (card.head, card.boxes) == ("yolo-nms", boxes)
 
 
 def test_what_each_family_is_fed_with(tmp_path: Path) -> None:
