@@ -48,6 +48,7 @@ def print_scene(image: str, answer: Scene | ImageError, *, json: bool, top_k: in
             result.candidates, result.sku, result.confidence, result.threshold, "the shop has no such products"
         )
         print(f"  [{place}]  {sentence}")
+        _print_labels(result, "    ")
         _print_candidates(result.candidates[: top_k or 0], result.sku, result.threshold)
 
 
@@ -69,9 +70,15 @@ def _print_match(answer: MatchResult, top_k: int | None) -> None:
     )
     notes = _located_note(answer) + _look_again_note(answer)
     print(f"{shown(answer.image)}: {sentence}, {answer.latency_ms['total']:.0f} ms{notes}", flush=True)
-    for attribute, label in answer.labels.items():
-        print(f"  {attribute}: " + ("unknown" if label is None else f"{label.value}, {label.confidence:.0%} sure"))
+    _print_labels(answer, "  ")
     _print_candidates(answer.candidates[: top_k or 0], answer.sku, answer.threshold)
+
+
+def _print_labels(answer: MatchResult, indent: str) -> None:
+    for attribute, label in answer.labels.items():
+        print(
+            f"{indent}{attribute}: " + ("unknown" if label is None else f"{label.value}, {label.confidence:.0%} sure")
+        )
 
 
 def _barcode_sentence(answer: MatchResult) -> str:

@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from shelfmatch.edge.catalog.product import Product
 from shelfmatch.edge.cli.app import main
+from shelfmatch.edge.cli.match_lines import print_scene
+from shelfmatch.edge.matching.labels import Label
+from shelfmatch.edge.matching.results import Candidate, MatchResult
+from shelfmatch.edge.matching.scene import Scene, SceneProduct
 from tests.edge.matching.test_scene import PLACES, messy, shelf
 from tests.support.commands import document, exit_code_of, lines
 from tests.support.detectors import cells, constant_onnx, own_card
@@ -64,6 +69,16 @@ def test_all_products_of_a_scene(capfd: pytest.CaptureFixture[str]) -> None:
     people = lines(capfd, *command)
     assert people[0].startswith("shelf.png: 5 products, ") and len(people) == 6
     assert people[1].startswith("  [40, 40, 152, 152]  ")
+
+
+def test_labels_of_a_scenes_products_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """They were in the JSON alone."""
+    best = Candidate(Product("A", "Tea"), 0.9, 0.97)
+    labels = {"category": Label("tea", 0.8), "brand": None}
+    result = MatchResult("", "match", "A", 0.97, (best,), {}, labels=labels)
+    scene = Scene("a.jpg", (SceneProduct((1, 2, 3, 4), 0.5, result),), latency_ms={"total": 5.0})
+    print_scene("a.jpg", scene, json=False, top_k=None)
+    assert capsys.readouterr().out.splitlines()[2:] == ["    category: tea, 80% sure", "    brand: unknown"]
 
 
 @pytest.mark.usefixtures("scene")
