@@ -51,18 +51,19 @@ def match_watched(matcher: Matcher, watch: PhotoWatch, options: argparse.Namespa
 
 def match_camera(matcher: Matcher, frames: Iterable[Pixels], options: argparse.Namespace, where: Where) -> bool:
     """Answer each product that is held before a camera, once, as soon as its answer is sure; where frames end, as those of a
-    video file do, also the last one, sure or not. Whether there was an answer at all."""
+    video file do, also the last one, sure or not. False where they ended and none of them was a match."""
     tracker = matcher.track(top_k=options.top_k or 5, where=where or None)
-    answered, any_answer, number = None, False, 0
+    answered, number, matched, ended = None, 0, False, False
     with until_stopped():
         for number, frame in enumerate(frames, start=1):
             decision = tracker.add(frame)
             if decision.changed:
                 answered = None
             if decision.sure and answered != (decision.sku or ""):
-                answered, any_answer = decision.sku or "", True
+                answered, matched = decision.sku or "", matched or decision.sku is not None
                 print_decision(decision, f"at frame {number}", json=options.json, top_k=options.top_k)
+        ended = True
     if tracker.decision.frames and answered is None:
-        any_answer = True
+        matched |= tracker.decision.sku is not None
         print_decision(tracker.decision, f"at frame {number}", json=options.json, top_k=options.top_k)
-    return any_answer
+    return matched or not ended

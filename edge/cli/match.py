@@ -108,8 +108,7 @@ def _run_camera(options: argparse.Namespace, where: Where) -> int:
 
     with open_matcher(options.bundle, 1, follow=True, **_settings(options)) as matcher:
         matcher.catalog.check_values(where)
-        match_camera(matcher, frames_of(options.camera), options, where)
-    return DONE
+        return DONE if match_camera(matcher, frames_of(options.camera), options, where) else NO
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:

@@ -159,6 +159,16 @@ def test_a_camera_answers_each_product_once(shop: Path, capfd: pytest.CaptureFix
         assert out == "" and words in err and err.splitlines()[-1].startswith("shelfmatch: ")
 
 
+def test_a_video_without_a_match_is_no(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """As with --frames; it was 0, whatever the video showed."""
+    write_video(shop / "till.avi", [3], 14)
+    write_video(shop / "strange.avi", [77], 14)
+    assert exit_code_of(["match", "shop.bundle", "--camera", "till.avi", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["sku"] == "sku-003"
+    assert exit_code_of(["match", "shop.bundle", "--camera", "strange.avi", "--json"]) == 1
+    assert json.loads(capfd.readouterr().out)["sku"] is None
+
+
 def test_a_camera_without_opencv_says_how_to_get_it(shop: Path) -> None:
     without = (
         "import sys; sys.modules['cv2'] = None; from shelfmatch.edge.cli.app import main; sys.exit(main(sys.argv[1:]))"
