@@ -81,12 +81,13 @@ def is_of_this_device(host: str | None) -> bool:
 
 
 def _answer(service: ShelfService, path: str) -> tuple[str, bytes] | None:
+    # A problem may name a path that isn't UTF-8; it comes as escapes, that JSON has, too.
     if path == "/status.json":
-        return "application/json", json.dumps(service.status(), ensure_ascii=False).encode()
+        return "application/json", json.dumps(service.status(), ensure_ascii=False).encode(errors="backslashreplace")
     if path == "/shelf.jpg":
         return "image/jpeg", _picture(service)
     if path == "/":
-        return "text/html; charset=utf-8", _page(service).encode()
+        return "text/html; charset=utf-8", _page(service).encode(errors="backslashreplace")
     return None
 
 

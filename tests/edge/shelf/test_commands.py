@@ -178,6 +178,31 @@ def test_the_live_page_is_for_this_device(shelf: SmallShelf) -> None:
         server.server_close()
 
 
+def test_the_live_page_tells_what_is_wrong_in_a_folder_whose_name_is_not_utf8(
+    shelf: SmallShelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page and its JSON gave no answer at all, just when there was a problem to tell."""
+    monkeypatch.setattr("shelfmatch.edge.shelf.service.LOOK_EVERY_S", 0.0)
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    try:
+        folder.mkdir()
+    except OSError as error:
+        pytest.skip(f"this disk takes no such name: {error}")
+    for path in shelf.folder.glob("plan.*"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    service = ShelfService(folder / "plan.json", shelf.matcher, WatchOptions())
+    (folder / "plan.json").write_text("{")
+    service.run(iter([None]), lambda event, frame: None, lambda: False)
+    server = start_page(service, 0)
+    try:
+        port = server.server_address[1]
+        assert "the plan in use stays" in json.loads(fetch(port, "/status.json")[1])["problem"]
+        assert b"the plan in use stays" in fetch(port, "/")[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 def stamped(port: int) -> tuple[dict[str, Any], str]:
     """The plan that the page begins with, and its entity tag."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/plan.json", timeout=10) as answer:
