@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -16,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from ..errors import ImageError
 from ..files import MADE_BY
 from ..imaging import typefaces
-from .results import shortfall, sureness
+from .results import shortfall, sureness, surenesses
 
 if TYPE_CHECKING:
     from .results import Candidate, MatchResult
@@ -65,7 +64,7 @@ def draw(
     else:
         _no_reference(card, lefts[2], best)
     _scale(card, lefts[1], _TOP + _PANEL + 48, float(heat.max(initial=0.0)))
-    _rivals(pen, result.candidates, height - 34)
+    _rivals(pen, result, height - 34)
     return card
 
 
@@ -163,14 +162,14 @@ def _scale(card: Image.Image, left: int, top: int, peak: float) -> None:
     card.paste(Image.fromarray(strip.astype(np.uint8)), (start, top + 1))
 
 
-def _rivals(pen: ImageDraw.ImageDraw, candidates: Sequence[Candidate], y: int) -> None:
+def _rivals(pen: ImageDraw.ImageDraw, result: MatchResult, y: int) -> None:
     """The runner-up and the score, and how the answer came about."""
-    parts = []
+    candidates, parts = result.candidates, []
     if candidates:
         parts.append(f"score {candidates[0].score:.2f}")
     if len(candidates) > 1:
-        rival = candidates[1]
-        parts.append(f"runner-up: {_titled(rival)}, {sureness(rival.confidence)} sure, score {rival.score:.2f}")
+        rival, sure = candidates[1], surenesses(candidates, result.sku, result.threshold)[1]
+        parts.append(f"runner-up: {_titled(rival)}, {sure} sure, score {rival.score:.2f}")
     else:
         parts.append("no runner-up")
     pen.line((_MARGIN, y - 26, _WIDTH - _MARGIN, y - 26), _LINE)

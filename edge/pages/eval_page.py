@@ -14,7 +14,7 @@ from ..catalog.source import read_source
 from ..errors import ImageError
 from ..evaluation.results import Answer, Confusion, Evaluation, group_rows, percent
 from ..files import sha256_of, shown_name, write_atomic
-from ..matching.results import sureness
+from ..matching.results import MatchResult, sureness, surenesses
 from ..terminal import titled
 from . import charts, html
 
@@ -198,7 +198,7 @@ class _Cells:
             ],
             f"{self._title(pair.sku)}, taken for {self._title(pair.other)}",
             f"{_times(pair.taken_for_other)}{back}; "
-            f"here {sureness(answer.confidence)} sure, {'accepted' if answer.sku is not None else 'rejected'}",
+            f"here {_sure(answer)} sure, {'accepted' if answer.sku is not None else 'rejected'}",
         )
 
     def _accepted(self, one: Answer) -> str:
@@ -219,8 +219,7 @@ class _Cells:
             "open",
             [("query", query.path, query.label), *self._shots(query.path, *nearest, (query.sku, "in truth"))],
             self._title(query.sku),
-            f"{sureness(answer.confidence)} sure"
-            + (f" of {self._title(first)}" if nearest else ", and it would have been right"),
+            f"{_sure(answer)} sure" + (f" of {self._title(first)}" if nearest else ", and it would have been right"),
         )
 
     def _title(self, sku: str) -> str:
@@ -244,6 +243,12 @@ class _Cells:
 
 def _surest(answers: Iterable[Answer]) -> list[Answer]:
     return sorted(answers, key=lambda one: -one[1].confidence)[:MOST_CELLS]
+
+
+def _sure(answer: MatchResult) -> str:
+    """How sure the best candidate is, rounded as `match` prints it."""
+    shown = surenesses(answer.candidates, answer.sku, answer.threshold)
+    return shown[0] if shown else sureness(answer.confidence)
 
 
 def _times(count: int) -> str:

@@ -6,6 +6,7 @@ import base64
 import io
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,18 @@ def test_queries_that_are_gone_or_unreadable(case: Path) -> None:
         known = evaluate(matcher, [Query(case / "source" / "photos" / "sku-001" / "0.png", "0.png", "sku-001")])
         write_eval_page(case / "known.html", known, matcher)
         assert "nan" not in (case / "known.html").read_text()
+
+
+def test_a_rejected_photo_is_as_sure_as_match_says(case: Path) -> None:
+    """The page called a photo 86 % sure of which match says 85 %."""
+    with Matcher.open(case / "s.bundle") as matcher:
+        result = evaluate(matcher, [Query(case / "queries" / "5.png", "5.png", "sku-005")])
+        query, answer = result.answers[0]
+        best = replace(answer.candidates[0], confidence=0.8567)
+        unsure = replace(answer, sku=None, decision="unknown", confidence=0.8567, candidates=(best,), threshold=0.986)
+        result.answers = [(query, unsure)]
+        write_eval_page(case / "page.html", result, matcher)
+    assert "85% sure" in cells((case / "page.html").read_text(), "In the catalogue, and rejected")[0]
 
 
 def test_photos_without_a_page_is_a_mistake(case: Path, capfd: Any) -> None:
