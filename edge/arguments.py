@@ -116,6 +116,25 @@ def seconds(name: str, value: Any) -> None:
         raise CatalogError(f"{name} is {_shown(value)}; expected seconds, like 60")
 
 
+def queries(values: Iterable[object]) -> None:
+    """Raise CatalogError for what is no labelled photo."""
+    for value in values:
+        sku = getattr(value, "sku", value)
+        if not hasattr(value, "path") or not (sku is None or isinstance(sku, str)):
+            raise CatalogError(
+                f"queries has {_shown(value)}; expected labelled photos, like Query(Path('a.jpg'), 'a.jpg', '4006381333931'), "
+                "or the path of a CSV or a folder"
+            )
+
+
+def grid(value: Any) -> None:
+    """Raise ImageError for what is no (rows, columns) of a heat map."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise ImageError(f"grid is {_shown(value)}; expected (rows, columns), like (8, 8)")
+    for number in value:
+        count("grid", number, error=ImageError)
+
+
 def columns(value: object) -> None:
     """Raise CatalogError for what is no mapping of our names of columns to a CSV's."""
     if value is not None and not isinstance(value, Mapping):

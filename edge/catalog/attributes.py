@@ -37,6 +37,8 @@ def conditions_of(where: Where) -> Conditions:
                 f"the filter {key!r} ({type(key).__name__}) arrived; expected an attribute, like 'category'"
             )
     for key, wanted in sorted(where.items()):
+        if isinstance(wanted, Iterator):  # a filter is read more than once, and this is empty the second time
+            raise CatalogError(f"the filter {key!r} has the values {wanted!r}; expected a list, like ['tea', 'coffee']")
         several = isinstance(wanted, Iterable) and not isinstance(wanted, (str, bytes))
         values: tuple[Any, ...] = tuple(wanted) if several else (wanted,)
         for value in values:

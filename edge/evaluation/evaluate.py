@@ -108,13 +108,14 @@ def evaluate(
 
     Raises CatalogError if a query names a SKU that the shop doesn't have, or no product has an attribute of `by`.
     """
+    by = tuple(arguments.texts("by", (by,) if isinstance(by, str) else by, "category"))
     findings: list[Finding] = []
     if isinstance(queries, Sequence) and not isinstance(queries, str):
+        arguments.queries(queries)
         given = list(queries)
     else:
         given, findings = queries_and_findings(queries, matcher.catalog, columns)
     listed = [_as_catalogued(query, matcher.catalog) for query in given]
-    by = (by,) if isinstance(by, str) else by
     _check_attributes(matcher, by)
     stream: Any = matcher.match_many([query.path for query in listed], top_k=MRR_DEPTH, workers=workers)
     if progress is not None:

@@ -12,10 +12,12 @@ import pytest
 from shelfmatch.edge import (
     Bundle,
     Matcher,
+    Query,
     ShelfmatchError,
     add_to_bundle,
     build_bundle,
     calibrate_bundle,
+    evaluate,
     read_source,
     refit_bundle,
     remove_from_bundle,
@@ -49,6 +51,18 @@ ASKED: dict[str, Callable[[Any], Any]] = {
     "words is ['tea'] (list)": lambda m: m.find(["tea"]),
     "limit is '5' (str)": lambda m: m.find("tea", limit="5"),
     "where is 'a'": lambda m: m.track(where="a"),
+    "has the values <map object": lambda m: m.match(PHOTO, where={"sku": map(str, ["sku-003"])}),
+    "grid is '8x8' (str); expected (rows, columns)": lambda m: m.explain(PHOTO, grid="8x8"),
+    "grid is 8 (int)": lambda m: m.explain(PHOTO, grid=8),
+    "grid is (2, 2, 2) (tuple)": lambda m: m.explain(PHOTO, grid=(2, 2, 2)),
+    "grid is 2.0 (float); expected a whole number": lambda m: m.explain(PHOTO, grid=(2.0, 2)),
+    "photos is 5 (int); expected a path": lambda m: m.explain(PHOTO, grid=(2, 2), photos=5),
+    "queries has None (NoneType); expected labelled photos": lambda m: evaluate(m, [None]),
+    "queries has 'a.jpg' (str)": lambda m: evaluate(m, ["a.jpg"]),
+    "queries has 97 (int)": lambda m: evaluate(m, b"a.jpg"),
+    "queries has Query(path=": lambda m: evaluate(m, [Query(Path("a.jpg"), "a.jpg", 5)]),  # type: ignore[arg-type]
+    "by is 5 (int); expected a list of texts": lambda m: evaluate(m, [], by=5),
+    "by is None (NoneType)": lambda m: evaluate(m, [], by=None),
 }
 
 
