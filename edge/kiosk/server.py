@@ -149,7 +149,7 @@ async def _serve(kiosk: Kiosk, server: uvicorn.Server, sockets: list[socket.sock
 
 async def _follow(kiosk: Kiosk, refresh: asyncio.Event) -> None:
     """Take over a new bundle when it is there, and at SIGHUP."""
-    seconds = kiosk.settings.answers.watch_seconds
+    seconds, trouble = kiosk.settings.answers.watch_seconds, ""
     while True:
         forced = True
         try:
@@ -163,7 +163,12 @@ async def _follow(kiosk: Kiosk, refresh: asyncio.Event) -> None:
             logger.exception("looking for a new bundle failed; the one in use stays")
         kiosk.sessions.tidy(kiosk.shop.served.snapshot)
         if kiosk.unknowns is not None:
-            await kiosk.looked_up(kiosk.unknowns.tidy)
+            try:
+                await kiosk.looked_up(kiosk.unknowns.tidy)
+            except Exception as error:  # a folder on a stick that was pulled out must not end the watch for bundles
+                if str(error) != trouble:
+                    logger.warning("old crops can't be deleted: %s", error)
+                trouble = str(error)
 
 
 async def _end_streams(kiosk: Kiosk, server: uvicorn.Server) -> None:

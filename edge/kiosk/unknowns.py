@@ -56,6 +56,9 @@ class Unknowns:
         name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(4).hex()}.jpg"
         with self._lock:
             try:
+                self.folder.mkdir(
+                    parents=True, exist_ok=True, mode=0o700
+                )  # somebody may have deleted it with its crops
                 write_atomic(self.folder / name, kept)
             except OSError as error:
                 logger.warning("%s: a crop wasn't kept: %s", self.folder, error)
@@ -65,7 +68,10 @@ class Unknowns:
 
     def names(self) -> list[tuple[str, str]]:
         """(name, time in UTC) of the crops, the newest first."""
-        found = sorted((path.name for path in self.folder.iterdir() if _NAME.fullmatch(path.name)), reverse=True)
+        try:
+            found = sorted((path.name for path in self.folder.iterdir() if _NAME.fullmatch(path.name)), reverse=True)
+        except FileNotFoundError:
+            return []
         return [(name, _taken(name).isoformat(timespec="seconds")) for name in found]
 
     def read(self, name: str) -> bytes | None:

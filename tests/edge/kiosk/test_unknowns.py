@@ -1,0 +1,65 @@
+"""Crops of unknown products whose folder is pulled out or deleted while the kiosk runs."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from shelfmatch.edge.imaging.image import Limits
+from shelfmatch.edge.kiosk.server import _follow
+from shelfmatch.edge.kiosk.unknowns import Unknowns
+
+
+class _Finder:
+    """Finds nobody."""
+
+    def without_people(self, photo: bytes, limits: Limits) -> bytes:
+        return photo
+
+
+def test_a_folder_that_was_deleted_is_empty_and_comes_back(tmp_path: Path) -> None:
+    unknowns = Unknowns(tmp_path / "unknown", _Finder(), 10, 7.0)  # type: ignore[arg-type]
+    (tmp_path / "unknown").rmdir()
+    assert unknowns.names() == [] and unknowns.delete_all() == 0
+    unknowns.tidy()
+    name = unknowns.keep(b"jpeg", Limits())
+    assert [one for one, _ in unknowns.names()] == [name]
+
+
+def test_trouble_with_crops_doesnt_end_the_watch_for_bundles(caplog: pytest.LogCaptureFixture) -> None:
+    """The task ended without a word at the first error, and no new bundle was ever taken over."""
+    looked = []
+
+    def tidy() -> None:
+        raise OSError(5, "Input/output error", "/media/stick/unknown")
+
+    async def call(function: Any) -> Any:
+        return function()
+
+    def refresh(*, force: bool) -> None:
+        looked.append(force)
+
+    kiosk: Any = SimpleNamespace(
+        settings=SimpleNamespace(answers=SimpleNamespace(watch_seconds=0.01)),
+        shop=SimpleNamespace(refresh=refresh, served=SimpleNamespace(snapshot=None)),
+        sessions=SimpleNamespace(tidy=lambda snapshot: None),
+        unknowns=SimpleNamespace(tidy=tidy),
+        changed=call,
+        looked_up=call,
+    )
+
+    async def watched() -> None:
+        task = asyncio.create_task(_follow(kiosk, asyncio.Event()))
+        await asyncio.sleep(0.3)
+        assert not task.done()
+        task.cancel()
+
+    asyncio.run(watched())
+    assert len(looked) > 2
+    assert [record.message for record in caplog.records].count(
+        "old crops can't be deleted: [Errno 5] Input/output error: '/media/stick/unknown'"
+    ) == 1
