@@ -10,6 +10,7 @@ import logging
 import re
 import urllib.parse
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from .problems import Problem, busy
@@ -26,7 +27,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::\d{1,5})?", re.ASCII)
 _UNKNOWN_LENGTH: Final = 1 << 20
-"""A body that doesn't say its length counts as so many bytes until it is there."""
+"""A body that doesn't say its length counts as so many bytes at first, and as so many more each time that they are reached."""
 _LONGEST_PAUSE_S: Final = 2.0
 HEADERS: Final = (
     (
@@ -40,6 +41,14 @@ HEADERS: Final = (
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+
+
+@dataclass(slots=True)
+class _Claim:
+    """Bytes that a request has room for; `is_open`: it doesn't say how many there will be."""
+
+    size: int = 0
+    is_open: bool = False
 
 
 class Guard:
@@ -57,19 +66,19 @@ class Guard:
         if scope["type"] != "http":
             return
         reply = _Reply(send, self._pause_s)
-        size = 0
+        claim = _Claim()
         try:
             headers = _single(scope["headers"])
             self._check_caller(headers, scope["method"])
-            size = self._claim(headers)
-            await self._app(scope, self._limited(receive, size), reply)
+            self._claim(claim, headers)
+            await self._app(scope, self._limited(receive, claim), reply)
         except Problem as problem:
             await self._answer(scope, reply, problem)
         except Exception:
             logger.exception("%s %s failed", scope["method"], scope["path"])
             await self._answer(scope, reply, Problem("internal", "this is a fault of shelfmatch; its log says more"))
         finally:
-            self._receiving -= size
+            self._receiving -= claim.size
         await reply.end()
 
     def _check_caller(self, headers: dict[bytes, str], method: str) -> None:
@@ -83,27 +92,32 @@ class Guard:
                 "or add it to server.hosts",
             )  # fmt: skip
         origin = headers.get(b"origin")
-        if origin is not None and urllib.parse.urlsplit(origin).netloc.lower() != headers[b"host"].lower():
+        if origin is not None and _netloc(origin) != headers[b"host"].lower():
             raise Problem("origin", f"Origin {origin[:80]!r} arrived; expected this kiosk's own page, or no page")
         is_visit = method == "GET" and headers.get(b"sec-fetch-mode") == "navigate"
         if headers.get(b"sec-fetch-site") == "cross-site" and not is_visit:
             raise Problem("origin", "a page of another site asked; expected this kiosk's own page, or no page")
 
-    def _claim(self, headers: dict[bytes, str]) -> int:
+    def _claim(self, claim: _Claim, headers: dict[bytes, str]) -> None:
         """Room for the body, counted while it is there. Raises Problem."""
         text = headers.get(b"content-length", "")
-        size = int(text) if text.isdecimal() else _UNKNOWN_LENGTH if b"transfer-encoding" in headers else 0
+        claim.is_open = not text.isdecimal() and b"transfer-encoding" in headers
+        size = int(text) if text.isdecimal() else _UNKNOWN_LENGTH if claim.is_open else 0
         most = self._settings.body_bytes
         if size > most:
             raise Problem("too-large", f"{size:,} bytes arrived; at most {most:,} are taken, make the photo smaller")
+        self._enlarge(claim, size)
+
+    def _enlarge(self, claim: _Claim, size: int) -> None:
+        """So many bytes more. Raises Problem where all requests together have no room for them."""
         if self._receiving + size > self._settings.memory_bytes:
             raise busy(2, "requests")
         self._receiving += size
-        return size
+        claim.size += size
 
-    def _limited(self, receive: Receive, size: int) -> Receive:
+    def _limited(self, receive: Receive, claim: _Claim) -> Receive:
         """Receive no more than was said, and no slower than is borne."""
-        most = self._settings.body_bytes if size == _UNKNOWN_LENGTH else size
+        most = self._settings.body_bytes if claim.is_open else claim.size
         received, until, is_whole = 0, asyncio.get_running_loop().time() + self._settings.body_seconds, False
 
         async def limited() -> Message:
@@ -120,6 +134,8 @@ class Guard:
             is_whole = not message.get("more_body", False)
             if received > most:
                 raise Problem("too-large", f"more than {most:,} bytes arrived; make the photo smaller")
+            while received > claim.size:
+                self._enlarge(claim, _UNKNOWN_LENGTH)
             return message
 
         return limited
@@ -163,6 +179,14 @@ class _Reply:
         if self._pause_s:
             await asyncio.sleep(self._pause_s)
             await self._send({"type": "http.response.body", "body": b""})
+
+
+def _netloc(origin: str) -> str:
+    """The name and port of an origin, "" where it has none."""
+    try:
+        return urllib.parse.urlsplit(origin).netloc.lower()
+    except ValueError:  # "http://[": half an address of IPv6
+        return ""
 
 
 def _single(headers: list[tuple[bytes, bytes]]) -> dict[bytes, str]:

@@ -58,6 +58,7 @@ def test_a_bomb_is_refused_and_others_are_answered(kiosk: KioskProcess) -> None:
         b"GET http://evil.example/healthz HTTP/1.1\r\nhost: evil.example\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\nhost: localhost:80:80\r\n\r\n",
         b"POST /v1/match HTTP/1.1\r\nhost: localhost\r\norigin: null\r\ncontent-length: 1\r\n\r\nx",
+        b"POST /v1/match HTTP/1.1\r\nhost: localhost\r\norigin: http://[\r\ncontent-length: 1\r\n\r\nx",
         b"POST /v1/match HTTP/1.1\r\nhost: localhost\r\norigin: http://localhost.evil.example\r\ncontent-length: 1\r\n\r\nx",
         b"POST /v1/match HTTP/1.1\r\nhost: localhost\r\nsec-fetch-site: cross-site\r\ncontent-length: 1\r\n\r\nx",
         b"GET /v1/stream HTTP/1.1\r\nhost: localhost\r\nsec-fetch-site: cross-site\r\nsec-fetch-mode: no-cors\r\n\r\n",
