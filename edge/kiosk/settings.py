@@ -193,7 +193,7 @@ def _as_toml(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_as_toml, value))}]"
     if isinstance(value, str):
-        escaped = "".join(c if c.isprintable() and c not in '"\\' else f"\\u{ord(c):04x}" for c in value)
+        escaped = "".join(c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in value)
         return f'"{escaped}"'
     return f"{value:g}" if isinstance(value, float) and value != int(value) else str(value)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from shelfmatch.edge.cli import main
 from shelfmatch.edge.errors import KioskError
-from shelfmatch.edge.kiosk.settings import Settings, as_toml, keys, read_settings
+from shelfmatch.edge.kiosk.settings import PageSettings, Settings, as_toml, keys, read_settings
 
 
 def test_the_defaults_as_a_file_are_the_defaults(tmp_path: Path) -> None:
@@ -18,6 +19,13 @@ def test_the_defaults_as_a_file_are_the_defaults(tmp_path: Path) -> None:
     tables = tomllib.loads(as_toml(Settings()))
     assert {key.name for key in keys()} == {f"{section}.{name}" for section, table in tables.items() for name in table}
     assert all(key.meaning for key in keys())
+
+
+def test_every_letter_of_a_title_comes_back(tmp_path: Path) -> None:
+    """Newer than Python's own tables, a face came back as another letter and a digit."""
+    settings = replace(Settings(), page=PageSettings(title='Tee "Ö" \U0001fae9 \U000e0041 \x07'))
+    (tmp_path / "kiosk.toml").write_text(as_toml(settings), encoding="utf-8")
+    assert read_settings(tmp_path / "kiosk.toml") == settings
 
 
 def test_a_file_and_changes_over_it(tmp_path: Path) -> None:
