@@ -120,7 +120,13 @@ def discovery(device: Device, topics: Topics, gone: tuple[str, ...] = ()) -> dic
         "origin": {"name": "shelfmatch", "sw_version": __version__},
         "components": components,
         "availability": [
-            {"topic": topics.available, "payload_available": "online", "payload_not_available": "offline"}
+            {
+                "topic": topics.available,
+                "payload_available": "online",
+                "payload_not_available": "offline",
+                # Home Assistant heeds these two alone: a device that said "stopped" would go on as available.
+                "value_template": "{{ 'online' if value == 'online' else 'offline' }}",
+            }
         ],
         "availability_mode": "all",
         "qos": 1,

@@ -27,7 +27,10 @@ async def main() -> None:
     hass = HomeAssistant(tempfile.mkdtemp())  # not started; templates want to know it
     question = json.load(sys.stdin)
     schemas = importlib.import_module("homeassistant.components.mqtt.schemas")
-    message = schemas.DEVICE_DISCOVERY_SCHEMA(question["message"])
+    message = question["message"]
+    schemas.DEVICE_DISCOVERY_SCHEMA(
+        message
+    )  # as mqtt/discovery.py: what it gives is dropped, the message goes on as it came
     shared = {name: message[name] for name in schemas.SHARED_OPTIONS if name in message}
     kept = {}
     for name, component in message["components"].items():

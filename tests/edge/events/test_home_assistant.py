@@ -32,6 +32,15 @@ def ask(message: dict[str, Any], said: Event | None = None) -> subprocess.Comple
     return subprocess.run([python, str(ORACLE)], input=question, capture_output=True, text=True)
 
 
+def test_a_device_that_stopped_is_not_available() -> None:
+    """Home Assistant heeds only the two words it was told, and "stopped" is neither."""
+    (availability,) = discovery(DEVICE, TOPICS)["availability"]
+    rendered = pytest.importorskip("jinja2").Template(availability["value_template"])
+    said = {word: rendered.render(value=word) for word in ("online", "stopped", "offline", "")}
+    assert said == {"online": "online", "stopped": "offline", "offline": "offline", "": "offline"}
+    assert (availability["payload_available"], availability["payload_not_available"]) == ("online", "offline")
+
+
 @pytest.mark.slow
 def test_home_assistant_takes_it() -> None:
     message = discovery(DEVICE, TOPICS, gone=("old",))
