@@ -174,15 +174,19 @@ class Overlay:
             (number, key, len(one.views), int(one.is_packshot), vectors, cells),
         )
 
-    def remove_photo(self, sku: str, number: int) -> bool:
-        """Forget one photo; whether there was one."""
-        return self._forget_photos("sku = ? AND number = ?", sku, number) > 0
+    def remove_photo(self, sku: str, number: int) -> bytes | None:
+        """Forget one photo; the sha256 of its file, None where there was none."""
+        row = self._connection.execute(
+            "SELECT sha256 FROM photo WHERE sku = ? AND number = ?", (sku, number)
+        ).fetchone()
+        self._forget_photos("sku = ? AND number = ?", sku, number)
+        return None if row is None else bytes(row[0])
 
-    def _forget_photos(self, condition: str, *values: str | int) -> int:
+    def _forget_photos(self, condition: str, *values: str | int) -> None:
         self._connection.execute(
             f"DELETE FROM embedding WHERE photo IN (SELECT number FROM photo WHERE {condition})", values
         )
-        return self._connection.execute(f"DELETE FROM photo WHERE {condition}", values).rowcount
+        self._connection.execute(f"DELETE FROM photo WHERE {condition}", values)
 
     def photo_count(self, sku: str) -> int:
         """How many photos staff took of a product."""
@@ -190,7 +194,7 @@ class Overlay:
             return int(self._connection.execute("SELECT count(*) FROM photo WHERE sku = ?", (sku,)).fetchone()[0])
 
     def picture(self, sku: str) -> bytes | None:
-        """The newest picture that could be kept of a product, as JPEG."""
+        """The oldest picture that could be kept of a product, as JPEG: mostly its front."""
         with self._reading:  # not of the connection that a change may hold for seconds
             row = self._reader.execute(
                 "SELECT picture FROM photo WHERE sku = ? AND picture IS NOT NULL ORDER BY number LIMIT 1", (sku,)

@@ -64,7 +64,7 @@ class Pictures:
         self._kept: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._size = 0
         self._lock = threading.Lock()
-        self._taught: OrderedDict[str, bytes] = OrderedDict()
+        self._taught: OrderedDict[str, tuple[bytes, bytes]] = OrderedDict()
         self._looked_up: OrderedDict[tuple[str, str], tuple[bool, float]] = OrderedDict()
 
     def has(self, served: Served, sku: str) -> bool:
@@ -97,23 +97,24 @@ class Pictures:
             )
         return found
 
-    def remember(self, sku: str, picture: bytes) -> None:
-        """Show this picture of a taught product, as long as this process runs."""
+    def remember(self, sku: str, sha256: bytes, picture: bytes) -> None:
+        """Show this picture of a taught product, as long as this process runs; `sha256`: of the photo's file."""
         with self._lock:
-            self._taught[sku] = picture
+            self._taught[sku] = sha256, picture
             while len(self._taught) > 200:
                 self._taught.popitem(last=False)
 
-    def forget(self, sku: str) -> None:
-        """The product is gone."""
+    def forget(self, sku: str, sha256: bytes | None = None) -> None:
+        """The product is gone, or only that photo of it."""
         with self._lock:
-            self._taught.pop(sku, None)
+            if sha256 is None or self._taught.get(sku, (None,))[0] == sha256:
+                self._taught.pop(sku, None)
 
     def of(self, served: Served, sku: str, kept: bytes | None = None) -> bytes | None:
         """A product's picture as JPEG, None where there is none; `kept`: one that staff took and that could be kept."""
-        taught = self._taught.get(sku) or kept
-        if taught is not None:
-            return taught
+        taught = self._taught.get(sku)
+        if taught is not None or kept is not None:
+            return kept if taught is None else taught[1]
         key = (served.bundle_id, sku)
         with self._lock:
             if key in self._kept:

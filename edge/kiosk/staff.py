@@ -95,23 +95,30 @@ def codes_file(configured: str) -> Path | None:
 class Gate:
     """Tells staff from others. `check` takes 25 ms for a code that it hasn't seen yet: not in the event loop."""
 
-    def __init__(self, codes: list[Code], attempts: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        codes: list[Code],
+        attempts: int,
+        clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._codes = codes
         self._attempts = attempts
         self._clock = clock
+        self._ticks = ticks  # of pauses: a clock that is set back would make them last for as long
         self._key = os.urandom(32)
         self._seen: dict[bytes, Code] = {}
         self._wrong: OrderedDict[str, list[float]] = OrderedDict()
 
     def pause_s(self, address: str) -> int:
         """For how many seconds an address is refused, whatever it brings; 0: it isn't. Addresses stay in memory, for a while."""
-        times = [one for one in self._wrong.get(address, []) if one > self._clock() - _WINDOW_S]
-        return 0 if len(times) < self._attempts else max(1, round(times[0] + _PAUSE_S - self._clock()))
+        times = [one for one in self._wrong.get(address, []) if one > self._ticks() - _WINDOW_S]
+        return 0 if len(times) < self._attempts else max(1, round(times[0] + _PAUSE_S - self._ticks()))
 
     def note(self, address: str) -> None:
         """Count a try as a wrong one, before `check`, which takes it back: tries at the same time are all counted."""
-        since = self._clock() - _WINDOW_S
-        self._wrong[address] = [*(t for t in self._wrong.get(address, []) if t > since), self._clock()][-1000:]
+        since = self._ticks() - _WINDOW_S
+        self._wrong[address] = [*(t for t in self._wrong.get(address, []) if t > since), self._ticks()][-1000:]
         self._wrong.move_to_end(address)
         while len(self._wrong) > _MOST_ADDRESSES:
             self._wrong.popitem(last=False)

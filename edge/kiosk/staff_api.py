@@ -84,7 +84,7 @@ class StaffApi:
         served = self._kiosk.shop.served
         embedded = [await self._embedded(served, photo) for photo in photos]
         added = await self._changed(partial(_teach, self._kiosk.shop, sku, attributes, embedded))
-        self._kiosk.pictures.remember(sku, embedded[0].picture)
+        self._kiosk.pictures.remember(sku, embedded[0].sha256, embedded[0].picture)
         served = self._kiosk.shop.served
         product = await self._kiosk.looked_up(self._shop_api.details, served, sku)
         return answered(documents.Enrolled(product, added, len(photos) - added), status)
@@ -150,7 +150,9 @@ class StaffApi:
             raise Problem(
                 "conflict", "this is the product's only photo; remove the product, or add another photo first"
             )
-        await self._changed(lambda overlay: overlay.remove_photo(sku, number))
+        sha256 = await self._changed(lambda overlay: overlay.remove_photo(sku, number))
+        if sha256 is not None:
+            self._kiosk.pictures.forget(sku, sha256)
         return Response(status_code=204)
 
     async def unknowns(self, request: Request) -> Response:

@@ -217,6 +217,35 @@ def test_after_too_many_wrong_codes_there_is_a_pause(started: Started, tile_shop
     assert refused.status == 429 and int(refused.headers["retry-after"]) > 200
 
 
+def test_a_clock_that_is_set_back_makes_no_pause_longer(tmp_path: Path) -> None:
+    """A board without a battery that came up in the future shut staff out until that day."""
+    now, ticks = [time.time() + 400 * 86_400], [0.0]
+    code = add_code(tmp_path / "codes", "anna", None)
+    gate = Gate(read_codes(tmp_path / "codes"), 3, lambda: now[0], lambda: ticks[0])
+    for _ in range(3):
+        gate.note("a")
+    now[0] -= 400 * 86_400
+    assert gate.pause_s("a") == 300
+    ticks[0] += 301
+    assert gate.pause_s("a") == 0 and gate.check(code, "a")
+
+
+def test_a_photo_that_staff_take_away_isnt_shown_any_more(own: KioskProcess) -> None:
+    taught = own.enrol([tile(42, 1), tile(42, 2)], sku="shown", name="Shown").json["product"]
+    before = own.get("/v1/products/shown/picture")
+    assert before.status == 200
+    first, second = taught["taught_photos"]
+    assert own.staff("DELETE", f"/v1/products/shown/photos/{second}").status == 204
+    assert own.get("/v1/products/shown/picture").body == before.body
+    kind, body = form([tile(42, 3)], {})
+    third = own.staff("POST", "/v1/products/shown/photos", body, kind)
+    assert third.status == 201 and own.get("/v1/products/shown/picture").body != before.body
+    number = third.json["product"]["taught_photos"][-1]
+    shown = own.get("/v1/products/shown/picture").body
+    assert own.staff("DELETE", f"/v1/products/shown/photos/{number}").status == 204
+    assert own.get("/v1/products/shown/picture").body != shown
+
+
 def test_a_file_of_codes_in_clear_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "codes").write_text("secret\n")
     with pytest.raises(KioskError, match="line 1 is no hashed code"):
