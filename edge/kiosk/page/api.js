@@ -35,7 +35,14 @@ export function staff(code) {
   return {
     enter: () => call("/v1/staff", { headers }),
     teach: (form) => call("/v1/products", { method: "POST", body: form, headers }),
-    taught: () => call("/v1/products?taught=true&limit=200"),
+    taught: async () => {
+      const products = [];
+      for (;;) {
+        const part = await call(`/v1/products?taught=true&limit=200&offset=${products.length}`);
+        products.push(...part.products);
+        if (!part.products.length || products.length >= part.total) return { products };
+      }
+    },
     change: (sku, attributes) => call(at(sku), { method: "PATCH", body: JSON.stringify({ attributes }), headers: json }),
     remove: (sku) => call(at(sku), { method: "DELETE", headers }),
     unknown: () => call("/v1/unknown", { headers }),

@@ -129,6 +129,7 @@ async function useLanguage(language) {
 }
 
 function leaveWhenNobodyIsThere() {
+  staff.leaveAfter(2 * settings.idle_seconds * 1000);
   const quiet = performance.now() - Math.max(lastTouch, lastProduct);
   if (quiet < settings.idle_seconds * 1000) return;
   if (document.querySelector("dialog[open]") && quiet > 2 * settings.idle_seconds * 1000) {

@@ -5,13 +5,14 @@ import { card, el, icon, picture, price, title } from "./view.js";
 import { t } from "./words.js";
 
 const SIDES = ["front", "back", "side"];
-let dialog = null, body = null, eyes = null, settings = null, show = null, staff = null, screen = "", product = null, shots = [], tracks = [];
+let dialog = null, body = null, eyes = null, settings = null, show = null, staff = null, screen = "", product = null, shots = [], tracks = [], used = 0;
 
 const $ = (id) => document.getElementById(id);
 
 export function ready(box, theEyes, theSettings, choose) {
   [dialog, body, eyes, settings, show] = [box, $("staff-body"), theEyes, theSettings, choose];
   $("staff-back").addEventListener("click", () => go("menu"));
+  for (const event of ["pointerdown", "keydown"]) dialog.addEventListener(event, () => { used = performance.now(); }, true);
   dialog.addEventListener("close", () => {
     stopFinder();
     eyes.isPaused = false;
@@ -20,6 +21,12 @@ export function ready(box, theEyes, theSettings, choose) {
 }
 
 export const isIn = () => staff !== null;
+
+export function leaveAfter(quiet) { // without a touch of staff's own: shoppers' don't count, and closing the sheet signs nobody out
+  if (!isIn() || performance.now() - used < quiet) return;
+  leave();
+  if (dialog.open) dialog.close();
+}
 
 export function leave() {
   staff = null;
@@ -95,7 +102,7 @@ const SCREENS = {
     const guide = el("p", { class: "said", role: "status" });
     const boxes = SIDES.map((side) => el("div", { class: "shot" }, t(`shot_${side}`)));
     const take = el("button", { class: "button main", type: "button", autofocus: true, on: { click: () => shoot(boxes, guide, take, finder) } }, icon("plus"), t("shot_take"));
-    const restart = el("button", { class: "button", type: "button", on: { click: () => go("teach") } }, t("shot_again"));
+    const restart = el("button", { class: "button", type: "button", on: { click: () => retake(boxes, guide, take) } }, t("shot_again"));
     const form = el("form", { class: "form", on: { submit: save } }, field("teach-name", "name", { whole: true }), field("teach-price", "price", { most: 40, mode: "decimal" }),
       field("teach-category", "category", { most: 100 }), field("teach-gtin", "bar_code", { whole: true, most: 32, mode: "numeric" }), line(),
       el("div", { class: "actions whole" }, el("button", { class: "button main", type: "submit", id: "teach-save" }, t("save")), keyboard("teach-name")));
@@ -151,7 +158,7 @@ const SCREENS = {
     await tried(async () => {
       const found = await staff.unknown();
       const crops = await Promise.all(found.crops.slice(0, 40).map((one) => staff.crop(one.picture)));
-      const list = el("ul", { class: "cards" }, ...crops.map((src, at) => el("li", {}, el("div", { class: "card" }, el("div", { class: "picture" }, el("img", { src, alt: "" })),
+      const list = el("ul", { class: "cards" }, ...crops.map((src, at) => el("li", {}, el("div", { class: "card" }, el("div", { class: "picture" }, el("img", { src, alt: "", on: { load: shown } })),
         el("span", {}, new Date(found.crops[at].taken).toLocaleString(document.documentElement.lang))))));
       const all = el("button", { class: "button bad", type: "button", on: { click: () => tried(async () => { await staff.forgetUnknown(); go("unknown"); }) } }, icon("bin"), t("delete_all"));
       body.replaceChildren(line(), list, crops.length ? el("div", { class: "actions" }, all) : "");
@@ -176,6 +183,17 @@ function point(boxes, guide) {
   guide.textContent = shots.length < SIDES.length ? t(`shot_hold_${SIDES[shots.length]}`) : "";
 }
 
+function retake(boxes, guide, take) { // what was typed stays
+  shots = [];
+  for (const box of boxes) box.querySelector("img")?.remove();
+  const code = $("teach-gtin");
+  if (code.dataset.scanned === code.value) code.value = ""; // of a photo that is gone
+  take.disabled = false;
+  point(boxes, guide);
+}
+
+const shown = (event) => URL.revokeObjectURL(event.target.src); // a page that runs for weeks would keep every photo
+
 async function shoot(boxes, guide, take, finder) {
   if (shots.length >= SIDES.length) return;
   const photo = await eyes.photo(1280, 0.92);
@@ -183,7 +201,7 @@ async function shoot(boxes, guide, take, finder) {
   finder.classList.remove("flash");
   void finder.offsetWidth;
   finder.classList.add("flash");
-  boxes[shots.length].append(el("img", { src: URL.createObjectURL(photo), alt: "" }));
+  boxes[shots.length].append(el("img", { src: URL.createObjectURL(photo), alt: "", on: { load: shown } }));
   shots.push(photo);
   point(boxes, guide);
   take.disabled = shots.length >= SIDES.length;
@@ -191,7 +209,7 @@ async function shoot(boxes, guide, take, finder) {
   if (settings.has_bar_codes && !$("teach-gtin").value) {
     api.match(photo, `staff-${Date.now()}`, true).then((found) => {
       const field = $("teach-gtin");
-      if (field && !field.value && found.bar_code) field.value = found.bar_code.text;
+      if (field && !field.value && found.bar_code) field.value = field.dataset.scanned = found.bar_code.text;
     }).catch(() => {});
   }
 }

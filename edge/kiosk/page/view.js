@@ -31,11 +31,13 @@ export function icon(name) {
 
 export function price(text) {
   if (!text) return "";
-  const plain = text.trim().replace(",", ".");
-  if (currency && /^\d+(\.\d+)?$/.test(plain)) {
-    return new Intl.NumberFormat(language(), { style: "currency", currency }).format(Number(plain));
-  }
-  return text;
+  const parts = /^(\d+)(?:[.,](\d+))?$/.exec(text.trim());
+  if (!currency || !parts) return text;
+  const format = new Intl.NumberFormat(language(), { style: "currency", currency });
+  const cents = parts[2] ?? "";
+  // 1,299 may be one thousand two hundred: what has more decimals than its currency is shown as it was written.
+  if (cents.length > format.resolvedOptions().maximumFractionDigits && !/^00?$/.test(cents)) return text;
+  return format.format(Number(`${parts[1]}.${cents || 0}`));
 }
 
 export function title(product) {

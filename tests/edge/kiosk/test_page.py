@@ -15,7 +15,7 @@ from shelfmatch.edge.kiosk.service_api import PAGE
 from shelfmatch.edge.synthetic.products import make_shop, render_view
 from tests.support.kiosk import KioskProcess
 
-from .conftest import Started
+from .conftest import Started, film
 
 CHROMIUM = shutil.which("chromium")
 SIZES = {"portrait": (1080, 1920), "wide": (1280, 800), "pi": (800, 480)}
@@ -113,6 +113,66 @@ class TestInChromium:
     """Needs a browser."""
 
     pytestmark = needs_browser
+
+    def test_what_staff_leave_behind(self, playwright: Any, tile_shop: Path, started: Started) -> None:
+        """Closing the sheet signed nobody out: the next shopper could remove products, for as long as the page was open."""
+        settings = ("page.currency=EUR", "page.camera=off", "page.idle_seconds=5")
+        kiosk = started(tile_shop / "shop.bundle", *(word for one in settings for word in ("--set", one)), staff=True)
+        browser = launched(playwright, tile_shop / "none.mjpeg")
+        screen = Screen(browser, kiosk)
+        page = screen.page
+        page.click("#open-staff")
+        page.fill("#staff-code", kiosk.code)
+        page.click("#staff-body button.main")
+        page.wait_for_selector("#staff-body .menu")
+        page.click("#staff [data-close]")
+        page.click("#open-staff")  # a moment later staff are still in
+        page.wait_for_selector("#staff-body .menu")
+        page.click("#staff [data-close]")
+        for _ in range(6):  # shoppers touch the page meanwhile
+            page.wait_for_timeout(2_000)
+            page.click("#title")
+        page.click("#open-staff")
+        page.wait_for_selector("#staff-code")
+        # Prices: what may be thousands is no small sum.
+        written = ["1,299", "1.299", "12.5", "12,50", "3", "3.00", "about 5"]
+        prices = page.evaluate("async (all) => all.map((await import('/page/view.js')).price)", written)
+        assert prices == ["1,299", "1.299", "€12.50", "€12.50", "€3.00", "€3.00", "about 5"]
+        # More than one page of products that were taught.
+        count = page.evaluate(
+            """async () => {
+              window.fetch = async (path) => {
+                const offset = Number(new URLSearchParams(path.split("?")[1]).get("offset"));
+                return new Response(JSON.stringify({ total: 450, products: Array(Math.min(200, 450 - offset)).fill({}) }));
+              };
+              return (await (await import("/page/api.js")).staff("x").taught()).products.length;
+            }"""
+        )
+        assert count == 450
+        screen.close()
+        browser.close()
+
+    def test_taking_the_photos_again_keeps_what_was_typed(
+        self, playwright: Any, tile_shop: Path, started: Started, tmp_path: Path
+    ) -> None:
+        kiosk = started(tile_shop / "shop.bundle", staff=True)
+        browser = launched(playwright, film(None, tmp_path / "empty.mjpeg"))
+        screen = Screen(browser, kiosk)
+        page = screen.page
+        page.wait_for_function("document.querySelector('#video').videoWidth > 0")
+        page.click("#open-staff")
+        page.fill("#staff-code", kiosk.code)
+        page.click("#staff-body button.main")
+        page.click("#staff-body .menu li:first-child button")
+        page.fill("#teach-name", "Peppermint tea")
+        page.click(".teach .actions .main")
+        page.wait_for_selector(".shot img")
+        page.click(".teach .actions button:not(.main)")
+        assert page.input_value("#teach-name") == "Peppermint tea" and not page.query_selector(".shot img")
+        page.click(".teach .actions .main")
+        page.wait_for_selector(".shot img")
+        screen.close()
+        browser.close()
 
     @pytest.mark.parametrize("size", SIZES)
     def test_a_product_before_the_camera_is_named(
