@@ -247,8 +247,8 @@ def _surest(answers: Iterable[Answer]) -> list[Answer]:
 
 def _sure(answer: MatchResult) -> str:
     """How sure the best candidate is, rounded as `match` prints it."""
-    shown = surenesses(answer.candidates, answer.sku, answer.threshold)
-    return shown[0] if shown else sureness(answer.confidence)
+    said = surenesses(answer.candidates, answer.sku, answer.threshold)
+    return said[0] if said else sureness(answer.confidence)
 
 
 def _times(count: int) -> str:
