@@ -63,8 +63,6 @@ def print_decision(decision: TrackDecision, frames: str, *, json: bool, top_k: i
 
 
 def _print_match(answer: MatchResult, top_k: int | None) -> None:
-    from ..matching.results import sureness
-
     blank = answer.look_again is not None and answer.look_again.problem is not None
     empty = "" if blank else "the shop has no such products"
     sentence = _barcode_sentence(answer) or _sentence(
@@ -77,6 +75,8 @@ def _print_match(answer: MatchResult, top_k: int | None) -> None:
 
 
 def _print_labels(answer: MatchResult, indent: str) -> None:
+    from ..matching.results import sureness
+
     for attribute, label in answer.labels.items():
         said = "unknown" if label is None else f"{label.value}, {sureness(label.confidence)} sure"
         print(f"{indent}{attribute}: {said}")
