@@ -3,9 +3,9 @@
     python models/distill.py shelfmatch-cnn --stock STOCK --real REAL.npz --weights models --out OUT --seconds 2400
 
 Needs the `train` extra. STOCK is what `printer/gather.py` collects, REAL.npz what `real.py` packs. The teachers are the fp32 files
-in `--weights`, the student goes on from its own one. On every picture of `joint`'s batches the student is to give the embedding
-that the teachers give together (Beyer et al. 2022, arXiv:2106.05237: the same picture for both, hard pictures, long), and the same
-neighbours among the batch (Fang et al. 2021, arXiv:2101.04731). No label is asked for.
+in `--weights` and those of `--also`, the student goes on from its own one. On every picture of `joint`'s batches the student is to
+give the embedding that the teachers give together (Beyer et al. 2022, arXiv:2106.05237: the same picture for both, hard pictures,
+long), and the same neighbours among the batch (Fang et al. 2021, arXiv:2101.04731). No label is asked for.
 
 On a CPU one process photographs, one asks the teachers, and one learns from the latest lessons, each several times: on two cores
 of an AMD EPYC with bfloat16 the CNN learns from some 300 pictures a second so, 50 of them new.
@@ -27,6 +27,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,7 +43,18 @@ from shelfmatch.models.losses import apart
 from shelfmatch.models.mixer import Mixer
 from shelfmatch.models.networks import EMBEDDING_DIM, INPUT_SIDE, NETWORKS, ShelfCNN, from_onnx
 from shelfmatch.models.rounding import Rounding
-from shelfmatch.models.together import TeacherError, Together, halves, sized, tail, teacher_files, teachers_in, trunk
+from shelfmatch.models.together import (
+    Teacher,
+    TeacherError,
+    Together,
+    add_teacher_options,
+    halves,
+    sized,
+    tail,
+    teachers_of,
+    together_of,
+    trunk,
+)
 
 KEPT: Final = 100
 """Batches of which one is drawn; a new one takes the oldest one's place. As pictures, with `--whole`, they take 7 MB for each
@@ -69,14 +81,17 @@ def neighbours(found: Tensor, wanted: Tensor) -> Tensor:
 class Distilled:
     """The student: its folded network, optimizer and running mean."""
 
-    def __init__(self, name: str, weights: Path, device: torch.device, whole: bool = False) -> None:
+    def __init__(
+        self, name: str, weights: Path, device: torch.device, whole: bool = False, teachers: Sequence[Teacher] = ()
+    ) -> None:
         self.name, self.device, self.whole = name, device, whole
         self.net: Any = from_onnx(name, weights / f"{name}-fp32.onnx").to(device)
         self.reads_map = type(self.net) is ShelfCNN and not whole
         self.rounding: Rounding | None = None
         self.steps, self.spent = 0, 0.0
-        files = teacher_files(weights)
-        self.teachers = {of: hashlib.sha256(file.read_bytes()).hexdigest() for of, file in files.items()}
+        self.teachers = {
+            f"{one.file.stem} {one.share:g}": hashlib.sha256(one.file.read_bytes()).hexdigest() for one in teachers
+        }
 
     def unchanged(self) -> list[nn.Module]:
         """What stays as it is: all up to the map of local matching where it reads that, else the stem and three blocks."""
@@ -262,7 +277,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Teach an encoder what several see together.")
     parser.add_argument("network", choices=list(NETWORKS))
     add_batch_options(parser)
-    parser.add_argument("--weights", type=Path, required=True, help="the folder with the fp32 files")
+    add_teacher_options(parser)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=2400, help="of all runs together")
     parser.add_argument(
@@ -282,8 +297,8 @@ def main() -> None:
     parser.add_argument("--say", type=float, default=30, help="seconds between lines about it")
     options = parsed(parser)
     try:
-        teacher_files(options.weights)
-    except FileNotFoundError as error:
+        teachers = teachers_of(options)
+    except (FileNotFoundError, TeacherError) as error:
         parser.error(str(error))
     if options.whole and options.network != "shelfmatch-cnn":
         parser.error(f"--whole is of the CNN alone, {options.network} learns with all blocks but the first in any case")
@@ -293,16 +308,17 @@ def main() -> None:
     source = batches(options, device)[0]
     torch.set_num_threads(1)
     try:
-        teach(source, teachers_in(options.weights, device), options)
+        teach(source, teachers, device, options)
     except TeacherError as error:
         parser.error(str(error))
     finally:
         source.close()
 
 
-def teach(source: Mixer | Ahead, teachers: Together, options: argparse.Namespace) -> None:
+def teach(source: Mixer | Ahead, files: Sequence[Teacher], device: torch.device, options: argparse.Namespace) -> None:
     """The whole run: student and lessons."""
-    student = Distilled(options.network, options.weights, teachers.device, options.whole)
+    teachers = together_of(files, device)
+    student = Distilled(options.network, options.weights, device, options.whole, files)
     if student.state_in(options.out).is_file():
         teachers.directions = student.resume(student.state_in(options.out))
     else:

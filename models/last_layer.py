@@ -2,10 +2,10 @@
 
     python models/last_layer.py shelfmatch-cnn OUT/shelfmatch-cnn-distilled.pt --real REAL.npz --weights models --out FITTED.pt
 
-Needs the `train` extra. REAL.npz is what `real.py` packs; the teachers are the fp32 files in `--weights`. What `distill.py` leaves
-had its last layer from batches that are printed packages and hard views for the most part. This one is the layer whose embeddings
-come nearest, by least squares, to what the teachers see together in the real photos that may train: each as it is, and as a
-hand-held camera sees it. Like `distill.py` it needs no label.
+Needs the `train` extra. REAL.npz is what `real.py` packs; the teachers are the fp32 files in `--weights` and those of
+`--also`. What `distill.py` leaves had its last layer from batches that are printed packages and hard views for the most part.
+This one is the layer whose embeddings come nearest, by least squares, to what the teachers see together in the real photos that may
+train: each as it is, and as a hand-held camera sees it. Like `distill.py` it needs no label.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from shelfmatch.models.ahead import keep_memory
 from shelfmatch.models.export_encoders import learned_whole, weights_of
 from shelfmatch.models.networks import INPUT_SIDE, NETWORKS
 from shelfmatch.models.pictures import to_square
-from shelfmatch.models.together import TeacherError, Together, sized, teachers_in
+from shelfmatch.models.together import TeacherError, Together, add_teacher_options, sized, teachers_of, together_of
 
 RIDGE: Final = 1e-3
 """What is added to the squares of what the layer reads, as a share of their mean."""
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("network", choices=list(NETWORKS))
     parser.add_argument("state", type=Path, help="what distill.py left: OUT/NAME-distilled.pt")
     parser.add_argument("--real", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, required=True, help="the folder with the teachers' fp32 files")
+    add_teacher_options(parser)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     for needed, what in ((options.state, "what distill.py leaves"), (options.real, "what real.py packs")):
@@ -102,7 +102,7 @@ def main() -> None:
     keep_memory()
     torch.set_num_threads(1)
     try:
-        teachers = teachers_in(options.weights, torch.device("cpu"), exact=True)
+        teachers = together_of(teachers_of(options), torch.device("cpu"), exact=True)
     except (FileNotFoundError, TeacherError) as error:
         parser.error(str(error))
     try:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shelfmatch.models.networks import EMBEDDING_DIM, ShelfCNN, from_onnx, normalized
+from shelfmatch.models.networks import EMBEDDING_DIM, NETWORKS, ShelfCNN, from_onnx, normalized
 from shelfmatch.models.student import quick_halves
 
 SHARES: Final = {"shelfmatch-cnn": 1.0, "shelfmatch-vit": 1.0, "shelfmatch-nano": 0.4}
@@ -30,13 +32,15 @@ class Together:
         self.nets = [net.to(device).to(memory_format=torch.channels_last).eval() for net in nets]
         self.shares, self.device, self.exact = [share / sum(shares) for share in shares], device, exact
         self.directions: Tensor | None = None
+        self._goes_on = next((net for net in self.nets if type(net) is ShelfCNN), None)
 
     def whole(self, pixels: Tensor, tap: Tensor | None = None) -> Tensor:
-        """(N, 256 for each teacher), of unit length, of pictures 0 to 255; `tap` is the CNN's map, where somebody has it."""
+        """(N, 256 for each teacher), of unit length, of pictures 0 to 255; `tap`: the map of the first CNN among them, where
+        somebody has it."""
         parts = []
         with torch.no_grad(), contextlib.nullcontext() if self.exact else halves(self.device):
             for net, share in zip(self.nets, self.shares, strict=True):
-                shared = tap is not None and type(net) is ShelfCNN
+                shared = tap is not None and net is self._goes_on
                 found = tail(net, tap) if shared else net(sized(pixels, net))
                 parts.append(functional.normalize(found.float(), dim=1) * share**0.5)
         return torch.cat(parts, dim=1)
@@ -78,19 +82,58 @@ def tail(net: Any, tap: Any) -> Tensor:
     return found
 
 
-def teacher_files(folder: Path) -> dict[str, Path]:
-    """The fp32 files of `SHARES`. Raises FileNotFoundError with one that is missing."""
-    files = {name: folder / f"{name}-fp32.onnx" for name in SHARES}
-    for file in files.values():
-        if not file.is_file():
-            raise FileNotFoundError(f"{folder} has no {file.name}; expected the fp32 files of all teachers")
-    return files
+class Teacher(NamedTuple):
+    """An encoder's fp32 file, the network that it is of, and what it counts."""
+
+    network: str
+    file: Path
+    share: float
 
 
-def teachers_in(folder: Path, device: torch.device, exact: bool = False) -> Together:
-    """The encoders of `SHARES` as one. Raises FileNotFoundError with a file that is missing, TeacherError with another."""
-    try:
-        nets = [from_onnx(name, file) for name, file in teacher_files(folder).items()]
-    except ValueError as error:  # names the file, not where it lies
-        raise TeacherError(f"{folder}: {error}") from error
-    return Together(nets, list(SHARES.values()), device, exact)
+def add_teacher_options(parser: argparse.ArgumentParser) -> None:
+    """Where the teachers lie; see `teachers_of`."""
+    parser.add_argument("--weights", type=Path, required=True, help="the folder with the fp32 files of all encoders")
+    parser.add_argument(
+        "--also",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("FILE", "SHARE"),
+        help="a further teacher: an encoder's fp32 file of before, called by its network first, like "
+        "shelfmatch-nano-8aa7a0b.onnx, and what it counts (SHARES in together.py has the others')",
+    )
+
+
+def teachers_of(options: argparse.Namespace) -> list[Teacher]:
+    """The fp32 files of `SHARES`, and those of `--also`. Raises FileNotFoundError with one that is missing, TeacherError with a
+    name or a share that is none."""
+    found = [Teacher(name, options.weights / f"{name}-fp32.onnx", share) for name, share in SHARES.items()]
+    for file, share in options.also:
+        network = next((name for name in NETWORKS if Path(file).name.startswith(name)), None)
+        if network is None:
+            raise TeacherError(
+                f"--also has {file}; expected a file called by its network, {', '.join(NETWORKS)}, first"
+            )
+        try:
+            found.append(Teacher(network, Path(file), float(share)))
+        except ValueError as error:
+            raise TeacherError(f"--also has the share {share!r}; expected a number, like 0.7") from error
+    for teacher in found:
+        if not teacher.file.is_file():
+            raise FileNotFoundError(
+                f"{teacher.file.parent} has no {teacher.file.name}; expected the fp32 files of all teachers"
+            )
+        if not 0 < teacher.share < math.inf:
+            raise TeacherError(f"--also has the share {teacher.share:g}; expected one above 0, like 0.7")
+    return found
+
+
+def together_of(teachers: Sequence[Teacher], device: torch.device, exact: bool = False) -> Together:
+    """The encoders as one. Raises TeacherError with a file of something else."""
+    nets = []
+    for teacher in teachers:
+        try:
+            nets.append(from_onnx(teacher.network, teacher.file))
+        except ValueError as error:  # names the file, not where it lies
+            raise TeacherError(f"{teacher.file.parent}: {error}") from error
+    return Together(nets, [teacher.share for teacher in teachers], device, exact)

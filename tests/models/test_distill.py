@@ -50,6 +50,17 @@ def test_cosines_together_are_the_weighted_mean_of_each_teachers() -> None:
     assert torch.allclose(found @ found.T, 0.75 * cosines[0] + 0.25 * cosines[1], atol=2e-3)
 
 
+def test_a_further_teacher_has_no_part_in_the_map_of_the_first() -> None:
+    """The map that a student hands on is of the CNN that it goes on from; one of before reads the picture itself."""
+    torch.manual_seed(8)
+    other = source_of(CNN)
+    for layer in other.blocks[3].layers:
+        torch.nn.init.normal_(layer.conv.weight, std=0.05)
+    teachers, seen = together.Together([source_of(CNN), other], [1.0, 1.0], CPU), pictures(6)
+    tap = distill.Distilled(CNN, MODELS, CPU).tap(seen)
+    assert torch.allclose(teachers.whole(seen, tap), teachers.whole(seen), atol=0.02)
+
+
 def test_the_common_space_keeps_cosines() -> None:
     teachers = together.Together([source_of(CNN), source_of(NANO)], [1.0, 1.0], CPU)
     whole = teachers.whole(pictures(40))
@@ -106,6 +117,8 @@ def test_a_run_goes_on_and_leaves_what_is_exported(work: Path, tmp_path: Path) -
         "--weights", MODELS, "--out", tmp_path, "--pool", 64, "--portions", 4, 2, 5, 2, 0, 2, "--threads", 1, "--workers", 1,
     ]  # fmt: skip
     steps, told = [], []
+    (also := tmp_path / f"{NANO}-before.onnx").write_bytes((MODELS / f"{NANO}-fp32.onnx").read_bytes())
+    command += ["--also", also, 0.7]
     for seconds in (1, 12):
         done = subprocess.run(
             [*map(str, command), "--seconds", str(seconds)], capture_output=True, text=True, timeout=240, check=False
@@ -116,6 +129,9 @@ def test_a_run_goes_on_and_leaves_what_is_exported(work: Path, tmp_path: Path) -
     assert told == [True, False]  # found once, and kept
     assert "rounded to int8 from here on" in done.stdout
     assert steps[1] > steps[0] > 0
+    kept = torch.load(tmp_path / f"{NANO}-distill-state.pt", weights_only=True)["teachers"]
+    assert list(kept) == [f"{CNN}-fp32 1", "shelfmatch-vit-fp32 1", f"{NANO}-fp32 0.4", f"{NANO}-before 0.7"]
+    also.unlink()
     assert {path.name for path in tmp_path.iterdir()} == {f"{NANO}-distill-state.pt", f"{NANO}-distilled.pt"}
     net = weights_of(NANO, tmp_path / f"{NANO}-distilled.pt")
     with torch.no_grad():
@@ -140,6 +156,10 @@ def test_a_run_that_fails_ends(work: Path, tmp_path: Path) -> None:  # noqa: F81
         ([damaged], 2, f"{damaged}: shelfmatch-nano-fp32.onnx is no ONNX file"),
         ([tmp_path], 2, "has no shelfmatch-cnn-fp32.onnx"),
         ([MODELS, "--whole"], 2, "--whole is of the CNN alone"),
+        ([MODELS, "--also", "nano.onnx", "0.7"], 2, "--also has nano.onnx; expected a file called by its network"),
+        ([MODELS, "--also", f"{NANO}-8aa.onnx", "0.7"], 2, f"has no {NANO}-8aa.onnx"),
+        ([MODELS, "--also", MODELS / f"{NANO}-fp32.onnx", "much"], 2, "--also has the share 'much'; expected a number"),
+        ([MODELS, "--also", MODELS / f"{NANO}-fp32.onnx", "-1"], 2, "--also has the share -1; expected one above 0"),
         ([MODELS, "--real", tmp_path / "none.npz"], 2, "none.npz is not there"),
     ):
         done = subprocess.run([*map(str, command + words)], capture_output=True, text=True, timeout=120, check=False)
