@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import operator
 import os
 from collections.abc import Collection, Iterable, Mapping
@@ -81,14 +82,29 @@ def photo_names(values: object) -> None:
 
 def bundle_path(value: object) -> None:
     """Raise BundleError for what is no path."""
-    if not isinstance(value, (str, os.PathLike)):
-        raise BundleError(f"{_shown(value)} arrived; expected the path of a bundle, like 'shop.bundle'")
+    problem = _problem_of_path(value)
+    if problem is not None:
+        raise BundleError(f"{_shown(value)} arrived{problem}; expected the path of a bundle, like 'shop.bundle'")
 
 
-def path_of(name: str, value: object, like: str) -> None:
-    """Raise CatalogError for what is no path."""
-    if not isinstance(value, (str, os.PathLike)):
-        raise CatalogError(f"{name} is {_shown(value)}; expected a path, like {like!r}")
+def path_of(name: str, value: object, like: str, error: type[ShelfmatchError] = CatalogError) -> None:
+    """Raise `error` for what is no path."""
+    problem = _problem_of_path(value)
+    if problem is not None:
+        raise error(f"{name} is {_shown(value)}{problem}; expected a path, like {like!r}")
+
+
+def _problem_of_path(value: object) -> str | None:
+    """Why no file can have this path, "" where that is plain to see; None where one can. Whether one has it is asked later."""
+    if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
+        return ""
+    try:
+        os.stat(value)  # noqa: PTH116  (Path.exists takes most of these for a file that isn't there)
+    except ValueError:  # a null character, or half of a pair of surrogates
+        return ", with a character that no file's name has"
+    except OSError as problem:
+        return f": {problem.strerror}" if problem.errno == errno.ENAMETOOLONG else None
+    return None
 
 
 def images(value: object) -> None:
@@ -110,10 +126,25 @@ def paths(name: str, values: object, expected: str) -> list[str | os.PathLike[st
     return listed
 
 
+def limits(value: object) -> None:
+    """Raise ImageError for what is no `Limits`, or one whose numbers aren't whole and positive."""
+    fields = ("size_bytes", "pixels", "scans")
+    if not all(hasattr(value, field) for field in fields):
+        raise ImageError(f"limits is {_shown(value)}; expected Limits, like Limits(pixels=64_000_000)")
+    for field in fields:
+        count(f"limits.{field}", getattr(value, field), error=ImageError)
+
+
 def seconds(name: str, value: Any) -> None:
     """Raise CatalogError for what is no number from 0."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
         raise CatalogError(f"{name} is {_shown(value)}; expected seconds, like 60")
+
+
+def matcher(value: object) -> None:
+    """Raise BundleError for what is no open matcher, as the path of a bundle."""
+    if not hasattr(value, "match_many"):
+        raise BundleError(f"{_shown(value)} arrived; expected an open matcher, like Matcher.open('shop.bundle')")
 
 
 def queries(values: Iterable[object]) -> None:

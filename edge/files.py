@@ -65,7 +65,8 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and str(error.filename) in ("None", str(temporary)):
-            error.filename, error.filename2 = str(path), None
+            error.filename = str(path)
+            del error.filename2  # None would be shown as another name
         raise
 
 

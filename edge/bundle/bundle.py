@@ -141,8 +141,16 @@ def read_stamp(folder: Path) -> Stamp:
 
 def not_a_bundle(folder: Path) -> str:
     """What a folder that can't be opened is, as far as can be seen: a message for BundleError."""
-    if not folder.exists():
-        return f"{folder} does not exist; expected a bundle made by shelfmatch build"
+    try:
+        if not folder.exists():
+            return f"{folder} does not exist; expected a bundle made by shelfmatch build"
+        os.scandir(folder).close()
+        if (folder / MANIFEST).exists():
+            (folder / MANIFEST).open("rb").close()
+    except PermissionError as error:
+        return f"{error.filename} can't be read: {error.strerror}; read it as a user who may"
+    except OSError:  # a file: said below
+        pass
     if (folder / WORK_FOLDER).is_dir():
         return f"{folder} is a bundle whose build did not finish; run the same build again, it goes on where it stopped"
     return f"{folder} is not a bundle: it has no readable {MANIFEST}; expected a directory made by shelfmatch build"

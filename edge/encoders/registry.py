@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias, TypeVar
 
+from .. import arguments
 from ..errors import EncoderError, ShelfmatchError
 from .card import EncoderCard
 from .runtimes import RUNTIMES
@@ -85,6 +86,7 @@ def find_encoder(
 
 
 def _found(source: str | os.PathLike[str], output: str | None, runtime: str) -> tuple[EncoderCard, Path]:
+    arguments.path_of("encoder", source, DEFAULT_ENCODER, EncoderError)
     path = Path(source)
     if path.suffix == ".json":
         return read_card(path)
@@ -149,7 +151,7 @@ def find_encoders(
 def encoder_names(source: EncoderNames) -> tuple[str | os.PathLike[str], ...]:
     """One or two names, files or cards, from such a tuple or from text with a comma. Raises EncoderError."""
     names: tuple[str | os.PathLike[str], ...]
-    if isinstance(source, str) and "," in source and not Path(source).exists():
+    if isinstance(source, str) and "," in source and not os.path.exists(source):  # noqa: PTH110  (Path's raises OSError for long texts)
         names = tuple(part.strip() for part in source.split(","))
     elif isinstance(source, (str, os.PathLike)):
         names = (source,)

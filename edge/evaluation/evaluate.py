@@ -106,8 +106,10 @@ def evaluate(
     """Match every query and compare. `by`: attributes of the catalogue by whose values the rates are given as well; `columns`: our
     name → the CSV's, of a CSV with unusual ones.
 
-    Raises CatalogError if a query names a SKU that the shop doesn't have, or no product has an attribute of `by`.
+    Raises CatalogError if a query names a SKU that the shop doesn't have, or no product has an attribute of `by`; BundleError for
+    what is no open matcher.
     """
+    arguments.matcher(matcher)
     by = tuple(arguments.texts("by", (by,) if isinstance(by, str) else by, "category"))
     findings: list[Finding] = []
     if isinstance(queries, Sequence) and not isinstance(queries, str):

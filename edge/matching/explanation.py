@@ -79,12 +79,11 @@ class Explanation:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the picture; the file's ending (.png, .jpg, .webp) is its format. Raises ImageError for another ending."""
-        from ..files import write_atomic
-        from .explanation_card import encoded
+        """Write the picture; the file's ending (.png, .jpg, .webp) is its format. Raises ImageError for another ending, or a place
+        where it can't be written."""
+        from .explanation_card import write_picture
 
-        target = Path(path)
-        write_atomic(target, encoded(self.picture(), target))
+        write_picture(self.picture(), path)
 
 
 def explain(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -12,8 +13,9 @@ from PIL import Image, ImageDraw
 from PIL.ExifTags import Base
 from PIL.PngImagePlugin import PngInfo
 
+from .. import arguments
 from ..errors import ImageError
-from ..files import MADE_BY
+from ..files import MADE_BY, write_atomic
 from ..imaging import typefaces
 from .results import shortfall, sureness, surenesses
 
@@ -220,3 +222,16 @@ def encoded(picture: Image.Image, path: Path) -> bytes:
         exif[Base.Software] = MADE_BY.decode()
         picture.save(buffer, _FORMATS[suffix], quality=90, exif=exif)
     return buffer.getvalue()
+
+
+def write_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:
+    """The picture as a file, `encoded`. Raises ImageError, too, where it can't be written."""
+    arguments.path_of("path", path, "picture.png", ImageError)
+    target = Path(path)
+    data = encoded(picture, target)
+    try:
+        write_atomic(target, data)
+    except OSError as error:
+        raise ImageError(
+            f"{target} can't be written: {error.strerror or error}; name a file in a folder that is there"
+        ) from error

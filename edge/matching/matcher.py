@@ -84,9 +84,10 @@ class Matcher:
         compare photos with candidates part by part, in bundles that can. `locate`: "auto" finds the product on photos of which the
         whole isn't sure, and names that part; "always" on all; "off" never. `detector`: what finds it, a name, file, card or
         `Detector`, loaded when it is first needed (default: the package's own). Raises BundleError and its kin, RuntimeUnavailable,
-        EncoderError, DetectorError, DeviceError.
+        EncoderError, DetectorError, DeviceError; ImageError for limits or a resizer that there aren't.
         """
         arguments.bundle_path(path)
+        arguments.limits(limits)
         for name, value in (("threads", threads), ("sessions", sessions)):
             if value is not None:
                 arguments.count(name, value, 0 if name == "sessions" else 1, EncoderError)

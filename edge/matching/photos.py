@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from ..catalog.ids import MAX_PHOTOS, product_of
+from ..imaging.decode import decode
+from ..imaging.image import upright
+from ..imaging.resize import Wanted
 from .explanation import find_reference_photo
-from .explanation_card import EMPTY, PAPER, SOFT, encoded, write_line
+from .explanation_card import EMPTY, PAPER, SOFT, write_line, write_picture
 from .similar import product_id_of
 
 if TYPE_CHECKING:
@@ -66,10 +67,8 @@ def save_sheet(
     path: str | os.PathLike[str],
 ) -> int:
     """Write a sheet of a product's photos with their numbers; how many of them lie in `source` as they were catalogued, the others
-    are empty tiles: bundles hold no pictures. Raises ImageError for a path of another ending than a picture's, CatalogError for
-    a source that isn't there."""
-    from ..files import write_atomic
-
+    are empty tiles: bundles hold no pictures. Raises ImageError for a path of another ending than a picture's, or that can't be
+    written; CatalogError for a source that isn't there."""
     by_number = {one.id % MAX_PHOTOS: one for one in catalog.references(product_id_of(catalog, sku))}
     rows = math.ceil(len(photos) / _COLUMNS)
     columns = min(len(photos), _COLUMNS)
@@ -82,7 +81,7 @@ def save_sheet(
         found = find_reference_photo([by_number[photo.number]], source)
         _tile(sheet, corner, None if found is None else found[0], photo)
         count += found is not None
-    write_atomic(Path(path), encoded(sheet, Path(path)))
+    write_picture(sheet, path)
     return count
 
 
@@ -94,9 +93,8 @@ def _tile(sheet: Image.Image, corner: tuple[int, int], data: bytes | None, photo
     if data is None:
         write_line(pen, (left + 16, top + _TILE // 2 - 10), "not there, or changed", 18, SOFT, _TILE - 32)
     else:
-        with Image.open(io.BytesIO(data)) as stored:
-            stored.draft("RGB", (2 * _TILE, 2 * _TILE))
-            picture = ImageOps.contain(ImageOps.exif_transpose(stored).convert("RGB"), (_TILE, _TILE))
+        # As it was catalogued: Pillow alone doesn't read HEIC, and shows 16 bits a channel as white.
+        picture = ImageOps.contain(upright(decode(data, Wanted(_TILE, _TILE))), (_TILE, _TILE))
         sheet.paste(picture, (left + (_TILE - picture.width) // 2, top + (_TILE - picture.height) // 2))
     alike = "" if photo.alike is None else f", {photo.alike:.2f} like the others"
     write_line(pen, (left, top + _TILE + 8), f"{photo.number}{alike}", 18, SOFT, _TILE)

@@ -25,6 +25,7 @@ from shelfmatch.edge import (
     tune_bundle,
     update_bundle,
 )
+from shelfmatch.edge.imaging.image import Limits
 from tests.conftest import tile_photo
 
 PHOTO = np.asarray(tile_photo(3, 9))
@@ -63,6 +64,13 @@ ASKED: dict[str, Callable[[Any], Any]] = {
     "queries has Query(path=": lambda m: evaluate(m, [Query(Path("a.jpg"), "a.jpg", 5)]),  # type: ignore[arg-type]
     "by is 5 (int); expected a list of texts": lambda m: evaluate(m, [], by=5),
     "by is None (NoneType)": lambda m: evaluate(m, [], by=None),
+    "'s.bundle' (str) arrived; expected an open matcher": lambda m: evaluate("s.bundle", []),  # type: ignore[arg-type]
+    "None (NoneType) arrived; expected an open matcher": lambda m: evaluate(None, []),  # type: ignore[arg-type]
+    "path is None (NoneType); expected a path": lambda m: m.explain(PHOTO, grid=(1, 1)).save(None),
+    "path is 'a\\x00.png' (str), with a character that": lambda m: m.explain(PHOTO, grid=(1, 1)).save("a\0.png"),
+    "nodir/x.png can't be written: No such file or directory": lambda m: m.explain(PHOTO, grid=(1, 1)).save(
+        "nodir/x.png"
+    ),
 }
 
 
@@ -84,6 +92,16 @@ def test_of_opening_building_and_changing(tile_bundle: Path, tile_folder: Path, 
         "5 (int) arrived; expected the path of a bundle": lambda: Matcher.open(5),  # type: ignore[arg-type]
         "threads is '2' (str)": lambda: Matcher.open(tile_bundle, threads="2"),  # type: ignore[arg-type]
         "sessions is -1": lambda: Matcher.open(tile_bundle, sessions=-1),
+        "limits is 5 (int); expected Limits": lambda: Matcher.open(tile_bundle, limits=5),  # type: ignore[arg-type]
+        "limits.pixels is None": lambda: Matcher.open(tile_bundle, limits=Limits(pixels=None)),  # type: ignore[arg-type]
+        "limits.scans is 0; expected at least 1": lambda: Matcher.open(tile_bundle, limits=Limits(scans=0)),
+        "'a\\x00b' (str) arrived, with a character that no file's name has": lambda: Matcher.open("a\0b"),
+        "'\\ud800' (str) arrived, with a character": lambda: build_bundle(tile_folder, "\ud800"),
+        "(str) arrived: File name too long; expected the path of a bundle": lambda: Matcher.open("a" * 300),
+        "(str): File name too long; expected a path, like 'photos'": lambda: build_bundle("a" * 300, tmp_path / "b"),
+        "(str): File name too long; expected a path, like 'shelfmatch-cnn'": lambda: build_bundle(
+            tile_folder, tmp_path / "b", encoder="a" * 300
+        ),
         "false_accept is '0.05' (str)": lambda: build_bundle(tile_folder, tmp_path / "b", false_accept="0.05"),  # type: ignore[arg-type]
         "false_accept is 5;": lambda: build_bundle(tile_folder, tmp_path / "b", false_accept=5),
         "max_references is '3'": lambda: build_bundle(tile_folder, tmp_path / "b", max_references="3"),  # type: ignore[arg-type]

@@ -98,6 +98,7 @@ def test_who_cannot_write_is_told_the_name_they_gave(tmp_path: Path) -> None:
             with pytest.raises(OSError) as caught:
                 write(path)
             assert caught.value.filename == str(path) and caught.value.filename2 is None
+            assert str(caught.value).endswith(f"'{path}'")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +106,36 @@ def test_the_commands(tmp_path: Path, tiny_tflite: Path, capfd: pytest.CaptureFi
         assert main(wrong) == 2
         out, err = capfd.readouterr()
         assert out == "" and err.count("\n") == 1, err
+
+
+@pytest.mark.parametrize("name", ["a.heic", "a.png"])
+def test_a_sheet_shows_what_was_catalogued(
+    tmp_path: Path, tiny_tflite: Path, capfd: pytest.CaptureFixture[str], name: str
+) -> None:
+    photo = tmp_path / "photos" / "sku" / name
+    photo.parent.mkdir(parents=True)
+    if name == "a.heic":
+        # In a process of its own: once loaded, the plug-in stays registered.
+        pytest.importorskip("pillow_heif")
+        make = "import pillow_heif, sys; from PIL import Image; pillow_heif.register_heif_opener(); "
+        make += "Image.new('RGB', (200, 200), (120, 120, 120)).save(sys.argv[1])"
+        subprocess.run([sys.executable, "-c", make, str(photo)], check=True)
+    else:
+        Image.fromarray(np.full((200, 200), 120 << 8, np.uint16)).save(photo)  # 16 bits a pixel
+    build_bundle(tmp_path / "photos", tmp_path / "b", encoder=tiny_tflite, adapt="off", workers=1)
+    words = [
+        "photos",
+        str(tmp_path / "b"),
+        "sku",
+        "--show",
+        str(tmp_path / "s.png"),
+        "--photos",
+        str(tmp_path / "photos"),
+    ]
+    done = subprocess.run([sys.executable, "-m", "shelfmatch.edge.cli", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "s.png") as sheet:
+        assert abs(sheet.convert("RGB").getpixel((160, 160))[0] - 120) < 8  # type: ignore[index, operator]
 
 
 def test_add_says_what_it_changed(tile_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -332,3 +332,26 @@ def test_a_version_that_cannot_be_read_just_now_stops_no_device(bundle: Path) ->
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         assert matcher.reload()
+
+
+@pytest.mark.parametrize("closed", ["", "shop.bundle", "shop.bundle/manifest.json"])
+def test_who_may_not_read_a_bundle_is_told_so(tile_bundle: Path, tmp_path: Path, closed: str) -> None:
+    """It was a PermissionError, or "not a bundle"."""
+    folder = tmp_path / "shops"
+    shutil.copytree(tile_bundle, folder / "shop.bundle")
+    for above in (folder, *folder.parents[:3]):
+        above.chmod(0o755)
+    (folder / closed).chmod(0)
+    try:
+        # Root may read it all.
+        code = """
+import os, sys
+from shelfmatch.edge import Bundle, BundleError
+if os.geteuid() == 0: os.seteuid(65534)
+try: Bundle.open(sys.argv[1])
+except BundleError as error: print(error)
+"""
+        done = subprocess.run([sys.executable, "-c", code, str(folder / "shop.bundle")], capture_output=True, text=True)
+    finally:
+        (folder / closed).chmod(0o755)
+    assert "can't be read: Permission denied; read it as a user who may" in done.stdout, done.stdout + done.stderr
