@@ -43,7 +43,7 @@ with it (tests/edge/build/test_unfamiliar_goods.py)."""
 EXACT = 10_000
 """As `Confidences.unknown_count`: the table is a curve through all rates, and no count of queries limits it."""
 _LEAST = 1e-15
-"""Of a probability before its log odds: a chart of strangers reaches far out."""
+"""Of a probability before its log odds: a chart of unknown queries reaches far out."""
 _LIMIT = 40.0
 _KNOWN_LOG_ODDS, _KNOWN_FEW = 2.2, 5.0
 """Nine of ten held-out queries are found in a shop like any other; counted as so many queries more."""
