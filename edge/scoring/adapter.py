@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
@@ -26,6 +27,8 @@ _BLOCK_ROWS = 4096
 _HEADER = struct.Struct("<8sIII12x")
 _MAGIC = b"SHELFADA"
 _FILE_VERSION = 1
+_LARGEST = 65504.0
+"""Of float16 (IEEE 754 binary16)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,10 @@ class Adapter:
         """As a bundle keeps it: a header, the means in float32, the matrix in float16."""
         header = _HEADER.pack(_MAGIC, _FILE_VERSION, *self.matrix.shape)
         means = np.stack([self.mean, self.packshot_mean]).astype("<f4")
-        return header + means.tobytes() + self.matrix.astype("<f2").tobytes()
+        matrix, peak = self.matrix, float(np.abs(self.matrix).max(initial=0.0))
+        if _LARGEST < peak < math.inf:  # an encoder for which all photos are nearly one; only the direction counts
+            matrix = np.ldexp(matrix, math.floor(math.log2(_LARGEST / peak)))
+        return header + means.tobytes() + matrix.astype("<f2").tobytes()
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> Adapter:

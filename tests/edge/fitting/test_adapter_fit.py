@@ -354,3 +354,17 @@ def test_sums_and_axes_of_many_products_are_those_of_the_textbook() -> None:
     _, by_svd, their_axes = np.linalg.svd(rows.astype(np.float64), full_matrices=False)
     assert np.allclose(strengths, by_svd, rtol=1e-4)
     assert np.allclose(np.abs((axes * their_axes).sum(axis=1)), 1, atol=1e-3)
+
+
+def test_an_encoder_for_which_all_photos_are_nearly_one() -> None:
+    """As one that is fed other numbers than it was trained with: what tells its vectors apart is whitened by a hundred thousand,
+    more than float16 holds, and all vectors were refused as NaN."""
+    pictures = shop(20, 4)
+    flat = unit(1 + 3e-5 * pictures.vectors.astype(np.float64))
+    near = replace(pictures, vectors=flat)
+    with np.errstate(all="raise"):
+        adapter = fit(near, force=True).adapter
+    assert adapter is not None and np.isfinite(adapter.matrix).all()
+    assert np.isfinite(adapter.apply(near.vectors)).all()
+    exact = Adapter(adapter.mean, adapter.mean, np.float32(2e6) * np.eye(64, dtype=np.float32))
+    assert np.allclose(exact.as_stored().apply(flat), exact.apply(flat), atol=1e-3)
