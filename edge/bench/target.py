@@ -174,7 +174,8 @@ def open_target(target: str | os.PathLike[str], photos: Photos, folder: Path, re
         bundle = Bundle.open(path)
         return Target(shown_name(path.absolute().name), "bundle", path.absolute(), _record(bundle))
     card, model = find_one(target)
-    built = made_up_shop(folder / f"{card.name}.bundle", Encoder(card, model.read_bytes()), photos, references)
+    # Not by its name, which may be "someone/encoder" or lead out of the folder.
+    built = made_up_shop(folder / f"{card.sha256[:12]}.bundle", Encoder(card, model.read_bytes()), photos, references)
     return Target(shown_name(card.name), "encoder", built, _record(Bundle.open(built)))
 
 

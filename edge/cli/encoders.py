@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EncoderError
-from ..terminal import DONE, complain, print_json, size_text
+from ..terminal import DONE, complain, print_json, shown, size_text
 from .options import Command
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _lines(encoder: KnownEncoder, *, is_default: bool) -> list[str]:
         )
     if how := encoder.how():
         lines.append(f"  to get it: {how}")
-    return lines
+    return [shown(line) for line in lines]
 
 
 def _pull(encoder: KnownEncoder, options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BundleDamaged
-from ..terminal import DONE, NO, complain, print_json, size_text
+from ..terminal import DONE, NO, complain, print_json, shown, size_text
 from .options import Command, add_bundle
 from .plain_words import plain_lines
 
@@ -170,7 +170,7 @@ def _branch_lines(branch: BranchRecord, size_bytes: int) -> str:
     """An encoder and what its embeddings are compared with, `size_bytes` of vectors, for people."""
     card, index = branch.encoder, branch.index
     return (
-        f"  encoder  {card.name}, {card.width}x{card.height} {card.input_dtype} → {card.dimension}, "
+        f"  encoder  {shown(card.name)}, {card.width}x{card.height} {card.input_dtype} → {card.dimension}, "
         f"{size_text(card.size_bytes)}\n"
         f"  index    {index.kind}, {index.dtype}, {size_text(size_bytes)}\n"
         f"  adapter  {branch.adaptation.sentence()}"

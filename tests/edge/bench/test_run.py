@@ -6,6 +6,7 @@ One module of over 400 lines: its result takes longer to measure than all tests 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -29,8 +30,9 @@ from shelfmatch.edge.bench.plots import _STAGES
 from shelfmatch.edge.bench.results import problem_of, schema
 from shelfmatch.edge.bench.runner import Plan, Settings
 from shelfmatch.edge.bench.scenarios import offline, single_stream, steady_rate
-from shelfmatch.edge.bench.target import MOST_PHOTOS, folder_photos
+from shelfmatch.edge.bench.target import MOST_PHOTOS, folder_photos, open_target
 from shelfmatch.edge.bench.yardstick import make_yardstick
+from shelfmatch.edge.encoders.infer_card import inspect_encoder
 from shelfmatch.edge.errors import BenchError, CardRequired, ImageError
 from shelfmatch.edge.machine.process import idle_for, memory_bytes
 from shelfmatch.edge.machine.sensors import Sensors
@@ -498,3 +500,16 @@ def test_an_interrupt_takes_the_round_with_it(tile_bundle: Path, photos: Path, t
     interrupt.join()
     with pytest.raises(ProcessLookupError):
         os.kill(int(note.read_text()), 0)
+
+
+def test_an_encoder_may_have_any_name(tmp_path: Path, tiny_tflite: Path) -> None:
+    """Its made-up shop lay where the name led: of ../x beside the folder."""
+    card = {**inspect_encoder(tiny_tflite).to_dict(), "name": "../../somebody/tiny"}
+    (tmp_path / "tiny.json").write_text(json.dumps(card))
+    shutil.copy(tiny_tflite, tmp_path / "tiny.tflite")
+    folder = tmp_path / "work" / "inner"
+    folder.mkdir(parents=True)
+    photos = folder_photos(write_photos(tmp_path / "photos"))
+    target = open_target(tmp_path / "tiny.json", photos, folder, 10)
+    assert target.bundle.parent == folder and target.name == "../../somebody/tiny"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["photos", "tiny.json", "tiny.tflite", "work"]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from shelfmatch.edge import Encoder, EncoderCard, EncoderError, VectorError
+from shelfmatch.edge import Encoder, EncoderCard, EncoderError, VectorError, build_bundle
+from shelfmatch.edge.cli.app import main
 from shelfmatch.edge.encoders.infer_card import inspect_encoder
 from tests.support import tiny_models
 from tests.support.cards import RECORD, plain_card
@@ -278,3 +280,15 @@ def test_a_card_without_a_border_is_written_as_ever() -> None:
     assert "padding" not in plain_card(resize="pad").to_dict()
     card = plain_card(resize="pad", padding=[1, 2, 3])
     assert EncoderCard.from_dict(card.to_dict()) == card and card.border_color == (1, 2, 3)
+
+
+def test_a_name_can_not_change_a_terminal(
+    tmp_path: Path, tile_folder: Path, tiny_tflite: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    card = {**inspect_encoder(tiny_tflite).to_dict(), "name": "a\n\x1b[31mb"}
+    (tmp_path / "tiny.json").write_text(json.dumps(card))
+    shutil.copy(tiny_tflite, tmp_path / "tiny.tflite")
+    build_bundle(tile_folder, tmp_path / "b", encoder=tmp_path / "tiny.json", adapt="off", workers=1)
+    assert main(["info", str(tmp_path / "b"), "--verbose"]) == 0
+    out = capfd.readouterr().out
+    assert "\x1b" not in out and "encoder  a\\n\\x1b[31mb, " in out
