@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -20,6 +21,10 @@ _PLAIN_TYPES: dict[str, Any] = {
     "Scoring": str,
 }
 """Annotations, up to their first bracket, whose values are checked; a field of another type is its record's own to check."""
+
+
+_LARGEST = sys.float_info.max
+"""Python's JSON reads NaN, Infinity and numbers of any length, with which arithmetic ends somewhere else."""
 
 
 def read_record(
@@ -55,6 +60,8 @@ def _problem(record_type: type[Any], values: object) -> str:
             continue
         if not isinstance(value, expected) or isinstance(value, bool):
             return f"{name} is {value!r}; expected {fields[name].type}"
+        if isinstance(value, (int, float)) and not -_LARGEST <= value <= _LARGEST:
+            return f"{name} is {'a number of very many digits' if isinstance(value, int) else value}; expected a finite number"
     return ""
 
 

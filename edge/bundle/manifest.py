@@ -31,6 +31,8 @@ _READABLE = f"formats {ONE_ENCODER_VERSION} and {BUNDLE_VERSION}"
 _SEAL = b',\n  "sha256": "'
 _SEAL_END = b'"\n}\n'
 _AGAIN = "build the bundle again"
+_MOST = 2**63
+"""More than any count or number of a generation."""
 
 Kind = Literal["encoder", "vectors", "adapter", "prototypes", "local", "cells", "embeddings"]
 """What a branch's files are."""
@@ -235,6 +237,9 @@ class Manifest:
             problem = problem_of_choice("resizer", record["resizer"], ("pillow", "opencv"))
             if problem:
                 raise BundleError(f"{where}: {problem}; {_AGAIN}")
+            for field in ("generation", "products"):
+                if type(record[field]) is not int or not 0 <= record[field] < _MOST:
+                    raise BundleError(f"{where}: {field} is {record[field]!r:.60}; {_AGAIN}")
             branches = [BranchRecord.from_dict(record, where)]
             cascade = None
             if record["format_version"] == BUNDLE_VERSION:

@@ -56,7 +56,7 @@ class Cascade:
             made = read_record(cls, values, _UNREAD, BundleError, "build the bundle again")
             if not (first >= 0 and second >= 0 and first + second > 0 and made.sure_from >= 0):
                 raise ValueError(f"weights {first} and {second}, sure from {made.sure_from}")
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
             raise BundleError(f"{_UNREAD}: {error}; build the bundle again") from error
         return made
 

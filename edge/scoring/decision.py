@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +48,7 @@ class Confidences:
         try:
             given: Any = record
             tables = {key: tuple(float(value) for value in given[key]) for key in ("unknown", "right")}
-        except (TypeError, ValueError, KeyError) as error:
+        except (TypeError, ValueError, KeyError, OverflowError) as error:
             raise BundleError(f"{_UNREAD}: {error}; build the bundle again") from error
         if len(tables["unknown"]) != len(LEVELS) or len(tables["right"]) not in (0, len(LEVELS)):
             raise BundleError(f"{_UNREAD}: {len(tables['unknown'])} quantiles; build the bundle again")
@@ -153,9 +153,13 @@ class Decision:
                 raise KeyError("no field confidences")
             curve = tuple((float(mean), float(share), int(count)) for mean, share, count in given["reliability"])
             values = {**given, "reliability": curve}
-        except (TypeError, ValueError, KeyError) as error:
+        except (TypeError, ValueError, KeyError, OverflowError) as error:
             raise BundleError(f"{_UNREAD}: {error}; build the bundle again") from error
-        return read_record(cls, values, _UNREAD, BundleError, "build the bundle again")
+        made = read_record(cls, values, _UNREAD, BundleError, "build the bundle again")
+        rates = (made.target_false_accept_rate, made.false_accept_rate, made.correct_accept_rate)
+        if made.method not in get_args(Method) or not all(0 <= rate <= 1 for rate in rates if rate is not None):
+            raise BundleError(f"{_UNREAD}: {made.method!r} with the rates {rates}; build the bundle again")
+        return made
 
 
 def _alike(evidence: Evidence) -> int:

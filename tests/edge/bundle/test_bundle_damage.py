@@ -355,3 +355,32 @@ except BundleError as error: print(error)
     finally:
         (folder / closed).chmod(0o755)
     assert "can't be read: Permission denied; read it as a user who may" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("products",), "x"),
+        (("generation",), None),
+        (("generation",), -1),
+        (("decision", "intercept"), 10**400),
+        (("decision", "threshold"), float("nan")),
+        (("decision", "method"), "guessed"),
+        (("decision", "correct_accept_rate"), 1.5),
+        (("decision", "reliability"), [[10**400, 0, 1]]),
+    ],
+    ids=lambda one: str(one)[:20],
+)
+def test_a_sealed_manifest_of_impossible_numbers_is_refused(
+    bundle: Path, capsys: pytest.CaptureFixture[str], where: tuple[str, ...], value: object
+) -> None:
+    record = json.loads((bundle / "manifest.json").read_bytes())
+    del record["sha256"]
+    inner = record
+    for key in where[:-1]:
+        inner = inner[key]
+    inner[where[-1]] = value
+    (bundle / "manifest.json").write_bytes(sealed(record))
+    assert main(["info", str(bundle), "--verbose"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and "build the bundle again" in err and len(err) < 600
