@@ -43,6 +43,10 @@ RUNTIMES: dict[str, Runtime] = {
 """In order of preference for a file they both take."""
 
 
+MOST_THREADS = 1024
+"""More than any machine has cores; runtimes take what they are given, or raise a TypeError over several lines."""
+
+
 def choose_runtime(file_format: Format, wanted: str = "auto") -> Runtime:
     """The runtime for a file: the one asked for, or the first installed one that takes the format.
 
@@ -67,6 +71,8 @@ def open_session(runtime: Runtime, model: bytes, threads: int) -> Session:
     """Load a network from its bytes. Raises EncoderError if the file is damaged or uses what the runtime lacks."""
     if threads < 1:
         raise EncoderError(f"threads is {threads}; expected at least 1")
+    if threads > MOST_THREADS:
+        raise EncoderError(f"threads is {threads}; expected at most {MOST_THREADS:,}, as many as there are cores")
     opener: Callable[[Runtime, bytes, int], Session]
     if runtime.format == "onnx":
         from ._ort import open_ort as opener

@@ -91,6 +91,9 @@ def test_of_opening_building_and_changing(tile_bundle: Path, tile_folder: Path, 
     attempts: dict[str, Callable[[], Any]] = {
         "5 (int) arrived; expected the path of a bundle": lambda: Matcher.open(5),  # type: ignore[arg-type]
         "threads is '2' (str)": lambda: Matcher.open(tile_bundle, threads="2"),  # type: ignore[arg-type]
+        "threads is 1099511627776; expected at most 1,024": lambda: Matcher.open(tile_bundle, threads=2**40).match(
+            PHOTO
+        ),
         "sessions is -1": lambda: Matcher.open(tile_bundle, sessions=-1),
         "limits is 5 (int); expected Limits": lambda: Matcher.open(tile_bundle, limits=5),  # type: ignore[arg-type]
         "limits.pixels is None": lambda: Matcher.open(tile_bundle, limits=Limits(pixels=None)),  # type: ignore[arg-type]
