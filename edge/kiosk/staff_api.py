@@ -69,7 +69,7 @@ class StaffApi:
         form = fields_as(fields, documents.Enrolment, photos)
         attributes = _attributes_of(form)
         sku = _sku_of(form, attributes)
-        return await self._taught(sku, attributes, photos, status=201)
+        return await self._taught(sku, partial(_teach, self._kiosk.shop, sku, attributes), photos, status=201)
 
     async def add_photos(self, request: Request) -> Response:
         """More photos of a product."""
@@ -78,12 +78,14 @@ class StaffApi:
         sku = self._known_sku(sku_of(request))
         photos, fields = await form_of(request, _MOST_FILES)
         fields_as(fields, documents.MorePhotos, photos)
-        return await self._taught(sku, {}, photos, status=201)
+        return await self._taught(sku, partial(_teach_more, self._kiosk.shop, sku), photos, status=201)
 
-    async def _taught(self, sku: str, attributes: dict[str, str], photos: Sequence[bytes], status: int) -> Response:
+    async def _taught(
+        self, sku: str, teach: Callable[[Sequence[_Photo], Overlay], int], photos: Sequence[bytes], status: int
+    ) -> Response:
         served = self._kiosk.shop.served
         embedded = [await self._embedded(served, photo) for photo in photos]
-        added = await self._changed(partial(_teach, self._kiosk.shop, sku, attributes, embedded))
+        added = await self._changed(partial(teach, embedded))
         self._kiosk.pictures.remember(sku, embedded[0].sha256, embedded[0].picture)
         served = self._kiosk.shop.served
         product = await self._kiosk.looked_up(self._shop_api.details, served, sku)
@@ -141,7 +143,15 @@ class StaffApi:
         await self._kiosk.require_staff(request)
         query_of(request, documents.NoQuery)
         sku, number = self._known_sku(sku_of(request)), _number_of(request)
-        details = await self._kiosk.looked_up(self._shop_api.details, self._kiosk.shop.served, sku)
+        sha256 = await self._changed(partial(self._without_photo, sku, number))
+        if sha256 is not None:
+            self._kiosk.pictures.forget(sku, sha256)
+        return Response(status_code=204)
+
+    def _without_photo(self, sku: str, number: int, overlay: Overlay) -> bytes | None:
+        """Forget one photo; the sha256 of its file. Raises Problem. For what `change` calls: until that returns, no other photo of
+        the product goes."""
+        details = self._shop_api.details(self._kiosk.shop.served, sku)
         if number not in details.taught_photos:
             raise Problem(
                 "not-found", f"{sku[:80]!r} has no taught photo {number}; it has {details.taught_photos[:20]}"
@@ -150,10 +160,7 @@ class StaffApi:
             raise Problem(
                 "conflict", "this is the product's only photo; remove the product, or add another photo first"
             )
-        sha256 = await self._changed(lambda overlay: overlay.remove_photo(sku, number))
-        if sha256 is not None:
-            self._kiosk.pictures.forget(sku, sha256)
-        return Response(status_code=204)
+        return overlay.remove_photo(sku, number)
 
     async def unknowns(self, request: Request) -> Response:
         """Crops of unknown products that were kept, the newest first."""
@@ -232,10 +239,24 @@ def _teach(shop: Shop, sku: str, attributes: dict[str, str], photos: Sequence[_P
     return after - before
 
 
+def _teach_more(shop: Shop, sku: str, photos: Sequence[_Photo], overlay: Overlay) -> int:
+    """More photos of a product that is there. Raises Problem."""
+    _check_known(shop, sku)
+    return _teach(shop, sku, {}, photos, overlay)
+
+
 def _correct(shop: Shop, sku: str, attributes: dict[str, str], overlay: Overlay) -> None:
     """Put attributes over those of a product. Raises Problem."""
+    _check_known(shop, sku)
     _check_gtin(shop, sku, attributes)
     overlay.put_product(sku, attributes)
+
+
+def _check_known(shop: Shop, sku: str) -> None:
+    """Raise Problem for a product that somebody removed meanwhile: it would be back, and nobody asked for that. For what
+    `change` calls."""
+    if shop.served.snapshot.catalog.product_id(sku) is None:
+        raise Problem("not-found", f"there is no product {sku[:80]!r} any more; /v1/products lists them")
 
 
 def _check_gtin(shop: Shop, sku: str, attributes: dict[str, str]) -> None:

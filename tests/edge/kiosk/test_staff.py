@@ -7,6 +7,9 @@ import shutil
 import signal
 import sqlite3
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from shelfmatch.edge.cli import main
 from shelfmatch.edge.errors import KioskError
 from shelfmatch.edge.kiosk.staff import Gate, add_code, new_code, read_codes
 from tests.conftest import write_tiles
-from tests.support.kiosk import KioskProcess, form
+from tests.support.kiosk import Answer, KioskProcess, form
 
 from .conftest import Started, tile
 
@@ -107,6 +110,38 @@ def test_photos_come_and_go(own: KioskProcess) -> None:
     assert own.staff("DELETE", f"/v1/products/mine/photos/{first}").status == 204
     last = own.staff("DELETE", f"/v1/products/mine/photos/{second}")
     assert last.status == 409 and "only photo" in last.json["detail"]
+
+
+def at_once(*calls: Callable[[], Answer]) -> list[Answer]:
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [one.result() for one in [pool.submit(call) for call in calls]]
+
+
+def test_two_who_take_a_products_last_photos_away_at_once(own: KioskProcess) -> None:
+    """Each would have found another photo beside its own, and the product would have ended with none."""
+    numbers = own.enrol([tile(40, 1), tile(40, 2)], sku="mine", name="Mine").json["product"]["taught_photos"]
+    answers = at_once(*(partial(own.staff, "DELETE", f"/v1/products/mine/photos/{number}") for number in numbers))
+    assert sorted(one.status for one in answers) == [204, 409]
+    assert own.get("/v1/products/mine").json["photos"] == 1
+
+
+def test_what_comes_after_a_removal_does_not_bring_a_product_back(tile_shop: Path, tmp_path: Path) -> None:
+    """Two of staff at once: each request had found the product before it went, and the second would undo the first."""
+    from shelfmatch.edge.kiosk.problems import Problem
+    from shelfmatch.edge.kiosk.shop import Shop, matcher_settings
+    from shelfmatch.edge.kiosk.staff_api import _correct, _teach_more
+
+    settings = matcher_settings(threads=1, workers=1, runtime="auto")
+    shop = Shop(tile_shop / "shop.bundle", settings, tmp_path / "state")
+    try:
+        shop.change(partial(_correct, shop, "sku-004", {"price": "1.00"}))
+        shop.change(lambda overlay: overlay.remove_product("sku-004", in_bundle=True))
+        for late in (partial(_correct, shop, "sku-004", {"price": "2.00"}), partial(_teach_more, shop, "sku-004", [])):
+            with pytest.raises(Problem, match="sku-004"):
+                shop.change(late)
+        assert shop.served.snapshot.catalog.product_id("sku-004") is None
+    finally:
+        shop.close()
 
 
 def test_a_photo_that_the_bundle_has_is_known_and_not_kept(own: KioskProcess, tile_shop: Path) -> None:
