@@ -15,7 +15,7 @@ from typing import Final
 from PIL import Image
 
 from ..errors import ShelfmatchError
-from ..imaging.camera import frames_of
+from ..imaging.camera import called, frames_of
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +85,10 @@ class DeviceCamera:
                 if str(error) != self.problem:
                     logger.warning("%s", error)
                 self.problem = str(error)
+                time.sleep(_RETRY_S)
+            except Exception as error:  # a driver's own exceptions: without this thread nobody would see anything again
+                logger.exception("%s failed; it is tried again", called(self._source))
+                self.problem = f"{called(self._source)} failed: {type(error).__name__}"
                 time.sleep(_RETRY_S)
             with self._changed:
                 if not self._is_wanted():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Final
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from .._version import __version__
 from ..errors import CatalogError, ImageError, VectorError
@@ -28,6 +30,8 @@ _TYPES: Final = {
 }  # fmt: skip
 _MOST_VIEWERS: Final = 8
 """Pictures and answers count each: four screens."""
+_OPENS_WITHIN_S: Final = 10.0
+"""A camera that has said nothing for so long can't be used: network cameras take seconds to open, and that is no failure."""
 _BOUNDARY: Final = b"shelfmatch-frame"
 
 
@@ -114,32 +118,32 @@ class ServiceApi:
 
     async def stream(self, request: Request) -> Response:
         """The device's camera as MJPEG."""
-        self._begin_viewing()
         media = f"multipart/x-mixed-replace; boundary={_BOUNDARY.decode()}"
-        return StreamingResponse(self._frames(), media_type=media, headers={"cache-control": "no-store"})
+        return self._viewed(self._frames(), media)
 
     async def stream_answers(self, request: Request) -> Response:
         """The answers to the device's camera, as server-sent events."""
-        self._begin_viewing()
-        return StreamingResponse(self._events(), media_type="text/event-stream", headers={"cache-control": "no-store"})
+        return self._viewed(self._events(), "text/event-stream")
 
-    def _begin_viewing(self) -> None:
+    def _viewed(self, content: AsyncIterator[bytes], media: str) -> Response:
+        """A stream, which counts from now on: many that come at once would all find room if each counted from its first bytes."""
         if self._kiosk.camera is None:
             raise Problem("not-found", "this kiosk has no camera of its own; camera.source in its settings names one")
         if self._viewers >= _MOST_VIEWERS:
             raise busy(5, "viewers")
+        self._viewers += 1
+        return _Viewed(content, media, self._end_viewing)
+
+    def _end_viewing(self) -> None:
+        self._viewers -= 1
 
     async def _frames(self) -> AsyncIterator[bytes]:
         number = 0
-        self._viewers += 1
-        try:
-            while not self._kiosk.is_stopping:
-                number, frame = await self._newest(number)
-                if frame is not None:
-                    head = b"--%s\r\ncontent-type: image/jpeg\r\ncontent-length: %d\r\n\r\n" % (_BOUNDARY, len(frame))
-                    yield head + frame + b"\r\n"
-        finally:
-            self._viewers -= 1
+        while not self._kiosk.is_stopping:
+            number, frame = await self._newest(number)
+            if frame is not None:
+                head = b"--%s\r\ncontent-type: image/jpeg\r\ncontent-length: %d\r\n\r\n" % (_BOUNDARY, len(frame))
+                yield head + frame + b"\r\n"
 
     async def _newest(self, number: int) -> tuple[int, bytes | None]:
         camera = self._kiosk.camera
@@ -151,41 +155,52 @@ class ServiceApi:
         """One answer after the other; frames that come meanwhile are dropped."""
         kiosk, number = self._kiosk, 0
         query = documents.MatchQuery(bar_code=answers.has_bar_codes())
-        self._viewers += 1
-        try:
-            while not kiosk.is_stopping:
-                number, frame = await self._newest(number)
-                if frame is None:
-                    camera = kiosk.camera
-                    yield b"event: problem\ndata: %s\n\n" % msgspec.json.encode(
-                        "" if camera is None else camera.problem
+        since = time.monotonic()
+        while not kiosk.is_stopping:
+            number, frame = await self._newest(number)
+            if frame is None:
+                problem = "" if kiosk.camera is None else kiosk.camera.problem
+                if problem or time.monotonic() - since > _OPENS_WITHIN_S:
+                    yield b"event: problem\ndata: %s\n\n" % msgspec.json.encode(problem)
+                continue
+            since = time.monotonic()
+            served = kiosk.shop.served
+            try:
+                with kiosk.sessions.taken(
+                    "device-camera", served.snapshot, kiosk.settings.answers.top_k, None
+                ) as session:
+                    found = await kiosk.pool.run(
+                        answers.answer_frame,
+                        served,
+                        frame,
+                        query,
+                        kiosk.sessions,
+                        session,
+                        kiosk.limits,
+                        kiosk.picture_of,
                     )
-                    continue
-                served = kiosk.shop.served
-                try:
-                    with kiosk.sessions.taken(
-                        "device-camera", served.snapshot, kiosk.settings.answers.top_k, None
-                    ) as session:
-                        found = await kiosk.pool.run(
-                            answers.answer_frame,
-                            served,
-                            frame,
-                            query,
-                            kiosk.sessions,
-                            session,
-                            kiosk.limits,
-                            kiosk.picture_of,
-                        )
-                except (Busy, Problem):
-                    await asyncio.sleep(0.2)
-                    continue
-                except (ImageError, VectorError, CatalogError):
-                    continue
-                kiosk.metrics.decisions.labels(found.decision).inc()
-                yield b"event: answer\ndata: %s\n\n" % msgspec.json.encode(found)
-                await asyncio.sleep(1.0 if found.is_still else 0.05)
+            except (Busy, Problem):
+                await asyncio.sleep(0.2)
+                continue
+            except (ImageError, VectorError, CatalogError):
+                continue
+            kiosk.metrics.decisions.labels(found.decision).inc()
+            yield b"event: answer\ndata: %s\n\n" % msgspec.json.encode(found)
+            await asyncio.sleep(1.0 if found.is_still else 0.05)
+
+
+class _Viewed(StreamingResponse):
+    """A stream; `end` is called once when it is over, also where the viewer left before its first bytes."""
+
+    def __init__(self, content: AsyncIterator[bytes], media: str, end: Callable[[], None]) -> None:
+        super().__init__(content, media_type=media, headers={"cache-control": "no-store"})
+        self._end = end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
         finally:
-            self._viewers -= 1
+            self._end()
 
 
 @cache

@@ -1,0 +1,108 @@
+"""The device's own camera as the service streams it: who looks, and a camera that is slow or fails."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shelfmatch.edge.kiosk import device_camera
+from shelfmatch.edge.kiosk.device_camera import DeviceCamera
+from shelfmatch.edge.synthetic.products import make_shop
+from tests.support.kiosk import KioskProcess
+
+from .conftest import Started, film
+
+pytest.importorskip("cv2", reason="pip install 'shelfmatch[fast]'")
+
+
+@contextlib.contextmanager
+def streamed(kiosk: KioskProcess, path: str) -> Iterator[http.client.HTTPResponse]:
+    """The answer to one request, its body not read yet."""
+    connection = http.client.HTTPConnection("127.0.0.1", kiosk.port, timeout=60)
+    try:
+        connection.request("GET", path)
+        yield connection.getresponse()
+    finally:
+        connection.close()
+
+
+def test_many_viewers_at_once_find_no_more_room_than_one_after_the_other(
+    started: Started, tile_shop: Path, tmp_path: Path
+) -> None:
+    """Each counted from its first bytes on, and twenty that came together had all found room by then."""
+    camera = film(make_shop(1, seed=6)[0], tmp_path / "film.mjpeg")
+    kiosk = started(tile_shop / "shop.bundle", "--camera", str(camera))
+    connections = [http.client.HTTPConnection("127.0.0.1", kiosk.port, timeout=60) for _ in range(20)]
+    for number, one in enumerate(connections):
+        one.connect()
+        one.putrequest("GET", "/v1/stream" if number % 2 else "/v1/stream/answers")
+    for one in connections:
+        one.endheaders()
+    statuses = [one.getresponse().status for one in connections]
+    assert sorted(set(statuses)) == [200, 503] and statuses.count(200) == 8
+    for one in connections:
+        one.close()
+    end = time.monotonic() + 20
+    while True:  # those who left are counted no more
+        with contextlib.ExitStack() as opened:
+            again = [opened.enter_context(streamed(kiosk, "/v1/stream")).status for _ in range(8)]
+        if again == [200] * 8:
+            break
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def test_a_camera_that_opens_slowly_is_no_failure(started: Started, tile_shop: Path, tmp_path: Path) -> None:
+    """The page said for a moment that the camera can't be used, each time somebody came."""
+    frames = film(make_shop(1, seed=6)[0], tmp_path / "film.mjpeg").read_bytes()
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            time.sleep(4)
+            self.send_response(200)
+            self.send_header("content-type", "video/x-motion-jpeg")
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                self.wfile.write(frames)
+
+        def log_message(self, format: str, *arguments: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        kiosk = started(tile_shop / "shop.bundle", "--camera", f"http://127.0.0.1:{server.server_port}/film.mjpeg")
+        with streamed(kiosk, "/v1/stream/answers") as answer:
+            assert answer.readline() == b"event: answer\n"
+        kiosk.kill()
+        server.shutdown()
+
+
+def test_a_camera_whose_driver_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The thread that reads it ended, and until the next start nobody saw anything."""
+    opened = device_camera.frames_of
+    tries = []
+
+    def frames_of(source: str) -> Any:
+        tries.append(source)
+        if len(tries) == 1:
+            raise ValueError("what OpenCV raises is no error of ours")
+        return opened(source)
+
+    monkeypatch.setattr(device_camera, "frames_of", frames_of)
+    monkeypatch.setattr(device_camera, "_RETRY_S", 0.1)
+    camera = DeviceCamera(str(film(make_shop(1, seed=6)[0], tmp_path / "film.mjpeg")), 10.0)
+    try:
+        end = time.monotonic() + 20
+        while (frame := camera.newest(0)[1]) is None:
+            assert time.monotonic() < end
+        assert frame[:3] == b"\xff\xd8\xff" and camera.problem == ""
+    finally:
+        camera.close()
