@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import signal
 import socket
@@ -31,6 +32,8 @@ _FIRST_SOCKET: Final = 3
 """Of those that systemd hands over (sd_listen_fds(3))."""
 _STOP_S: Final = 5
 _STUCK_S: Final = 60.0
+_TIDY_S: Final = 60.0
+"""Old crops and sessions are forgotten so often at least."""
 _SWITCH_S: Final = 0.001
 """A photo's thread lets the event loop have its turn after so long (5 ms is Python's own): refusing must be quick under load."""
 _TURNED_AWAY: Final = (
@@ -148,19 +151,23 @@ async def _serve(kiosk: Kiosk, server: uvicorn.Server, sockets: list[socket.sock
 
 
 async def _follow(kiosk: Kiosk, refresh: asyncio.Event) -> None:
-    """Take over a new bundle when it is there, and at SIGHUP."""
+    """Take over a new bundle when it is there, and at SIGHUP; forget what is old, however seldom one is looked for."""
     seconds, trouble = kiosk.settings.answers.watch_seconds, ""
+    every = seconds or math.inf
+    due = time.monotonic() + every
     while True:
         forced = True
         try:
-            await asyncio.wait_for(refresh.wait(), seconds or None)
+            await asyncio.wait_for(refresh.wait(), min(max(0.0, due - time.monotonic()), _TIDY_S))
         except TimeoutError:
             forced = False
         refresh.clear()
-        try:
-            await kiosk.changed(lambda: kiosk.shop.refresh(force=forced))  # noqa: B023  (it is awaited)
-        except Exception:
-            logger.exception("looking for a new bundle failed; the one in use stays")
+        if forced or time.monotonic() >= due:
+            try:
+                await kiosk.changed(lambda: kiosk.shop.refresh(force=forced))  # noqa: B023  (it is awaited)
+            except Exception:
+                logger.exception("looking for a new bundle failed; the one in use stays")
+            due = time.monotonic() + every
         kiosk.sessions.tidy(kiosk.shop.served.snapshot)
         if kiosk.unknowns is not None:
             try:

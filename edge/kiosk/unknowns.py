@@ -88,12 +88,14 @@ class Unknowns:
             return sum(self._delete(name) for name, _ in self.names())
 
     def tidy(self) -> None:
-        """Delete what is too old or too much, and what a power cut left half-written."""
-        oldest = time.time() - self._days * 86_400
+        """Delete what is too old or too much, and what a power cut left half-written. What is dated so far ahead was taken while
+        the clock was wrong: it would stay for ever, and as the newest take the places of others."""
+        now, kept_s = time.time(), self._days * 86_400
         with self._lock:
-            for number, (name, _) in enumerate(self.names()):
-                if number >= self._most_files or _taken(name).timestamp() < oldest:
-                    self._delete(name)
+            names = [name for name, _ in self.names()]
+            kept = [name for name in names if abs(now - _taken(name).timestamp()) <= kept_s][: self._most_files]
+            for name in set(names).difference(kept):
+                self._delete(name)
             for path in self.folder.glob(".*.tmp"):
                 path.unlink(missing_ok=True)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from shelfmatch.edge.imaging.image import Limits
+from shelfmatch.edge.kiosk import server
 from shelfmatch.edge.kiosk.server import _follow
 from shelfmatch.edge.kiosk.unknowns import Unknowns
 
@@ -28,6 +31,49 @@ def test_a_folder_that_was_deleted_is_empty_and_comes_back(tmp_path: Path) -> No
     unknowns.tidy()
     name = unknowns.keep(b"jpeg", Limits())
     assert [one for one, _ in unknowns.names()] == [name]
+
+
+def test_crops_of_a_clock_that_ran_ahead_are_not_kept_for_ever(tmp_path: Path) -> None:
+    """Dated 2090 they were the newest of all: never too old, and never the ones too many."""
+    unknowns = Unknowns(tmp_path, _Finder(), 10, 7.0)  # type: ignore[arg-type]
+    names = [
+        f"{datetime.fromtimestamp(time.time() + days * 86_400, UTC):%Y%m%d-%H%M%S}-{'0' * 8}.jpg" for days in (-6, 6)
+    ]
+    for name in ("20901231-235959-00000000.jpg", *names):
+        (tmp_path / name).write_bytes(b"jpeg")
+    unknowns.tidy()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 86_400.0])
+def test_old_crops_go_where_bundles_are_seldom_looked_for(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With watch_seconds = 0 they stayed until SIGHUP or the next crop, however few days they were to be kept."""
+    looked, tidied = [], []
+
+    async def call(function: Any) -> Any:
+        return function()
+
+    kiosk: Any = SimpleNamespace(
+        settings=SimpleNamespace(answers=SimpleNamespace(watch_seconds=seconds)),
+        shop=SimpleNamespace(refresh=lambda *, force: looked.append(force), served=SimpleNamespace(snapshot=None)),
+        sessions=SimpleNamespace(tidy=lambda snapshot: None),
+        unknowns=SimpleNamespace(tidy=lambda: tidied.append(1)),
+        changed=call,
+        looked_up=call,
+    )
+    monkeypatch.setattr(server, "_TIDY_S", 0.01)
+
+    async def watched() -> None:
+        refresh = asyncio.Event()
+        task = asyncio.create_task(_follow(kiosk, refresh))
+        await asyncio.sleep(0.3)
+        assert not looked and len(tidied) > 2
+        refresh.set()  # SIGHUP
+        await asyncio.sleep(0.3)
+        task.cancel()
+
+    asyncio.run(watched())
+    assert looked == [True]
 
 
 def test_trouble_with_crops_doesnt_end_the_watch_for_bundles(caplog: pytest.LogCaptureFixture) -> None:
