@@ -92,9 +92,10 @@ def _answer(service: ShelfService, path: str) -> tuple[str, bytes] | None:
 
 
 def _picture(service: ShelfService) -> bytes:
-    states = {one["id"]: one["state"] if one["view"] == "clear" else one["view"] for one in service.status()["slots"]}
+    plan, photo, slots = service.shown()
+    states = {one["id"]: one["state"] if one["view"] == "clear" else one["view"] for one in slots}
     target = io.BytesIO()
-    drawn(service.plan, service.photo, states).save(target, "JPEG", quality=80)
+    drawn(plan, photo, states).save(target, "JPEG", quality=80)
     return target.getvalue()
 
 

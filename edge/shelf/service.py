@@ -239,6 +239,11 @@ class ShelfService:
         names = () if photo is None else (photo.full, photo.empty)
         return _stamp_of(self.plan_path), *(_stamp_of(self.plan.folder / name) for name in names if name)
 
+    def shown(self) -> tuple[Planogram, Pixels, list[dict[str, Any]]]:
+        """The plan, the taught photo and the slots' states, all of one plan: another one may be taken over at any moment."""
+        with self.lock:
+            return self.plan, self.photo, self.watcher.status()["slots"]
+
     def status(self) -> dict[str, Any]:
         """What is known now, and what was refused, as a JSON document."""
         with self.lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import socket
@@ -20,6 +21,7 @@ from PIL import Image
 from shelfmatch.edge import ShelfError
 from shelfmatch.edge.cli.app import main
 from shelfmatch.edge.events.log import EventLog
+from shelfmatch.edge.shelf import live_page
 from shelfmatch.edge.shelf.edit_page import PlanEditor, start_editor
 from shelfmatch.edge.shelf.live_page import start_page
 from shelfmatch.edge.shelf.planogram import read_planogram
@@ -176,6 +178,27 @@ def test_the_live_page_is_for_this_device(shelf: SmallShelf) -> None:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_the_live_pages_picture_is_of_one_plan(shelf: SmallShelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another plan that came between its states and its picture put the new outlines on it in no state's colour."""
+    service = ShelfService(shelf.plan_path, shelf.matcher, WatchOptions())
+    plan, status, found = service.plan, service.status, []
+    other = dataclasses.replace(plan, slots=tuple(dataclasses.replace(one, id=f"new-{one.id}") for one in plan.slots))
+
+    def then_another() -> dict[str, Any]:
+        before = status()
+        service.plan = other
+        return before
+
+    def drawn(plan: Any, photo: Any, states: dict[str, str]) -> Any:
+        found.append(({slot.id for slot in plan.slots}, set(states)))
+        return Image.fromarray(photo)
+
+    monkeypatch.setattr(service, "status", then_another)
+    monkeypatch.setattr("shelfmatch.edge.shelf.live_page.drawn", drawn)
+    live_page._picture(service)
+    assert [slots == states for slots, states in found] == [True]
 
 
 def test_the_live_page_tells_what_is_wrong_in_a_folder_whose_name_is_not_utf8(
