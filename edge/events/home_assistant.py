@@ -82,6 +82,18 @@ class Topics:
         """What is known about a slot, as a JSON object, retained."""
         return f"{self.prefix}/slots/{key_of(slot)}/attributes"
 
+    @property
+    def of_any_slot(self) -> tuple[str, str]:
+        """Both, of whatever slots there are, as brokers take subscriptions."""
+        return f"{self.prefix}/slots/+/state", f"{self.prefix}/slots/+/attributes"
+
+    def key_in(self, topic: str) -> str | None:
+        """The slot's part of a topic of `of_any_slot`; None of another."""
+        if not topic.startswith(f"{self.prefix}/slots/"):
+            return None
+        key, _, what = topic.removeprefix(f"{self.prefix}/slots/").partition("/")
+        return key if what in ("state", "attributes") and _ID.fullmatch(key) else None
+
 
 def key_of(slot: str) -> str:
     """A slot's id as a part of a topic: as it is where that can be, and else made so, with a hash that tells alike ones apart."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import EventError, RuntimeUnavailable
 from .delivery import Courier, NotDelivered, checked_seconds, is_host
 from .entry import Entry
-from .home_assistant import EXPIRES_S, Device, Topics, discovery, discovery_topic
+from .home_assistant import EXPIRES_S, Device, Topics, discovery, discovery_topic, key_of
 from .log import EventLog
 
 if TYPE_CHECKING:
@@ -99,7 +99,8 @@ class MqttPublisher(Courier):
             self._gone = tuple(
                 dict.fromkeys((*self._gone, *(slot for slot in self._device.slots if slot not in device.slots)))
             )
-            self._gone = tuple(slot for slot in self._gone if slot not in device.slots)
+            keys = {key_of(slot) for slot in device.slots}
+            self._gone = tuple(slot for slot in self._gone if key_of(slot) not in keys)
             self._device, self._announce_at = device, 0.0
             self._states = {name: state for name, state in self._states.items() if name not in self._gone}
 
@@ -150,6 +151,7 @@ class MqttPublisher(Courier):
             is_last = self._ended.is_set()
             connection.check()
             self._take_acknowledgements(connection, again_until)
+            self._forget_kept(connection.take_kept())
             if connection.take_birth():
                 self._announce_at = time.monotonic() + random.uniform(0.0, self._broker.birth_delay_s)
             now = time.monotonic()
@@ -182,6 +184,13 @@ class MqttPublisher(Courier):
                 self._again_from = None
         while self._acknowledged and self._acknowledged[0][0] < now - SENT_AGAIN_S:
             self._acknowledged.popleft()
+
+    def _forget_kept(self, keys: set[str]) -> None:
+        """Slots that went from the plan while nobody watched, as their states at the broker show: take them away, too."""
+        with self._lock:
+            known = {key_of(slot) for slot in (*self._device.slots, *self._gone)}
+            if old := sorted(keys - known):
+                self._gone, self._announce_at = (*self._gone, *old), 0.0
 
     def _announce(self, connection: _Connection) -> None:
         """Discovery, availability and all states."""
@@ -229,6 +238,7 @@ class _Connection:
         self._broker, self._topics = broker, topics
         self._changed = threading.Condition()
         self._is_connected, self._why, self._birth = False, "", False
+        self._kept: set[str] = set()
         self._numbers: set[int] = set()
         self._oldest = time.monotonic()
         self._client = self._make_client()
@@ -259,6 +269,7 @@ class _Connection:
                 raise _Broken(self._why or f"no answer to the connection within {_CONNECT_S:.0f} s")
         if self._broker.discovery_prefix:
             self._client.subscribe(f"{self._broker.discovery_prefix}/status", _QOS)
+        self._client.subscribe([(topic, _QOS) for topic in self._topics.of_any_slot])
 
     def check(self) -> None:
         """Raises _Broken where the connection is gone, or acknowledges nothing any more."""
@@ -311,6 +322,12 @@ class _Connection:
             born, self._birth = self._birth, False
         return born
 
+    def take_kept(self) -> set[str]:
+        """Keys of slots (`key_of`) of which the broker had kept something, since this was last called."""
+        with self._changed:
+            kept, self._kept = self._kept, set()
+        return kept
+
     def say_goodbye(self) -> None:
         """Say that the device stopped, not that it failed."""
         self._client.publish(self._topics.available, "stopped", _QOS, retain=True).wait_for_publish(2.0)
@@ -340,8 +357,12 @@ class _Connection:
             self._changed.notify_all()
 
     def _on_message(self, client: Client, _data: object, message: Any) -> None:
+        key = self._topics.key_in(message.topic)
         with self._changed:
-            self._birth = self._birth or message.payload == b"online"
+            if key is None:
+                self._birth = self._birth or message.payload == b"online"
+            elif message.retain and message.payload:  # what we say ourselves comes back without that mark
+                self._kept.add(key)
 
 
 def _encrypt(client: Client, ca_file: Path | None) -> None:

@@ -80,6 +80,20 @@ def test_home_assistant_refuses_what_is_wrong(spoil: str) -> None:
     assert done.returncode != 0 and "Invalid" in done.stderr
 
 
+def test_a_slot_is_told_from_its_topic() -> None:
+    topics = Topics("shop/bay1")
+    for slot in ("s0", "shelf 2/left", "state"):
+        assert topics.key_in(topics.state(slot)) == topics.key_in(topics.attributes(slot)) == key_of(slot)
+    for other in (
+        topics.camera,
+        "homeassistant/status",
+        "shop/bay1/slots/s0",
+        "shop/bay1/slots/s 0/state",
+        "slots/s0/state",
+    ):
+        assert topics.key_in(other) is None
+
+
 def test_ids_and_topics_are_distinct() -> None:
     """Without Home Assistant: what must not meet."""
     slots = dict.fromkeys(("a/b", "a b", "a_b", "a-b", "ä", "ö", "r1c1"), "")

@@ -101,6 +101,27 @@ def test_all_is_said_and_the_last_will(tmp_path: Path, mosquitto: Mosquitto) -> 
     listener.close()
 
 
+def test_a_slot_that_goes_while_nobody_watches_leaves_nothing(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """Its state stayed with the broker, and its entity in Home Assistant, for ever."""
+    broker = Broker("127.0.0.1", mosquitto.port)
+    states = {"s0": {"state": "full"}, "s1": {"state": "empty"}, "shelf 2/left": {"state": "empty"}}
+    listener = Listener(mosquitto.port, "shop/#", "homeassistant/#")
+    gone = ("s1", "shelf 2/left")
+    topics = [topic for slot in gone for topic in (TOPICS.state(slot), TOPICS.attributes(slot))]
+    with EventLog.open(tmp_path / "log") as log:
+        with MqttPublisher(log, broker, TOPICS, DEVICE) as publisher:
+            publisher.set_states(states)
+            until(lambda: all(listener.on(topic) for topic in topics), "no states came")
+        with MqttPublisher(log, broker, TOPICS, Device("bay1", "Bay 1", {"s0": "Oats"})) as publisher:
+            publisher.set_states({"s0": {"state": "full"}})
+            until(lambda: all(listener.on(topic)[-1] == "" for topic in topics), "old states stay", 20.0)
+            until(lambda: len(listener.on(TOPICS.state("s0"))) >= 2, "the slot that is there wasn't said")
+    components = listener.events("homeassistant/device/shelfmatch_bay1/config")[-1]["components"]
+    assert components["slot_s1"] == components["slot_shelf_2_left_c19976"] == {"platform": "binary_sensor"}
+    assert "state_topic" in components["slot_s0"] and "" not in listener.on(TOPICS.state("s0"))
+    listener.close()
+
+
 def check_broker_kills(tmp_path: Path, mosquitto: Mosquitto, kills: int) -> None:
     """Kill the broker again and again under load: every event arrives, in order, and once when the receiver goes by ids."""
     listener = Listener(mosquitto.port, "shop/bay1/events")
