@@ -50,7 +50,7 @@ def _day(text: str) -> tuple[float, float]:
 def _run(options: argparse.Namespace) -> int:
     from ..errors import EventError
     from ..events.copies import PICTURES
-    from ..events.history import history, time_of
+    from ..events.history import first_of, history, times_of
     from ..events.reading import read_log
     from ..files import check_output, write_atomic
     from ..pages.shelf_page import ShelfReport, shelf_page
@@ -68,11 +68,11 @@ def _run(options: argparse.Namespace) -> int:
     if not entries:
         complain(f"{options.log} has no events yet")
         return NO
-    last = max(map(time_of, entries))
+    last = max(times_of(entries))
     end = time.time() if 0 <= time.time() - last < _LIVE_S else last
     start = None
     if options.day is not None:
-        first = min(min(entry.event.start_time for entry in entries), last)
+        first = first_of(entries)
         start, midnight = options.day
         end = min(end, midnight)
         if end <= start or first >= midnight:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import statistics
+import time as clock
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +17,10 @@ REMOVED: Final = "removed"
 """The state of a slot that the plan has no more."""
 _NEVER_SET_S: Final = 946_684_800.0
 """2000-01-01: a clock before it was never set, as that of a Raspberry Pi without a battery at its start."""
+_AHEAD_S: Final = 86_400.0
+"""A time so far after now is one of a clock that ran ahead."""
+_TO_MONDAY_S: Final = 3 * 86_400.0
+"""1970 began on a Thursday."""
 _MOST_S: Final = 30 * 86_400.0
 """An update that was logged so much later than its event began is taken for one of another clock."""
 
@@ -86,12 +91,14 @@ class History:
         return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
     def compliance(self, step_s: float = 3600.0) -> list[tuple[float, float | None]]:
-        """(start, share) of each hour; a share is None where the camera saw nothing."""
+        """(start, share) of each hour, or of another `step_s`, as this device's clock shows them: days begin at midnight, weeks
+        on Monday. A share is None where the camera saw nothing."""
         found: list[tuple[float, float | None]] = []
-        begin = self.start // step_s * step_s
+        begin = _local_step(self.start, step_s)
         while begin < self.end:
-            found.append((begin, self._share(max(begin, self.start), min(begin + step_s, self.end))))
-            begin += step_s
+            then = _local_step(begin + 1.5 * step_s, step_s)  # also where the clocks are changed meanwhile
+            found.append((begin, self._share(max(begin, self.start), min(then, self.end))))
+            begin = then
         return found
 
     def _share(self, begin: float, end: float) -> float | None:
@@ -142,12 +149,9 @@ def history(
     entries: Sequence[Entry], plan: Iterable[PlanSlot] = (), start: float | None = None, end: float | None = None
 ) -> History:
     """What entries of a log say, in the order in which they were logged, between two times (by default from the first to the last
-    that is mentioned). Without a plan, slots are those of the entries. Times of a clock that wasn't set are taken for the last
-    of before, or for the first that was."""
-    times = [time_of(entry) for entry in entries]
-    begins = [entry.event.start_time for entry in entries]
-    times = _set(times)
-    begins = [begin if begin >= _NEVER_SET_S else max(begin, time) for begin, time in zip(begins, times, strict=True)]
+    that is mentioned). Without a plan, slots are those of the entries. Times are those of `times_of`."""
+    times = times_of(entries)
+    begins = _begins(entries, times)
     first = min([*times, *begins], default=0.0) if start is None else start
     last = max(times, default=first) if end is None else max(end, first)
     slots = {one.id: one for one in plan}
@@ -183,6 +187,47 @@ def history(
     )
 
 
+def times_of(entries: Sequence[Entry]) -> list[float]:
+    """When what each entry says happened. Those of a clock that wasn't set, or that ran far ahead, are taken for the last of
+    before, or for the first that was right."""
+    times = [time_of(entry) for entry in entries]
+    latest = _latest(times)
+    known = next((time for time in times if _NEVER_SET_S <= time <= latest), None)
+    if known is None:
+        return times
+    found = []
+    for time in times:
+        known = time if _NEVER_SET_S <= time <= latest else known
+        found.append(known)
+    return found
+
+
+def first_of(entries: Sequence[Entry]) -> float:
+    """The first time that is mentioned; 0 without entries."""
+    times = times_of(entries)
+    return min([*times, *_begins(entries, times)], default=0.0)
+
+
+def _begins(entries: Sequence[Entry], times: Sequence[float]) -> list[float]:
+    """When each entry's event began; where the clock was wrong then, its time."""
+    latest = _latest(times)
+    begins = (entry.event.start_time for entry in entries)
+    return [begin if _NEVER_SET_S <= begin <= latest else time for begin, time in zip(begins, times, strict=True)]
+
+
+def _latest(times: Sequence[float]) -> float:
+    """No right clock showed more. Where most of a log is later than now, it's the clock here that is wrong."""
+    return max(clock.time(), statistics.median(times) if times else 0.0) + _AHEAD_S
+
+
+def _local_step(time: float, step_s: float) -> float:
+    """The last time up to this one at which an hour, a day or a week of this device's clock began: where it is half an hour beside
+    UTC, hours begin at half past."""
+    offset = clock.localtime(time).tm_gmtoff
+    begin = time - (time + offset + _TO_MONDAY_S) % step_s
+    return begin + offset - clock.localtime(begin).tm_gmtoff  # the clocks were changed meanwhile
+
+
 def time_of(entry: Entry) -> float:
     """When what an entry says happened: a frame's time where it is known, else when it was logged."""
     event = entry.event
@@ -212,18 +257,6 @@ def _spans(changes: list[tuple[float, str, str, str]], first: float, last: float
     if last > since or not found or found[-1].state != state:  # the last one may have begun at the end
         found.append(Span(state, since, last, by))
     return tuple(found)
-
-
-def _set(times: Sequence[float]) -> list[float]:
-    """Times in the order of a log, those of a clock that wasn't set put right as far as can be."""
-    known = next((time for time in times if time >= _NEVER_SET_S), None)
-    if known is None:
-        return list(times)
-    found = []
-    for time in times:
-        known = time if time >= _NEVER_SET_S else known
-        found.append(known)
-    return found
 
 
 def _sku_of(entry: Entry) -> str:

@@ -21,6 +21,8 @@ STATES: Final = ("full", "low", "empty", "misplaced", "unknown", "no view")
 _LETTERS: Final = {"low": "L", "empty": "E", "misplaced": "M", "unknown": "?", "no view": "–"}
 _MOST_PICTURES: Final = 60
 _MOST_ALERTS: Final = 200
+_MOST_HOURS, _MOST_DAYS, _MOST_APART = 8 * 24, 400, 60
+"""Bars: of hours, then of days, then of weeks; more than so many stand side by side without gaps, which a phone has no room for."""
 _LONGEST_NAME: Final = 14
 """Letters of a slot's name that are drawn on it."""
 _STYLE: Final = """
@@ -45,6 +47,7 @@ svg.shelf text { fill: var(--onstate); text-anchor: middle; dominant-baseline: c
 .axis { display: flex; justify-content: space-between; color: var(--soft); font-size: 12px; }
 .bars { display: flex; align-items: flex-end; gap: 2px; height: 150px; border-bottom: 1px solid var(--line); overflow: hidden; }
 .bars span { flex: 1 1 0; min-width: 2px; background: var(--unknown); border-radius: 3px 3px 0 0; }
+.bars.many { gap: 0; } .bars.many span { min-width: 0; border-radius: 0; }
 .bars span.none { background: repeating-linear-gradient(45deg, var(--line) 0 4px, transparent 4px 8px); height: 100%; }
 .wide { overflow-x: auto; } .wide table.grid td, .wide table.grid th { text-align: left; }
 .wide table.grid td:last-child, .wide table.grid th:last-child { text-align: right; padding-right: 0; }
@@ -187,16 +190,32 @@ def _line(past: History, length: float, slot: str, name: str, spans: Iterable[Sp
 
 
 def _compliance(past: History) -> str:
-    hours = past.compliance()
+    word, step_s = _step(past.end - past.start)
+    steps = past.compliance(step_s)
     bars = "".join(
         f'<span class="none" title="{_moment(start)}: the camera saw nothing"></span>'
         if share is None
         else f'<span style="height:{max(100 * share, 1):.1f}%" title="{_moment(start)}: {share:.1%}"></span>'
-        for start, share in hours
+        for start, share in steps
     )
     axis = f'<div class="axis"><span>{_moment(past.start)}</span><span>{_moment(past.end)}</span></div>'
-    note = "Hour by hour: of the slots' time, the share with the right product in it (full or low). The top is 100 %."
-    return html.section("As in the plan", f'<div class="bars">{bars}</div>{axis}', note=note)
+    note = (
+        f"{word.capitalize()} by {word}: of the slots' time, the share with the right product in it (full or low). "
+        "The top is 100 %."
+    )
+    return html.section("As in the plan", _bars(bars, len(steps)) + axis, note=note)
+
+
+def _step(length_s: float) -> tuple[str, float]:
+    """What one bar stands for: so that they can be told apart, also those of a log of years."""
+    if length_s <= _MOST_HOURS * 3600:
+        return "hour", 3600.0
+    return ("day", 86_400.0) if length_s <= _MOST_DAYS * 86_400 else ("week", 7 * 86_400.0)
+
+
+def _bars(bars: str, count: int) -> str:
+    many = " many" if count > _MOST_APART else ""
+    return f'<div class="bars{many}">{bars}</div>'
 
 
 def _products(past: History) -> str:
@@ -276,7 +295,7 @@ def _passers(sums: Sequence[NoisySum]) -> str:
         f"About {max(0, total):,} people passed (± {2 * spread:,.0f} in 95 of 100 cases). Each hour's number got noise before "
         "it was written down, so that nobody can tell from it whether one person was there; it may be below zero."
     )
-    return html.section("Passers-by", f'<div class="bars">{bars}</div>{axis}', note=note)
+    return html.section("Passers-by", _bars(bars, len(sums)) + axis, note=note)
 
 
 def _variance(epsilon: str) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -140,6 +142,62 @@ def test_a_clock_that_was_never_set_makes_no_years() -> None:
     again.entries = story().entries[:6]
     again.say("new", "s3", "full", "empty", -DAY / 60 + 9, -DAY / 60 + 9)
     assert max(one.start for one in history(again.entries, PLAN).incidents) == DAY + 2400, "the last time before"
+
+
+def test_a_clock_that_ran_ahead_makes_no_years() -> None:
+    """One event of 2090 made a report of 560,000 hours, in which nothing could be seen."""
+    for at, began in ((4, 2100.0), (8, 3600.0)):  # between others, and as the last one
+        told = story()
+        told.say("new", "s3", "full", "empty", 65 * 525_960, 65 * 525_960)
+        told.entries.insert(at, told.entries.pop())
+        past = history(told.entries, PLAN)
+        assert (past.start, past.end) == (DAY + 600, DAY + 3600), "minutes 10 to 60"
+        (ahead,) = [one for one in past.incidents if one.state == "empty" and one.slot == "s3"]
+        assert ahead.start == DAY + began
+
+
+def test_a_log_read_where_the_clock_was_never_set_keeps_its_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 3600.0)
+    past = history(story().entries, PLAN)
+    assert (past.start, past.end) == (DAY + 600, DAY + 3600) and past.refill_minutes() == [30.0, 40.0]
+
+
+@pytest.fixture
+def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Sets the time zone."""
+
+    def chosen(name: str) -> None:
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    yield chosen
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("name", ["UTC", "IST-5:30", "NPT-5:45", "NST3:30"])
+def test_hours_and_days_begin_where_the_clock_on_the_wall_shows_it(name: str, zone: Callable[[str], None]) -> None:
+    """In India, columns of the report began at half past."""
+    zone(name)
+    past = history(story().entries, PLAN, DAY + 1000, DAY + 15 * 86_400)
+    for step_s, shown in ((3600.0, "%M:%S"), (86_400.0, "%H:%M:%S"), (7 * 86_400.0, "%A %H:%M:%S")):
+        begins = [begin for begin, _ in past.compliance(step_s)]
+        assert {time.strftime(shown, time.localtime(begin)) for begin in begins} in (
+            {"00:00"},
+            {"00:00:00"},
+            {"Monday 00:00:00"},
+        )
+        assert begins[0] <= past.start < begins[1] and begins[-1] < past.end <= begins[-1] + step_s
+        assert {after - before for before, after in itertools.pairwise(begins)} == {step_s}
+
+
+def test_a_day_on_which_the_clocks_are_changed_is_one_day(zone: Callable[[str], None]) -> None:
+    zone("CET-1CEST,M3.5.0,M10.5.0/3")
+    march = 1_774_652_400.0  # 2026-03-28 00:00 in Berlin; the clocks are set on the 29th
+    past = history(story().entries, PLAN, march, march + 3 * 86_400)
+    days = [begin - march for begin, _ in past.compliance(86_400.0)]
+    assert days == [0, 86_400, 86_400 + 23 * 3600, 2 * 86_400 + 23 * 3600]
+    assert len(past.compliance()) == 72
 
 
 def test_a_slot_that_was_removed_is_no_refill_and_not_amiss() -> None:

@@ -219,3 +219,28 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
                 assert found == [], [(one["id"], [node["html"][:120] for node in one["nodes"]][:3]) for one in found]
                 view.close()
         browser.close()
+
+
+@pytest.mark.parametrize(("days", "word", "most"), [(2, "Hour", 49), (30, "Day", 31), (3000, "Week", 430)])
+def test_a_long_time_is_shown_in_bars_that_can_be_told_apart(days: int, word: str, most: int) -> None:
+    """A month was 720 bars of 4 pixels: the last two thirds were cut off at the page's edge, under an axis of the whole month."""
+    page = shelf_page(ShelfReport("Bay", history([], slots(), NOW - days * 86_400, NOW))).decode()
+    section = page[page.index("As in the plan") :]
+    assert f"{word} by {word.lower()}:" in section
+    bars = re.search(r'<div class="bars( many)?">(.*?)</div>', section, re.DOTALL)
+    assert bars is not None and most - 2 <= bars[2].count("<span") <= most
+    assert bool(bars[1]) == (most > 60)
+
+
+def test_one_event_of_a_clock_that_ran_ahead_makes_no_report_of_sixty_years(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(tmp_path / "log")
+    with EventLog.open(tmp_path / "log") as log:
+        said = {"state": "empty", "expected": "SKU-7", "time": 3_810_000_000.0}
+        log.append(Event("far", "new", "slot", "s7", {"state": "full"}, said, 3_810_000_000.0, None, "alert"))
+    output = tmp_path / "report.html"
+    assert main(["shelf", "report", str(tmp_path / "log"), "-o", str(output), "--json", "--csv"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["end_time"] - told["start_time"] < 3 * 86_400 and told["open_alerts"] >= 1
+    assert output.stat().st_size < 100_000 and "2090" not in output.with_suffix(".csv").read_text()
