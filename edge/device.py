@@ -39,6 +39,12 @@ class Device:
         """The runtime for such files, or "auto"."""
         return dict(self.runtimes).get(file_format, "auto")
 
+    def lines(self) -> tuple[str, ...]:
+        """What is set, a line each, as the file's tables call it."""
+        runtimes = {f"match.runtime.{file_format}": name for file_format, name in self.runtimes}
+        named = {"match.threads": self.threads, **runtimes, "build.index": self.index, "build.encoder": self.encoder}
+        return tuple(f"{key} = {value}" for key, value in named.items() if value is not None)
+
 
 def user_path() -> Path:
     """Where it is written unless told otherwise, and looked for first: the file of SHELFMATCH_DEVICE, or the user's."""
@@ -73,15 +79,28 @@ def _is_file(path: Path) -> bool:
 def load() -> Device | None:
     """This machine's settings, None where nothing was written down. Raises DeviceError."""
     path = find()
-    if path is None:
-        return None
+    return None if path is None else read(path)[0]
+
+
+def read(path: Path) -> tuple[Device, dict[str, Any]]:
+    """The settings in a file, and what they rest on. Raises DeviceError."""
     import tomllib  # 4 ms of a cold start, for machines that have the file
 
     try:
         record = tomllib.loads(path.read_bytes().decode())
     except (OSError, ValueError) as error:
         _unusable(path, f"it can't be read ({error})", "TOML")
-    return _checked(path, record)
+    return _checked(path, record), dict(_table(path, record, "measured"))
+
+
+def over(found: Device, earlier: Device) -> Device:
+    """Settings with those of an earlier sweep where they have nothing to say."""
+    return Device(
+        earlier.threads if found.threads is None else found.threads,
+        tuple({**dict(earlier.runtimes), **dict(found.runtimes)}.items()),
+        earlier.index if found.index is None else found.index,
+        earlier.encoder if found.encoder is None else found.encoder,
+    )
 
 
 def encoder_for_builds() -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from .. import device
 from ..encoders.encoder import Encoder
 from ..encoders.registry import DEFAULT_ENCODER
-from ..errors import BenchError
+from ..errors import BenchError, ShelfmatchError
 from ..files import check_output
 from ..terminal import DONE, NO, complain, print_json, progress_bar, quiet_native
 from .comparing import Comparison, check_result, compare_results
@@ -70,7 +70,9 @@ def _measure(options: argparse.Namespace, target: str) -> int:
     _greet(target)
     if options.sweep is not None:
         limit = None if options.memory_limit is None else options.memory_limit * 1_000_000
+        before = _settings_in(options.device_file)
         result = run_sweep(target, options.sweep, memory_limit_bytes=limit, device_file=options.device_file, **common)
+        _tell_of_earlier(before, _settings_in(options.device_file))
     else:
         result = run_bench(target, **common)
     save_result(json_file, result)
@@ -117,6 +119,25 @@ def _short(result: dict[str, Any]) -> dict[str, Any]:
         for name, scenario in result["scenarios"].items()
     }
     return {**{key: value for key, value in result.items() if key != "sensors"}, "scenarios": scenarios}
+
+
+def _settings_in(file: str | None) -> device.Device:
+    """What a sweep's file says; nothing where it isn't there or can't be used."""
+    try:
+        return device.read(Path(file or device.user_path()))[0]
+    except (ShelfmatchError, RuntimeError):
+        return device.Device()
+
+
+def _tell_of_earlier(before: device.Device, after: device.Device) -> None:
+    """Say which settings of an earlier sweep are gone: of another target, or of another machine."""
+    names = [line.partition(" = ")[0] for line in after.lines()]
+    gone = [line for line in before.lines() if line.partition(" = ")[0] not in names]
+    if gone:
+        complain(
+            f"of another target or machine, and not kept: {', '.join(gone)}; sweep all that this one needs, like "
+            "--sweep runtime,threads"
+        )
 
 
 def _print_sweep(sweep: dict[str, Any], path: Any) -> None:

@@ -21,7 +21,7 @@ from ..bundle.bundle import MANIFEST, Bundle
 from ..encoders.encoder import Encoder
 from ..encoders.registry import DEFAULT_ENCODER, find_encoder, known_encoders
 from ..encoders.runtimes import RUNTIMES
-from ..errors import BenchError, EncoderError, ShelfmatchError
+from ..errors import BenchError, DeviceError, EncoderError, ShelfmatchError
 from ..files import check_output, shown_name
 from ..machine.board import describe_board
 from ..machine.cpu import usable_cores
@@ -129,9 +129,9 @@ def run_sweep(
         points = _points(target, axes, visible, folder, references, settings)
         _measure(points, visible, settings, plan or (_QUICK if quick else _FULL), progress)
         best = choose(points, limit)
-        tuned = _device_of(best, axes)
+        tuned = _with_earlier(path, _device_of(best, axes), best.target.name)
         p90 = best.middle("p90_ms")
-        device.write(path, tuned, {"target": best.target.name, "p90_ms": round(p90 or 0.0, 3)})
+        device.write(path, tuned, {"target": best.target.name, "machine": _machine(), "p90_ms": round(p90 or 0.0, 3)})
         result = run_bench(
             best.target.bundle,
             photos=visible,
@@ -349,6 +349,22 @@ def _exact_unless_slower(chosen: Point, allowed: Sequence[Point]) -> Point:
             found = difference(*([one["p90_yards"] for one in of.rounds] for of in (chosen, point)), alpha=_ALPHA)
             return chosen if found.verdict == "slower" else point
     return chosen
+
+
+def _with_earlier(path: Path, tuned: device.Device, target: str) -> device.Device:
+    """What an earlier sweep of the same target found on this machine stays where this one didn't look."""
+    try:
+        earlier, measured = device.read(path)
+    except DeviceError:  # none there, or one to write anew
+        return tuned
+    is_same = measured.get("target") == target and measured.get("machine", _machine()) == _machine()
+    return device.over(tuned, earlier) if is_same else tuned
+
+
+def _machine() -> str:
+    """What tells this machine from another that a file was copied from."""
+    board = describe_board(ROOT)
+    return f"{board['model'] or board['cpu']}, {board['cores']} cores"
 
 
 def _device_of(best: Point, axes: Sequence[str]) -> device.Device:

@@ -9,6 +9,7 @@ import pytest
 
 from shelfmatch.edge import Matcher, build_bundle, device
 from shelfmatch.edge.bench import run_sweep
+from shelfmatch.edge.bench.command import _settings_in, _tell_of_earlier
 from shelfmatch.edge.bench.page import write_page
 from shelfmatch.edge.bench.results import problem_of
 from shelfmatch.edge.bench.runner import Plan
@@ -196,6 +197,44 @@ def test_a_bundle_is_swept_too(settings: Path, tile_bundle: Path, tile_folder: P
     assert result["target"]["name"] == "tiles.bundle" and device.load() is None
     assert (tmp_path / "elsewhere.toml").is_file()
     assert {path.name: path.read_bytes() for path in tile_bundle.iterdir() if path.is_file()} == before
+
+
+def test_a_second_sweep_keeps_what_the_first_one_found(
+    settings: Path, tile_bundle: Path, tile_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """threads were gone after --sweep runtime, without a word."""
+
+    def swept(axis: str) -> str:
+        sweep: dict[str, Any] = {"plan": SHORT, "bench_plan": LAST, "scenarios": ("single-stream",)}
+        run_sweep(tile_bundle, (axis,), photos=tile_folder, **sweep)
+        return settings.read_text()
+
+    machine = next(line for line in swept("threads").splitlines() if line.startswith("machine = "))
+    first = device.load()
+    assert first is not None and first.threads is not None and not first.runtimes
+    swept("runtime")
+    assert device.load() == device.Device(first.threads, (("tflite", "litert"),))
+    both = settings.read_text()
+    for old, new in ((machine, 'machine = "another"'), ("tiles.bundle", "other.bundle")):
+        assert old in both
+        settings.write_text(both.replace(old, new))
+        swept("runtime")
+        assert device.load() == device.Device(None, (("tflite", "litert"),))
+
+
+def test_what_a_sweep_does_not_keep_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "d.toml"
+    assert _settings_in(str(file)) == device.Device()
+    file.write_text("version = 1\n[match]\nthreads = 2\n")
+    assert _settings_in(str(file)) == device.Device(2)
+    file.write_text("threads = 2\n")
+    assert _settings_in(str(file)) == device.Device(), "it is written anew"
+    before = device.Device(2, (("tflite", "litert"), ("onnx", "onnx")), "hnsw")
+    _tell_of_earlier(before, device.Device(4, (("tflite", "litert"),)))
+    told = capsys.readouterr().err
+    assert "not kept: match.runtime.onnx = onnx, build.index = hnsw;" in told and "threads = " not in told
+    _tell_of_earlier(before, device.over(device.Device(4), before))
+    assert capsys.readouterr().err == ""
 
 
 def test_no_setting_under_the_limit_is_told(settings: Path, tile_bundle: Path, tile_folder: Path) -> None:
