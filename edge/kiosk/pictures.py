@@ -32,7 +32,7 @@ def small_jpeg(source: bytes | Path, limits: Limits = _LIMITS, side: int = SIDE)
     picture = upright(decode(source, None, limits))
     picture.thumbnail((side, side))
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=85)
+    picture.save(file, "JPEG", quality=85, comment=b"")  # Pillow would take over the photo's own
     return file.getvalue()
 
 

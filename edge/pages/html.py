@@ -129,5 +129,5 @@ def thumbnail(source: ImageSource, size: int = 220) -> str:
     image = upright(decode(source)).copy()
     image.thumbnail((size, size), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=78)
+    image.save(buffer, "JPEG", quality=78, comment=b"")  # Pillow would take over the photo's own
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

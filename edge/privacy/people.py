@@ -135,7 +135,7 @@ class PeopleFinder:
         if any(_touches_middle(face) for face in self.faces(kept)):  # one that blurring didn't take away
             return None
         file = io.BytesIO()
-        kept.save(file, "JPEG", quality=85)
+        kept.save(file, "JPEG", quality=85, comment=b"")  # Pillow would take over the photo's own
         return file.getvalue()
 
     def slot_picture(self, frame: NDArray[np.uint8], box: Box) -> bytes | None:
