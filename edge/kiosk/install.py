@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import json
 import os
 import shlex
@@ -67,8 +68,7 @@ SOCKET: Final = """\
 Description=shelfmatch kiosk, its address
 
 [Socket]
-ListenStream={address}
-Backlog=128
+{addresses}Backlog=128
 NoDelay=yes
 
 [Install]
@@ -123,7 +123,7 @@ def planned(bundle: Path, settings: Settings, executable: str, screen_user: str)
         *([Planned(CAMERA_PATH, f"{source}\n", 0o600)] if may_hold_password(source) else []),
         Planned(SETTINGS, as_toml(_for_the_service(settings))),
         Planned(f"/etc/systemd/system/{NAME}.service", service_unit(settings, command_line(command))),
-        Planned(f"/etc/systemd/system/{NAME}.socket", SOCKET.format(address=_address(settings))),
+        Planned(f"/etc/systemd/system/{NAME}.socket", SOCKET.format(addresses=_addresses(settings))),
         Planned(f"/etc/chromium/policies/managed/{NAME}.json", json.dumps(policy, indent=2) + "\n"),
         Planned(f"/usr/local/bin/{NAME}-screen", SCREEN.format(url=url, name=NAME), 0o755),
         Planned(f"{home}/{NAME}.desktop", DESKTOP.format(name=NAME)),
@@ -143,9 +143,22 @@ def _for_the_service(settings: Settings) -> Settings:
     return dataclasses.replace(settings, staff=staff, privacy=privacy, camera=camera)
 
 
-def _address(settings: Settings) -> str:
-    host = settings.server.host
-    return f"[{host}]:{settings.server.port}" if ":" in host else f"{host}:{settings.server.port}"
+def _addresses(settings: Settings) -> str:
+    """Where systemd listens: it takes no names, and the screen calls 127.0.0.1 wherever else the kiosk is called from. Raises
+    KioskError."""
+    host = "127.0.0.1" if settings.server.host == "localhost" else settings.server.host
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        found = None
+    if found is None or getattr(found, "scope_id", None):
+        raise KioskError(
+            f"server.host {host} arrived; expected an address of this device, since systemd takes no name: 127.0.0.1 for this device "
+            "alone, 0.0.0.0 for all that can reach it (the names that they call it by are server.hosts)"
+        )
+    hosts = [host] if found.is_unspecified or host == "127.0.0.1" else [host, "127.0.0.1"]
+    places = (f"[{one}]:{settings.server.port}" if ":" in one else f"{one}:{settings.server.port}" for one in hosts)
+    return "".join(f"ListenStream={place}\n" for place in places)
 
 
 def service_unit(settings: Settings, command: str) -> str:
@@ -157,7 +170,8 @@ def service_unit(settings: Settings, command: str) -> str:
     if not is_far and settings.server.host in LOOPBACK:
         network += LOOPBACK_ALONE
     tokens = settings.staff.tokens
-    credentials = [f"staff-codes:{tokens}"] if tokens else []
+    # From / on: systemd looks for other names in its own folders. A % names one of its specifiers.
+    credentials = [f"staff-codes:{Path(tokens).absolute()}".replace("%", "%%")] if tokens else []
     credentials += [f"{CAMERA_CREDENTIAL}:{CAMERA_PATH}"] if is_far else []
     return SERVICE.format(
         name=NAME,

@@ -59,6 +59,49 @@ def test_words_of_the_unit_are_quoted_for_systemd() -> None:
     assert 'serve --config /etc/shelfmatch/kiosk.toml "/srv/my $$hop\'s.bundle"\n' in unit.text
 
 
+def unit(ending: str, *changes: str) -> str:
+    files = planned(Path("/srv/shop.bundle"), read_settings(None, list(changes)), "/opt/x/bin/shelfmatch", "pi")
+    (found,) = [one for one in files if one.path.endswith(ending)]
+    return found.text
+
+
+@pytest.mark.parametrize(
+    ("host", "places"),
+    [
+        ("127.0.0.1", ["127.0.0.1:8080"]),
+        ("localhost", ["127.0.0.1:8080"]),
+        ("0.0.0.0", ["0.0.0.0:8080"]),
+        ("::", ["[::]:8080"]),
+        ("192.168.1.5", ["192.168.1.5:8080", "127.0.0.1:8080"]),
+        ("::1", ["[::1]:8080", "127.0.0.1:8080"]),
+    ],
+)
+def test_systemd_listens_where_the_screen_calls(host: str, places: list[str], tmp_path: Path) -> None:
+    """systemd refused the whole unit for a name; at another address alone, the screen waited for its page for ever."""
+    text = unit(".socket", f"server.host={host}")
+    assert re.findall("^ListenStream=(.*)$", text, re.MULTILINE) == places
+    if shutil.which("systemd-analyze"):
+        (tmp_path / "shelfmatch-kiosk.socket").write_text(text)
+        command = ["systemd-analyze", "verify", str(tmp_path / "shelfmatch-kiosk.socket")]
+        assert "Listen" not in subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+
+@pytest.mark.parametrize("host", ["shop.local", "fe80::1%eth0"])
+def test_an_address_that_systemd_cant_listen_at_is_refused(host: str) -> None:
+    with pytest.raises(KioskError, match="expected an address of this device"):
+        unit(".socket", f"server.host={host}")
+
+
+def test_staff_codes_are_where_systemd_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert f"\nLoadCredential=staff-codes:{tmp_path}/codes\n" in unit(
+        ".service", "staff.folder=/x", "staff.tokens=codes"
+    )
+    assert "\nLoadCredential=staff-codes:/etc/100%%/codes\n" in unit(
+        ".service", "staff.folder=/x", "staff.tokens=/etc/100%/codes"
+    )
+
+
 def test_a_cameras_password_is_for_root_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
