@@ -42,7 +42,12 @@ class Device:
     def lines(self) -> tuple[str, ...]:
         """What is set, a line each, as the file's tables call it."""
         runtimes = {f"match.runtime.{file_format}": name for file_format, name in self.runtimes}
-        named = {"match.threads": self.threads, **runtimes, "build.index": self.index, "build.encoder": self.encoder}
+        named: dict[str, int | str | None] = {
+            "match.threads": self.threads,
+            **runtimes,
+            "build.index": self.index,
+            "build.encoder": self.encoder,
+        }
         return tuple(f"{key} = {value}" for key, value in named.items() if value is not None)
 
 

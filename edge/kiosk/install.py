@@ -153,8 +153,8 @@ def _addresses(settings: Settings) -> str:
         found = None
     if found is None or getattr(found, "scope_id", None):
         raise KioskError(
-            f"server.host {host} arrived; expected an address of this device, since systemd takes no name: 127.0.0.1 for this device "
-            "alone, 0.0.0.0 for all that can reach it (the names that they call it by are server.hosts)"
+            f"server.host {host} arrived; expected an address of this device, since systemd takes no name: 127.0.0.1 for this "
+            "device alone, 0.0.0.0 for all that can reach it (the names that they call it by are server.hosts)"
         )
     hosts = [host] if found.is_unspecified or host == "127.0.0.1" else [host, "127.0.0.1"]
     places = (f"[{one}]:{settings.server.port}" if ":" in one else f"{one}:{settings.server.port}" for one in hosts)
