@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import re
 import threading
@@ -72,7 +73,8 @@ class Unknowns:
             found = sorted((path.name for path in self.folder.iterdir() if _NAME.fullmatch(path.name)), reverse=True)
         except FileNotFoundError:
             return []
-        return [(name, _taken(name).isoformat(timespec="seconds")) for name in found]
+        times = {name: _taken(name) for name in found}
+        return [(name, taken.isoformat(timespec="seconds")) for name, taken in times.items() if taken is not None]
 
     def read(self, name: str) -> bytes | None:
         """A crop as JPEG, None where there is none of this name."""
@@ -91,10 +93,13 @@ class Unknowns:
         """Delete what is too old or too much, and what a power cut left half-written. What is dated so far ahead was taken while
         the clock was wrong: it would stay for ever, and as the newest take the places of others."""
         now, kept_s = time.time(), self._days * 86_400
+        # Without a battery a Pi's clock is years behind until the network is there: then all crops look dated ahead.
+        if now < Path(__file__).stat().st_mtime:
+            kept_s = math.inf
         with self._lock:
-            names = [name for name, _ in self.names()]
-            kept = [name for name in names if abs(now - _taken(name).timestamp()) <= kept_s][: self._most_files]
-            for name in set(names).difference(kept):
+            taken = {name: datetime.fromisoformat(text).timestamp() for name, text in self.names()}
+            kept = [name for name, time_s in taken.items() if abs(now - time_s) <= kept_s][: self._most_files]
+            for name in set(taken).difference(kept):
                 self._delete(name)
             for path in self.folder.glob(".*.tmp"):
                 path.unlink(missing_ok=True)
@@ -107,5 +112,8 @@ class Unknowns:
         return 1
 
 
-def _taken(name: str) -> datetime:
-    return datetime.strptime(name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+def _taken(name: str) -> datetime | None:
+    """None for digits that are no time: such a file isn't ours."""
+    with contextlib.suppress(ValueError):
+        return datetime.strptime(name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+    return None

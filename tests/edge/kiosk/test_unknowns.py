@@ -45,6 +45,24 @@ def test_crops_of_a_clock_that_ran_ahead_are_not_kept_for_ever(tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
 
 
+def test_no_crop_goes_while_the_clock_is_not_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Pi has no battery: until the network is there its clock may be years behind, and every crop is dated far ahead."""
+    unknowns = Unknowns(tmp_path, _Finder(), 10, 7.0)  # type: ignore[arg-type]
+    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{'0' * 8}.jpg"
+    (tmp_path / name).write_bytes(b"jpeg")
+    monkeypatch.setattr(time, "time", lambda: 3600.0)
+    unknowns.tidy()
+    assert [one for one, _ in unknowns.names()] == [name]
+
+
+def test_a_name_that_is_no_time_is_not_ours(tmp_path: Path) -> None:
+    unknowns = Unknowns(tmp_path, _Finder(), 10, 7.0)  # type: ignore[arg-type]
+    (tmp_path / "99999999-999999-00000000.jpg").write_bytes(b"jpeg")
+    assert unknowns.names() == []
+    unknowns.tidy()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 @pytest.mark.parametrize("seconds", [0.0, 86_400.0])
 def test_old_crops_go_where_bundles_are_seldom_looked_for(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """With watch_seconds = 0 they stayed until SIGHUP or the next crop, however few days they were to be kept."""
