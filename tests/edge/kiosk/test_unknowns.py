@@ -84,13 +84,15 @@ def test_old_crops_go_where_bundles_are_seldom_looked_for(seconds: float, monkey
     async def watched() -> None:
         refresh = asyncio.Event()
         task = asyncio.create_task(_follow(kiosk, refresh))
-        await asyncio.sleep(0.3)
-        assert not looked and len(tidied) > 2
+        while len(tidied) < 3:
+            await asyncio.sleep(0.01)
+        assert not looked
         refresh.set()  # SIGHUP
-        await asyncio.sleep(0.3)
+        while not looked:
+            await asyncio.sleep(0.01)
         task.cancel()
 
-    asyncio.run(watched())
+    asyncio.run(asyncio.wait_for(watched(), 30))
     assert looked == [True]
 
 
