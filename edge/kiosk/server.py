@@ -156,11 +156,9 @@ async def _follow(kiosk: Kiosk, refresh: asyncio.Event) -> None:
     every = seconds or math.inf
     due = time.monotonic() + every
     while True:
-        forced = True
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(refresh.wait(), min(max(0.0, due - time.monotonic()), _TIDY_S))
-        except TimeoutError:
-            forced = False
+        forced = refresh.is_set()  # also where it came as the time was up
         refresh.clear()
         if forced or time.monotonic() >= due:
             try:
