@@ -180,7 +180,7 @@ def stored(**quantization: Any) -> dict[str, Any]:
         ({"outputs": []}, "outputs is ()"),
         ({"outputs": [{"name": "a", "dtype": "int8"}]}, "output a is int8; expected its quantization as well"),
         ({"outputs": [{"name": "a", "kind": "x"}]}, "unknown field kind"),
-        (stored(scale=float("nan")), "quantization of a: scale is nan; expected a positive number"),
+        (stored(scale=float("nan")), "quantization of a: scale is nan; expected a finite number"),
         (stored(scale=0), "quantization of a: scale is 0; expected a positive number"),
         (stored(scale="x"), "quantization of a: scale is 'x'; expected float"),
         (stored(scale=1, zero_point=999), "quantization of a has zero_point 999"),
