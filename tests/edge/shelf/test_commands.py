@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -206,6 +207,8 @@ def test_the_live_page_tells_what_is_wrong_in_a_folder_whose_name_is_not_utf8(
 ) -> None:
     """The page and its JSON gave no answer at all, just when there was a problem to tell."""
     monkeypatch.setattr("shelfmatch.edge.shelf.service.LOOK_EVERY_S", 0.0)
+    # Its lines have the name, too, and workers of pytest-xdist can only tell of text in UTF-8.
+    monkeypatch.setattr(logging.getLogger("shelfmatch.edge.shelf.service"), "disabled", True)
     folder = tmp_path / os.fsdecode(b"caf\xe9")
     try:
         folder.mkdir()
