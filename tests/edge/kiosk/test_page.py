@@ -159,7 +159,8 @@ class TestInChromium:
         browser = launched(playwright, film(None, tmp_path / "empty.mjpeg"))
         screen = Screen(browser, kiosk)
         page = screen.page
-        page.wait_for_function("document.querySelector('#video').videoWidth > 0")
+        seen = "document.querySelector('#video').videoWidth > 0"  # not wait_for_function: the page forbids eval
+        assert any(page.evaluate(seen) or page.wait_for_timeout(200) for _ in range(100))
         page.click("#open-staff")
         page.fill("#staff-code", kiosk.code)
         page.click("#staff-body button.main")
