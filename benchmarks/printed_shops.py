@@ -2,12 +2,17 @@
 boxes, and phone photos.
 
 The stock is what `models/printer/gather.py` collects of typefaces that trained nothing (docs/benchmarks/encoders.md lists them).
+    python benchmarks/printed_shops.py --stock STOCK PICTURES    # new designs, variants: what `models/measure.py --folder` reads
+
 Each printed product has one picture as a catalogue shows it, and is asked for with one view: turned, cut, dark, in a hand or on
 a shelf.
 """
 
 from __future__ import annotations
 
+import argparse
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -150,3 +155,26 @@ def _photographed(prints: list[Any], hard: tuple[float, float], seed: int, groun
     hardness = torch.rand(len(prints)) * (hard[1] - hard[0]) + hard[0]
     shown = photograph(batch, hardness, SIDE, grounds, batch)
     return shown.permute(0, 2, 3, 1).to(torch.uint8).numpy()
+
+
+def main() -> None:
+    """The command line; see the first lines."""
+    parser = argparse.ArgumentParser(description="Print new designs and families of variants.")
+    parser.add_argument("--stock", type=Path, required=True, help="typefaces that are new")
+    parser.add_argument("pictures", type=Path, help="gets SET/PRODUCT/ref-0.png and query-0.png")
+    options = parser.parse_args()
+    if not (options.stock / "words.json").is_file():
+        parser.error(f"{options.stock} has no words.json; expected what models/printer/gather.py makes")
+    with tempfile.TemporaryDirectory() as work:
+        for make in (new_designs, families):
+            shop = make(options.stock, Path(work))
+            for role, labelled in (("ref", shop.catalogue), ("query", shop.queries)):
+                for path, sku in labelled:
+                    folder = options.pictures / shop.kind / sku
+                    folder.mkdir(parents=True, exist_ok=True)
+                    shutil.move(path, folder / f"{role}-0.png")
+            print(f"{shop.kind}: {len(shop.catalogue)} products", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -42,7 +42,7 @@ from shelfmatch.models.last_layer import fit, pooled
 from shelfmatch.models.losses import apart
 from shelfmatch.models.mixer import Mixer
 from shelfmatch.models.networks import EMBEDDING_DIM, INPUT_SIDE, NETWORKS, ShelfCNN, from_onnx
-from shelfmatch.models.rounding import Rounding
+from shelfmatch.models.rounding import round_in
 from shelfmatch.models.together import (
     Teacher,
     TeacherError,
@@ -87,8 +87,7 @@ class Distilled:
         self.name, self.device, self.whole = name, device, whole
         self.net: Any = from_onnx(name, weights / f"{name}-fp32.onnx").to(device)
         self.reads_map = type(self.net) is ShelfCNN and not whole
-        self.rounding: Rounding | None = None
-        self.steps, self.spent = 0, 0.0
+        self.steps, self.spent, self.rounds = 0, 0.0, False
         self.teachers = {
             f"{one.file.stem} {one.share:g}": hashlib.sha256(one.file.read_bytes()).hexdigest() for one in teachers
         }
@@ -120,7 +119,8 @@ class Distilled:
         """From now on what learns computes as the int8 file will."""
         left = {id(part) for part in self.unchanged()}
         blocks = [*self.net.blocks, *self.net.children()]
-        self.rounding = Rounding(part for part in blocks if part is not self.net.blocks and id(part) not in left)
+        round_in(part for part in blocks if part is not self.net.blocks and id(part) not in left)
+        self.rounds = True
 
     def learn(self, inputs: Tensor, wanted: Tensor, rate: float) -> dict[str, float]:
         """One step; maps or pictures 0 to 255, and what their embeddings should be, (N, 256)."""
@@ -252,7 +252,7 @@ def train(student: Distilled, lessons: Fresh | Lessons, directions: Tensor, opti
     last = said = kept = time.monotonic()
     log: dict[str, list[float]] = {}
     while (progress := student.spent / options.seconds) < 1:
-        if student.rounding is None and progress >= options.round_from:
+        if not student.rounds and progress >= options.round_from:
             student.round()
             print(f"{student.spent:.0f} s: rounded to int8 from here on", flush=True)
         inputs, wanted = lessons.batch()

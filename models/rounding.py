@@ -53,29 +53,22 @@ class Range:
         return found
 
 
-class Rounding:
-    """What makes a folded network round, part by part; its weights, and the names of its state, stay as they are."""
+def round_in(parts: Iterable[nn.Module]) -> None:
+    """From now on these parts of a folded network round; their weights, and the names of their state, stay as they are."""
+    for part in parts:
+        for module in part.modules():
+            _round_in(module)
 
-    def __init__(self, parts: Iterable[nn.Module]) -> None:
-        self.ranges: list[Range] = []
-        for part in parts:
-            for module in part.modules():
-                self._round(module)
 
-    def _range(self) -> Range:
-        self.ranges.append(Range())
-        return self.ranges[-1]
-
-    def _round(self, module: Any) -> None:
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            module.forward = partial(_layer, module, self._range())
-        if isinstance(module, nn.Linear) or (isinstance(module, Unit) and not module.active):
-            written = self._range()
-            module.register_forward_hook(lambda _module, _inputs, output, written=written: written(output))
-        if isinstance(module, Attention):
-            for inside in (module.likeness, module.shares):
-                written = self._range()
-                inside.register_forward_hook(lambda _module, _inputs, output, written=written: written(output))
+def _round_in(module: Any) -> None:
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        module.forward = partial(_layer, module, Range())
+    writers = [module] if isinstance(module, nn.Linear) or (isinstance(module, Unit) and not module.active) else []
+    if isinstance(module, Attention):
+        writers = [module.likeness, module.shares]
+    for writer in writers:
+        written = Range()
+        writer.register_forward_hook(lambda _module, _inputs, output, written=written: written(output))
 
 
 def _layer(module: Any, read: Range, x: Tensor) -> Tensor:

@@ -154,9 +154,13 @@ def _print_sweep(sweep: dict[str, Any], path: Any) -> None:
     print(f"  settings written to {path}")
 
 
+def _results(files: list[str]) -> str:
+    return f"{len(files)} result{'' if len(files) == 1 else 's'}"
+
+
 def _compare(options: argparse.Namespace, files: list[str]) -> int:
     if len(files) < 2:
-        raise BenchError(f"{len(files)} results arrived; expected two or more to compare")
+        raise BenchError(f"{_results(files)} arrived; expected two or more to compare")
     results = [load_result(file) for file in files]
     found = [
         compare_results(results[0], one, names=(files[0], name))
@@ -171,7 +175,7 @@ def _compare(options: argparse.Namespace, files: list[str]) -> int:
 
 def _check(options: argparse.Namespace, files: list[str]) -> int:
     if len(files) != 1 or options.against is None:
-        raise BenchError(f"{len(files)} results arrived with {'' if options.against else 'no '}--against; "
+        raise BenchError(f"{_results(files)} arrived with {'' if options.against else 'no '}--against; "
                          "expected bench check RESULT --against BASELINE")  # fmt: skip
     result, baseline = load_result(files[0]), load_result(options.against)
     found = check_result(result, baseline, names=(options.against, files[0]))

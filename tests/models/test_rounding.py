@@ -62,7 +62,7 @@ def test_a_rounded_network_loses_no_less_than_its_device_file() -> None:
     names = list(net.state_dict())
     with torch.no_grad():
         plain = torch.nn.functional.normalize(net(x), dim=1).numpy()
-        rounding.Rounding([net])
+        rounding.round_in([net])
         net(x)  # ranges
         found = torch.nn.functional.normalize(net(x), dim=1).numpy()
     assert list(net.state_dict()) == names

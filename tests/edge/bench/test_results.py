@@ -444,7 +444,7 @@ def test_options_may_stand_anywhere(measured: Result, tmp_path: Path, capsys: py
         (["compare", "a.json", "b.json"], "a.json can't be read"),
         (["compare", "a.json", "--quick"], "--quick arrived with compare"),
         (["compare", "a.json", "b.json", "--against", "c.json"], "--against arrived with compare"),
-        (["check", "a.json"], "1 results arrived with no --against"),
+        (["check", "a.json"], "1 result arrived with no --against"),
         (["check", "a.json", "--against", "b.json"], "a.json can't be read"),
         (["check", "a.json", "--against", "b.json", "--fps", "5"], "--fps arrived with check"),
         (["one", "two"], "2 targets arrived"),
