@@ -86,7 +86,12 @@ class _Av:
         except (OSError, ValueError) as error:
             raise ImageError(f"{called(self._source)} broke off: {_first_line(error, self._source)}") from error
         self._position = float(frame.time or 0.0)
-        return None if skip else np.ascontiguousarray(frame.to_ndarray(format="rgb24"))
+        if skip:
+            return None
+        # A phone held upright records a video that lies on its side, and notes the turn: degrees, counter-clockwise as rot90's.
+        # OpenCV turns by itself; an old PyAV has no `rotation`.
+        turns = round(getattr(frame, "rotation", 0) / 90)
+        return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
 
     def position_s(self) -> float:
         return self._position

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import logging
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -117,6 +118,35 @@ def test_pyav_reads_what_opencv_reads(tmp_path: Path, monkeypatch: pytest.Monkey
     reader.close()
     with pytest.raises(ImageError, match="can't be opened"):
         readers._Av(str(tmp_path / "none.avi"))
+
+
+@pytest.mark.parametrize("reader", ["_OpenCv", "_Av"])
+@pytest.mark.parametrize(("matrix", "corner"), [((0, 1, -1, 0), (0, 1)), ((0, -1, 1, 0), (1, 0)), ((-1, 0, 0, -1), (1, 1))])
+def test_a_phone_s_video_is_turned_as_it_notes(
+    tmp_path: Path, reader: str, matrix: tuple[int, ...], corner: tuple[int, int]
+) -> None:
+    if reader == "_Av":
+        pytest.importorskip("av", reason="PyAV comes with shelfmatch[camera]")
+    from shelfmatch.edge.camera import readers
+
+    path, pixels = tmp_path / "phone.mp4", np.zeros((48, 64, 3), np.uint8)
+    pixels[:16, :16] = 255
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (64, 48))
+    writer.write(pixels)
+    writer.release()
+    # The track's matrix a, b, u, c, d, v, x, y, w: 16.16 fixed-point numbers, w 2.30 (ISO/IEC 14496-12, 8.3.2).
+    level, (a, b, c, d) = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30), (65536 * one for one in matrix)
+    held, track = path.read_bytes(), path.read_bytes().index(b"tkhd")
+    before, after = struct.pack(">9i", *level), struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    assert before in held[track:]
+    path.write_bytes(held[:track] + held[track:].replace(before, after, 1))
+
+    opened = getattr(readers, reader)(str(path))
+    frame = opened.read()
+    opened.close()
+    assert frame.shape == ((48, 64, 3) if matrix[0] else (64, 48, 3))
+    rows, columns = (8 if not low else frame.shape[axis] - 8 for axis, low in enumerate(corner))
+    assert frame[rows, columns, 0] > 200 and np.mean(frame > 128) < 0.2
 
 
 @pytest.mark.parametrize("source", ["nowhere", "nowhere/at/all.mp4", "none"])
