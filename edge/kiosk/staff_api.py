@@ -128,15 +128,15 @@ class StaffApi:
         await self._kiosk.require_staff(request)
         query_of(request, documents.NoQuery)
         sku = self._known_sku(sku_of(request))
-        base_has_it = await self._kiosk.looked_up(self._is_in_bundle, sku)
-        await self._changed(lambda overlay: overlay.remove_product(sku, in_bundle=base_has_it))
+        await self._changed(partial(self._without_product, sku))
         self._kiosk.pictures.forget(sku)
         return Response(status_code=204)
 
-    def _is_in_bundle(self, sku: str) -> bool:
-        """Whether headquarters' bundle has a product: one of which not all photos are staff's own."""
+    def _without_product(self, sku: str, overlay: Overlay) -> None:
+        """Forget a product, or hide it where headquarters' bundle has it: where not all photos are staff's own. Raises Problem. For
+        what `change` calls: until that returns, no new bundle comes and nobody else removes it."""
         details = self._shop_api.details(self._kiosk.shop.served, sku)
-        return details.photos > len(details.taught_photos)
+        overlay.remove_product(sku, in_bundle=details.photos > len(details.taught_photos))
 
     async def remove_photo(self, request: Request) -> Response:
         """Take one photo that staff took away again."""

@@ -121,7 +121,9 @@ def test_pyav_reads_what_opencv_reads(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("reader", ["_OpenCv", "_Av"])
-@pytest.mark.parametrize(("matrix", "corner"), [((0, 1, -1, 0), (0, 1)), ((0, -1, 1, 0), (1, 0)), ((-1, 0, 0, -1), (1, 1))])
+@pytest.mark.parametrize(
+    ("matrix", "corner"), [((0, 1, -1, 0), (0, 1)), ((0, -1, 1, 0), (1, 0)), ((-1, 0, 0, -1), (1, 1))]
+)
 def test_a_phone_s_video_is_turned_as_it_notes(
     tmp_path: Path, reader: str, matrix: tuple[int, ...], corner: tuple[int, int]
 ) -> None:

@@ -125,6 +125,12 @@ def test_two_who_take_a_products_last_photos_away_at_once(own: KioskProcess) -> 
     assert own.get("/v1/products/mine").json["photos"] == 1
 
 
+def test_a_product_is_removed_once_by_those_who_ask_at_once(own: KioskProcess) -> None:
+    answers = at_once(*[partial(own.staff, "DELETE", "/v1/products/sku-004")] * 6)
+    assert sorted(one.status for one in answers) == [204, *[404] * 5]
+    assert own.get("/v1/products/sku-004").status == 404
+
+
 def test_what_comes_after_a_removal_does_not_bring_a_product_back(tile_shop: Path, tmp_path: Path) -> None:
     """Two of staff at once: each request had found the product before it went, and the second would undo the first."""
     from shelfmatch.edge.kiosk.problems import Problem
