@@ -6,8 +6,9 @@ import dataclasses
 import ipaddress
 import json
 import os
+import pwd
+import re
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Final
@@ -31,6 +32,8 @@ from .settings import CAMERA_CREDENTIAL, IN_CREDENTIAL, Settings, as_toml
 NAME: Final = "shelfmatch-kiosk"
 SETTINGS: Final = "/etc/shelfmatch/kiosk.toml"
 CAMERA_PATH: Final = f"{CREDENTIALS}/{NAME}-{CAMERA_CREDENTIAL}"
+_A_USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*", re.ASCII)
+"""No path, no space: a part of the name of a folder."""
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 SERVICE: Final = """\
@@ -96,8 +99,11 @@ X-GNOME-Autostart-enabled=true
 """
 
 
-def planned(bundle: Path, settings: Settings, executable: str, screen_user: str) -> list[Planned]:
-    """The files of a kiosk that serves this bundle. Raises KioskError for what the service couldn't read."""
+def planned(bundle: Path, settings: Settings, executable: str, screen_user: str, home: str = "") -> list[Planned]:
+    """The files of a kiosk that serves this bundle. `home`: the screen user's, /home/NAME unless it is named. Raises KioskError for
+    what the service couldn't read, and for a name that no user has."""
+    if not _A_USER.fullmatch(screen_user):
+        raise KioskError(f"--screen-user {screen_user!r} arrived; expected a user's name, like pi")
     source = settings.camera.source
     if not may_hold_password(source) and shown_source(source) != source:
         raise KioskError(
@@ -118,7 +124,7 @@ def planned(bundle: Path, settings: Settings, executable: str, screen_user: str)
         "TranslateEnabled": False,
         "DefaultNotificationsSetting": 2,
     }
-    home = f"/home/{screen_user}/.config/autostart" if screen_user != "root" else "/root/.config/autostart"
+    home = home or ("/root" if screen_user == "root" else f"/home/{screen_user}")
     return [
         *([Planned(CAMERA_PATH, f"{source}\n", 0o600)] if may_hold_password(source) else []),
         Planned(SETTINGS, as_toml(_for_the_service(settings))),
@@ -126,7 +132,7 @@ def planned(bundle: Path, settings: Settings, executable: str, screen_user: str)
         Planned(f"/etc/systemd/system/{NAME}.socket", SOCKET.format(addresses=_addresses(settings))),
         Planned(f"/etc/chromium/policies/managed/{NAME}.json", json.dumps(policy, indent=2) + "\n"),
         Planned(f"/usr/local/bin/{NAME}-screen", SCREEN.format(url=url, name=NAME), 0o755),
-        Planned(f"{home}/{NAME}.desktop", DESKTOP.format(name=NAME)),
+        Planned(f"{home}/.config/autostart/{NAME}.desktop", DESKTOP.format(name=NAME)),
     ]
 
 
@@ -185,7 +191,12 @@ def service_unit(settings: Settings, command: str) -> str:
 def install(bundle: Path, settings: Settings, *, root: Path, screen_user: str, dry_run: bool, as_json: bool) -> int:
     """Show what makes this device a kiosk, and unless `dry_run`, write it below `root` and start it; the exit code."""
     bundle = bundle.absolute()
-    files = planned(bundle, settings, own_command(), screen_user)
+    user = _user_of(screen_user) if root == Path("/") else None
+    files = planned(bundle, settings, own_command(), screen_user, "" if user is None else user.pw_dir)
+    if user is None and root == Path("/") and not dry_run:
+        raise KioskError(
+            f"--screen-user {screen_user!r} is no user of this device; expected who is logged in at the screen"
+        )
     _check_earlier(files, settings, root)
     commands = [
         ["systemctl", "daemon-reload"],
@@ -204,7 +215,7 @@ def install(bundle: Path, settings: Settings, *, root: Path, screen_user: str, d
         print("\n".join(f"$ {shlex.join(command)}" for command in commands))
     if dry_run:
         return DONE
-    _write(files, root, screen_user)
+    _write(files, root, user)
     if root != Path("/"):
         return DONE
     for command in commands:
@@ -212,6 +223,14 @@ def install(bundle: Path, settings: Settings, *, root: Path, screen_user: str, d
             complain(f"{shlex.join(command)} failed; the files are written, run it again when that is mended")
             return WRONG_INPUT
     return DONE
+
+
+def new_in(path: Path, home: Path) -> list[Path]:
+    """A file below a home, and its folders that aren't there yet: on a fresh device .config isn't, and as root's it would keep
+    the user's browser and desktop from their own settings. Nothing for a file elsewhere."""
+    if home not in path.parents:
+        return []
+    return [path, *(folder for folder in path.parents if home in folder.parents and not folder.exists())]
 
 
 def _check_earlier(files: list[Planned], settings: Settings, root: Path) -> None:
@@ -234,18 +253,24 @@ def _check_earlier(files: list[Planned], settings: Settings, root: Path) -> None
         )
 
 
-def _write(files: list[Planned], root: Path, screen_user: str) -> None:
-    """Write the files; those in the screen user's home belong to them. Raises KioskError."""
+def _user_of(name: str) -> pwd.struct_passwd | None:
+    """This device's user of a name."""
+    try:
+        return pwd.getpwnam(name)
+    except (KeyError, ValueError):  # a NUL in it
+        return None
+
+
+def _write(files: list[Planned], root: Path, user: pwd.struct_passwd | None) -> None:
+    """Write the files; what comes into the screen user's home belongs to them. Raises KioskError."""
     for one in files:
         path = root / one.path.lstrip("/")
+        theirs = new_in(path, Path(user.pw_dir)) if user is not None else []
         try:
             one.write(root)
-            if one.path.startswith("/home/") and root == Path("/"):
-                for owned in (path, path.parent):
-                    shutil.chown(owned, screen_user, screen_user)
-        except (OSError, LookupError) as error:
-            raise KioskError(
-                f"{path} can't be written: {getattr(error, 'strerror', None) or error}; run it with sudo, and with --screen-user "
-                f"naming who is logged in at the screen (it is {screen_user!r} now)"
-            ) from error
+            for owned in theirs:
+                assert user is not None
+                os.chown(owned, user.pw_uid, user.pw_gid)
+        except OSError as error:
+            raise KioskError(f"{path} can't be written: {error.strerror or error}; run it with sudo") from error
     os.sync()

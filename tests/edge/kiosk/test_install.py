@@ -17,7 +17,7 @@ import pytest
 
 from shelfmatch.edge.cli import main
 from shelfmatch.edge.errors import KioskError
-from shelfmatch.edge.kiosk.install import planned, service_unit
+from shelfmatch.edge.kiosk.install import new_in, planned, service_unit
 from shelfmatch.edge.kiosk.kiosk import camera_source
 from shelfmatch.edge.kiosk.settings import read_settings
 
@@ -45,6 +45,38 @@ def test_dry_run_shows_all_and_writes_nothing(tmp_path: Path, capsys: pytest.Cap
     policy = json.loads(written["etc/chromium/policies/managed/shelfmatch-kiosk.json"].read_text())
     assert policy["VideoCaptureAllowedUrls"] == ["http://127.0.0.1:9001/"] and policy["URLBlocklist"] == ["*"]
     assert os.access(written["usr/local/bin/shelfmatch-kiosk-screen"], os.X_OK)
+
+
+@pytest.mark.parametrize("user", ["../..", "", "an na", "/home/anna", "anna\n", ".."])
+def test_a_screen_user_that_is_no_name_is_refused(user: str) -> None:
+    with pytest.raises(KioskError, match=r"--screen-user .* expected a user's name, like pi"):
+        planned(Path("/srv/shop.bundle"), read_settings(None), "/opt/x/bin/shelfmatch", user)
+
+
+def test_a_screen_user_whom_the_device_does_not_have_is_refused_before_anything_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from shelfmatch.edge.kiosk import install
+
+    monkeypatch.setattr(install.Planned, "write", lambda *_: pytest.fail("written"))
+    with pytest.raises(KioskError, match="'nobody-here' is no user of this device"):
+        install.install(
+            Path("/srv/shop.bundle"),
+            read_settings(None),
+            root=Path("/"),
+            screen_user="nobody-here",
+            dry_run=False,
+            as_json=True,
+        )
+
+
+def test_new_folders_in_a_home_are_its_users_too(tmp_path: Path) -> None:
+    path = tmp_path / "pi/.config/autostart/kiosk.desktop"
+    (tmp_path / "pi").mkdir()
+    assert new_in(path, tmp_path / "pi") == [path, path.parent, path.parent.parent]
+    path.parent.parent.mkdir()
+    assert new_in(path, tmp_path / "pi") == [path, path.parent]
+    assert new_in(tmp_path / "etc/kiosk.toml", tmp_path / "pi") == []
 
 
 def test_the_screens_script_is_shell(tmp_path: Path) -> None:
