@@ -170,6 +170,10 @@ class BundleWriter:
 
     def _refuse_foreign_folder(self) -> None:
         """Never write into somebody's folder of photos."""
+        if self.path.is_symlink() and not self.path.exists():
+            raise BundleError(
+                f"{self.path} is a link to what isn't there; expected the name of a bundle, or of a folder that doesn't exist yet"
+            )
         if self.path.exists() and not self.path.is_dir():
             raise BundleError(
                 f"{self.path} is a file; expected the name of a bundle, or of a folder that doesn't exist yet"

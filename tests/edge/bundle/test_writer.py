@@ -218,6 +218,14 @@ def test_somebody_elses_file_keeps_a_damaged_bundle_from_being_replaced(
     assert contents(tile_bundle) == before
 
 
+def test_a_link_to_what_is_not_there_is_named(tile_folder: Path, tmp_path: Path) -> None:
+    link = tmp_path / "shop.bundle"
+    link.symlink_to(tmp_path / "unplugged" / "shop.bundle")
+    with pytest.raises(BundleError, match=r"shop\.bundle is a link to what isn't there; expected the name of a bundle"):
+        build_bundle(tile_folder, link, encoder="shelfmatch-nano")
+    assert link.is_symlink() and not (tmp_path / "unplugged").exists()
+
+
 def test_waiting_for_another_writer(tile_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_tiles(tmp_path / "more", range(50, 51), photos=1)
     command = ["add", str(tile_bundle), str(tmp_path / "more")]
