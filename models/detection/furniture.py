@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import cv2
 import numpy as np
@@ -121,37 +123,144 @@ def below(rng: np.random.Generator, image: Pixels, top: int) -> None:
         image[top + foot : top + foot + shadow] = (image[top + foot : top + foot + shadow] * ramp).astype(np.uint8)
 
 
-def _label(rng: np.random.Generator, image: Pixels, x: int, y: int, wide: int, high: int) -> None:
-    """A price label: a card with a number and lines of print."""
-    card = [(250, 250, 248), (250, 225, 60), (225, 40, 35), (240, 240, 250), (255, 160, 30)][
-        int(rng.choice(5, p=[0.6, 0.2, 0.08, 0.07, 0.05]))
-    ]
-    ink = (25, 25, 30) if sum(card) > 350 else (250, 250, 250)
-    cv2.rectangle(image, (x, y), (x + wide, y + high), card, -1)
-    if high >= 6 and wide >= 9:
-        number = f"{rng.integers(0, 30)}.{rng.integers(10, 99)}"
-        scale = high / 45 * rng.uniform(0.7, 1.2)
-        cv2.putText(
-            image, number, (x + wide // 3, y + int(high * 0.75)), cv2.FONT_HERSHEY_DUPLEX, scale, ink, 1, cv2.LINE_AA
-        )
-        for line in range(int(rng.integers(0, 4))):
-            at = y + 2 + line * max(2, high // 5)
-            cv2.line(image, (x + 1, at), (x + int(wide * rng.uniform(0.2, 0.45)), at), ink, 1)
+CARDS: Final = ((250, 250, 248), (250, 225, 60), (225, 40, 35), (240, 240, 250), (255, 160, 30))
+"""Grounds of price labels, and how often each is."""
+CARDS_SHARE: Final = (0.6, 0.2, 0.08, 0.07, 0.05)
+DRAWN_HIGH: Final = 72
+"""Pixels of a label's height as it is drawn, before it is made as small as it stands there."""
+DRAWN: Final = 6
+"""Labels that are drawn for a shelf."""
+OFFERS: Final = (
+    "SPECIAL",
+    "special",
+    "OFFER",
+    "Angebot",
+    "SALE",
+    "NEW",
+    "2 for 5",
+    "promo",
+    "Aktion",
+    "-25 %",
+    "oferta",
+)
 
 
-def rail(rng: np.random.Generator, image: Pixels, y: int, high: int, style: float) -> None:
-    """The board's front edge with its price labels, from row `y` down."""
+def price_cards(rng: np.random.Generator, ratio: float) -> list[Pixels]:
+    """Price labels of a shelf, so many times as wide as high: a shop's are alike, and some differ."""
+    ground = CARDS[int(rng.choice(len(CARDS), p=CARDS_SHARE))]
+    other = CARDS[int(rng.choice(len(CARDS), p=CARDS_SHARE))]
+    return [_price_card(rng, ratio, ground if rng.random() < 0.8 else other) for _ in range(DRAWN)]
+
+
+def _price_card(rng: np.random.Generator, ratio: float, ground: tuple[int, int, int]) -> Pixels:
+    """A price label (height, width, 3): a number as large as it can be, and some of a band with a word, lines of small print, a bar
+    code, a frame."""
+    tall = int(DRAWN_HIGH / min(1.0, max(0.5, ratio)))
+    across = max(12, round(tall * ratio))
+    ink = (25, 25, 30) if sum(ground) > 350 else (250, 250, 250)
+    image = np.full((tall, across, 3), ground, np.uint8)
+    top, bottom = 2, tall - 2
+    if rng.random() < 0.3:
+        band, colour = int(tall * rng.uniform(0.18, 0.35)), tuple(int(v) for v in tint(rng, 20, 250, 60))
+        at = 0 if rng.random() < 0.6 else tall - band
+        cv2.rectangle(image, (0, at), (across, at + band), colour, -1)
+        over = (245, 245, 245) if sum(colour) < 400 else (20, 20, 25)
+        _written(image, str(rng.choice(OFFERS)), (0.08, 0.92), (at, at + band), over, rng)
+        top, bottom = (band, bottom) if at == 0 else (top, at)
+    left = float(rng.choice([0.03, 0.3, 0.45, 0.55]))
+    small = tall // 9
+    number = f"{rng.choice(['', '', '$', 'EUR '])}{rng.integers(0, 30)}{rng.choice(['.', ','])}{rng.integers(10, 99)}"
+    lines = top
+    if left < 0.1 and ratio < 1.7:  # small print above the number
+        lines = top + int((bottom - top) * rng.uniform(0.2, 0.5))
+        _print(image, (0.05, 0.9), (top, lines), small, ink, rng)
+    elif left > 0.1:
+        _print(image, (0.03, left - 0.04), (top, bottom), small, ink, rng)
+    _written(image, number, (left, 0.97), (lines, bottom), ink if rng.random() < 0.8 else (200, 20, 25), rng)
+    if rng.random() < 0.25:
+        cv2.rectangle(image, (0, 0), (across - 1, tall - 1), ink, int(rng.integers(1, 4)))
+    return image
+
+
+def _written(
+    image: Pixels,
+    text: str,
+    across: tuple[float, float],
+    rows: tuple[int, int],
+    ink: tuple[int, ...],
+    rng: np.random.Generator,
+) -> None:
+    """A text as large as it fits between two shares of the width and two rows."""
+    font = int(rng.choice([cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_TRIPLEX]))
+    (long, tall), _ = cv2.getTextSize(text, font, 1.0, 1)
+    left, right = (int(edge * image.shape[1]) for edge in across)
+    scale = min((right - left) / long, 0.8 * (rows[1] - rows[0]) / tall)
+    if scale <= 0.1:
+        return
+    thick = max(1, round(scale * rng.uniform(1.0, 4.0)))
+    at = int(left + (right - left - scale * long) * rng.random()), int((rows[0] + rows[1] + scale * tall) / 2)
+    cv2.putText(image, text, at, font, scale, ink, thick, cv2.LINE_AA)
+
+
+def _print(
+    image: Pixels,
+    across: tuple[float, float],
+    rows: tuple[int, int],
+    small: int,
+    ink: tuple[int, ...],
+    rng: np.random.Generator,
+) -> None:
+    """Lines of words too small to read, or a bar code, between two shares of the width and two rows."""
+    left, right = (int(edge * image.shape[1]) for edge in across)
+    if right - left < 6:
+        return
+    if rng.random() < 0.35:
+        for x in range(left, right, 2):
+            if rng.random() < 0.5:
+                cv2.line(image, (x, rows[0] + small), (x, max(rows[0] + small, rows[1] - small)), ink, 1)
+        return
+    for y in range(rows[0] + small, rows[1], 2 * small):
+        if rng.random() < 0.8:
+            words = "".join(rng.choice(list("abcdefghilmnoprstu 0123456789   "), max(1, (right - left) // small)))
+            cv2.putText(image, words, (left, y), cv2.FONT_HERSHEY_SIMPLEX, small / 26, ink, 1, cv2.LINE_AA)
+
+
+def _strips(rng: np.random.Generator, band: Pixels) -> None:
+    """Printed strips that a brand puts along a rail."""
+    x = int(rng.uniform(-0.5, 0.5) * band.shape[1])
+    while x < band.shape[1]:
+        wide = int(band.shape[0] * rng.uniform(3, 14))
+        left, right = max(0, x), min(band.shape[1], x + wide)
+        if right - left > 4 and len(band) > 3 and rng.random() < 0.7:
+            colour = tuple(int(v) for v in tint(rng, 10, 240, 60))
+            band[:, left:right] = colour
+            ink = (245, 245, 245) if sum(colour) < 400 else (20, 20, 25)
+            words = "".join(rng.choice(list("ABCDEFGHILMNOPRSTUaeiou   "), int(rng.integers(5, 30))))
+            strip = np.ascontiguousarray(band[:, left:right])
+            _written(strip, words, (0.05, 0.95), (0, len(strip)), ink, rng)
+            band[:, left:right] = strip
+        x += wide + int(wide * rng.exponential(0.2)) + 1
+
+
+def rail(rng: np.random.Generator, image: Pixels, y: int, high: int, style: float, cards: Sequence[Pixels]) -> None:
+    """The board's front edge with its price labels, some of `cards`, from row `y` down."""
     wide = image.shape[1]
     colour = tint(rng, 120, 245) if style < 0.7 else tint(rng, 10, 255, 60)
     band = np.empty((high, wide, 3), np.float32)
     band[:] = colour
     band *= np.linspace(1.1, 0.75, high, dtype=np.float32)[:, None, None]
     image[y : y + high] = band[: image.shape[0] - y].clip(0, 255)
+    if rng.random() < 0.15:
+        _strips(rng, image[y : y + high])
+    ratio = cards[0].shape[1] / cards[0].shape[0]
     x, card = int(rng.uniform(0, 30)), max(4, int(high * rng.uniform(0.55, 1.1)))
     while style < 0.85 and x < wide:
-        width = int(card * rng.uniform(1.0, 2.4))
+        width = max(1, int(card * ratio * rng.uniform(0.9, 1.1)))
         if rng.random() < 0.75:
-            _label(rng, image, x, y + int(high * rng.uniform(0, 0.2)), width, card)
+            at = y + int(high * rng.uniform(0, 0.2))
+            part = image[max(0, at) : at + card, x : x + width]
+            label = cv2.resize(cards[int(rng.integers(len(cards)))], (width, card), interpolation=cv2.INTER_AREA)
+            part[:] = label[max(0, -at) :][: part.shape[0], : part.shape[1]]
         x += width + int(card * rng.exponential(2.5)) + 1
     under = max(1, int(high * rng.uniform(0.2, 0.8)))  # the shadow that the board casts on the row below
     low = image[y + high : y + high + under]

@@ -22,7 +22,7 @@ from shelfmatch.models.detection.canvas import (
     shrunk,
 )
 from shelfmatch.models.detection.faces import Faces
-from shelfmatch.models.detection.furniture import above, below, board, eye, floors, rail, tint, wall
+from shelfmatch.models.detection.furniture import above, below, board, eye, floors, price_cards, rail, tint, wall
 from shelfmatch.models.detection.rooms import texture
 from shelfmatch.models.printer.package import BOX
 
@@ -41,6 +41,8 @@ SET_BACK: Final = 0.12
 edge."""
 SEEN_OF_A_PLACE: Final = 0.35
 """The share of a place's width that the sides of goods next to it must leave for it to be asked for."""
+HANGING: Final = 0.3
+"""How often larger cards hang from the rails, in front of the goods below: specials, new goods."""
 TOPS: Final = 0.5
 """How often goods that are seen from above show their tops."""
 
@@ -295,6 +297,8 @@ class Shelf:
         order = self.rows if rng.random() < 0.5 else self.rows[::-1]
         for top, clear in order:
             _Row(self, top, clear).stock()
+        if rng.random() < HANGING:
+            self._hang_cards()
 
     def face(self, number: int) -> tuple[Pixels, Pixels]:
         """The front and another side."""
@@ -312,6 +316,7 @@ class Shelf:
             y += self.margin + int(rng.exponential(0.12) * side)
             above(rng, image, min(y, reach))
         style, bare = rng.random(), rng.random() < 0.04
+        cards = price_cards(rng, float(rng.uniform(1.0, 2.4)))
         back, made_of = wall(rng, reach, max(4, int(row))), board(rng, row)
         ends = rng.random() < OPEN_BELOW
         while y < reach:
@@ -327,7 +332,7 @@ class Shelf:
                 if not bare:
                     self.rows.append((float(y), float(clear)))
             if 0 < y + clear < reach:
-                rail(rng, image, y + clear, thick, style)
+                rail(rng, image, y + clear, thick, style, cards)
             y += clear + thick
             if ends and y > self.margin + 0.45 * side and rng.random() < 0.35:
                 break
@@ -342,6 +347,21 @@ class Shelf:
         under = (self.eye.y - top) * self.eye.recede
         most = MOST_OF_A_ROW * clear
         return int(np.clip(floor, 0, most)), int(np.clip(under, 0, most))
+
+    def _hang_cards(self) -> None:
+        """Cards on the rails, down over what stands below."""
+        rng = self.rng
+        ratio, share, often = float(rng.uniform(0.7, 1.6)), rng.uniform(0.12, 0.5), rng.exponential(2.0)
+        faces = [np.dstack([seen, np.full(seen.shape[:2], 255, np.uint8)]) for seen in price_cards(rng, ratio)]
+        for top, clear in self.rows:
+            high = clear * share
+            wide, x = high * ratio, self.from_x + rng.uniform(0, 2) * clear
+            while x + wide < self.to_x:
+                y = top + clear + rng.uniform(-0.1, 0.1) * high
+                leans = rectangle(x, y, wide, high) + rng.normal(0, 0.01 * high, (4, 2)).astype(np.float32)
+                face = faces[int(rng.integers(len(faces)))]
+                self.canvas.paint(face, mapped(self.homography, leans), float(rng.normal(1, 0.1)), None)
+                x += wide * (1.05 + rng.exponential(often))
 
     def _ends(self, image: Pixels, side: int) -> None:
         """A shelf that ends in the frame: a panel, and the room beside it."""

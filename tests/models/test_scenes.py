@@ -14,11 +14,11 @@ from PIL import ImageFont
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'shelfmatch[train]'")
 cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed: pip install 'shelfmatch[train]'")
-from shelfmatch.models.detection import feed, rooms  # noqa: E402
+from shelfmatch.models.detection import feed, rooms, shelves  # noqa: E402
 from shelfmatch.models.detection.canvas import GAP, PRODUCT, UNSURE, Canvas, rectangle, shrunk  # noqa: E402
 from shelfmatch.models.detection.exchange import exchanged  # noqa: E402
 from shelfmatch.models.detection.faces import Faces, gathered  # noqa: E402
-from shelfmatch.models.detection.furniture import Board, Eye, floors  # noqa: E402
+from shelfmatch.models.detection.furniture import Board, Eye, floors, price_cards  # noqa: E402
 from shelfmatch.models.detection.shelves import Layout, Shelf, _Row, _Stands  # noqa: E402
 from shelfmatch.models.printer.package import BOX, CANVAS, Printed  # noqa: E402
 
@@ -68,6 +68,31 @@ def test_nothing_is_asked_for_beyond_a_shelfs_end(cartons: Faces) -> None:
         end = shelf.to_x - shelf.margin
         assert (scene.boxes[scene.kinds != UNSURE, 2] <= end + 0.03 * 320).all()
     assert ended >= 2
+
+
+def test_hanging_cards_hide_goods_and_are_none(cartons: Faces, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What hangs from a rail is painted over the goods, and nothing is asked for there."""
+
+    def rendered(hanging: float, seed: int) -> tuple[Canvas, list[int]]:
+        monkeypatch.setattr(shelves, "HANGING", hanging)
+        canvas = Shelf(cartons, np.random.default_rng(seed), 320, Layout(80.0, 0.1, 0.1)).canvas
+        return canvas, [int((canvas.owner == number).sum()) for number in range(len(canvas.full))]
+
+    hidden = 0
+    for seed in range(6):
+        (bare, seen), (hung, left) = rendered(0.0, seed), rendered(1.0, seed)
+        assert hung.full == bare.full and hung.kinds == bare.kinds
+        assert all(now <= before for before, now in zip(seen, left, strict=True))
+        assert ((hung.owner != bare.owner) <= (hung.owner == -1)).all()
+        hidden += sum(seen) - sum(left)
+    assert hidden > 1000
+
+
+@pytest.mark.parametrize("ratio", [0.6, 1.0, 2.4])
+def test_price_labels_have_their_shape_and_print(ratio: float) -> None:
+    cards = price_cards(np.random.default_rng(3), ratio)
+    assert all(card.shape[1] / card.shape[0] == pytest.approx(ratio, abs=0.05) for card in cards)
+    assert all(len(np.unique(card.reshape(-1, 3), axis=0)) > 20 for card in cards)
 
 
 def test_sides_belong_to_the_goods_and_not_to_the_empty_place(cartons: Faces) -> None:
