@@ -319,7 +319,8 @@ def _moment(seconds: float) -> str:
 
 
 def _tick(seconds: float, length: float) -> str:
-    return time.strftime("%H:%M" if length < 2 * 86_400 else "%m-%d", time.localtime(seconds))
+    days = length / 86_400  # of a year and more, each day of the year is there twice
+    return time.strftime("%H:%M" if days < 2 else "%m-%d" if days < 300 else "%Y-%m", time.localtime(seconds))
 
 
 def _duration(seconds: float) -> str:

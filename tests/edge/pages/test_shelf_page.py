@@ -232,6 +232,13 @@ def test_a_long_time_is_shown_in_bars_that_can_be_told_apart(days: int, word: st
     assert bool(bars[1]) == (most > 60)
 
 
+@pytest.mark.parametrize(("days", "ticks"), [(1, r"\d\d:\d\d"), (30, r"\d\d-\d\d"), (700, r"202[4-6]-\d\d")])
+def test_the_slots_time_line_tells_one_year_from_the_next(days: int, ticks: str) -> None:
+    page = shelf_page(ShelfReport("Bay", history([], slots(), NOW - days * 86_400, NOW))).decode()
+    axis = re.search(r'<div class="line"><b></b><div class="axis">(.*?)</div>', page)
+    assert axis is not None and re.fullmatch(rf"(<span>{ticks}</span>){{5}}", axis[1])
+
+
 def test_one_event_of_a_clock_that_ran_ahead_makes_no_report_of_sixty_years(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
