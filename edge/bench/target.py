@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +18,7 @@ from ..catalog.product import Product
 from ..encoders.card import EncoderCard
 from ..encoders.encoder import Encoder
 from ..encoders.registry import find_encoder
-from ..errors import BenchError, EncoderError, ImageError
+from ..errors import BenchError, EncoderError, ImageError, RuntimeUnavailable
 from ..files import shown_name
 from ..imaging.decode import FORMATS, decode
 from ..imaging.image import upright
@@ -116,30 +118,15 @@ def folder_photos(folder: Path) -> Photos:
 
 
 def camera_photos(folder: Path, camera: str, count: int = RENDERED_PHOTOS) -> Photos:
-    """Frames of a camera (its number, device, or a stream that OpenCV opens), taken before anything is timed.
+    """Frames of a camera or a video, as `open_reader` takes them, taken before anything is timed. Raises BenchError where there are
+    none."""
+    from ..camera.readers import frames_of
 
-    Raises BenchError where OpenCV is missing or the camera can't be opened.
-    """
     try:
-        import cv2
-    except ImportError as error:
-        raise BenchError("--camera needs OpenCV, which is not installed; pip install 'shelfmatch[fast]'") from error
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it tells stderr of each backend that fails
-    frames: list[NDArray[np.uint8]] = []
-    # OpenCV counts cameras in 32 bits; longer numbers are names of files, which aren't there.
-    capture = cv2.VideoCapture(int(camera) if camera.isdecimal() and len(camera) < 10 else camera)
-    try:
-        while capture.isOpened() and len(frames) < count:
-            there, frame = capture.read()
-            if not there:
-                break
-            frames.append(frame[:, :, ::-1].copy())
-    finally:
-        capture.release()
-    if not frames:
-        raise BenchError(
-            f"camera {camera!r} can't be opened or gives no frames; see ls /dev/video*, or leave --camera out"
-        )
+        with contextlib.closing(frames_of(camera)) as taken:
+            frames = list(itertools.islice(taken, count))
+    except (ImageError, RuntimeUnavailable) as error:
+        raise BenchError(f"{error}; or leave --camera out") from error
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "frames.npy"
     np.save(path, np.stack(frames))

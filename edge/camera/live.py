@@ -11,7 +11,7 @@ from typing import Final
 from ..errors import ImageError, RuntimeUnavailable, ShelfmatchError
 from ..imaging.camera import called, shown_source
 from ..imaging.image import Pixels
-from .readers import Reader, open_reader
+from .readers import Reader, no_frame, open_reader
 
 logger = logging.getLogger(__name__)
 
@@ -110,8 +110,6 @@ def check_camera(source: str) -> None:
     reader = open_reader(source)
     try:
         if reader.read() is False:
-            raise ImageError(
-                f"{called(source)} gave no frame; expected a camera that is on and that no other program uses"
-            )
+            raise ImageError(no_frame(source))
     finally:
         reader.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -18,6 +18,7 @@ import numpy as np
 from ..errors import ImageError, RuntimeUnavailable
 from ..imaging.camera import LAST_CAMERA, called, camera_number, is_video_device, open_capture, shown_source
 from ..imaging.image import Pixels
+from .frame import turned
 
 _TIMEOUT_S: Final = 10
 """For a network camera to answer, and between two of its packets."""
@@ -201,6 +202,29 @@ def open_reader(source: str) -> Reader:
         number = _device_number(source)
     is_numbered = number is not None and number <= LAST_CAMERA
     return _choice()(str(number) if is_numbered else source)
+
+
+def frames_of(source: str, *, turn: int = 0) -> Generator[Pixels, None, None]:
+    """(H, W, 3) uint8 RGB frames of a camera or a video, as `open_reader` takes them, until there are no more.
+    `turn`: degrees clockwise, one of `TURNS`.
+
+    Raises ImageError and RuntimeUnavailable as `open_reader` does, ImageError where there is no first frame.
+    """
+    reader, count = open_reader(source), 0
+    try:
+        while (pixels := reader.read()) is not False:
+            if pixels is not None and not isinstance(pixels, bool):
+                count += 1
+                yield turned(pixels, turn)
+    finally:
+        reader.close()
+    if not count:
+        raise ImageError(no_frame(source))
+
+
+def no_frame(source: str) -> str:
+    """That a source was opened and gave nothing."""
+    return f"{called(source)} gave no frame; expected a camera that is on and that no other program uses"
 
 
 def _choice() -> Callable[[str], Reader]:

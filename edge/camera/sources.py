@@ -6,6 +6,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,7 @@ from ..errors import ImageError
 from ..imaging.camera import called, shown_source
 from ..imaging.decode import decode
 from ..imaging.image import upright
-from .frame import Frame, checked
+from .frame import Frame, check_turn, checked, turned
 from .live import LiveCamera
 from .readers import check_source, is_csi, open_reader
 
@@ -40,15 +41,24 @@ def is_camera(source: str) -> bool:
 
 
 def frames(
-    source: str, *, every_s: float = 1.0, once: bool = False, is_stopped: Callable[[], bool] = lambda: False
+    source: str,
+    *,
+    every_s: float = 1.0,
+    once: bool = False,
+    turn: int = 0,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[Frame | None]:
     """Frames of a source, one each `every_s` seconds at most; None, now and then, while there is nothing new.
 
     `source`: a folder (photos that come into it and those below it; with `once` those that are there, sorted by path, and an end),
-    a photo or a video file (an end, too), a camera's number or /dev/video0, "csi", an rtsp:// or http:// address. Raises ImageError
-    for what is none of these or can never be one, RuntimeUnavailable where nothing here reads cameras of this kind.
+    a photo or a video file (an end, too), a camera's number or /dev/video0, "csi", an rtsp:// or http:// address. `turn`: degrees
+    clockwise by which all of them are turned, one of `TURNS`. Raises ImageError for what is none of these or can never be one,
+    RuntimeUnavailable where nothing here reads cameras of this kind.
     A camera that drops out is opened again for ever; photos that can't be read are logged and left out.
     """
+    if turn:
+        check_turn(turn)
+        return _turned(frames(source, every_s=every_s, once=once, is_stopped=is_stopped), turn)
     if is_camera(source):
         check_source(source)
         return _of_camera(source, every_s, is_stopped)
@@ -73,6 +83,14 @@ def frames_from(pictures: Iterable[object], source: str = "an iterator", *, ever
     began = time.time()
     for number, one in enumerate(pictures):
         yield one if isinstance(one, Frame) else Frame(checked(one, source), began + number * every_s, number, source)
+
+
+def _turned(found: Iterator[Frame | None], turn: int) -> Iterator[Frame | None]:
+    try:
+        for frame in found:
+            yield None if frame is None else replace(frame, pixels=turned(frame.pixels, turn))
+    finally:
+        found.close()  # type: ignore[attr-defined]  # a generator, which lets its camera go
 
 
 def _of_camera(source: str, every_s: float, is_stopped: Callable[[], bool]) -> Iterator[Frame | None]:

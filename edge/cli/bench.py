@@ -22,7 +22,7 @@ def register(command: Command) -> None:
     bench.add_argument("words", nargs="*", metavar="TARGET", help="see below")
     visible = bench.add_mutually_exclusive_group()
     visible.add_argument("--photos", metavar="FOLDER", help="photos to show it (default: rendered ones)")
-    visible.add_argument("--camera", metavar="N|DEVICE", help="frames of this camera instead; needs OpenCV")
+    visible.add_argument("--camera", metavar="N|csi|DEVICE", help="frames of this camera instead")
     bench.add_argument(
         "--quick", action="store_true", help="under a minute; otherwise 1,024 samples and 60 s a scenario"
     )

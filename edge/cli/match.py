@@ -13,7 +13,7 @@ from ..catalog.where_texts import where_of
 from ..errors import ImageError, VectorError
 from ..terminal import DONE, NO, WRONG_INPUT, complain, quiet_native
 from .match_lines import print_answer, print_decision, print_scene
-from .options import Command, add_bundle, add_labels, add_locate, add_where, add_workers, positive
+from .options import Command, add_bundle, add_labels, add_locate, add_turn, add_where, add_workers, positive
 
 if TYPE_CHECKING:
     from ..catalog.attributes import Where
@@ -42,9 +42,11 @@ def register(command: Command) -> None:
     match.add_argument("--frames", action="store_true", help="the images are frames of one product: one answer")
     match.add_argument(
         "--camera",
-        metavar="N|VIDEO",
-        help="answer what is held before this camera, once it is sure, until interrupted; needs OpenCV",
+        metavar="N|csi|VIDEO",
+        help="answer what is held before this camera, once it is sure, until interrupted; needs OpenCV, PyAV or, for csi, "
+        "picamera2",
     )
+    add_turn(match)
     match.add_argument(
         "--watch", metavar="FOLDER", help="answer photos as they come into this folder, until interrupted"
     )
@@ -103,12 +105,12 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _run_camera(options: argparse.Namespace, where: Where) -> int:
-    from ..imaging.camera import frames_of
+    from ..camera.readers import frames_of
     from .live import match_camera
 
     with open_matcher(options.bundle, 1, follow=True, **_settings(options)) as matcher:
         matcher.catalog.check_values(where)
-        return DONE if match_camera(matcher, frames_of(options.camera), options, where) else NO
+        return DONE if match_camera(matcher, frames_of(options.camera, turn=options.turn), options, where) else NO
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -135,6 +137,8 @@ def _check_options(options: argparse.Namespace) -> None:
     """Refuse what doesn't go together, before anything is loaded. Raises ImageError."""
     if options.all:
         _check_all(options)
+    if options.turn and options.camera is None:
+        raise ImageError(f"--turn {options.turn} arrived without --camera; expected both, or neither")
     if options.camera is not None:
         others = {"images": options.images, "--frames": options.frames, "--labels": options.labels,
                   "--watch": options.watch, "--explain": options.explain}  # fmt: skip

@@ -119,6 +119,17 @@ def add_locate(parser: argparse.ArgumentParser) -> None:
     add_detector(parser)
 
 
+def add_turn(parser: argparse.ArgumentParser, default: int | None = 0) -> None:
+    """--turn, for what reads a camera."""
+    parser.add_argument(
+        "--turn",
+        type=int,
+        choices=(0, 90, 180, 270),
+        default=default,
+        help="turn the camera's pictures so many degrees clockwise: 180 for one that hangs upside down",
+    )
+
+
 def add_cut(parser: argparse.ArgumentParser) -> None:
     """--locate and --detector, for what catalogues photos."""
     parser.add_argument(

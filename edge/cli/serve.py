@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import RuntimeUnavailable
 from ..terminal import DONE, complain, print_json
-from .options import Command, add_bundle, number, whole
+from .options import Command, add_bundle, add_turn, number, whole
 
 if TYPE_CHECKING:
     from ..kiosk.settings import Settings
@@ -78,8 +78,9 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--staff-codes", metavar="FILE", help="staff mode, with the codes of this file; needs --folder")
     parser.add_argument("--folder", metavar="FOLDER", help="where what staff teach is kept")
     parser.add_argument(
-        "--camera", metavar="N|VIDEO|ADDRESS", help="the device's own camera, for screens on plain HTTP"
+        "--camera", metavar="N|csi|VIDEO|ADDRESS", help="the device's own camera, for screens on plain HTTP"
     )
+    add_turn(parser, None)
     parser.add_argument(
         "--keep-unknowns", metavar="FOLDER", help="keep crops of unknown products there; needs a detector"
     )
@@ -93,7 +94,7 @@ def _settings_of(options: argparse.Namespace) -> Settings:
 
     names = {
         "host": "server.host", "port": "server.port", "pictures": "pictures.folder", "staff_codes": "staff.tokens",
-        "folder": "staff.folder", "camera": "camera.source", "keep_unknowns": "privacy.keep_unknowns",
+        "folder": "staff.folder", "camera": "camera.source", "turn": "camera.turn", "keep_unknowns": "privacy.keep_unknowns",
     }  # fmt: skip
     given = [f"{key}={value}" for name, key in names.items() if (value := getattr(options, name)) is not None]
     return read_settings(None if options.config is None else Path(options.config), [*given, *options.set])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ShelfError
 from ..terminal import DONE, complain, print_json, titled
-from .options import positive, seconds, seed, whole
+from .options import add_turn, positive, seconds, seed, whole
 from .shelf_outputs import add_outputs, credentials_of, outputs, pictures, secret
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
         "--source", metavar="SOURCE", help=f"{_SOURCES}; an address with a password may be in SHELFMATCH_SOURCE instead, or in "
         "a file of this name in systemd's credentials"
     )  # fmt: skip
+    add_turn(parser)
     parser.add_argument("--bundle", metavar="SHOP.bundle", required=True, help="the shop's products")
     parser.add_argument("--every", type=seconds, default=2.0, metavar="SECONDS", help="look so often (default: 2)")
     parser.add_argument(
@@ -123,7 +124,9 @@ def _watch(options: argparse.Namespace) -> int:
     settings = WatchOptions(options.frames, options.seconds, options.every, state)
     options.source = _source_of(options)
     with _stopping() as stop, contextlib.ExitStack() as opened:
-        source = frames(options.source, every_s=options.every, once=options.once, is_stopped=stop.is_set)
+        source = frames(
+            options.source, every_s=options.every, once=options.once, turn=options.turn, is_stopped=stop.is_set
+        )
         matcher = opened.enter_context(open_matcher(options.bundle, 1, follow=True))
         service = ShelfService(Path(options.plan), matcher, settings)
         if options.check:

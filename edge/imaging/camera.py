@@ -1,4 +1,4 @@
-"""Frames of a camera or a video file, by OpenCV where it is installed."""
+"""Cameras as they are named, and shown without their passwords; and as OpenCV opens them, where it is installed."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import functools
 import os
 import re
 import stat
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from ..errors import ImageError, RuntimeUnavailable
-from .image import Pixels
 from .opencv import opencv
 
 LAST_CAMERA: Final = 99
@@ -28,29 +24,6 @@ _USER = re.compile(
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
 _PASSWORD = re.compile(r"((?:pas\w*|psw|pwd|pw|token|secret)=)[^&#\s]*", re.IGNORECASE)
-
-
-def frames_of(source: str) -> Generator[Pixels, None, None]:
-    """(H, W, 3) uint8 RGB frames until the source ends; a camera's never does.
-
-    `source`: a camera's number ("0" is /dev/video0), a video file, or an address that OpenCV opens (rtsp://…). Raises
-    RuntimeUnavailable without OpenCV, ImageError for a source that can't be opened or breaks off before its first frame.
-    """
-    capture = open_capture(source)
-    try:
-        count = 0
-        while True:
-            is_read, frame = capture.read()
-            if not is_read:
-                break
-            count += 1
-            yield np.ascontiguousarray(frame[:, :, ::-1])  # OpenCV's frames are BGR
-        if not count:
-            raise ImageError(
-                f"{called(source)} gave no frame; expected a camera that is on and that no other program uses"
-            )
-    finally:
-        capture.release()
 
 
 def shown_source(source: str) -> str:
@@ -102,7 +75,10 @@ def _quiet_opencv() -> Any:
 
 
 def open_capture(source: str) -> Any:
-    """OpenCV's capture of a source, as `frames_of` takes it, or of a camera's device. Raises RuntimeUnavailable, ImageError."""
+    """OpenCV's capture of a source: a camera's number ("0" is /dev/video0) or device, a video file, or an address (rtsp://…).
+
+    Raises RuntimeUnavailable, ImageError.
+    """
     cv2 = _quiet_opencv()
     if cv2 is None:
         raise RuntimeUnavailable(

@@ -10,12 +10,17 @@ import io
 import logging
 import threading
 import time
-from typing import Final
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Final
 
 from PIL import Image
 
+from ..camera.readers import frames_of
 from ..errors import ShelfmatchError
-from ..imaging.camera import called, frames_of
+from ..imaging.camera import called
+
+if TYPE_CHECKING:
+    from ..imaging.image import Pixels
 
 logger = logging.getLogger(__name__)
 
@@ -25,10 +30,10 @@ _RETRY_S: Final = 3.0
 
 
 class DeviceCamera:
-    """Frames as JPEG. `problem`: why there are none at the moment, "" where there are."""
+    """Frames as JPEG, turned by so many degrees clockwise. `problem`: why there are none at the moment, "" where there are."""
 
-    def __init__(self, source: str, frames_per_second: float) -> None:
-        self._source = source
+    def __init__(self, source: str, frames_per_second: float, turn: int = 0) -> None:
+        self._source, self._turn = source, turn
         self._pause_s = 1 / frames_per_second
         self._changed = threading.Condition()
         self._frame: bytes | None = None
@@ -50,8 +55,11 @@ class DeviceCamera:
 
     def check(self) -> None:
         """Take one frame. Raises ImageError, RuntimeUnavailable where there is none: a service that runs tries again instead."""
-        with contextlib.closing(frames_of(self._source)) as frames:
+        with contextlib.closing(self._frames()) as frames:
             next(frames)
+
+    def _frames(self) -> Generator[Pixels, None, None]:
+        return frames_of(self._source, turn=self._turn)
 
     def close(self) -> None:
         """Let the camera go."""
@@ -69,7 +77,7 @@ class DeviceCamera:
         """Read while somebody looks; a camera that is unplugged is tried again."""
         while True:
             try:
-                for pixels in frames_of(self._source):
+                for pixels in self._frames():
                     began = time.monotonic()
                     picture = Image.fromarray(pixels)
                     picture.thumbnail((_SIDE, _SIDE))

@@ -13,6 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
+from ..camera.sources import is_camera
 from ..errors import KioskError
 from ..imaging.camera import may_hold_password, shown_source
 from ..machine.systemd import (
@@ -183,7 +184,7 @@ def service_unit(settings: Settings, command: str) -> str:
         name=NAME,
         command=command,
         credential="".join(f"LoadCredential={one}\n" for one in credentials),
-        sandbox=sandbox(NAME, network, has_camera=source.isdecimal()),
+        sandbox=sandbox(NAME, network, has_camera=is_camera(source) and not is_far),
         device="/etc/shelfmatch/device.toml" if Path("/etc/shelfmatch/device.toml").is_file() else "",
     )
 

@@ -103,7 +103,7 @@ class Kiosk:
             return None
         from .device_camera import DeviceCamera
 
-        return DeviceCamera(camera_source(camera.source), camera.frames_per_second)
+        return DeviceCamera(camera_source(camera.source), camera.frames_per_second, camera.turn)
 
     def close(self) -> None:
         """Let go of everything."""

@@ -18,6 +18,9 @@ from ..files import shown_name
 
 _Section = TypeVar("_Section")
 
+TURNS: Final = (0, 90, 180, 270)
+"""As `camera.frame.TURNS`, whose module needs numpy."""
+
 IN_CREDENTIAL: Final = "credential"
 """As `camera.source`: the camera's address is in systemd's credential, for everybody may read the settings, and the address has a
 password."""
@@ -30,7 +33,7 @@ def _key(
     meaning: str,
     least: float | None = None,
     most: float | None = None,
-    one_of: tuple[str, ...] = (),
+    one_of: tuple[Any, ...] = (),
     like: str = "",
 ) -> Any:
     """A field with what is said of it: bounds for numbers, `like` a pattern for texts."""
@@ -114,10 +117,13 @@ class CameraSettings:
 
     source: str = _key(
         "",
-        "number of a camera, a video file, or an rtsp:// address; the word credential: systemd's credential camera has the "
+        "number of a camera, csi, a video file, or an rtsp:// address; the word credential: systemd's credential camera has the "
         "address, for everybody may read this file; empty: none",
     )
     frames_per_second: float = _key(10.0, "frames shown in a second", 0.5, 60)
+    turn: int = _key(
+        0, "degrees clockwise by which its pictures are turned: 180 for a camera that hangs upside down", 0, 270, TURNS
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +177,7 @@ def keys() -> Iterator[Key]:
     for section, record in SECTIONS.items():
         for one in dataclasses.fields(record):
             choices = one.metadata["one_of"]
-            meaning = one.metadata["meaning"] + (f" ({', '.join(choices)})" if choices else "")
+            meaning = one.metadata["meaning"] + (f" ({', '.join(map(str, choices))})" if choices else "")
             yield Key(f"{section}.{one.name}", _as_toml(one.default), meaning)
 
 
@@ -302,7 +308,7 @@ def _problem(kind: str, said: Mapping[str, Any], value: Any) -> str:
     if not isinstance(value, expected) or (kind != "bool" and isinstance(value, bool)):
         return _KINDS[kind]
     if said["one_of"] and value not in said["one_of"]:
-        return f"one of {', '.join(said['one_of'])}"
+        return f"one of {', '.join(map(str, said['one_of']))}"
     if said["like"] and not re.fullmatch(said["like"], value):
         return "three capital letters, like EUR"
     if kind in ("int", "float") and not said["least"] <= value <= said["most"]:
@@ -316,6 +322,8 @@ def _check_together(settings: Settings, where: str) -> None:
         raise KioskError(f"{where}: staff.tokens arrived without staff.folder; expected a folder for what staff teach")
     if settings.page.camera == "device" and not settings.camera.source:
         raise KioskError(f"{where}: page.camera is 'device' without camera.source; name the camera, like \"0\"")
+    if settings.camera.turn and not settings.camera.source:
+        raise KioskError(f"{where}: camera.turn arrived without camera.source; the browser's camera is not turned")
     if settings.privacy.keep_unknowns and not settings.privacy.detector:
         raise KioskError(
             f"{where}: privacy.keep_unknowns arrived without privacy.detector; expected the detector's file, since nothing is kept "

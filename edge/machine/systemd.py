@@ -24,10 +24,12 @@ ANY_NETWORK: Final = "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n"
 NO_NETWORK: Final = "RestrictAddressFamilies=AF_UNIX\nPrivateNetwork=yes\n"
 LOOPBACK_ALONE: Final = "IPAddressDeny=any\nIPAddressAllow=localhost\n"
 _NO_DEVICES: Final = "PrivateDevices=yes\n"
+# A Raspberry Pi's ribbon needs the last: libcamera keeps its frames there.
 _CAMERAS: Final = """\
 DevicePolicy=closed
 DeviceAllow=char-video4linux rw
 DeviceAllow=char-media rw
+DeviceAllow=char-dma_heap rw
 SupplementaryGroups=video
 """
 _SANDBOX: Final = """\

@@ -74,6 +74,7 @@ def planned(options: argparse.Namespace, source: str, credentials: tuple[str, ..
         str(Path(path).absolute()) if path else "" for path in (options.plan, options.bundle, options.pictures)
     )
     command = [own_command(), "shelf", "watch", "--json", *([] if secret else ["--source", source]), "--bundle", bundle]
+    command += ["--turn", str(options.turn)] if options.turn else []
     command += ["--every", f"{options.every:g}", "--frames", str(options.frames), "--seconds", f"{options.seconds:g}"]
     command += ["--log", options.log or f"{FOLDER}/log"]
     for name in ("state", "port", "mqtt", "device", "topic"):

@@ -14,9 +14,9 @@ import pytest
 
 from shelfmatch.edge import ImageError, RuntimeUnavailable
 from shelfmatch.edge.camera.live import LiveCamera, check_camera
-from shelfmatch.edge.camera.readers import open_reader
+from shelfmatch.edge.camera.readers import frames_of, open_reader
 from shelfmatch.edge.camera.sources import frames
-from shelfmatch.edge.imaging.camera import frames_of, open_capture, shown_source
+from shelfmatch.edge.imaging.camera import open_capture, shown_source
 from shelfmatch.edge.imaging.image import Pixels
 
 pytest.importorskip("cv2", reason="cameras need OpenCV (shelfmatch[fast])")

@@ -17,7 +17,7 @@ from PIL import Image
 from shelfmatch.edge import ImageError
 from shelfmatch.edge.camera.frame import Frame, checked
 from shelfmatch.edge.camera.live import LiveCamera, check_camera
-from shelfmatch.edge.camera.readers import open_reader
+from shelfmatch.edge.camera.readers import frames_of, open_reader
 from shelfmatch.edge.camera.sources import frames, frames_from, is_camera
 from shelfmatch.edge.imaging.image import Pixels
 
@@ -149,6 +149,30 @@ def test_a_phone_s_video_is_turned_as_it_notes(
     assert frame.shape == ((48, 64, 3) if matrix[0] else (64, 48, 3))
     rows, columns = (8 if not low else frame.shape[axis] - 8 for axis, low in enumerate(corner))
     assert frame[rows, columns, 0] > 200 and np.mean(frame > 128) < 0.2
+
+
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+def test_pictures_of_a_camera_that_hangs_on_its_side_are_turned(tmp_path: Path, turn: int) -> None:
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    pixels[:, :16] = 255  # the left
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    writer = cv2.VideoWriter(str(tmp_path / "a.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (64, 48))
+    writer.write(pixels)
+    writer.release()
+    expected = Image.fromarray(pixels).rotate(-turn, expand=True)
+    video = str(tmp_path / "a.avi")
+    found = [next(frames(str(source), turn=turn)) for source in (tmp_path / "a.png", video)]
+    shown = [next(frames_of(video, turn=turn)), *(frame.pixels for frame in found if frame is not None)]
+    assert len(shown) == 3
+    for one in shown:
+        assert one.shape == (expected.height, expected.width, 3) and one.flags.c_contiguous
+        assert np.abs(one.astype(int) - np.asarray(expected)).mean() < 4
+    for wrong in (45, -90, 360):
+        for opened in (frames, frames_of):
+            with pytest.raises(
+                ImageError, match=r"a turn of -?\d+ arrived; expected 0, 90, 180, 270 degrees clockwise"
+            ):
+                next(opened(video, turn=wrong))
 
 
 @pytest.mark.parametrize("source", ["nowhere", "nowhere/at/all.mp4", "none"])

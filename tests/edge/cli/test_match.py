@@ -131,12 +131,13 @@ def test_a_watched_folder(shop: Path, stop: signal.Signals) -> None:
         assert process.stdout.read() == "" and process.stderr.read() == ""
 
 
-def write_video(path: Path, products: list[int], frames: int) -> None:
+def write_video(path: Path, products: list[int], frames: int, turns: int = 0) -> None:
     cv2 = pytest.importorskip("cv2", reason="OpenCV writes the video; pip install shelfmatch[fast]")
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (96, 96))
     for product in products:
         for number in range(frames):
-            writer.write(np.asarray(tile_photo(product, 300 + number, side=96))[:, :, ::-1])
+            pixels = np.rot90(np.asarray(tile_photo(product, 300 + number, side=96)), turns)
+            writer.write(np.ascontiguousarray(pixels[:, :, ::-1]))
     writer.release()
 
 
@@ -153,6 +154,7 @@ def test_a_camera_answers_each_product_once(shop: Path, capfd: pytest.CaptureFix
         (["gone.avi"], "'gone.avi' arrived as a camera; expected its number, like 0"),
         (["text.jpg"], "text.jpg"),
         (["till.avi", "query.png"], "--camera arrived with images; expected it alone"),
+        (["csi"], "a CSI camera needs picamera2"),
     ):
         assert exit_code_of(["match", "shop.bundle", "--camera", *arguments]) == 2
         out, err = capfd.readouterr()
@@ -169,6 +171,17 @@ def test_a_video_without_a_match_is_no(shop: Path, capfd: pytest.CaptureFixture[
     assert json.loads(capfd.readouterr().out)["sku"] is None
 
 
+def test_a_turn_is_of_a_camera(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert exit_code_of(["match", "shop.bundle", "query.png", "--turn", "180"]) == 2
+    assert "--turn 180 arrived without --camera" in capfd.readouterr().err
+    write_video(shop / "hangs.avi", [3], 14, turns=2)
+    for turn, sku in (("0", None), ("180", "sku-003")):
+        assert exit_code_of(["match", "shop.bundle", "--camera", "hangs.avi", "--turn", turn, "--json"]) == (
+            sku is None
+        )
+        assert json.loads(capfd.readouterr().out.splitlines()[-1])["sku"] == sku
+
+
 def test_a_camera_without_opencv_says_how_to_get_it(shop: Path) -> None:
     without = (
         "import sys; sys.modules['cv2'] = None; from shelfmatch.edge.cli.app import main; sys.exit(main(sys.argv[1:]))"
@@ -177,7 +190,7 @@ def test_a_camera_without_opencv_says_how_to_get_it(shop: Path) -> None:
         [sys.executable, "-c", without, "match", "shop.bundle", "--camera", "0"], capture_output=True, text=True
     )
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "needs OpenCV, which is not installed; pip install opencv-python-headless" in done.stderr
+    assert "need OpenCV or PyAV, neither is installed; pip install 'shelfmatch[fast]'" in done.stderr
 
 
 def test_labels_of_one_photo_a_product(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from shelfmatch.edge.kiosk import device_camera
 from shelfmatch.edge.kiosk.device_camera import DeviceCamera
@@ -85,16 +88,33 @@ def test_a_camera_that_opens_slowly_is_no_failure(started: Started, tile_shop: P
         server.shutdown()
 
 
+def test_the_stream_of_a_camera_that_hangs_upside_down_is_upright(tmp_path: Path) -> None:
+    path = film(make_shop(1, seed=6)[0], tmp_path / "film.mjpeg")
+    shown = []
+    for turn in (0, 180, 90):
+        camera = DeviceCamera(str(path), 10.0, turn)
+        try:
+            end = time.monotonic() + 20
+            while (frame := camera.newest(0)[1]) is None:
+                assert time.monotonic() < end
+        finally:
+            camera.close()
+        shown.append(np.asarray(Image.open(io.BytesIO(frame)).convert("L"), float))
+    assert shown[2].shape == (640, 480)
+    for turn, seen in ((2, shown[1]), (-1, shown[2])):
+        assert np.abs(np.rot90(shown[0], turn) - seen).mean() < 5 < np.abs(shown[0].mean() - shown[0]).mean()
+
+
 def test_a_camera_whose_driver_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The thread that reads it ended, and until the next start nobody saw anything."""
     opened = device_camera.frames_of
     tries = []
 
-    def frames_of(source: str) -> Any:
+    def frames_of(source: str, *, turn: int) -> Any:
         tries.append(source)
         if len(tries) == 1:
             raise ValueError("what OpenCV raises is no error of ours")
-        return opened(source)
+        return opened(source, turn=turn)
 
     monkeypatch.setattr(device_camera, "frames_of", frames_of)
     monkeypatch.setattr(device_camera, "_RETRY_S", 0.1)

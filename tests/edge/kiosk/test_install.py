@@ -79,6 +79,15 @@ def test_new_folders_in_a_home_are_its_users_too(tmp_path: Path) -> None:
     assert new_in(tmp_path / "etc/kiosk.toml", tmp_path / "pi") == []
 
 
+@pytest.mark.parametrize("source", ["0", "csi", "/dev/video0"])
+def test_the_service_may_use_a_camera_of_this_device(source: str) -> None:
+    """By its path it was none, and the service saw no device at all."""
+    text = unit(".service", f"camera.source={source}", "camera.turn=180")
+    assert all(f"DeviceAllow=char-{one} rw\n" in text for one in ("video4linux", "media", "dma_heap"))
+    assert "PrivateDevices" not in text and "PrivateNetwork=yes" in text
+    assert "turn = 180\n" in unit("kiosk.toml", f"camera.source={source}", "camera.turn=180")
+
+
 def test_the_screens_script_is_shell(tmp_path: Path) -> None:
     files = planned(Path("/srv/shop.bundle"), read_settings(None), "/opt/x/bin/shelfmatch", "pi")
     (script,) = [one for one in files if one.path.endswith("-screen")]

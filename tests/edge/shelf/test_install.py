@@ -57,12 +57,14 @@ def test_the_unit_is_hardened_and_names_absolute_paths(capsys: pytest.CaptureFix
     )
     run("install", "/srv/bay.json", "--source", "0", "--bundle", "/srv/b", "--dry-run", "--json")
     unit = json.loads(capsys.readouterr().out)["text"]
-    assert "DeviceAllow=char-video4linux rw" in unit and "PrivateNetwork=yes" in unit
+    assert all(f"DeviceAllow=char-{one} rw" in unit for one in ("video4linux", "media", "dma_heap"))
+    assert "PrivateNetwork=yes" in unit
 
 
 def test_the_unit_has_all_that_watch_takes(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("install", "/srv/bay.json", "--source", "0", "--bundle", "/srv/b", "--dry-run", "--json")
     outputs = (
+        "--turn", "180",
         "--every", "5", "--frames", "4", "--seconds", "9", "--port", "8090", "--state", "/var/lib/shelfmatch-shelf/known",
         "--mqtt", "mqtts://shelf@broker:8883", "--device", "bay-1", "--topic", "shop/bay-1", "--pictures", "/srv/people.tflite",
         "--webhook", "https://a.example/1", "--webhook", "https://b.example/2",
