@@ -52,6 +52,7 @@ PROVENANCE: Final = (
 )
 TEACHING: Final = {
     "shelfmatch-cnn": "; then taught what shelfmatch-cnn, -vit and -nano see together (models/distill.py, models/last_layer.py)",
+    "shelfmatch-vit": "; then taught what shelfmatch-cnn, -vit and -nano see together (models/distill.py)",
     "shelfmatch-nano": "; then taught what shelfmatch-cnn, -vit and -nano see together (models/distill.py)",
 }
 """How the weights that are shipped went on from there, as their cards tell it: another run changes it here, too."""
