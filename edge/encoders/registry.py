@@ -169,7 +169,14 @@ def encoder_names(source: EncoderNames) -> tuple[str | os.PathLike[str], ...]:
 
 def read_card(path: Path) -> tuple[EncoderCard, Path]:
     """A card and the encoder file beside it. Raises EncoderError."""
-    return read_card_as(EncoderCard.from_dict, path, EncoderError)
+    card, model_path = read_card_as(EncoderCard.from_dict, path, EncoderError)
+    # Here, where people's own cards come in, and not in the card itself: a bundle of an older version is still read.
+    if card.std is not None and max(card.std) < 1:
+        raise EncoderError(
+            f"{path}: encoder card: std is {card.std!r}, which looks like units of 0 to 1; expected mean and std in units of 0 to "
+            f"255, multiply both by 255 (std {', '.join(f'{255 * value:g}' for value in card.std)})"
+        )
+    return card, model_path
 
 
 class _NamesFile(Protocol):

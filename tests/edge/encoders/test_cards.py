@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -256,6 +257,21 @@ def test_a_card_that_says_something_else_than_the_file(
     card = EncoderCard.from_dict({**inspect_encoder(tiny_tflite).to_dict(), **changes})
     encoder = Encoder(card, tiny_tflite.read_bytes())
     assert expected in message_of(EncoderError, encoder.prepare)
+
+
+def test_mean_and_std_of_0_to_1_are_refused_where_a_card_is_read(tmp_path: Path) -> None:
+    model = tiny_models.average_tflite(dtype="float32")
+    (tmp_path / "net.tflite").write_bytes(model)
+    digest = hashlib.sha256(model).hexdigest()
+    record = {**RECORD, "file": "net.tflite", "sha256": digest, "input_dtype": "float32"}
+    said = {**record, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    (tmp_path / "net.json").write_text(json.dumps(said))
+    message = message_of(EncoderError, lambda: Encoder.load(tmp_path / "net.tflite"))
+    assert "net.json: encoder card: std is (0.229, 0.224, 0.225)" in message
+    assert "multiply both by 255 (std 58.395, 57.12, 57.375)" in message
+    said |= {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
+    (tmp_path / "net.json").write_text(json.dumps(said))
+    assert Encoder.load(tmp_path / "net.json").card.std == (58.395, 57.12, 57.375)
 
 
 def test_a_scale_written_by_hand_is_near_enough(tmp_path: Path) -> None:
