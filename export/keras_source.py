@@ -91,7 +91,8 @@ def _preprocessing_of(path: Path, model: Any) -> Preprocessing | None:
         return Preprocessing(width, height, None, None, read_from="the model's own Rescaling layer")
     if _prepares_pixels(model):
         return Preprocessing(width, height, None, None, read_from="the model's own arithmetic on its pixels")
-    known = [model.name, *(layer.name for layer in model.layers)]
+    # Of the layers, models alone: "inception_3a" is a block of many a network of one's own.
+    known = [model.name, *(layer.name for layer in model.layers if hasattr(layer, "layers"))]
     for name in known:
         for prefix, (mean, std) in _APPLICATIONS.items():
             if name.lower().startswith(prefix):

@@ -296,6 +296,22 @@ def test_a_dense_layer_without_a_softmax(units: int, dimension: int, said: str, 
         assert open_source(str(tmp_path / "net.keras"), SourceOptions(output="last")).dimension == 6
 
 
+def test_a_keras_block_called_as_an_application_is_none(tmp_path: Path) -> None:
+    """Its photos were prepared as its own training did it, which nobody has said."""
+    keras = keras_on_torch()
+    layers = keras.layers
+    with quiet("saving a Keras model"):
+        photo = layers.Input((32, 32, 3))
+        stem = layers.Conv2D(8, 3, 2)(photo)
+        both = layers.Concatenate(name="inception_3a")([layers.Conv2D(8, 1)(stem), layers.Conv2D(8, 1)(stem)])
+        keras.Model(photo, layers.GlobalAveragePooling2D()(both)).save(tmp_path / "net.keras")
+        inner = keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, include_top=False, weights=None, pooling="avg")
+        keras.Sequential([layers.Input((32, 32, 3)), inner]).save(tmp_path / "nested.keras")
+    with pytest.raises(SourceError, match=r"doesn't say how its photos were prepared"):
+        open_source(str(tmp_path / "net.keras"), SourceOptions())
+    assert open_source(str(tmp_path / "nested.keras"), SourceOptions()).preprocessing.mean == (127.5,) * 3
+
+
 def test_a_keras_file_of_the_older_format(tmp_path: Path) -> None:
     pytest.importorskip("h5py")
     keras = keras_on_torch()
