@@ -105,10 +105,12 @@ def cut_at_feature(
     """The network `data` of the file up to its embedding: the named tensor, the only output, or what a classifier reads; and what
     is to be said of it. `folder`: for what is cut."""
     outputs = {info.name: info for info in outputs_of_file}
-    if output is None and len(outputs) > 1:
+    if not outputs_of_file:
+        raise SourceError(f"{path.name} has no output; expected one vector a photo, export it anew from its source")
+    if output is None and len(outputs_of_file) > 1:
         named = ", ".join(f"{info.name} {list(info.shape)}" for info in outputs_of_file)
         raise SourceError(
-            f"{path.name} has {len(outputs)} outputs ({named}); say which is the embedding, --output NAME"
+            f"{path.name} has {len(outputs_of_file)} outputs ({named}); say which is the embedding, --output NAME"
         )
     if output is not None and output in outputs and len(outputs) == 1:
         return data, ()

@@ -140,6 +140,13 @@ def test_a_vector_whose_sides_are_left_open(rank: bool, tmp_path: Path, expected
     assert encoder.embed_batch(list(PIXELS)) == pytest.approx(unit, abs=1e-4)
 
 
+def test_a_file_without_an_output_is_told(tmp_path: Path) -> None:
+    model = convolution()
+    del model.graph.output[:]
+    with pytest.raises(SourceError, match=r"net\.onnx has no output; expected one vector a photo"):
+        open_source(save(model, tmp_path / "net.onnx"), SAID)
+
+
 def test_tokens_of_an_open_number_are_no_vector(tmp_path: Path) -> None:
     """[n, tokens, 24] passed for 24 numbers, of which there are 64 times as many."""
     path = Path(save(opened(convolution(batch="n", tokens=True)), tmp_path / "net.onnx"))
