@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..edge.encoders.card import Format
+from ..edge.terminal import shown
 from .gate import Score
 
 Verdict = Literal["kept", "passed", "refused", "failed", "reference"]
@@ -115,4 +116,4 @@ class ExportReport:
             if attempt.reason
         ]
         lines += [f"note: {note}" for note in self.notes]
-        return "\n".join(lines)
+        return "\n".join(map(shown, lines))  # names of files come from anybody

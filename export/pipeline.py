@@ -38,6 +38,8 @@ from .tools import quiet, versions
 
 MIN_PARITY = 0.9999
 """Of a float file to its source, for each photo: sound conversions gave .999999 and more, wrong ones up to .97."""
+_LONGEST_NAME = 200
+"""Bytes: file systems take 255, and "-int8-dynamic.tflite.recipe.json" comes behind. Said before the work and not after it."""
 _SLOWER = 1.1
 """Above this ratio to fp32 a file is called slower; below lies what two runs of the same file differ by."""
 
@@ -72,6 +74,11 @@ class ExportSettings:
         check_recipes(self.recipes)
         if not 0 <= self.gate_points <= 100:
             raise ExportError(f"--gate {self.gate_points:g} arrived; expected 0 to 100 points of recall@1, like 0.5")
+        long = len((self.name or "").encode(errors="replace"))
+        if long > _LONGEST_NAME:
+            raise ExportError(
+                f"--name of {long} bytes arrived; expected at most {_LONGEST_NAME}, since file names begin so"
+            )
         if self.dimension is not None and self.dimension < 1:
             raise ExportError(f"--dim {self.dimension} arrived; expected a whole number from 1")
 

@@ -476,6 +476,30 @@ def test_the_command(shop: Path, tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert {"mine-fp32.onnx", "net-int8-static.onnx"} <= names(tmp_path / "out")
 
 
+def test_a_files_name_changes_no_terminal(shop: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = str(write_onnx(TinyCnn(), tmp_path / "a\n\x1b[31mb.onnx"))
+    arguments = [
+        "export",
+        file,
+        "-o",
+        str(tmp_path / "device"),
+        "--calibration",
+        str(shop),
+        "--to",
+        "onnx",
+        "--mean",
+        "123",
+    ]
+    assert main([*arguments, "--std", "58", "--no-layers", "--recipe", "fp32"]) == 0
+    out = capfd.readouterr().out
+    assert "\x1b" not in out and "note: a\\n\\x1b[31mb.onnx doesn't say how photos become" in out
+
+
+def test_a_name_that_no_file_can_have_is_told_before_the_work(shop: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="--name of 300 bytes arrived; expected at most 200"):
+        export_model("gone.onnx", tmp_path / "device", ExportSettings(shop, name="é" * 150))
+
+
 def test_the_command_says_no(shop: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_onnx(Fragile(), tmp_path / "net.onnx")
     words = command(tmp_path, shop, "--recipe", "int8-static")
