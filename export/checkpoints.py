@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..edge.encoders.class_scores import why_class_scores
 from .errors import ExportError, SourceError
 from .tools import need
 
@@ -19,25 +20,64 @@ _WRAPPERS = ("_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module.
 """What torch.compile and sharded training put inside of names, anywhere."""
 
 
-def load_state(net: Any, checkpoint: Path) -> None:
+def load_state(net: Any, checkpoint: Path) -> tuple[str, ...]:
     """Load a .pth, .pt or .safetensors file into a network, without running anything it may hold.
 
-    Entries that the network doesn't have, as those of a classifier, are left out; all that it has must be there. Raises
-    SourceError that shows both sides' names.
+    Entries that the network doesn't have, as those of a classifier, are left out; all that it has must be there. Returns what is
+    to be said of those that may have been the embedding. Raises SourceError that shows both sides' names, or where the file
+    holds two networks that fit.
     """
-    state = fitting(read_state(checkpoint), net.state_dict())
-    difference = difference_of(state, net.state_dict())
+    read, own = read_state(checkpoint), net.state_dict()
+    state = fitting(read, own)
+    difference = difference_of(state, own)
     if difference:
         raise SourceError(f"checkpoint {checkpoint} is of another network: {difference}")
-    own = net.state_dict()
+    _refuse_two(checkpoint, read, own)
     net.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
+    return _left_out(checkpoint, {key: value for key, value in state.items() if key not in own})
+
+
+def _refuse_two(checkpoint: Path, state: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Raises SourceError where all of the network is there twice, as of a student and its teacher: nothing says which is meant.
+    Names without a prefix are the network's own, and two of the same numbers are one."""
+    bare = _unwrapped(state)
+    wanted = [key for key in own if not key.endswith("num_batches_tracked")]
+    hits = Counter(key[:place] for key in bare for place in (0, *_after_dots(key)) if key[place:] in own)
+    whole = [
+        prefix
+        for prefix, count in hits.items()
+        if count >= len(wanted)
+        and all(prefix + key in bare and bare[prefix + key].shape == own[key].shape for key in wanted)
+    ]
+    if "" in whole:
+        return
+    for other in whole[1:]:
+        if not all(bare[whole[0] + key].equal(bare[other + key]) for key in wanted):
+            raise SourceError(
+                f"checkpoint {checkpoint} holds the network twice, under {whole[0]!r} and {other!r}; expected it once: save the "
+                "tensors of the one that is meant in a file of their own"
+            )
+
+
+def _left_out(checkpoint: Path, others: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is to be said of a last linear layer that has as many outputs as an embedding has."""
+    found = [
+        key
+        for key, value in others.items()
+        if key.endswith("weight") and value.ndim == 2 and not why_class_scores(len(value), linear=True)
+    ]
+    if not found:
+        return ()
+    outside, inside = others[found[-1]].shape
+    return (
+        f"{checkpoint.name} has {found[-1]}, {outside} numbers of {inside}, which the network lacks, and which was left out; if it "
+        "gives the embedding, hand the whole network over from Python and name that layer as the output",
+    )
 
 
 def fitting(state: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """The tensors under the network's names: without the prefix that most of them have in front, or with the one they lack."""
-    bare = dict(state)
-    for wrapper in _WRAPPERS:
-        bare = {key.replace(wrapper, ""): value for key, value in bare.items()}
+    bare = _unwrapped(state)
     removed: Counter[str] = Counter({"": sum(key in own for key in bare)})
     for key in bare:
         for place in _after_dots(key):
@@ -51,6 +91,13 @@ def fitting(state: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     if more > hits:
         return {longer + key: value for key, value in bare.items()}
     return {key.removeprefix(prefix): value for key, value in bare.items() if key.startswith(prefix)}
+
+
+def _unwrapped(state: Mapping[str, Any]) -> dict[str, Any]:
+    bare = dict(state)
+    for wrapper in _WRAPPERS:
+        bare = {key.replace(wrapper, ""): value for key, value in bare.items()}
+    return bare
 
 
 def _after_dots(key: str) -> list[int]:

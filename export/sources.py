@@ -68,13 +68,15 @@ def from_module(net: Any, options: SourceOptions, name: str = "", said: Preproce
     if said is not None and options.output is None:  # its checkpoint may have another number of classes
         net, notes = _without_class_scores(net, preprocessing, name)
     if options.checkpoint is not None:
-        load_state(net, options.checkpoint)
+        notes += load_state(net, options.checkpoint)
     _take_size(net, found, preprocessing)
-    net = _without_classifier(net, options)
+    net, cut = _without_classifier(net, options, name)
+    notes += cut
     if config is not None and options.output is None:
         net = _reparameterized(net, preprocessing)
     elif options.output is None and said is None:
-        net, notes = _without_class_scores(net, preprocessing, name)
+        net, cut = _without_class_scores(net, preprocessing, name)
+        notes += cut
     return torch_encoder(
         net,
         preprocessing,
@@ -148,22 +150,30 @@ def _without_class_scores(net: Any, preprocessing: Preprocessing, name: str) -> 
     return net, (f"{where} of {name} was taken for class scores ({why}) and cut off; --output {where} keeps it",)
 
 
-def _without_classifier(net: Any, options: SourceOptions) -> Any:
-    """The network up to its pooled feature, as the options say."""
+def _without_classifier(net: Any, options: SourceOptions, name: str) -> tuple[Any, tuple[str, ...]]:
+    """The network up to its pooled feature, as the options say, and what is to be said of it."""
     from .torch_modules import Inner, Pooled
 
     if options.output is not None:
-        return Inner(net, options.output, options.pool)
+        return Inner(net, options.output, options.pool), ()
+    notes: tuple[str, ...] = ()
     if hasattr(net, "reset_classifier") and hasattr(net, "num_classes") and net.num_classes:
+        # timm calls any last layer a classifier, also one that was trained to give an embedding.
+        last = net.get_classifier() if hasattr(net, "get_classifier") else None
+        where = next((path for path, module in net.named_modules() if path and module is last), "")
+        keeps = f"; --output {where} keeps it" if where else ""
+        notes = (
+            f"{where or 'the last layer'} of {name} was taken for class scores ({net.num_classes} numbers) and cut off{keeps}",
+        )
         net.reset_classifier(0)
     if options.pool == "auto":
-        return net
+        return net, notes
     if not hasattr(net, "forward_features"):
         raise SourceError(
             f"--pool {options.pool} arrived for {type(net).__name__}, which has no forward_features; "
             "pool inside the module, or name a feature map with --output"
         )
-    return Pooled(net, options.pool)
+    return Pooled(net, options.pool), notes
 
 
 def _timm(name: str, options: SourceOptions) -> SourceEncoder:

@@ -257,6 +257,50 @@ def test_the_average_of_the_weights_is_taken_as_timm_does(tmp_path: Path) -> Non
     assert torch.equal(found["stem.0.weight"], average["stem.0.weight"])
 
 
+def test_a_checkpoint_of_a_student_and_its_teacher_is_refused(tmp_path: Path) -> None:
+    student, teacher = TinyCnn(seed=1).state_dict(), TinyCnn(seed=2).state_dict()
+    options = SourceOptions(checkpoint=tmp_path / "both.pth", preprocessing=SAID.preprocessing)
+
+    def opened(*named: tuple[str, Any]) -> Any:
+        torch.save(
+            {f"{prefix}{key}": value for prefix, one in named for key, value in one.items()}, tmp_path / "both.pth"
+        )
+        return open_source(TinyCnn(), options).embed(PIXELS)
+
+    with pytest.raises(
+        SourceError, match=r"holds the network twice, under 'student\.net\.' and 'teacher\.net\.'; expected"
+    ):
+        opened(("student.net.", student), ("teacher.net.", teacher))
+    # The network's own names mean it, and the same numbers under two names are one network.
+    alone = opened(("", student))
+    assert opened(("", student), ("teacher.", teacher)) == pytest.approx(alone)
+    assert opened(("net.", student), ("encoder.net.", student)) == pytest.approx(alone)
+
+
+@pytest.mark.parametrize(("numbers", "said"), [(32, True), (81, False)])
+def test_a_last_layer_that_a_checkpoint_has_more_is_said(numbers: int, said: bool, tmp_path: Path) -> None:
+    torch.save(TinyCnn(classes=numbers).state_dict(), tmp_path / "net.pth")
+    options = SourceOptions(checkpoint=tmp_path / "net.pth", preprocessing=SAID.preprocessing)
+    notes = open_source(TinyCnn(), options).notes
+    assert any("net.pth has head.weight, 32 numbers of 24, which the network lacks" in note for note in notes) == said
+
+
+def test_a_last_layer_of_timms_networks_is_cut_and_said() -> None:
+    timm = need_timm()
+    with quiet("making a tiny network"):
+        net = timm.create_model("test_vit", num_classes=32).eval()
+    source = open_source(net, SourceOptions())
+    assert source.dimension == 64
+    assert any("head of visiontransformer was taken for class scores (32 numbers)" in note for note in source.notes)
+    with torch.no_grad():
+        photos = normalized(
+            PIXELS.repeat(5, axis=1).repeat(5, axis=2), source.preprocessing.mean, source.preprocessing.std
+        )
+        expected = net(photos).numpy()
+    kept = open_source(net, SourceOptions(output="head"))
+    assert kept.embed(PIXELS.repeat(5, axis=1).repeat(5, axis=2)) == pytest.approx(expected, abs=1e-4)
+
+
 def test_names_that_older_transformers_wrote(tmp_path: Path) -> None:
     """transformers knows how they are called today."""
     transformers = need_transformers()
