@@ -58,6 +58,11 @@ def from_module(net: Any, options: SourceOptions, name: str = "", said: Preproce
     name = name or kind.lower()
     if not isinstance(net, torch.nn.Module):
         raise SourceError(f"{type(net).__name__} arrived; expected the name of a model, a file, or a torch.nn.Module")
+    if isinstance(net, torch.jit.ScriptModule):
+        raise SourceError(
+            f"a TorchScript module arrived ({kind}); expected the network that it was made from, or its file: net.save('net.pt'), "
+            "then export net.pt with its size"
+        )
     with quiet(f"copying the module {name}"):
         net = copy.deepcopy(net)  # the caller's stays as it is
     config = getattr(net, "pretrained_cfg", None)

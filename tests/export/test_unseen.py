@@ -301,6 +301,13 @@ def test_a_last_layer_of_timms_networks_is_cut_and_said() -> None:
     assert kept.embed(PIXELS.repeat(5, axis=1).repeat(5, axis=2)) == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_torchscript_module_goes_by_its_file() -> None:
+    with quiet("making TorchScript"):
+        traced = torch.jit.trace(TinyCnn(), torch.zeros(1, 3, SIDE, SIDE))
+    with pytest.raises(SourceError, match=r"a TorchScript module arrived .*; expected .* net\.save\('net\.pt'\)"):
+        open_source(traced, SAID)
+
+
 def test_names_that_older_transformers_wrote(tmp_path: Path) -> None:
     """transformers knows how they are called today."""
     transformers = need_transformers()
