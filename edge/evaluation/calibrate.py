@@ -18,7 +18,7 @@ from ..matching.opinions import shows_nothing
 from ..scoring.decision import Decision
 from ..threads import in_order
 from .camera import FEWEST, Calibrated, Seen, calibrate
-from .evaluate import UNKNOWN_FOLDER, read_queries
+from .evaluate import UNKNOWN_FOLDER, read_queries, sku_in
 
 if TYPE_CHECKING:
     from ..catalog.catalog import Catalog
@@ -154,8 +154,9 @@ def _listed(
 def _refuse_mixed(folder: Path, photos: Sequence[Path], catalog: Catalog) -> None:
     """Raise CatalogError for photos in a folder and labelled ones below it: read as unlabelled, all labels would be lost."""
     stray = next(photo for photo in photos if photo.parent == folder)
-    labels = (name for photo in photos for name in photo.relative_to(folder).parts[:-1])
-    label = next((name for name in labels if name == UNKNOWN_FOLDER or catalog.product_id(name) is not None), None)
+    around = (photo.relative_to(folder).parts[:-1] for photo in photos)
+    labels = (UNKNOWN_FOLDER if UNKNOWN_FOLDER in folders else sku_in(folders, catalog) for folders in around)
+    label = next((label for label in labels if label is not None), None)
     if label is not None:
         raise CatalogError(
             f"{stray} lies beside folders whose names are labels, like {label}; move it into the folder of its product, or into "

@@ -39,8 +39,8 @@ UNKNOWN_FOLDER = "unknown"
 def read_queries(path: str | os.PathLike[str], catalog: Catalog | None = None) -> list[Query]:
     """A CSV with the header image,sku; image paths are relative to it. Or a folder of folders named by SKU, or "unknown".
 
-    Of nested folders the SKU is the lowest one's name that `catalog` has, without one that of the folder that holds the photo.
-    Raises CatalogError; ImageError for a folder without photos.
+    Of nested folders the SKU is the lowest one's name, or its path, that `catalog` has; without one the name of the folder that
+    holds the photo. Raises CatalogError; ImageError for a folder without photos.
     """
     return queries_and_findings(path, catalog)[0]
 
@@ -83,15 +83,28 @@ def _query_in(root: Path, photo: Path, catalog: Catalog | None) -> Query:
             f"{photo} lies beside the folders; expected {root.name}/SKU/photo.jpg, or {root.name}/{UNKNOWN_FOLDER}/photo.jpg for "
             "what is not in the catalogue; or name a CSV with the header image,sku"
         )
-    for name in reversed(folders):
-        if catalog is None or catalog.product_id(name) is not None:
-            return Query(photo, label, "" if catalog is None and name == UNKNOWN_FOLDER else name)
+    if catalog is None:
+        return Query(photo, label, "" if folders[-1] == UNKNOWN_FOLDER else folders[-1])
+    sku = sku_in(folders, catalog)
+    if sku is not None:
+        return Query(photo, label, sku)
     if UNKNOWN_FOLDER in folders:
         return Query(photo, label, "")
     raise CatalogError(
         f"the folder of {label} is named {folders[-1]!r}, which the bundle doesn't have as a SKU; rename it, or put it into a "
         f"folder named {UNKNOWN_FOLDER} if the product is not in the catalogue"
     )
+
+
+def sku_in(folders: Sequence[str], catalog: Catalog) -> str | None:
+    """The SKU that the folders around a photo say, from the outside in: the lowest one's path or name that the catalogue has. Its
+    path first, as folders of one name have their paths as SKUs (`catalog.folders`)."""
+    for end in range(len(folders), 0, -1):
+        for start in range(end):
+            name = "/".join(folders[start:end])
+            if catalog.product_id(name) is not None:
+                return name
+    return None
 
 
 def evaluate(

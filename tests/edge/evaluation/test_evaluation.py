@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from shelfmatch.edge import Candidate, CatalogError, Matcher, MatchResult, build_bundle
+from shelfmatch.edge import Candidate, CatalogError, Matcher, MatchResult, add_to_bundle, build_bundle, calibrate_bundle
 from shelfmatch.edge.catalog.ids import product_of
 from shelfmatch.edge.catalog.product import Product
 from shelfmatch.edge.cli.app import main
@@ -274,6 +274,36 @@ def test_queries_are_read_like_a_catalogue_but_for_empty_skus(tmp_path: Path) ->
             read_queries(path)
     with pytest.raises(CatalogError, match="does not exist; expected a folder of folders named by SKU, or a CSV"):
         read_queries(tmp_path / "missing.csv")
+
+
+def test_folders_are_labels_also_where_paths_are_the_skus(tmp_path: Path, tiny_tflite: Path) -> None:
+    """Folders of one name have their paths as SKUs, and the same folders with other photos were "named 'green', which the bundle
+    doesn't have as a SKU"."""
+    products = ["soup/green", "soup/red", "tea/green", "tea/red"]
+    for number, place in enumerate([*products, "tea/unknown"]):
+        for kind, photos in (("shop", (0, 1)), ("held", (60,))):
+            folder = tmp_path / kind / place
+            folder.mkdir(parents=True)
+            for photo in photos if place in products or kind == "held" else ():
+                tile_photo(number, photo).save(folder / f"{photo}.png")
+    build_bundle(tmp_path / "shop", tmp_path / "shop.bundle", encoder=tiny_tflite, adapt="off")
+    with Matcher.open(tmp_path / "shop.bundle") as matcher:
+        listed = read_queries(tmp_path / "held", matcher.catalog)
+        assert [query.sku for query in listed] == [*products, ""]
+        assert evaluate(matcher, tmp_path / "held").recall_at_1 == 1
+        deeper = tmp_path / "monday" / "held"
+        deeper.parent.mkdir()
+        (tmp_path / "held").rename(deeper)
+        assert [query.sku for query in read_queries(deeper.parent, matcher.catalog)] == [*products, ""]
+    tile_photo(9, 0).save(deeper / "stray.png")
+    with pytest.raises(CatalogError, match="lies beside folders whose names are labels, like soup/green"):
+        calibrate_bundle(tmp_path / "shop.bundle", deeper)
+    (deeper / "stray.png").unlink()
+    tile_photo(9, 0).save(tmp_path / "extra.png")
+    (tmp_path / "extra.csv").write_text("image,sku\nextra.png,green\n")
+    add_to_bundle(tmp_path / "shop.bundle", tmp_path / "extra.csv")
+    with Matcher.open(tmp_path / "shop.bundle") as matcher:  # a product of that name is another one
+        assert [query.sku for query in read_queries(deeper, matcher.catalog)] == [*products, ""]
 
 
 @fixed
