@@ -64,7 +64,7 @@ class EmbeddingCache:
     def __init__(self, path: Path, encoder: Encoder) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._is_full = False
+        self._is_full = self._is_damaged = False
         self._key = _key_of(encoder)
         self._dimension = encoder.card.dimension
         local = encoder.local
@@ -73,9 +73,7 @@ class EmbeddingCache:
             self._connection = _opened(path)
         except sqlite3.DatabaseError:
             # A full disk or a kill has left it so. It saves work and holds nothing else: begin another.
-            with contextlib.suppress(OSError):
-                for ending in ("", "-wal", "-shm"):
-                    path.with_name(path.name + ending).unlink(missing_ok=True)
+            _remove(path)
             try:
                 self._connection = _opened(path)
             except sqlite3.DatabaseError as error:
@@ -86,7 +84,8 @@ class EmbeddingCache:
 
     def get(self, photo_sha256: bytes, views: int) -> Embedded | None:
         """The embeddings of a photo's content with at least so many views, None if there are none yet. From any thread."""
-        with self._lock, at_rest:
+        row = None
+        with self._lock, at_rest, self._until_full():
             row = self._connection.execute(
                 "SELECT views, is_packshot, vectors FROM embedded WHERE key = ? AND photo_sha256 = ? AND views >= ?",
                 (self._key, photo_sha256, views),
@@ -124,22 +123,32 @@ class EmbeddingCache:
                 empty = self._connection.execute("SELECT 1 FROM embedded LIMIT 1").fetchone() is None
             with self._until_full():
                 self._connection.close()
-        if empty:
-            self._path.unlink(missing_ok=True)
+        if empty or self._is_damaged:
+            _remove(self._path)
 
     @contextlib.contextmanager
     def _until_full(self) -> Iterator[None]:
-        """A disk without room ends the keeping, not the build: whether that has room is for its own files to find out."""
+        """A disk without room ends the keeping, not the build: whether that has room is for its own files to find out. So does a
+        file in which a worn card has lost pages; the next build begins another."""
         try:
             yield
         except sqlite3.OperationalError:
             self._is_full = True
+        except sqlite3.DatabaseError:
+            self._is_full = self._is_damaged = True
 
 
 def _key_of(encoder: Encoder) -> bytes:
     made_by = json.dumps([encoder.card.to_dict(), encoder.resizer], sort_keys=True)
     local = encoder.local
     return hashlib.sha256(made_by.encode() + (b"" if local is None else local.digest)).digest()[:16]
+
+
+def _remove(path: Path) -> None:
+    """A database and what SQLite keeps beside it, as far as that can be."""
+    with contextlib.suppress(OSError):
+        for ending in ("", "-wal", "-shm"):
+            path.with_name(path.name + ending).unlink(missing_ok=True)
 
 
 def _opened(path: Path) -> sqlite3.Connection:

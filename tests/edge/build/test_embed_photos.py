@@ -100,3 +100,23 @@ def test_a_cache_that_is_none_is_begun_anew(tiny_encoder: Encoder, tmp_path: Pat
     (tmp_path / "folder").mkdir()
     with pytest.raises(CatalogError, match="folder can't be written"):
         EmbeddingCache(tmp_path / "folder", tiny_encoder)
+
+
+@pytest.mark.parametrize("worn", ["leaves", "all but the first page"])
+def test_a_cache_that_has_lost_pages_costs_no_build(
+    worn: str, tile_folder: Path, tiny_encoder: Encoder, tmp_path: Path
+) -> None:
+    """It ended each run of the same build: "a database can't be used: database disk image is malformed; is the disk full?"."""
+    photos, path = read_source(tile_folder).photos, tmp_path / "cache.sqlite"
+    whole = embedded(photos, tiny_encoder, path, 2)
+    data = bytearray(path.read_bytes())
+    kept = 4096 if worn == "all but the first page" else len(data) // 2
+    path.write_bytes(data[:kept] + b"\xaa" * (len(data) - kept))
+    again = embedded(photos, tiny_encoder, path, 2)
+    vectors = [[one.embedded.vector.tolist() for one in found if one.embedded] for found in (whole, again)]
+    assert vectors[0] == vectors[1] and len(vectors[0]) == len(photos)
+    assert not path.exists()  # so that the next build's can be kept
+    embedded(photos, tiny_encoder, path, 2)
+    cache = EmbeddingCache(path, tiny_encoder)
+    assert all(cache.get(one.sha256, 0) for one in again)
+    cache.close()
