@@ -49,7 +49,7 @@ class Looks:
     def add(self, photo: SourcePhoto, sha256: bytes, look: Look | None) -> None:
         """Enter a photo; without a look, as where its embedding was kept from before, by its bytes alone."""
         usable = look is not None and look.fault != "blank"
-        self._same.add(photo.sku, photo.label, sha256, look.fingerprint if look is not None and usable else b"")
+        self._same.add(photo, sha256, look.fingerprint if look is not None and usable else b"")
         if look is not None and look.fault is not None:
             self._faults[look.fault].append(photo)
 
@@ -59,7 +59,8 @@ class Looks:
         for fault, photos in self._faults.items():
             labels = tuple(photo.label for photo in photos)
             sentence = f"{len(photos):,} photos are {_WHAT[fault]} ({few(labels)}); --leave-out {fault} leaves them out"
-            findings.append(Finding(fault, sentence, tuple(dict.fromkeys(photo.sku for photo in photos)), labels))
+            skus, places = tuple(dict.fromkeys(photo.sku for photo in photos)), tuple(photo.place for photo in photos)
+            findings.append(Finding(fault, sentence, skus, labels, places))
         return findings
 
 
@@ -92,14 +93,15 @@ def leave_out(source: CatalogSource, findings: Sequence[Finding], poor: Collecti
     strange = [kind for kind in poor if kind not in POOR]
     if strange:
         raise CatalogError(f"--leave-out {strange[0]} arrived; expected some of {', '.join(POOR)}")
-    gone = {label: finding.kind for finding in findings if finding.kind in poor for label in finding.photos}
-    photos = tuple(photo for photo in source.photos if photo.label not in gone)
+    gone = {place: finding.kind for finding in findings if finding.kind in poor for place in finding.places}
+    photos = tuple(photo for photo in source.photos if photo.place not in gone)
     if source.photos and not photos:
         raise CatalogError(
             f"{source} holds only photos that are {' or '.join(poor)}; build without --leave-out, or take others"
         )
     reasons = {"dark": "a dark photo", "blank": "a photo without anything to see", "placeholder": "a placeholder"}
-    left_out = (*source.left_out, *((label, reasons[kind]) for label, kind in gone.items()))
+    labels = {photo.place: photo.label for photo in source.photos}
+    left_out = (*source.left_out, *((labels[place], reasons[kind]) for place, kind in gone.items() if place in labels))
     said = [
         replace(finding, message=f"{finding.message.split('; --leave-out')[0]}; left out")
         for finding in findings

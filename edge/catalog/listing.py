@@ -63,12 +63,14 @@ class SourcePhoto:
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What the owner of a source should know, in one sentence that also says what to do. `skus` and `photos`: the products and the
-    labels of the photos it is about, as far as it is about some."""
+    labels of the photos it is about, as far as it is about some; `places`: where these photos are, since a label may be that of
+    several."""
 
     kind: FindingKind
     message: str
     skus: tuple[str, ...] = ()
     photos: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..imaging.fingerprint import FINGERPRINT_BYTES, are_same_pictures, words_of
-from .listing import Finding, few
+from .listing import Finding, SourcePhoto, few
 
 PLACEHOLDER_SKUS = 3
 """From so many products on, a picture is taken for a placeholder, like "image coming soon"."""
@@ -25,17 +25,19 @@ class SamePictures:
     def __init__(self) -> None:
         self._skus: list[str] = []
         self._labels: list[str] = []
+        self._places: list[str] = []
         self._contents = array("Q")
         self._fingerprints = bytearray()
         self._looked_at = array("I")
 
-    def add(self, sku: str, label: str, sha256: bytes, fingerprint: bytes = b"") -> None:
+    def add(self, photo: SourcePhoto, sha256: bytes, fingerprint: bytes = b"") -> None:
         """Enter a photo. Without a fingerprint, by its bytes alone."""
         if fingerprint:
             self._looked_at.append(len(self._skus))
             self._fingerprints += fingerprint
-        self._skus.append(sku)
-        self._labels.append(label)
+        self._skus.append(photo.sku)
+        self._labels.append(photo.label)
+        self._places.append(photo.place)
         self._contents.append(int.from_bytes(sha256[:8], "big"))  # 64 bits of a sha256 are enough for a shop
 
     def groups(self) -> list[list[int]]:
@@ -74,15 +76,16 @@ class SamePictures:
             if len(skus) < 2:
                 continue
             labels = tuple(self._labels[number] for number in group)
+            places = tuple(self._places[number] for number in group)
             if len(skus) < PLACEHOLDER_SKUS:
                 sentence = f"the same picture stands for {skus[0]} and {skus[1]} ({few(labels, 2)}); they can't be told apart by it"
-                found.append(Finding("same picture", sentence, skus, labels))
+                found.append(Finding("same picture", sentence, skus, labels, places))
             else:
                 sentence = (
                     f"the same picture stands for {len(skus):,} products, perhaps a placeholder ({labels[0]}): {few(skus, 8)}; "
                     "--leave-out placeholder leaves it out"
                 )
-                found.append(Finding("placeholder", sentence, skus, labels))
+                found.append(Finding("placeholder", sentence, skus, labels, places))
         return sorted(found, key=lambda finding: -len(finding.skus))
 
 

@@ -119,11 +119,12 @@ def check(options: argparse.Namespace) -> int:
 
 def _remaining(findings: Sequence[Finding], poor: Sequence[Finding]) -> tuple[Finding, ...]:
     """Findings without those about photos that are left out (those in `poor`): a picture of two products needs two."""
-    gone = labels_said(poor)
+    gone = {place for finding in poor for place in finding.places}
     return tuple(
         one
         for one in findings
-        if one not in poor and (not one.photos or len(set(one.photos) - gone) > (one.kind == "same picture"))
+        if one not in poor
+        and (not one.places or sum(place not in gone for place in one.places) > (one.kind == "same picture"))
     )
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from shelfmatch.edge import CatalogError, build_bundle
 from shelfmatch.edge.catalog.examine import examine, leave_out
+from shelfmatch.edge.catalog.listing import SourcePhoto
 from shelfmatch.edge.catalog.same_pictures import SamePictures
 from shelfmatch.edge.catalog.source import read_source
 from tests.conftest import tile_photo, write_tiles
@@ -57,6 +58,26 @@ def test_they_can_be_left_out(shop: Path) -> None:
         leave_out(source, (), ("ugly",))
 
 
+def test_photos_that_are_called_alike_are_not_left_out_with_one_of_them(tmp_path: Path) -> None:
+    """A CSV beside the photos calls them by their last folder: one dark photo, and the front/1.png of all products went with it."""
+    rows = []
+    for number in range(4):
+        folder = tmp_path / "photos" / f"sku-{number}" / "front"
+        folder.mkdir(parents=True)
+        tile_photo(number, 0, 96).point(lambda value, number=number: value // 12 if not number else value).save(
+            folder / "1.png"
+        )
+        rows.append(f"../photos/sku-{number}/front/1.png,sku-{number}\n")
+    (tmp_path / "csv").mkdir()
+    (tmp_path / "csv" / "shop.csv").write_text(f"image,sku\n{''.join(rows)}")
+    read = read_source(tmp_path / "csv" / "shop.csv")
+    seen = examine(read, workers=1)
+    assert [(one.kind, one.photos, one.skus) for one in seen.findings] == [("dark", ("front/1.png",), ("sku-0",))]
+    source = leave_out(read, seen.findings, ("dark",))
+    assert source.skus() == ["sku-1", "sku-2", "sku-3"]
+    assert source.left_out == (("front/1.png", "a dark photo"),)
+
+
 def test_where_nothing_would_be_left_it_is_said(tmp_path: Path) -> None:
     for sku in ("a", "b"):
         (tmp_path / sku).mkdir()
@@ -88,8 +109,9 @@ def test_many_pictures_cost_few_comparisons(monkeypatch: pytest.MonkeyPatch) -> 
     alike, different = SamePictures(), SamePictures()
     for number in range(3000):
         cells = random.integers(0, 256, 192, np.uint8).tobytes()
-        alike.add(f"sku {number}", f"{number}.png", random.bytes(32), bytes(8) + cells)  # hashes of flat colours
-        different.add(f"sku {number}", f"{number}.png", random.bytes(32), random.bytes(8) + cells)
+        photo = SourcePhoto(f"{number}.png", f"{number}.png", f"sku {number}")
+        alike.add(photo, random.bytes(32), bytes(8) + cells)  # hashes of flat colours
+        different.add(photo, random.bytes(32), random.bytes(8) + cells)
     assert alike.findings() == [] and compared <= 3000 * 4 * 64
     compared = 0
     assert different.findings() == [] and compared <= 1000
@@ -99,6 +121,7 @@ def test_the_same_bytes_or_look_in_a_chain_are_one_group() -> None:
     same = SamePictures()
     cells = bytes(range(192))
     for number, (sha, look) in enumerate([(b"a", cells), (b"b", cells), (b"b", b""), (b"c", b""), (b"d", cells[::-1])]):
-        same.add(f"sku {number}", f"{number}.png", sha * 32, bytes(8) + look if look else b"")
+        photo = SourcePhoto(f"{number}.png", f"{number}.png", f"sku {number}")
+        same.add(photo, sha * 32, bytes(8) + look if look else b"")
     assert same.groups() == [[0, 1, 2]] and same.findings()[0].skus == ("sku 0", "sku 1", "sku 2")
     assert SamePictures().findings() == []

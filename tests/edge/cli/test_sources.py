@@ -73,3 +73,12 @@ def test_check_refuses_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureF
         out, err = capsys.readouterr()
         assert words in err and err.count("\n") == 1 and not out
     assert main(["build", str(folder), "--check", "--encoder", "shelfmatch-cnn"]) == 0
+
+
+def test_check_says_that_one_photo_is_given_to_two_products(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A build said it, but --check found nothing to mend: the photo's name, twice, was counted once."""
+    for number in range(3):
+        tile_photo(number, 0).save(tmp_path / f"{number}.png")
+    (tmp_path / "shop.csv").write_text("image,sku\n0.png,A\n0.png,B\n1.png,C\n2.png,D\n")
+    assert main(["build", str(tmp_path / "shop.csv"), "--check"]) == 1
+    assert "note: the same picture stands for A and B (0.png, 0.png)" in capsys.readouterr().out
