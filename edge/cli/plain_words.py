@@ -42,8 +42,10 @@ def plain_lines(decision: Decision, products: int, photos: int, bundle: str | No
 
 
 def _why_not(decision: Decision, products: int, photos: int) -> str:
-    if photos < 2 * products or decision.method == "synthetic-views":
+    if photos < 2 * products:
         return "most products have one, and others of them are needed to measure"
+    if decision.method == "synthetic-views":
+        return "too few products have several, which are needed to measure"
     return "they are too few to measure"
 
 

@@ -40,6 +40,8 @@ def test_none_where_no_photo_was_held_out(method: str) -> None:
 def test_the_lines_advise_what_helps() -> None:
     one_picture = "\n".join(plain_lines(replace(DECISION, method="synthetic-views"), 81, 81, "s.bundle"))
     assert "expect    can't be told from these photos: most products have one" in one_picture
+    three_products = "\n".join(plain_lines(replace(DECISION, method="synthetic-views"), 3, 12))
+    assert "can't be told from these photos: too few products have several" in three_products, "four each, not one"
     assert "add photos: 5 a product" in one_picture and "shelfmatch eval s.bundle FOLDER" in one_picture
     weak = "\n".join(plain_lines(replace(DECISION, correct_accept_rate=0.2, known=4000), 400, 4000, "s.bundle"))
     assert "shelfmatch tune s.bundle --false-accept 0.1" in weak and "add photos" not in weak
