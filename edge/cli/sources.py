@@ -39,14 +39,18 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
 
 
 def source_of(options: argparse.Namespace) -> CatalogSource:
-    """The source as the options say, without the photos that they leave out. Raises CatalogError."""
+    """The source as the options say, without the photos that they leave out; products that go with these are listed, too. Raises
+    CatalogError."""
     from ..catalog.examine import examine, leave_out
 
     source = _read(options)
     if not options.leave_out:
         return source
     bar: Any = progress_bar("looking")
-    return leave_out(source, examine(source, options.workers, bar).findings, options.leave_out)
+    rest = leave_out(source, examine(source, options.workers, bar).findings, options.leave_out)
+    left = set(rest.skus())
+    gone = [(sku, "all its photos are left out") for sku in source.skus() if sku not in left]
+    return replace(rest, left_out=(*rest.left_out, *gone))
 
 
 def _read(options: argparse.Namespace) -> CatalogSource:

@@ -58,6 +58,12 @@ def test_check_leaves_out_what_a_build_would(tmp_path: Path, capsys: pytest.Capt
     assert (
         found["ok"] and found["products"] == 4 and found["without_photos"] == ["night"] and len(found["left_out"]) == 3
     )
+    built = ["build", str(folder), "-o", str(tmp_path / "shop.bundle"), "--adapt", "off", "--leave-out", "dark,blank"]
+    assert main(built) == 0
+    out = capsys.readouterr().out
+    assert "4 products" in out and "  left out: night: all its photos are left out\n" in out, (
+        "not a word of the product"
+    )
     assert main([*command[:-1], "ugly"]) == 2 and "--leave-out 'ugly' arrived" in capsys.readouterr().err
 
 
