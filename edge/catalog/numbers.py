@@ -12,7 +12,8 @@ from typing import Final
 _OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
     "<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt,
 }  # fmt: skip
-_COMPARISON = re.compile(r"\s*(<=|>=|<|>)\s*(.*?)\s*", re.DOTALL)
+_COMPARISON = re.compile(r"\s*(<=|>=|<|>)(?!\s*[<>=!])\s*(.*?)\s*", re.DOTALL)
+"""One sign alone: of "<>3" each half would say something else than who wrote it meant."""
 _GROUPED = re.compile(r"[+-]?\d{1,3}(?:[.,]\d{3})+")
 """Thousands, of which a mark that comes after them says so."""
 _NUMBER = re.compile(r"[^\d+-]*([+-]?\d[\d.,'\u00a0\u202f ]*)[^\d]*")

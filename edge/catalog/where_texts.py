@@ -21,5 +21,9 @@ def where_of(texts: Iterable[str], name: str = "--where") -> dict[str, list[str]
             value = operator + value.strip()
             if comparison_in(value) is None:
                 raise CatalogError(f"{name} {text!r} arrived; expected a number after {operator}, like 'price<3'")
+        elif comparison_in(value) is not None:
+            raise CatalogError(
+                f"{name} {text!r} arrived; expected one of <, <=, >, >= before a number, like 'price<=3'"
+            )
         where.setdefault(key.rstrip() if operator != "=" else key, []).append(value)
     return where

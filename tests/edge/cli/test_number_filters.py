@@ -37,6 +37,13 @@ def test_a_comparison_is_one_only_with_a_number() -> None:
             where_of([wrong])
 
 
+@pytest.mark.parametrize("signs", ["<>", "< >", "=<", "=>", "=>=", "<<", ">=>"])
+def test_signs_that_say_something_else_are_refused(signs: str) -> None:
+    """price<>3 was price<3, and price=<3 had no product at 3."""
+    with pytest.raises(CatalogError, match="arrived; expected"):
+        where_of([f"price{signs}3"])
+
+
 def test_products_by_price(shop: Path, capfd: pytest.CaptureFixture[str], tiny_tflite: Path) -> None:
     prices = ["1.29", "2,49 €", "2.50", "3.00", "", "on request"]
     rows = [f'photos/sku-{n:03d}/0.png,S{n},{"red" if n % 2 else "blue"},"{price}"' for n, price in enumerate(prices)]
