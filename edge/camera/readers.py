@@ -22,6 +22,8 @@ from .frame import turned
 
 _TIMEOUT_S: Final = 10
 """For a network camera to answer, and between two of its packets."""
+_MANY_SIZE: Final = (1280, 960)
+"""Pixels of a ribbon camera's frames where many come in a second; a sensor's own millions are for single pictures."""
 _MOST_DEVICES: Final = 256
 """That Linux numbers, /dev/video0 to /dev/video255 (VIDEO_NUM_DEVICES in its v4l2-dev.c)."""
 
@@ -103,13 +105,19 @@ class _Av:
 
 
 class _Csi:
-    """A camera on the ribbon of a Raspberry Pi, by Debian's picamera2."""
+    """A camera on the ribbon of a Raspberry Pi, by Debian's picamera2: single pictures with all its pixels, or many a second with
+    as many as a product that is held up needs."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, *, many: bool = False) -> None:
         number, made = _csi_number(source), _picamera2()
         try:
-            self._camera: Any = made(number)
-            self._camera.configure(self._camera.create_still_configuration(main={"format": "BGR888"}))
+            camera: Any = made(number)
+            self._camera = camera
+            camera.configure(
+                camera.create_video_configuration(main={"size": _MANY_SIZE, "format": "BGR888"})
+                if many
+                else camera.create_still_configuration(main={"format": "BGR888"})
+            )
             self._camera.start()
         except (RuntimeError, IndexError) as error:
             raise ImageError(f"CSI camera {number} can't be opened: {_first_line(error)}") from error
@@ -210,7 +218,7 @@ def frames_of(source: str, *, turn: int = 0) -> Generator[Pixels, None, None]:
 
     Raises ImageError and RuntimeUnavailable as `open_reader` does, ImageError where there is no first frame.
     """
-    reader, count = open_reader(source), 0
+    reader, count = _Csi(source, many=True) if is_csi(source) else open_reader(source), 0
     try:
         while (pixels := reader.read()) is not False:
             if pixels is not None and not isinstance(pixels, bool):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import http.server
 import logging
 import struct
+import sys
 import threading
 import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -321,6 +323,48 @@ def test_a_camera_that_gives_no_frame_is_tried_less_and_less() -> None:
         time.sleep(0.01)
     camera.close()
     assert opened[4] - opened[3] > 0.35, "the fourth wait is 0.4 s"
+
+
+def test_a_csi_camera_gives_all_its_pixels_to_a_shelf_and_many_frames_to_a_kiosk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """picamera2 needs a board; this stands for what is asked of it."""
+    asked: list[tuple[str, dict[str, object]]] = []
+
+    class Picamera2:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def create_still_configuration(self, main: dict[str, object]) -> tuple[str, dict[str, object]]:
+            return "still", main
+
+        def create_video_configuration(self, main: dict[str, object]) -> tuple[str, dict[str, object]]:
+            return "video", main
+
+        def configure(self, found: tuple[str, dict[str, object]]) -> None:
+            asked.append(found)
+
+        def start(self) -> None:
+            pass
+
+        def capture_array(self, name: str) -> Pixels:
+            return picture(10 * self.number)
+
+        def close(self) -> None:
+            asked.append(("closed", {}))
+
+    monkeypatch.setitem(sys.modules, "picamera2", types.SimpleNamespace(Picamera2=Picamera2))  # type: ignore[arg-type]
+    reader = open_reader("csi")
+    reader.close()
+    many = frames_of("csi:2", turn=180)
+    assert [int(next(many)[0, 0, 0]) for _ in range(3)] == [20, 20, 20]
+    many.close()
+    assert asked == [
+        ("still", {"format": "BGR888"}),
+        ("closed", {}),
+        ("video", {"size": (1280, 960), "format": "BGR888"}),
+        ("closed", {}),
+    ]
 
 
 def test_a_csi_camera_without_picamera2_says_how_to_get_it() -> None:
