@@ -14,6 +14,7 @@ from ..catalog.examine import Looks
 from ..catalog.ids import PHOTO_BITS, product_of
 from ..catalog.listing import CatalogSource, Finding, SourcePhoto
 from ..encoders.encoder import Encoder
+from ..errors import CatalogError
 from ..fitting.pictures import FEWEST_PHOTOS, MAX_PHOTOS, MIN_PACKSHOTS, Pictures, has_second_photos
 from ..index.vector_index import VectorIndex
 from ..progress import Progress
@@ -64,6 +65,13 @@ class Replaced:
         return sorted(sku for sku in self.waiting if self._editor.product_id(sku) is not None)
 
 
+def _is_there(folder: Path) -> bool:
+    try:
+        return folder.is_dir()
+    except OSError:  # a share that went may say anything
+        return False
+
+
 def enroll(
     editor: CatalogEditor,
     catalogue: CatalogSource,
@@ -83,13 +91,15 @@ def enroll(
 
     `views`: of each `every`-th photo. `entries`: takes what became of each; whole when the stream has ended. `work_folder`: for
     what an interrupted build can use again. `cutter`: what cuts photos to their product. `replaced`: the products that lose the
-    photos they had.
+    photos they had. Raises CatalogError where a folder of photos goes meanwhile, as of a network share: a bundle of the rest would
+    take the place of the whole one.
     """
     # A file each: SQLite has one writer at a time.
     names = ["embeddings.sqlite", *(f"embeddings{number}.sqlite" for number in range(2, len(encoders) + 1))]
     caches = [EmbeddingCache(work_folder / name, encoder) for name, encoder in zip(names, encoders, strict=True)]
     replaced = replaced or Replaced(editor, ())
     fresh = frozenset(replaced.waiting)  # what these have now is nothing to compare their new photos with
+    folders = {folder for folder in {one.path.parent for one in catalogue.photos} if _is_there(folder)}
     files, looks, pruned = _Files(), Looks(), {one for one in editor.pruned_files() if one[0] not in fresh}
     for sku, label, digest in editor.photos():
         if sku not in fresh:
@@ -104,6 +114,11 @@ def enroll(
             done, photo, problem = embeddings[0], embeddings[0].photo, _problem_of(embeddings)
             embedded = tuple(one.embedded for one in embeddings if one.embedded is not None)
             if problem:
+                if photo.path.parent in folders and not _is_there(photo.path.parent):
+                    raise CatalogError(
+                        f"{photo.label} went with its folder while photos were read; nothing was changed, run it again when the "
+                        "share or drive is back: it goes on where it stopped"
+                    )
                 entries.unreadable.append((photo.label, problem))
                 continue
             product_id = editor.put_product(photo.sku, catalogue.attributes.get(photo.sku, {}))

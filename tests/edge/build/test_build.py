@@ -8,6 +8,8 @@ import shutil
 import socket
 import sqlite3
 import sys
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +223,33 @@ def test_replace_takes_the_old_photos_away(tile_bundle: Path, tmp_path: Path) ->
         assert matcher.match(tile_photo(77, 5)).candidates[0].sku == "sku-001"
         old_look = matcher.match(tile_photo(1, 5))
         assert old_look.sku != "sku-001" and matcher.match(tile_photo(3, 5)).sku == "sku-003"
+
+
+def test_a_share_that_goes_meanwhile_leaves_the_bundle_as_it_was(
+    tile_bundle: Path, tmp_path: Path, tiny_tflite: Path
+) -> None:
+    """The photos of the rest would have become a smaller bundle in its place, and the exit code was 0."""
+    photos, before = write_tiles(tmp_path / "share", range(30)), contents(tile_bundle)
+
+    def reading(stream: Iterable[Any], total: int) -> Iterator[Any]:
+        for number, one in enumerate(stream):
+            if number == 3:
+                photos.rename(tmp_path / "unplugged")
+            yield one
+
+    for change in (
+        partial(build_bundle, photos, tile_bundle, encoder=tiny_tflite, adapt="off"),
+        partial(add_to_bundle, tile_bundle, photos),
+    ):
+        with pytest.raises(
+            CatalogError, match=r"\.png went with its folder while photos were read; nothing was changed"
+        ):
+            change(progress=reading, workers=1)
+        after = contents(tile_bundle)  # what was embedded is kept for the next try
+        assert {name: data for name, data in after.items() if not name.startswith(WORK_FOLDER)} == before
+        (tmp_path / "unplugged").rename(photos)
+    (photos / "sku-003" / "1.png").unlink()  # one photo alone is left out, as ever
+    assert add_to_bundle(tile_bundle, photos).products == 30
 
 
 def test_a_broken_upload_leaves_a_product_as_it_was(tile_bundle: Path, tmp_path: Path) -> None:
