@@ -74,11 +74,16 @@ class _Av:
             name, form = (f"/dev/video{source}" if source.isdecimal() else source), "v4l2"
         elif source.startswith("rtsp"):
             options = {"rtsp_transport": "tcp"}
+        # Of FFmpeg's errors some are an OSError or a ValueError, too, but none of those of HTTP, as for a wrong password.
+        self._errors = (OSError, ValueError, av.error.FFmpegError)
         try:
             self._container: Any = av.open(name, format=form, options=options, timeout=_TIMEOUT_S)
-            self._frames = self._container.decode(video=0)
-        except (OSError, ValueError, IndexError) as error:
+        except self._errors as error:
             raise ImageError(f"{called(source)} can't be opened: {_first_line(error, source)}") from error
+        if not self._container.streams.video:
+            self._container.close()
+            raise ImageError(f"{called(source)} has no pictures; expected a video or a camera")
+        self._frames = self._container.decode(video=0)
         self._source, self._position = source, 0.0
 
     def read(self, *, skip: bool = False) -> Pixels | bool | None:
@@ -86,7 +91,7 @@ class _Av:
             frame = next(self._frames)
         except StopIteration:
             return False
-        except (OSError, ValueError) as error:
+        except self._errors as error:
             raise ImageError(f"{called(self._source)} broke off: {_first_line(error, self._source)}") from error
         self._position = float(frame.time or 0.0)
         if skip:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import types
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,6 +121,44 @@ def test_pyav_reads_what_opencv_reads(tmp_path: Path, monkeypatch: pytest.Monkey
     reader.close()
     with pytest.raises(ImageError, match="can't be opened"):
         readers._Av(str(tmp_path / "none.avi"))
+
+
+def test_pyav_names_a_file_that_is_sound_alone(tmp_path: Path) -> None:
+    """It was "tuple index out of range", with its traceback."""
+    pytest.importorskip("av", reason="PyAV comes with shelfmatch[camera]")
+    from shelfmatch.edge.camera import readers
+
+    with wave.open(str(tmp_path / "sound.wav"), "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(bytes(8000))
+    with pytest.raises(ImageError, match=r"sound\.wav has no pictures; expected a video"):
+        readers._Av(str(tmp_path / "sound.wav"))
+
+
+@pytest.mark.parametrize("status", [401, 404, 500])
+def test_pyav_says_what_a_camera_on_the_network_answered(status: int) -> None:
+    """It was FFmpeg's own error: a traceback with the address, and in the journal of a kiosk the password in it."""
+    pytest.importorskip("av", reason="PyAV comes with shelfmatch[camera]")
+    from shelfmatch.edge.camera import readers
+
+    class Refuses(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(status)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Refuses) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_port}/x.mp4"
+        with pytest.raises(
+            ImageError, match=rf"^http://\*\*\*@{address} can't be opened: .*{status // 100}[^\n]*$"
+        ) as caught:
+            readers._Av(f"http://anna:s3cret@{address}")
+        server.shutdown()
+    assert "s3cret" not in str(caught.value)
+    with pytest.raises(ImageError, match=r"^foo://bar can't be opened: .*Protocol not found"):
+        readers._Av("foo://bar")
 
 
 @pytest.mark.parametrize("reader", ["_OpenCv", "_Av"])
