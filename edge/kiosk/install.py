@@ -133,7 +133,7 @@ def planned(bundle: Path, settings: Settings, executable: str, screen_user: str,
         Planned(f"/etc/systemd/system/{NAME}.socket", SOCKET.format(addresses=_addresses(settings))),
         Planned(f"/etc/chromium/policies/managed/{NAME}.json", json.dumps(policy, indent=2) + "\n"),
         Planned(f"/usr/local/bin/{NAME}-screen", SCREEN.format(url=url, name=NAME), 0o755),
-        Planned(f"{home}/.config/autostart/{NAME}.desktop", DESKTOP.format(name=NAME)),
+        Planned(f"{home.rstrip('/')}/.config/autostart/{NAME}.desktop", DESKTOP.format(name=NAME)),
     ]
 
 
@@ -227,9 +227,9 @@ def install(bundle: Path, settings: Settings, *, root: Path, screen_user: str, d
 
 
 def new_in(path: Path, home: Path) -> list[Path]:
-    """A file below a home, and its folders that aren't there yet: on a fresh device .config isn't, and as root's it would keep
-    the user's browser and desktop from their own settings. Nothing for a file elsewhere."""
-    if home not in path.parents:
+    """A file in a home's .config, and its folders that aren't there yet: on a fresh device .config isn't, and as root's it would
+    keep the user's browser and desktop from their own settings. Nothing for a file elsewhere, also where a home is /."""
+    if home / ".config" not in path.parents:
         return []
     return [path, *(folder for folder in path.parents if home in folder.parents and not folder.exists())]
 

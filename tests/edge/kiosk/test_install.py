@@ -79,6 +79,13 @@ def test_new_folders_in_a_home_are_its_users_too(tmp_path: Path) -> None:
     assert new_in(tmp_path / "etc/kiosk.toml", tmp_path / "pi") == []
 
 
+def test_a_user_whose_home_is_everything_gets_no_settings_of_the_system() -> None:
+    """passwd gives some users / as their home: the unit, and the file with the camera's password, would have been theirs."""
+    files = planned(Path("/srv/shop.bundle"), read_settings(None), "/opt/x/bin/shelfmatch", "systemd-network", "/")
+    given = {str(path) for one in files for path in new_in(Path(one.path), Path("/"))}
+    assert given == {"/.config", "/.config/autostart", "/.config/autostart/shelfmatch-kiosk.desktop"}
+
+
 @pytest.mark.parametrize("source", ["0", "csi", "/dev/video0"])
 def test_the_service_may_use_a_camera_of_this_device(source: str) -> None:
     """By its path it was none, and the service saw no device at all."""
