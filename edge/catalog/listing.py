@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,11 @@ class SourcePhoto:
     def path(self) -> Path:
         """Where it is. Made when it is asked for: kept, the paths of 50,000 photos are 20 MB."""
         return Path(self.place)
+
+    @property
+    def folder(self) -> str:
+        """The folder that it is in, "" for the current one."""
+        return os.path.dirname(self.place)  # noqa: PTH120  (for each photo)
 
 
 @dataclass(frozen=True, slots=True)

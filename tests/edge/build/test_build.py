@@ -252,6 +252,32 @@ def test_a_share_that_goes_meanwhile_leaves_the_bundle_as_it_was(
     assert add_to_bundle(tile_bundle, photos).products == 30
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc stands for another file system")
+def test_the_empty_folder_that_a_share_was_mounted_on_is_not_the_share(
+    tile_bundle: Path, tmp_path: Path, tiny_tflite: Path
+) -> None:
+    """Photos that lie side by side on the share itself: their folder was still there, and they passed for damaged ones."""
+    (tmp_path / "disk").mkdir()
+    for product in range(30):
+        tile_photo(product, 0).save(tmp_path / "disk" / f"{product}.png")
+    mounted, before = tmp_path / "share", contents(tile_bundle)
+    mounted.symlink_to(tmp_path / "disk")
+    rows = "".join(f"share/{product}.png,{product}\n" for product in range(30))
+    (tmp_path / "shop.csv").write_text(f"image,sku\n{rows}")
+
+    def reading(stream: Iterable[Any], total: int) -> Iterator[Any]:
+        for number, one in enumerate(stream):
+            if number == 3:
+                mounted.unlink()
+                mounted.symlink_to("/proc")
+            yield one
+
+    with pytest.raises(CatalogError, match=r"\.png went with its folder while photos were read; nothing was changed"):
+        build_bundle(tmp_path / "shop.csv", tile_bundle, encoder=tiny_tflite, adapt="off", progress=reading, workers=1)
+    after = contents(tile_bundle)
+    assert {name: data for name, data in after.items() if not name.startswith(WORK_FOLDER)} == before
+
+
 def test_a_broken_upload_leaves_a_product_as_it_was(tile_bundle: Path, tmp_path: Path) -> None:
     """One file that was cut short took the product out of the shop: its photos had gone before the new one was read."""
     write_tiles(tmp_path, range(2, 4), photos=2, first_photo=50)
