@@ -115,17 +115,20 @@ class _Csi:
 
     def __init__(self, source: str, *, many: bool = False) -> None:
         number, made = _csi_number(source), _picamera2()
-        try:
-            camera: Any = made(number)
-            self._camera = camera
-            camera.configure(
-                camera.create_video_configuration(main={"size": _MANY_SIZE, "format": "BGR888"})
-                if many
-                else camera.create_still_configuration(main={"format": "BGR888"})
-            )
-            self._camera.start()
-        except (RuntimeError, IndexError) as error:
-            raise ImageError(f"CSI camera {number} can't be opened: {_first_line(error)}") from error
+        with contextlib.ExitStack() as opened:
+            try:
+                camera: Any = made(number)
+                opened.callback(camera.close)  # picamera2 keeps one that didn't start, and the next try finds it in use
+                camera.configure(
+                    camera.create_video_configuration(main={"size": _MANY_SIZE, "format": "BGR888"})
+                    if many
+                    else camera.create_still_configuration(main={"format": "BGR888"})
+                )
+                camera.start()
+            except (RuntimeError, IndexError) as error:
+                raise ImageError(f"CSI camera {number} can't be opened: {_first_line(error)}") from error
+            opened.pop_all()
+        self._camera = camera
 
     def read(self, *, skip: bool = False) -> Pixels | bool | None:
         frame = self._camera.capture_array("main")

@@ -406,6 +406,29 @@ def test_a_csi_camera_gives_all_its_pixels_to_a_shelf_and_many_frames_to_a_kiosk
     ]
 
 
+def test_a_csi_camera_that_does_not_start_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """picamera2 lists it until it is closed, and would have refused each further try."""
+    asked: list[str] = []
+
+    class Picamera2:
+        def __init__(self, number: int) -> None:
+            asked.append(f"opened {number}")
+
+        def create_still_configuration(self, main: dict[str, object]) -> dict[str, object]:
+            return main
+
+        def configure(self, found: dict[str, object]) -> None:
+            raise RuntimeError("no memory for its frames")
+
+        def close(self) -> None:
+            asked.append("closed")
+
+    monkeypatch.setitem(sys.modules, "picamera2", types.SimpleNamespace(Picamera2=Picamera2))  # type: ignore[arg-type]
+    with pytest.raises(ImageError, match="CSI camera 1 can't be opened: no memory for its frames"):
+        open_reader("csi:1")
+    assert asked == ["opened 1", "closed"]
+
+
 def test_a_csi_camera_without_picamera2_says_how_to_get_it() -> None:
     from shelfmatch.edge import RuntimeUnavailable
 
