@@ -122,7 +122,12 @@ class CameraSettings:
     )
     frames_per_second: float = _key(10.0, "frames shown in a second", 0.5, 60)
     turn: int = _key(
-        0, "degrees clockwise by which its pictures are turned: 180 for a camera that hangs upside down", 0, 270, TURNS
+        0,
+        "degrees clockwise by which its pictures are turned: 180 for a camera that hangs upside down; a browser shows its own "
+        "as it hangs (page.camera)",
+        0,
+        270,
+        TURNS,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import http.server
 import logging
 import struct
@@ -18,11 +19,13 @@ import pytest
 from PIL import Image
 
 from shelfmatch.edge import ImageError
-from shelfmatch.edge.camera.frame import Frame, checked
+from shelfmatch.edge.camera.frame import TURNS, Frame, checked
 from shelfmatch.edge.camera.live import LiveCamera, check_camera
 from shelfmatch.edge.camera.readers import frames_of, open_reader
 from shelfmatch.edge.camera.sources import frames, frames_from, is_camera
+from shelfmatch.edge.cli.options import add_turn
 from shelfmatch.edge.imaging.image import Pixels
+from shelfmatch.edge.kiosk import settings
 
 cv2 = pytest.importorskip("cv2", reason="videos need OpenCV (shelfmatch[fast])")
 
@@ -214,6 +217,14 @@ def test_pictures_of_a_camera_that_hangs_on_its_side_are_turned(tmp_path: Path, 
                 ImageError, match=r"a turn of -?\d+ arrived; expected 0, 90, 180, 270 degrees clockwise"
             ):
                 next(opened(video, turn=wrong))
+
+
+def test_all_that_take_a_turn_take_the_same_ones() -> None:
+    """The command line and a kiosk's settings load no numpy, and so have them in their own words."""
+    parser = argparse.ArgumentParser()
+    add_turn(parser)
+    (option,) = [one for one in parser._actions if one.dest == "turn"]
+    assert option.choices == settings.TURNS == TURNS
 
 
 @pytest.mark.parametrize("source", ["nowhere", "nowhere/at/all.mp4", "none"])
