@@ -8,6 +8,7 @@ import json
 import sqlite3
 import threading
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from ..threads import in_order
 from .cut_photos import PhotoCutter
 
 _COMMIT_EVERY_S = 2.0
+_SUM_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +92,18 @@ class EmbeddingCache:
                 "SELECT views, is_packshot, vectors FROM embedded WHERE key = ? AND photo_sha256 = ? AND views >= ?",
                 (self._key, photo_sha256, views),
             ).fetchone()
-        if row is None or len(row[2]) != (4 * self._dimension + self._cell_bytes) * (1 + row[0]):
+        if row is None:
+            return None
+        data = row[2][:-_SUM_BYTES] if isinstance(row[2], bytes) else b""
+        is_whole = row[2] == sealed(self._key, photo_sha256, row[0], row[1], data)
+        if not is_whole or len(data) != (4 * self._dimension + self._cell_bytes) * (1 + row[0]):
+            self._is_full = self._is_damaged = True
             return None
         numbers = self._dimension * (1 + row[0])
-        rows = np.frombuffer(row[2], "<f4", numbers).astype(np.float32).reshape(-1, self._dimension)
+        rows = np.frombuffer(data, "<f4", numbers).astype(np.float32).reshape(-1, self._dimension)
         cells = None
         if self._cell_bytes:
-            cells = np.frombuffer(row[2], np.uint8, offset=4 * numbers).reshape(-1, self._cell_bytes)[: 1 + views]
+            cells = np.frombuffer(data, np.uint8, offset=4 * numbers).reshape(-1, self._cell_bytes)[: 1 + views]
         return Embedded(rows[0], rows[1 : 1 + views], bool(row[1]), cells)
 
     def put(self, photo_sha256: bytes, embedded: Embedded) -> None:
@@ -105,10 +112,12 @@ class EmbeddingCache:
             return
         rows = np.concatenate([embedded.vector[np.newaxis], embedded.views]).astype("<f4")
         cells = b"" if embedded.cells is None else embedded.cells.tobytes()
+        views, is_packshot = len(embedded.views), int(embedded.is_packshot)
+        data = sealed(self._key, photo_sha256, views, is_packshot, rows.tobytes() + cells)
         with self._lock, at_rest, self._until_full():
             self._connection.execute(
                 "INSERT OR REPLACE INTO embedded VALUES (?, ?, ?, ?, ?)",
-                (self._key, photo_sha256, len(embedded.views), int(embedded.is_packshot), rows.tobytes() + cells),
+                (self._key, photo_sha256, views, is_packshot, data),
             )
             if time.monotonic() - self._committed > _COMMIT_EVERY_S:
                 self._connection.commit()
@@ -142,6 +151,13 @@ def _key_of(encoder: Encoder) -> bytes:
     made_by = json.dumps([encoder.card.to_dict(), encoder.resizer], sort_keys=True)
     local = encoder.local
     return hashlib.sha256(made_by.encode() + (b"" if local is None else local.digest)).digest()[:16]
+
+
+def sealed(key: bytes, photo_sha256: bytes, views: int, is_packshot: int, data: bytes) -> bytes:
+    """A row's numbers with a sum of all of it behind them. SQLite has none: of a long row's later pages it sees only that there are
+    so many, and a page that a card didn't write holds another row."""
+    whose = key + photo_sha256 + f"{views} {is_packshot}".encode()
+    return data + zlib.crc32(data, zlib.crc32(whose)).to_bytes(_SUM_BYTES, "little")
 
 
 def _remove(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import hashlib
 import shutil
@@ -36,6 +37,7 @@ from shelfmatch.edge.catalog.product import Product
 from shelfmatch.edge.encoders.runtimes import Probe
 from tests.conftest import tile_photo, write_tiles
 from tests.support.bundles import contents, interrupt_after, skus_in
+from tests.support.marked_cache import mark_embeddings
 
 
 @pytest.mark.parametrize(("index", "vectors"), [("exact", "i8"), pytest.param("exact", "f16", marks=pytest.mark.slow)])
@@ -91,15 +93,13 @@ def test_an_interrupted_build_goes_on_with_what_it_has(tile_folder: Path, tiny_t
     bundle = tmp_path / "shop.bundle"
     with pytest.raises(KeyboardInterrupt):
         build_bundle(tile_folder, bundle, encoder=tiny_tflite, workers=1, adapt="off", progress=interrupt_after(20))
-    cache = sqlite3.connect(bundle / WORK_FOLDER / "embeddings.sqlite")
-    assert cache.execute("SELECT count(*) FROM embedded").fetchone()[0] >= 20
+    path = bundle / WORK_FOLDER / "embeddings.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as cache:
+        assert cache.execute("SELECT count(*) FROM embedded").fetchone()[0] >= 20
     # An embedding that no photo has: it can only come from the cache.
     marked = np.eye(48, dtype="<f4")[7]
     photo = tile_folder / "sku-000" / "0.png"
-    digest = hashlib.sha256(photo.read_bytes()).digest()
-    cache.execute("UPDATE embedded SET vectors = ? WHERE photo_sha256 = ?", (marked.tobytes(), digest))
-    cache.commit()
-    cache.close()
+    mark_embeddings(path, marked, hashlib.sha256(photo.read_bytes()).digest())
     build_bundle(tile_folder, bundle, encoder=tiny_tflite, adapt="off")
     index = VectorIndex.load(Bundle.open(bundle).file("vectors"))
     assert index.search(marked, 1)[1][0, 0] > 0.999
@@ -110,10 +110,7 @@ def test_another_encoder_does_not_take_cached_embeddings(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         build_bundle(tile_folder, tmp_path / "a", encoder=tiny_tflite, progress=interrupt_after(30))
-    cache = sqlite3.connect(tmp_path / "a" / WORK_FOLDER / "embeddings.sqlite")
-    cache.execute("UPDATE embedded SET vectors = ?", (np.eye(48, dtype="<f4")[7].tobytes(),))
-    cache.commit()
-    cache.close()
+    mark_embeddings(tmp_path / "a" / WORK_FOLDER / "embeddings.sqlite", np.eye(48, dtype=np.float32)[7])
     build_bundle(tile_folder, tmp_path / "a", encoder=tiny_onnx)
     build_bundle(tile_folder, tmp_path / "b", encoder=tiny_onnx)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")

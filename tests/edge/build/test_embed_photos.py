@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shelfmatch.edge import CatalogError, Encoder
-from shelfmatch.edge.build.embed_photos import EmbeddedPhoto, EmbeddingCache, embed_photos
+from shelfmatch.edge.build.embed_photos import Embedded, EmbeddedPhoto, EmbeddingCache, embed_photos
 from shelfmatch.edge.catalog.listing import SourcePhoto
 from shelfmatch.edge.catalog.source import read_source
 from tests.conftest import tile_photo
@@ -120,3 +120,27 @@ def test_a_cache_that_has_lost_pages_costs_no_build(
     cache = EmbeddingCache(path, tiny_encoder)
     assert all(cache.get(one.sha256, 0) for one in again)
     cache.close()
+
+
+def test_no_embedding_comes_out_of_a_page_that_was_lost(tiny_encoder: Encoder, tmp_path: Path) -> None:
+    """The last page of a long row could be zeros without a word from SQLite, and the bundle had wrong embeddings."""
+    path, random, dimension = tmp_path / "cache.sqlite", np.random.default_rng(0), tiny_encoder.card.dimension
+    kept = {
+        bytes([number]) * 32: random.normal(size=(1 + 10_000 // dimension, dimension)).astype(np.float32)
+        for number in range(6)
+    }
+    cache = EmbeddingCache(path, tiny_encoder)
+    for digest, rows in kept.items():
+        cache.put(digest, Embedded(rows[0], rows[1:], False))
+    cache.close()
+    whole, lost = path.read_bytes(), 0
+    for start in range(4096, len(whole), 4096):
+        path.write_bytes(whole[:start] + bytes(4096) + whole[start + 4096 :])
+        cache = EmbeddingCache(path, tiny_encoder)
+        for digest, rows in kept.items():
+            found = cache.get(digest, len(rows) - 1)
+            lost += found is None
+            assert found is None or ((found.vector == rows[0]).all() and (found.views == rows[1:]).all())
+        cache.close()
+        assert not path.exists()
+    assert lost >= len(whole) // 4096 - 1

@@ -18,6 +18,7 @@ from PIL import Image
 from shelfmatch.edge import Matcher
 from tests.conftest import write_tiles
 from tests.support.commands import COMMAND, run, snapshot, tiny_options
+from tests.support.marked_cache import mark_embeddings
 
 
 @pytest.fixture
@@ -58,11 +59,9 @@ def test_ctrl_c_and_going_on(slow_shop: Path) -> None:
     with sqlite3.connect(cache) as connection:
         kept = {digest for (digest,) in connection.execute("SELECT photo_sha256 FROM embedded")}
         assert 0 < len(kept) < 23
-        # Marked, so that it shows whether the next build takes them or computes them again.
-        mark = np.zeros(48, "<f4")
-        mark[0] = 1
-        connection.execute("UPDATE embedded SET vectors = ?", (mark.tobytes(),))
     connection.close()
+    # Marked, so that it shows whether the next build takes them or computes them again.
+    mark_embeddings(cache, np.eye(48, dtype=np.float32)[0])
     done = subprocess.run(build, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "") and "23 of 23 photos added" in done.stdout
     with Matcher.open("slow.bundle") as matcher:
