@@ -198,6 +198,10 @@ def install(bundle: Path, settings: Settings, *, root: Path, screen_user: str, d
         raise KioskError(
             f"--screen-user {screen_user!r} is no user of this device; expected who is logged in at the screen"
         )
+    if user is not None and not dry_run and not os.path.isdir(user.pw_dir):  # noqa: PTH112  ("" is no folder to it)
+        raise KioskError(
+            f"--screen-user {screen_user!r} has no home on this device ({user.pw_dir!r}); expected who is logged in at the screen"
+        )
     _check_earlier(files, settings, root)
     commands = [
         ["systemctl", "daemon-reload"],

@@ -328,7 +328,9 @@ def _check_together(settings: Settings, where: str) -> None:
     if settings.page.camera == "device" and not settings.camera.source:
         raise KioskError(f"{where}: page.camera is 'device' without camera.source; name the camera, like \"0\"")
     if settings.camera.turn and not settings.camera.source:
-        raise KioskError(f"{where}: camera.turn arrived without camera.source; the browser's camera is not turned")
+        raise KioskError(
+            f'{where}: camera.turn arrived without camera.source; name the camera, like "0": a browser\'s is not turned'
+        )
     if settings.privacy.keep_unknowns and not settings.privacy.detector:
         raise KioskError(
             f"{where}: privacy.keep_unknowns arrived without privacy.detector; expected the detector's file, since nothing is kept "

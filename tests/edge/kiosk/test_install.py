@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import pwd
 import re
 import shutil
 import socket
@@ -53,21 +54,39 @@ def test_a_screen_user_that_is_no_name_is_refused(user: str) -> None:
         planned(Path("/srv/shop.bundle"), read_settings(None), "/opt/x/bin/shelfmatch", user)
 
 
-def test_a_screen_user_whom_the_device_does_not_have_is_refused_before_anything_is_written(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("home", "said"),
+    [
+        (None, "is no user of this device; expected who is logged in"),
+        ("/nonexistent", r"has no home on this device \('/nonexistent'\); expected who is logged in"),
+        ("", "has no home on this device"),
+    ],
+)
+def test_a_screen_user_who_cannot_log_in_is_refused_before_anything_is_written(
+    home: str | None, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from shelfmatch.edge.kiosk import install
 
+    user = None if home is None else pwd.struct_passwd(("daemon", "x", 1, 1, "", home, "/usr/sbin/nologin"))
+    monkeypatch.setattr(install, "_user_of", lambda name: user)
     monkeypatch.setattr(install.Planned, "write", lambda *_: pytest.fail("written"))
-    with pytest.raises(KioskError, match="'nobody-here' is no user of this device"):
+    with pytest.raises(KioskError, match=f"--screen-user 'daemon' {said}"):
         install.install(
             Path("/srv/shop.bundle"),
             read_settings(None),
             root=Path("/"),
-            screen_user="nobody-here",
+            screen_user="daemon",
             dry_run=False,
             as_json=True,
         )
+
+
+def test_this_devices_users_are_found() -> None:
+    from shelfmatch.edge.kiosk.install import _user_of
+
+    found = _user_of(pwd.getpwuid(0).pw_name)
+    assert found is not None and found.pw_uid == 0
+    assert _user_of("nobody-here") is None and _user_of("a\0b") is None
 
 
 def test_new_folders_in_a_home_are_its_users_too(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_file_and_changes_over_it(tmp_path: Path) -> None:
         ('[staff]\ntokens = "codes"', "without staff.folder"),
         ('[page]\ncamera = "device"', "without camera.source"),
         ("[camera]\nturn = 45", "camera.turn is 45; expected one of 0, 90, 180, 270"),
-        ("[camera]\nturn = 180", "camera.turn arrived without camera.source"),
+        ("[camera]\nturn = 180", 'camera.turn arrived without camera.source; name the camera, like "0"'),
         ('[privacy]\nkeep_unknowns = "x"', "without privacy.detector"),
         ("[server\n", "is not TOML"),
     ],
