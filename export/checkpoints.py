@@ -34,7 +34,7 @@ def load_state(net: Any, checkpoint: Path) -> tuple[str, ...]:
         raise SourceError(f"checkpoint {checkpoint} is of another network: {difference}")
     _refuse_two(checkpoint, read, own)
     net.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
-    return _left_out(checkpoint, {key: value for key, value in state.items() if key not in own})
+    return _left_out(checkpoint, state, own)
 
 
 def _refuse_two(checkpoint: Path, state: Mapping[str, Any], own: Mapping[str, Any]) -> None:
@@ -59,16 +59,20 @@ def _refuse_two(checkpoint: Path, state: Mapping[str, Any], own: Mapping[str, An
             )
 
 
-def _left_out(checkpoint: Path, others: Mapping[str, Any]) -> tuple[str, ...]:
-    """What is to be said of a last linear layer that has as many outputs as an embedding has."""
+def _left_out(checkpoint: Path, state: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is to be said of a last linear layer that has as many outputs as an embedding has. Layers that the network has itself,
+    and the checkpoint another time, as a teacher's, are none."""
     found = [
         key
-        for key, value in others.items()
-        if key.endswith("weight") and value.ndim == 2 and not why_class_scores(len(value), linear=True)
+        for key, value in state.items()
+        if key.endswith("weight")
+        and value.ndim == 2
+        and not why_class_scores(len(value), linear=True)
+        and not any(key[place:] in own and own[key[place:]].shape == value.shape for place in (0, *_after_dots(key)))
     ]
     if not found:
         return ()
-    outside, inside = others[found[-1]].shape
+    outside, inside = state[found[-1]].shape
     return (
         f"{checkpoint.name} has {found[-1]}, {outside} numbers of {inside}, which the network lacks, and which was left out; if it "
         "gives the embedding, hand the whole network over from Python and name that layer as the output",

@@ -285,6 +285,15 @@ def test_a_last_layer_that_a_checkpoint_has_more_is_said(numbers: int, said: boo
     assert any("net.pth has head.weight, 32 numbers of 24, which the network lacks" in note for note in notes) == said
 
 
+def test_a_teachers_layers_are_no_last_layer_that_was_left_out(tmp_path: Path) -> None:
+    """The network has them itself; the note said that it lacks teacher.head.weight."""
+    net = TinyCnn(classes=32)
+    state = {f"{prefix}{key}": value for prefix in ("", "teacher.") for key, value in net.state_dict().items()}
+    torch.save(state, tmp_path / "net.pth")
+    options = SourceOptions(checkpoint=tmp_path / "net.pth", preprocessing=SAID.preprocessing)
+    assert not [note for note in open_source(net, options).notes if "left out" in note]
+
+
 def test_a_last_layer_of_timms_networks_is_cut_and_said() -> None:
     timm = need_timm()
     with quiet("making a tiny network"):
