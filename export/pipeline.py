@@ -74,13 +74,19 @@ class ExportSettings:
         check_recipes(self.recipes)
         if not 0 <= self.gate_points <= 100:
             raise ExportError(f"--gate {self.gate_points:g} arrived; expected 0 to 100 points of recall@1, like 0.5")
-        long = len((self.name or "").encode(errors="replace"))
-        if long > _LONGEST_NAME:
-            raise ExportError(
-                f"--name of {long} bytes arrived; expected at most {_LONGEST_NAME}, since file names begin so"
-            )
+        _check_name(self.name or "", "--name")
         if self.dimension is not None and self.dimension < 1:
             raise ExportError(f"--dim {self.dimension} arrived; expected a whole number from 1")
+
+
+def _check_name(name: str, what: str) -> None:
+    """Raises ExportError for a name that no file's name can begin with."""
+    long = len(name.encode(errors="replace"))
+    if long > _LONGEST_NAME:
+        raise ExportError(
+            f"{what} of {long} bytes arrived; expected at most {_LONGEST_NAME}, since file names begin so: "
+            "say a shorter one with --name"
+        )
 
 
 def export_model(
@@ -102,6 +108,7 @@ def export_model(
         source = open_source(model, settings.source)
         if settings.name:
             source = replace(source, name=settings.name)
+        _check_name(source.name, "a model's name")
         export = _Export(source, settings, work, progress)
         report = export.run(model if isinstance(model, str) else source.name)
         report.seconds = time.monotonic() - started

@@ -498,6 +498,14 @@ def test_a_files_name_changes_no_terminal(shop: Path, tmp_path: Path, capfd: pyt
 def test_a_name_that_no_file_can_have_is_told_before_the_work(shop: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="--name of 300 bytes arrived; expected at most 200"):
         export_model("gone.onnx", tmp_path / "device", ExportSettings(shop, name="é" * 150))
+    file = write_onnx(TinyCnn(), tmp_path / f"{'a' * 240}.onnx")
+    said = Overrides(mean=MEAN, std=STD)
+    settings = ExportSettings(shop, to=("onnx",), recipes=("fp32",), source=SourceOptions(preprocessing=said))
+    with pytest.raises(
+        ExportError, match=r"a model's name of 240 bytes arrived; expected .* a shorter one with --name"
+    ):
+        export_model(str(file), tmp_path / "device", settings)
+    assert not (tmp_path / "device").exists()
 
 
 def test_the_command_says_no(shop: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
