@@ -87,8 +87,8 @@ def open_capture(source: str) -> Any:
     number = camera_number(source)
     if number is None and "://" not in source and not Path(source).is_file() and not is_video_device(source):
         raise ImageError(
-            f"{shown_source(source)!r} arrived as a camera; expected its number, like 0 for /dev/video0, a video file, or an "
-            "rtsp:// address"
+            f"{shown_source(source)!r} arrived as a camera; expected its number, like 0 for /dev/video0, csi, a video file, "
+            "or an rtsp:// address"
         )
     try:
         capture = cv2.VideoCapture(source if number is None else number)

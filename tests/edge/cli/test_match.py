@@ -151,7 +151,10 @@ def test_a_camera_answers_each_product_once(shop: Path, capfd: pytest.CaptureFix
     assert printed[0].startswith("sku-003, ") and "at frame " in printed[0] and len(printed) == 2
     for arguments, words in (
         (["99"], "camera 99 can't be opened; expected one that is plugged in"),
-        (["gone.avi"], "'gone.avi' arrived as a camera; expected its number, like 0"),
+        (
+            ["gone.avi"],
+            "'gone.avi' arrived as a camera; expected its number, like 0 for /dev/video0, csi, a video file",
+        ),
         (["text.jpg"], "text.jpg"),
         (["till.avi", "query.png"], "--camera arrived with images; expected it alone"),
         (["csi"], "a CSI camera needs picamera2"),
@@ -184,7 +187,8 @@ def test_a_turn_is_of_a_camera(shop: Path, capfd: pytest.CaptureFixture[str]) ->
 
 def test_a_camera_without_opencv_says_how_to_get_it(shop: Path) -> None:
     without = (
-        "import sys; sys.modules['cv2'] = None; from shelfmatch.edge.cli.app import main; sys.exit(main(sys.argv[1:]))"
+        "import sys; sys.modules['cv2'] = sys.modules['av'] = None; from shelfmatch.edge.cli.app import main; "
+        "sys.exit(main(sys.argv[1:]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", without, "match", "shop.bundle", "--camera", "0"], capture_output=True, text=True
