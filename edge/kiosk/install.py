@@ -111,6 +111,7 @@ def planned(bundle: Path, settings: Settings, executable: str, screen_user: str,
             f"camera.source {shown_source(source)} arrived; expected a camera's address, like rtsp://NAME:PASSWORD@HOST/PATH, "
             "its number, or a video file"
         )
+    settings = _from_the_root(settings)
     if problem := in_a_home(str(bundle), executable, settings.pictures.folder, settings.privacy.detector):
         raise KioskError(problem)
     command = [executable, "serve", "--config", SETTINGS, str(bundle)]
@@ -135,6 +136,24 @@ def planned(bundle: Path, settings: Settings, executable: str, screen_user: str,
         Planned(f"/usr/local/bin/{NAME}-screen", SCREEN.format(url=url, name=NAME), 0o755),
         Planned(f"{home.rstrip('/')}/.config/autostart/{NAME}.desktop", DESKTOP.format(name=NAME)),
     ]
+
+
+def _from_the_root(settings: Settings) -> Settings:
+    """Files and folders from / on: relative ones are meant from here, and the service would take them from the folder of its
+    settings."""
+    pictures, privacy, camera = settings.pictures, settings.privacy, settings.camera
+    source = camera.source
+    is_file = source and source != IN_CREDENTIAL and not is_camera(source) and not may_hold_password(source)
+    return dataclasses.replace(
+        settings,
+        pictures=dataclasses.replace(pictures, folder=_absolute(pictures.folder)),
+        privacy=dataclasses.replace(privacy, detector=_absolute(privacy.detector)),
+        camera=dataclasses.replace(camera, source=_absolute(source)) if is_file else camera,
+    )
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute()) if path else ""
 
 
 def _for_the_service(settings: Settings) -> Settings:

@@ -169,6 +169,25 @@ def test_staff_codes_are_where_systemd_looks(tmp_path: Path, monkeypatch: pytest
     )
 
 
+def test_relative_paths_are_meant_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service took them from the folder of its settings, /etc/shelfmatch, and ended at its start."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kiosk.toml").write_text('[pictures]\nfolder = "photos"\n')
+    for settings in (
+        read_settings(None, ["pictures.folder=photos", "privacy.detector=faces.tflite", "camera.source=film.mp4"]),
+        read_settings(Path("kiosk.toml"), ["privacy.detector=faces.tflite", "camera.source=film.mp4"]),
+    ):
+        files = planned(Path("/srv/shop.bundle"), settings, "/opt/x/bin/shelfmatch", "pi")
+        (text,) = [one.text for one in files if one.path.endswith("kiosk.toml")]
+        written = tomllib.loads(text)
+        assert written["pictures"]["folder"] == f"{tmp_path}/photos"
+        assert written["privacy"]["detector"] == f"{tmp_path}/faces.tflite"
+        assert written["camera"]["source"] == f"{tmp_path}/film.mp4"
+    monkeypatch.setattr(os, "getcwd", lambda: "/home/pi")
+    with pytest.raises(KioskError, match="/home/pi/photos lies in somebody's home"):
+        unit("kiosk.toml", "pictures.folder=photos")
+
+
 def test_a_cameras_password_is_for_root_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
