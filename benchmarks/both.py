@@ -64,7 +64,8 @@ def compared(pair: str, shop: goods.Shop, work: Path, alone: dict[str, float]) -
         "second": alone[second],
         "both": recall,
         "asked": asked,
-        "gain": round(recall - max(alone[first], alone[second]), 9),  # 473 - 468 of 500 is a point, in floats a little less
+        # 473 less 468 of 500 is a point; in floats it is a little less.
+        "gain": round(recall - max(alone[first], alone[second]), 9),
         "cost": (of[first] + asked * of[second]) / of["shelfmatch-cnn"],
     }
 

@@ -375,6 +375,17 @@ def layers(model: bytes) -> dict[str, tuple[str, ...]]:
     return {name: tuple(members) for name, members in groups.items()}
 
 
+def softmaxes(model: bytes) -> tuple[str, ...]:
+    """The output tensors of the softmaxes of attention."""
+    parsed = parse(model)
+    graph = parsed.subgraphs[0]
+    return tuple(
+        graph.tensors[int(op.outputs[0])].name.decode(errors="replace")
+        for op in graph.operators
+        if operator_name(parsed, op) == "SOFTMAX"
+    )
+
+
 def is_quantized(model: bytes) -> bool:
     """Whether some weight of the file is stored in 8 bits already."""
     parsed = parse(model)

@@ -47,8 +47,8 @@ STAGES = ("decode", "preprocess", "encode", "search", "decide", "local")
 """Local matching where the shop has it: those of the budgets have none."""
 PHOTOS, REFERENCES = 6, 10_000
 LEAST_COSINE, LEAST_OVERLAP = 0.999, 9
-"""Between an embedding there and here, and of the ten best products. The CNN's are the same to the digit; a softmax
-rounds differently there."""
+"""Between an embedding there and here, and of the ten best products. Ours are the same to the digit; a softmax in int8
+rounded differently there, which is why the exporter leaves it in float."""
 
 EVERYWHERE = (
     "tests/edge/doctor/test_doctor.py::test_known_embeddings_belong_to_the_encoders",
