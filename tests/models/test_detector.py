@@ -207,7 +207,8 @@ def test_the_device_file_says_what_the_source_says(goods: Faces) -> None:
         pixels = torch.from_numpy(scene.pixels.transpose(2, 0, 1)[None].copy()).float() / 127.5 - 1
         answers = losses.flattened(net(pixels))[0]
     exact = losses.boxes_of(answers, *losses.cells(SIDE)).numpy()[answers[:, 0].sigmoid().numpy() > 0.5]
-    seen = Detector.open(MODELS / f"{NAME}.tflite").detect(scene.pixels, floor=0.5, tiles="off")
+    # Above the floor of the source: a score that is just there may be rounded to either side of it.
+    seen = Detector.open(MODELS / f"{NAME}.tflite").detect(scene.pixels, floor=0.55, tiles="off")
     boxes = np.array([one.box for one in seen], np.float32)
     assert len(boxes) >= 5 and len(exact) >= len(boxes)
     assert precision.overlaps(boxes, exact).max(axis=1).min() > 0.8
