@@ -6,9 +6,18 @@ import errno
 import operator
 import os
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from .errors import BundleError, CatalogError, ImageError, ShelfmatchError
+
+TURNS: Final = (0, 90, 180, 270)
+"""Degrees clockwise by which a camera's pictures can be turned: one that hangs upside down gives them by 180."""
+
+
+def check_turn(turn: object) -> None:
+    """Raise ImageError for what is none of `TURNS`."""
+    if turn not in TURNS:
+        raise ImageError(f"a turn of {turn!r} arrived; expected {', '.join(map(str, TURNS))} degrees clockwise")
 
 
 def check_question(*, top_k: object = 1, where: object = None, labels: object = ()) -> None:

@@ -376,7 +376,7 @@ def layers(model: bytes) -> dict[str, tuple[str, ...]]:
 
 
 def softmaxes(model: bytes) -> tuple[str, ...]:
-    """The output tensors of the softmaxes of attention."""
+    """The output tensors of all softmaxes."""
     parsed = parse(model)
     graph = parsed.subgraphs[0]
     return tuple(

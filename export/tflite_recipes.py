@@ -24,6 +24,7 @@ class TfliteBench:
         self.takes_normalized = takes_normalized
         self.transformer = tflite_graph.is_transformer(model)
         self.layers = tflite_graph.layers(model)
+        self._softmaxes = tflite_graph.softmaxes(model)
         self._ranges: Any = None
         self._rounding: dict[str, Rounded] | None = None
 
@@ -58,7 +59,7 @@ class TfliteBench:
                 self._ranges = self._calibrated(recipe.static_wi8_ai8())
                 self._rounding = tflite_rounding.rounding(self.model, self.calibration)
             # A softmax in int8 has steps of a 256th, and ARM's kernels round it otherwise than x86's: in float both give the same.
-            floats = [*self._floats(keep_float, only), *tflite_graph.softmaxes(self.model)]
+            floats = [*self._floats(keep_float, only), *self._softmaxes]
             model = tflite_rounding.with_rounding(
                 self.model, {name: found for name, found in self._rounding.items() if name not in floats}
             )

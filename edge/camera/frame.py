@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
+from ..arguments import check_turn
 from ..errors import ImageError
 from ..imaging.image import Pixels
-
-TURNS: Final = (0, 90, 180, 270)
-"""Degrees clockwise by which a camera's pictures can be turned: one that hangs upside down gives them by 180."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,14 +23,8 @@ class Frame:
     source: str = ""
 
 
-def check_turn(turn: int) -> None:
-    """Raise ImageError for what is none of `TURNS`."""
-    if turn not in TURNS:
-        raise ImageError(f"a turn of {turn!r} arrived; expected {', '.join(map(str, TURNS))} degrees clockwise")
-
-
 def turned(pixels: Pixels, turn: int) -> Pixels:
-    """Pixels (H, W, 3) turned by one of `TURNS`. Raises ImageError for another."""
+    """Pixels (H, W, 3) turned by one of `arguments.TURNS`, degrees clockwise. Raises ImageError for another."""
     check_turn(turn)
     return np.ascontiguousarray(np.rot90(pixels, -turn // 90)) if turn else pixels
 

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
+from ..arguments import check_turn
 from ..errors import ImageError, RuntimeUnavailable
 from ..imaging.camera import LAST_CAMERA, called, camera_number, is_video_device, open_capture, shown_source
 from ..imaging.image import Pixels
@@ -226,6 +227,7 @@ def frames_of(source: str, *, turn: int = 0) -> Generator[Pixels, None, None]:
 
     Raises ImageError and RuntimeUnavailable as `open_reader` does, ImageError where there is no first frame.
     """
+    check_turn(turn)
     reader, count = _Csi(source, many=True) if is_csi(source) else open_reader(source), 0
     try:
         while (pixels := reader.read()) is not False:

@@ -12,12 +12,13 @@ from typing import Final
 
 import numpy as np
 
+from ..arguments import check_turn
 from ..catalog.photo_folder import PhotoWatch, is_photo, photos_in
 from ..errors import ImageError
 from ..imaging.camera import called, shown_source
 from ..imaging.decode import decode
 from ..imaging.image import upright
-from .frame import Frame, check_turn, checked, turned
+from .frame import Frame, checked, turned
 from .live import LiveCamera
 from .readers import check_source, is_csi, open_reader
 

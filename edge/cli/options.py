@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from ..arguments import TURNS
+
 Command = Callable[..., argparse.ArgumentParser]
 """Makes a command's parser: `command(name, run, summary, *, mixed=False)`; see `app`."""
 
@@ -124,7 +126,7 @@ def add_turn(parser: argparse.ArgumentParser, default: int | None = 0) -> None:
     parser.add_argument(
         "--turn",
         type=int,
-        choices=(0, 90, 180, 270),
+        choices=TURNS,
         default=default,
         help="turn the camera's pictures so many degrees clockwise: 180 for one that hangs upside down",
     )

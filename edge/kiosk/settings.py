@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from ..arguments import TURNS
 from ..errors import KioskError
 from ..files import shown_name
 
 _Section = TypeVar("_Section")
 
-TURNS: Final = (0, 90, 180, 270)
-"""As `camera.frame.TURNS`, whose module needs numpy."""
 
 IN_CREDENTIAL: Final = "credential"
 """As `camera.source`: the camera's address is in systemd's credential, for everybody may read the settings, and the address has a

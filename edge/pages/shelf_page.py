@@ -319,7 +319,7 @@ def _moment(seconds: float) -> str:
 
 
 def _tick(seconds: float, length: float) -> str:
-    days = length / 86_400  # of a year and more, each day of the year is there twice
+    days = length / 86_400  # from most of a year on, days don't tell one year from the next
     return time.strftime("%H:%M" if days < 2 else "%m-%d" if days < 300 else "%Y-%m", time.localtime(seconds))
 
 

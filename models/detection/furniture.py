@@ -157,15 +157,14 @@ def _price_card(rng: np.random.Generator, ratio: float, ground: tuple[int, int, 
     code, a frame."""
     tall = int(DRAWN_HIGH / min(1.0, max(0.5, ratio)))
     across = max(12, round(tall * ratio))
-    ink = (25, 25, 30) if sum(ground) > 350 else (250, 250, 250)
+    ink = _ink(ground)
     image = np.full((tall, across, 3), ground, np.uint8)
     top, bottom = 2, tall - 2
     if rng.random() < 0.3:
         band, colour = int(tall * rng.uniform(0.18, 0.35)), tuple(int(v) for v in tint(rng, 20, 250, 60))
         at = 0 if rng.random() < 0.6 else tall - band
         cv2.rectangle(image, (0, at), (across, at + band), colour, -1)
-        over = (245, 245, 245) if sum(colour) < 400 else (20, 20, 25)
-        _written(image, str(rng.choice(OFFERS)), (0.08, 0.92), (at, at + band), over, rng)
+        _written(image, str(rng.choice(OFFERS)), (0.08, 0.92), (at, at + band), _ink(colour), rng)
         top, bottom = (band, bottom) if at == 0 else (top, at)
     left = float(rng.choice([0.03, 0.3, 0.45, 0.55]))
     small = tall // 9
@@ -180,6 +179,11 @@ def _price_card(rng: np.random.Generator, ratio: float, ground: tuple[int, int, 
     if rng.random() < 0.25:
         cv2.rectangle(image, (0, 0), (across - 1, tall - 1), ink, int(rng.integers(1, 4)))
     return image
+
+
+def _ink(ground: tuple[int, ...]) -> tuple[int, int, int]:
+    """What can be read on a colour."""
+    return (25, 25, 30) if sum(ground) > 375 else (250, 250, 250)
 
 
 def _written(
@@ -234,10 +238,9 @@ def _strips(rng: np.random.Generator, band: Pixels) -> None:
         if right - left > 4 and len(band) > 3 and rng.random() < 0.7:
             colour = tuple(int(v) for v in tint(rng, 10, 240, 60))
             band[:, left:right] = colour
-            ink = (245, 245, 245) if sum(colour) < 400 else (20, 20, 25)
             words = "".join(rng.choice(list("ABCDEFGHILMNOPRSTUaeiou   "), int(rng.integers(5, 30))))
             strip = np.ascontiguousarray(band[:, left:right])
-            _written(strip, words, (0.05, 0.95), (0, len(strip)), ink, rng)
+            _written(strip, words, (0.05, 0.95), (0, len(strip)), _ink(colour), rng)
             band[:, left:right] = strip
         x += wide + int(wide * rng.exponential(0.2)) + 1
 
