@@ -117,6 +117,7 @@ BENCHMARKS: Final = (
     Benchmark("scenes", 10),
     Benchmark("held_up", 4),
     Benchmark("detection", 12),
+    Benchmark("shelf_rows", 2),
     Benchmark("right_answers", 240),
     Benchmark("shelf_events", 25, ("--parts", "events", "--life", "shelf_judge:life"), script="shelf.py"),
     Benchmark("shelf_calm", 10, ("--parts", "calm", "--life", "shelf_judge:life"), script="shelf.py"),

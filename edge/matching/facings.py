@@ -12,7 +12,8 @@ from ..catalog.attributes import Where
 from ..detection.detection import Box
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits
 from .finder import Finder
-from .scene import Scene, match_scene, rows_of
+from .rows import rows_of
+from .scene import Scene, match_scene
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -16,6 +16,7 @@ from ..errors import ImageError, VectorError
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, source_name
 from .pipeline import match
 from .results import Candidate, MatchResult
+from .rows import rows_of
 
 if TYPE_CHECKING:
     from ..detection.detector import Detector
@@ -159,25 +160,3 @@ def match_scene(
 def in_rows(found: Sequence[Detection]) -> list[Detection]:
     """From left to right in rows from top to bottom."""
     return [one for row in rows_of([one.box for one in found]) for one in (found[place] for place in row)]
-
-
-def rows_of(boxes: Sequence[Box]) -> list[list[int]]:
-    """Rows of things that stand side by side, from top to bottom, each as places in `boxes` from left to right.
-
-    A box belongs to the row whose latest one, to its left, it overlaps in height by more than half of the lower of both: shelves
-    are seldom level on a photo.
-    """
-    rows: list[list[int]] = []
-    for place in sorted(range(len(boxes)), key=lambda place: boxes[place][0]):
-        box, best, most = boxes[place], -1, 0.5
-        for number, row in enumerate(rows):
-            other = boxes[row[-1]]
-            lower = max(min(box[3] - box[1], other[3] - other[1]), 1e-6)
-            share = (min(box[3], other[3]) - max(box[1], other[1])) / lower
-            if share > most:
-                best, most = number, share
-        if best < 0:
-            rows.append([place])
-        else:
-            rows[best].append(place)
-    return sorted(rows, key=lambda row: sum(boxes[place][1] + boxes[place][3] for place in row) / len(row))

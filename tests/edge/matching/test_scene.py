@@ -37,7 +37,7 @@ from shelfmatch.edge.matching.finder import Mode
 from shelfmatch.edge.matching.following import Follower
 from shelfmatch.edge.matching.look_again import less_sure
 from shelfmatch.edge.matching.pipeline import match
-from shelfmatch.edge.matching.scene import Scene, SceneProduct, rows_of
+from shelfmatch.edge.matching.scene import Scene, SceneProduct
 from shelfmatch.edge.matching.snapshot import Snapshot
 from tests.conftest import tile_photo
 from tests.support.detectors import own_detector
@@ -359,13 +359,6 @@ def test_without_a_shop_only_places_are_counted() -> None:
     assert count.facings == () and count.rows == 1 and len(count.scene.products) == 3
     assert "sku" not in count.to_dict()["products"][0]
     assert len(count_facings(shelf([3]), detector=finding(gaps=((1, 1),)), gaps=False).scene.gaps) == 0
-
-
-def test_rows_follow_a_shelf_that_is_not_level() -> None:
-    sloping = [(x * 50.0, 10 + x * 9.0, x * 50.0 + 40, 60 + x * 9.0) for x in range(12)]
-    below = [(x0, y0 + 80, x1, y1 + 80) for x0, y0, x1, y1 in sloping]
-    assert rows_of([*sloping, *below]) == [list(range(12)), list(range(12, 24))]
-    assert rows_of([]) == []
 
 
 # Tiles
