@@ -119,6 +119,11 @@ def size_text(size_bytes: int) -> str:
     return f"{size_bytes / 1e3:.0f} kB" if size_bytes >= 1000 else f"{size_bytes} bytes"
 
 
+def amount(count: int, thing: str) -> str:
+    """So many of a thing for people: 1 photo, 1,200 photos. For words whose plural is an s."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 def titled(sku: str, name: str) -> str:
     """How text for people calls a product."""
     return f"{sku} {name}" if name else sku

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -23,6 +24,10 @@ def staging(target: Path) -> Iterator[Path]:
         raise ExportError(
             f"{target.absolute().parent} does not exist; expected the folder in which {target.name} is made"
         )
+    if foreign := _foreign_report(target):
+        raise ExportError(
+            f"{foreign} is no report of an export and would be written over; expected a folder of its own, like -o exported"
+        )
     name = f".{target.absolute().name}.{os.urandom(4).hex()}.tmp"
     work = (target if target.is_dir() else target.absolute().parent) / name
     work.mkdir()
@@ -30,6 +35,18 @@ def staging(target: Path) -> Iterator[Path]:
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _foreign_report(target: Path) -> Path | None:
+    """A file that has a report's name and that no export wrote: a person's own, in a folder like their home."""
+    reports = [path for path in (target / "report.json", target / "report.html") if path.is_file()]
+    if not reports:
+        return None
+    try:
+        record = json.loads((target / "report.json").read_bytes())
+    except (OSError, ValueError):
+        return reports[0]
+    return None if isinstance(record, dict) and {"gate", "attempts"} <= record.keys() else reports[0]
 
 
 def publish(work: Path, target: Path) -> None:

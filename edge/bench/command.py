@@ -11,7 +11,7 @@ from ..encoders.encoder import Encoder
 from ..encoders.registry import DEFAULT_ENCODER
 from ..errors import BenchError, ShelfmatchError
 from ..files import check_output
-from ..terminal import DONE, NO, complain, print_json, progress_bar, quiet_native
+from ..terminal import DONE, NO, amount, complain, print_json, progress_bar, quiet_native
 from .comparing import Comparison, check_result, compare_results
 from .page import figure_rows, write_page
 from .results import load_result, save_result
@@ -155,7 +155,7 @@ def _print_sweep(sweep: dict[str, Any], path: Any) -> None:
 
 
 def _results(files: list[str]) -> str:
-    return f"{len(files)} result{'' if len(files) == 1 else 's'}"
+    return amount(len(files), "result")
 
 
 def _compare(options: argparse.Namespace, files: list[str]) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..catalog.editor import CatalogEditor
+from ..terminal import amount
 
 Attributes = Mapping[str, tuple[str, str]]
 """Attribute → (before, after); name counts as one, "" is none."""
@@ -25,8 +26,8 @@ class CatalogChange:
     def sentence(self) -> str:
         """For people."""
         parts: list[str] = [] if self.change == "changed" else [self.change]
-        parts += [f"{_photos(self.photos_added)} added"] if self.photos_added else []
-        parts += [f"{_photos(self.photos_removed)} removed"] if self.photos_removed else []
+        parts += [f"{amount(self.photos_added, 'photo')} added"] if self.photos_added else []
+        parts += [f"{amount(self.photos_removed, 'photo')} removed"] if self.photos_removed else []
         parts += changes_said(self.attributes) if self.change == "changed" else []
         return f"{self.sku}: {', '.join(parts)}"
 
@@ -39,10 +40,6 @@ class CatalogChange:
             "photos_removed": self.photos_removed,
             "attributes": changes_record(self.attributes),
         }
-
-
-def _photos(count: int) -> str:
-    return "1 photo" if count == 1 else f"{count:,} photos"
 
 
 def changes_said(attributes: Attributes) -> list[str]:

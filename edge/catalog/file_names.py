@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from ..terminal import amount
 from . import gtin
 
 _VIEW_WORDS = """
@@ -41,7 +42,7 @@ class SeveralPhotos:
     example: tuple[str, str]
 
     def __str__(self) -> str:
-        products = "1 product" if self.products == 1 else f"{self.products:,} products"
+        products = amount(self.products, "product")
         return f"{self.photos:,} photos look like {products} with several photos ({' and '.join(self.example)})"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from ..terminal import DONE, WRONG_INPUT, complain, print_json, progress_bar, quiet_native
+from ..terminal import DONE, WRONG_INPUT, amount, complain, print_json, progress_bar, quiet_native
 from .options import Command, add_bundle, add_wait, add_workers
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _run(options: argparse.Namespace) -> int:
 def _lines(bundle: str, report: CalibrateReport) -> list[str]:
     """The report for people."""
     labelled = f", {report.labelled:,} of them labelled" if report.labelled else ""
-    photos = f"{report.photos:,} photos{labelled}"
+    photos = f"{amount(report.photos, 'photo')}{labelled}"
     before, after = report.before.threshold, report.after.threshold
     if not report.changed:
         return [

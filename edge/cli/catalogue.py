@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..catalog.listing import few
 from ..errors import CatalogError
 from ..files import check_output
-from ..terminal import DONE, print_json, progress_bar, quiet_native, size_text
+from ..terminal import DONE, amount, print_json, progress_bar, quiet_native, size_text
 from .options import (
     RESIZER_CHOICES,
     RUNTIME_CHOICES,
@@ -228,8 +228,8 @@ def _report_lines(report: BuildReport, headline: str, bundle: str) -> list[str]:
     if headline.startswith("changed") and not (report.changes or report.references or report.removed):
         headline = f"{bundle} has all of it already; nothing was changed"
     lines = [
-        f"{headline}: {report.products:,} products, {size_text(report.size_bytes)}"
-        + (f", {report.references:,} of {report.photos:,} photos added" if report.photos else "")
+        f"{headline}: {amount(report.products, 'product')}, {size_text(report.size_bytes)}"
+        + (f", {report.references:,} of {amount(report.photos, 'photo')} added" if report.photos else "")
         + (f", {report.removed:,} removed" if report.removed else "")
         + f" in {report.seconds:.1f} s"
     ]
@@ -239,12 +239,12 @@ def _report_lines(report: BuildReport, headline: str, bundle: str) -> list[str]:
     lines += listed("changed", (change.sentence() for change in report.changes if change.change != "new"))
     known = labels_said(report.findings)
     if report.cut:
-        lines.append(f"  cut to their product: {len(report.cut):,} photos: {few(report.cut, 10)}")
+        lines.append(f"  cut to their product: {amount(len(report.cut), 'photo')}: {few(report.cut, 10)}")
     lines += listed("unreadable", (said(label, reason) for label, reason in report.unreadable))
     lines += listed("duplicate", (said(label, reason) for label, reason in report.duplicates if label not in known))
     lines += source_lines(report.left_out, report.findings)
     if report.ignored:
-        lines.append(f"  not photos: {len(report.ignored)} files, for example {report.ignored[0]}")
+        lines.append(f"  not photos: {amount(len(report.ignored), 'file')}, for example {report.ignored[0]}")
     if report.without_photos:
         lines.append(f"  left out for want of a readable photo: {few(report.without_photos, 10)}")
     if report.not_replaced:
@@ -254,8 +254,8 @@ def _report_lines(report: BuildReport, headline: str, bundle: str) -> list[str]:
         )
     if report.pruned is not None:
         lines.append(
-            f"  {report.pruned.removed:,} photos left out that add little: of those, {report.pruned.recall_before:.1%} find "
-            f"their product among all photos, {report.pruned.recall_after:.1%} among those kept"
+            f"  {amount(report.pruned.removed, 'photo')} left out that add little: of those, {report.pruned.recall_before:.1%} "
+            f"find their product among all photos, {report.pruned.recall_after:.1%} among those kept"
         )
     if report.decision is not None:
         advise = bundle if headline.startswith("built") else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageError
-from ..terminal import DONE, NO, WRONG_INPUT, complain, print_json, quiet_native, shown, titled
+from ..terminal import DONE, NO, WRONG_INPUT, amount, complain, print_json, quiet_native, shown, titled
 from .options import Command, add_detector, add_where, add_workers
 
 if TYPE_CHECKING:
@@ -119,9 +119,9 @@ def _print_problem(image: str, error: ImageError, *, json: bool) -> None:
 def _print_count(count: ShelfCount, *, named: bool) -> None:
     """For people: one line a photo, and one a product."""
     scene = count.scene
-    gaps = f", {len(scene.gaps)} empty place{'' if len(scene.gaps) == 1 else 's'}" if scene.gaps else ""
-    rows = f" in {count.rows} row{'' if count.rows == 1 else 's'}" if count.rows else ""
-    facings = f"{len(scene.products)} facing{'' if len(scene.products) == 1 else 's'}"
+    gaps = f", {amount(len(scene.gaps), 'empty place')}" if scene.gaps else ""
+    rows = f" in {amount(count.rows, 'row')}" if count.rows else ""
+    facings = amount(len(scene.products), "facing")
     print(f"{shown(scene.image)}: {facings}{rows}{gaps}, {scene.latency_ms['total']:.0f} ms", flush=True)
     if named:
         for one in count.facings:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BundleDamaged
-from ..terminal import DONE, NO, complain, print_json, shown, size_text
+from ..terminal import DONE, NO, amount, complain, print_json, shown, size_text
 from .options import Command, add_bundle
 from .plain_words import plain_lines
 
@@ -126,7 +126,7 @@ def _info_lines(bundle: str, manifest: Manifest) -> list[str]:
 
     photos = manifest.index.references
     size = size_text(sum(entry.size_bytes for entry in manifest.files.values()))
-    head = f"{bundle}: {manifest.products:,} products, {photos:,} photos, {size}, generation {manifest.generation}"
+    head = f"{bundle}: {amount(manifest.products, 'product')}, {amount(photos, 'photo')}, {size}, generation {manifest.generation}"
     said = plain_lines(manifest.final_decision, manifest.products, photos, bundle)
     growth = growth_of(manifest)
     if growth.state == "yes":

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import ImageError
-from ..terminal import complain, print_json, shown, titled
+from ..terminal import amount, complain, print_json, shown, titled
 
 if TYPE_CHECKING:
     from ..matching.results import Candidate, MatchResult
@@ -36,7 +36,7 @@ def print_scene(image: str, answer: Scene | ImageError, *, json: bool, top_k: in
         print_json(answer.to_dict())
         return
     named = sum(one.sku is not None for one in answer.products)
-    count = f"{len(answer.products)} product{'' if len(answer.products) == 1 else 's'}, {named} of them known"
+    count = f"{amount(len(answer.products), 'product')}, {named} of them known"
     print(f"{shown(answer.image)}: {count}, {answer.latency_ms['total']:.0f} ms", flush=True)
     for one in answer.products:
         result = one.result

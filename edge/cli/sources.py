@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..catalog.listing import few
 from ..errors import CatalogError
-from ..terminal import DONE, NO, print_json, progress_bar
+from ..terminal import DONE, NO, amount, print_json, progress_bar
 from .options import add_columns, names
 
 if TYPE_CHECKING:
@@ -114,9 +114,9 @@ def check(options: argparse.Namespace) -> int:
         print_json(record)
         return NO if to_mend else DONE
     wrong, gone = len(read.photos) - len(seen.photos), len(seen.photos) - len(source.photos)
-    photos = f"{len(read.photos):,} photos" + (f", {wrong:,} of them unreadable" if wrong else "")
+    photos = amount(len(read.photos), "photo") + (f", {wrong:,} of them unreadable" if wrong else "")
     photos += f", {gone:,} of them left out" if gone else ""
-    print(f"{options.source}: {len(source.skus()):,} products, {photos}; nothing was built")
+    print(f"{options.source}: {amount(len(source.skus()), 'product')}, {photos}; nothing was built")
     print("\n".join(_check_lines(source, without)))
     return NO if to_mend else DONE
 

@@ -158,6 +158,10 @@ def add_code(path: Path, name: str, days: float | None) -> str:
         before = path.read_bytes()
     if before:
         read_codes(path)
+    elif not path.absolute().parent.is_dir():
+        raise KioskError(
+            f"the folder {path.parent} does not exist; make it first (on a device: sudo mkdir), or name another file"
+        )
     old = os.umask(0o077)
     try:
         write_atomic(path, before + line.encode() + b"\n")

@@ -247,6 +247,23 @@ def test_wrong_modules(case: str, prepared: Path, tmp_path: Path) -> None:
     assert said in str(error.value) and "\n" not in str(error.value) and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["report.html", "report.json"])
+def test_a_persons_own_report_is_not_written_over(
+    name: str, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`-o .` in a home took it; the report of an export before is one that may go."""
+    monkeypatch.chdir(prepared)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text('{"quarter": 3}')
+    arguments = command(["net.onnx", "--mean", "123", "--std", "58", "--recipe", "fp32", "-o", str(out)])
+    assert main(arguments) == 2
+    assert f"{name} is no report of an export" in (said := capfd.readouterr().err) and said.count("\n") == 1
+    assert [path.name for path in out.iterdir()] == [name] and (out / name).read_text() == '{"quarter": 3}'
+    (out / name).unlink()
+    assert main(arguments) == 0 and main(arguments) == 0
+
+
 def test_a_full_disk(prepared: Path, tmp_path: Path) -> None:
     """A limit on the size of files stands in for it."""
     (tmp_path / "work").mkdir()

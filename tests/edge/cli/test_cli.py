@@ -15,7 +15,7 @@ import pytest
 import shelfmatch.edge
 from shelfmatch.edge.cli.app import main
 from shelfmatch.edge.encoders.infer_card import inspect_encoder
-from shelfmatch.edge.terminal import size_text
+from shelfmatch.edge.terminal import amount, size_text
 from shelfmatch.models import known
 from tests.conftest import write_tiles
 from tests.support.commands import document, exit_code_of, lines, run, tiny_options
@@ -373,6 +373,10 @@ def test_a_damaged_photo_is_named_as_its_file(shop: Path, capfd: pytest.CaptureF
     built = document(capfd, "build", "photos", "-o", "new.bundle", *tiny_options(shop))
     assert [entry["image"] for entry in built["unreadable"]] == ["sku-001/cut.png"]
     assert "bytes>" not in json.dumps(built) and "sku-001/cut.png" in built["unreadable"][0]["message"]
+
+
+def test_one_of_a_thing_is_no_plural() -> None:
+    assert [amount(count, "photo") for count in (0, 1, 2, 1200)] == ["0 photos", "1 photo", "2 photos", "1,200 photos"]
 
 
 def test_sizes_for_people() -> None:

@@ -250,6 +250,13 @@ def test_codes_are_hashed_expire_and_are_compared_whole(tmp_path: Path) -> None:
     assert not gate.is_known(short) and not gate.check(short, "a") and gate.is_known(code)
 
 
+def test_a_code_into_a_folder_that_is_not_there_says_what_to_make(tmp_path: Path) -> None:
+    """A fresh device has no /etc/shelfmatch; it said "No such file or directory" of the file."""
+    with pytest.raises(KioskError, match=r"the folder .*nowhere does not exist; make it first"):
+        add_code(tmp_path / "nowhere" / "codes", "anna", None)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_after_too_many_wrong_codes_there_is_a_pause(started: Started, tile_shop: Path) -> None:
     kiosk = started(tile_shop / "shop.bundle", "--set", "staff.attempts=3", staff=True)
     statuses = [kiosk.staff("GET", "/v1/staff", code=f"wrong-{number}").status for number in range(5)]
