@@ -117,9 +117,10 @@ class EventLog:
 
         Saying the same again is safe: an event that equals the last one logged with its id gives that entry. Where the disk is
         full or fails, the entry waits in memory and is written as soon as that works again; `held` counts those. Raises EventError
-        for an event that can't follow: its id has ended, or begins twice.
+        for an event that can't follow: its id has ended, or begins twice; and once the log is closed.
         """
         with self._changed:
+            self._check_open()
             before = self._latest(event.id)
             if before is not None and before.event == event:
                 return before
@@ -194,19 +195,27 @@ class EventLog:
             logger.warning("%s: the log wasn't pruned: %s", self.folder, error)
 
     def entries(self, after: int = 0, limit: int = 500) -> list[Entry]:
-        """Up to `limit` entries behind a sequence, in order."""
+        """Up to `limit` entries behind a sequence, in order. Raises EventError once the log is closed."""
         with self._changed:
+            self._check_open()
             if self._held and time.monotonic() > self._tried + _TRY_EVERY_S:
                 self._write_held()
             found = self._copies.after(after, limit)
             return [*found, *(entry for entry in self._held if entry.sequence > after)][:limit]
 
     def consumer(self, name: str) -> Consumer:
-        """The outbox of one consumer. A new one gets what is logged from now on, a known one all it has not got yet."""
+        """The outbox of one consumer. A new one gets what is logged from now on, a known one all it has not got yet. Raises
+        EventError once the log is closed."""
         with self._changed:
+            self._check_open()
             self._consumers.add(name)
             self._copies.set_position(name, self._copies.positions.get(name, self._last), 0)
             return Consumer(self, name)
+
+    def _check_open(self) -> None:
+        """A closed database is no damaged one, which would be set aside and made again, without the lock."""
+        if self._lock_file.closed:
+            raise EventError(f"{self.folder}: the log is closed; expected an open one, EventLog.open opens it again")
 
     def close(self) -> None:
         """Write what waits and close. Safe to call twice."""

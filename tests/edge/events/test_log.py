@@ -83,6 +83,19 @@ def test_one_process_writes(tmp_path: Path) -> None:
     EventLog.open(tmp_path).close()
 
 
+def test_a_closed_log_stays_as_it_is(tmp_path: Path) -> None:
+    with EventLog.open(tmp_path) as log:
+        consumer = log.consumer("bus")
+        log.append(event(1))
+    for late in (lambda: log.append(event(2)), lambda: log.entries(), lambda: log.consumer("new")):
+        with pytest.raises(EventError, match="the log is closed; expected an open one"):
+            late()
+    assert consumer.pending() == [] and log.flush() == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["events.journal", "events.sqlite", "lock", "reserve"]
+    with EventLog.open(tmp_path) as log:
+        assert ids(log) == ["e1"] and log.problems == ()
+
+
 def test_wrong_folders_and_bounds(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(EventError, match="expected a folder"):
