@@ -148,9 +148,12 @@ class Copies:
         except OSError as error:
             self._behind = True
             logger.warning("%s: the second copy lags behind: %s", self.folder, error)
-        for name in list(self.unsaved):
-            self._store.set_position(name, self.positions[name], time.time())
-            self.unsaved.discard(name)
+        try:
+            for name in list(self.unsaved):
+                self._store.set_position(name, self.positions[name], time.time())
+                self.unsaved.discard(name)
+        except sqlite3.OperationalError as error:  # no room or no lock for it: the entries are written all the same
+            logger.warning("%s: how far consumers are waits in memory: %s", self.folder, error)
 
     def set_position(self, name: str, sequence: int, refused: int) -> None:
         """A consumer has everything up to `sequence`; remembered in any case, written where that works."""

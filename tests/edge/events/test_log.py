@@ -96,6 +96,28 @@ def test_a_closed_log_stays_as_it_is(tmp_path: Path) -> None:
         assert ids(log) == ["e1"] and log.problems == ()
 
 
+def test_entries_are_written_where_a_position_cant_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk may have room for the one and not for the other."""
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with EventLog.open(tmp_path) as log:
+        consumer = log.consumer("bus")
+        log.append(event(1))
+        with monkeypatch.context() as patched:
+            patched.setattr(store.Store, "set_position", full)
+            consumer.done(log.entries()[0])
+            for number in (2, 3):
+                log.append(event(number))
+            assert log.held == 0
+            assert [entry.event.id for entry in consumer.pending()] == ["e2", "e3"]
+        log.append(event(4))
+        assert not log._copies.unsaved
+    with EventLog.open(tmp_path) as log:
+        assert [entry.event.id for entry in log.consumer("bus").pending()] == ["e2", "e3", "e4"]
+
+
 def test_wrong_folders_and_bounds(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(EventError, match="expected a folder"):
