@@ -75,8 +75,8 @@ class Event:
         """The event that `to_json` gave. Raises EventError for anything else."""
         try:
             values = json.loads(text)
-        except ValueError as error:
-            raise EventError(f"an event that is no JSON: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise EventError(f"an event that is no JSON: {error}; expected the object that to_json gave") from error
         return Event.from_dict(values)
 
 
@@ -114,6 +114,8 @@ def _plain(name: str, value: object) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise EventError(f"an event whose {name} is {value!r}; expected a mapping, like {{'state': 'empty'}}")
     try:
-        return cast(dict[str, Any], json.loads(json.dumps(dict(value), allow_nan=False)))
+        # Encoded as it will be written: half of a pair of surrogates is no UTF-8.
+        text = json.dumps(dict(value), ensure_ascii=False, allow_nan=False).encode()
+        return cast(dict[str, Any], json.loads(text))
     except (TypeError, ValueError, RecursionError) as error:
         raise EventError(f"an event whose {name} can't be written as JSON: {error}; expected plain values") from error

@@ -33,6 +33,8 @@ GOOD: dict[str, Any] = {
         ({"before": None}, "before is None; expected a mapping"),
         ({"after": {"state": object()}}, "can't be written as JSON"),
         ({"after": {"score": float("nan")}}, "can't be written as JSON"),
+        ({"before": {"by": "\ud83d"}}, "can't be written as JSON"),
+        ({"after": {"\udcff": 1}}, "can't be written as JSON"),
         ({"start_time": float("inf")}, "start_time is inf"),
         ({"start_time": -1}, "start_time is -1"),
         ({"start_time": True}, "start_time is True"),
@@ -50,7 +52,7 @@ def test_wrong_events_are_refused(change: dict[str, Any], complaint: str) -> Non
 
 
 def test_what_is_no_event_is_refused() -> None:
-    for text in ("", "[]", "{}", "null", '{"id": 1}', "\udcff".encode(errors="surrogateescape")):
+    for text in ("", "[]", "{}", "null", '{"id": 1}', "[" * 100_000, "\udcff".encode(errors="surrogateescape")):
         with pytest.raises(EventError):
             Event.from_json(text)
 
