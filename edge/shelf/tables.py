@@ -38,8 +38,11 @@ def read_table(path: Path, size: tuple[int, int] | None = None, name: str = "") 
         raise ShelfError(f"{path} can't be read: {error.strerror}; expected a CSV or a PTS file") from error
     text = _decoded(data, path)
     reader = csv.reader(io.StringIO(text), delimiter=_delimiter(text))
+    rows: list[list[str]] = []
     try:
-        rows = list(reader)
+        for row in reader:
+            rows.append(row)
+            rows += [[]] * (reader.line_num - len(rows))  # a cell of several lines: the next row's place is its line
     except csv.Error as error:
         raise ShelfError(f"{path}, line {reader.line_num}: {error}; is a quotation mark missing?") from error
     if not rows:

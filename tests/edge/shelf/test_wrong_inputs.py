@@ -82,6 +82,11 @@ TABLES: dict[str, tuple[bytes, str]] = {
     "strange header": (b"image,sku\na.jpg,S1\n", "expected sku, id or row and column"),
     "short row": (b"id,sku,facings\na,S1\n", "line 2: 2 cells arrived; expected 3"),
     "words for a number": (b"id,sku,facings\na,S1,many\n", "line 2: facings is 'many'"),
+    "short row below a cell of three lines": (b'id,sku,name\na,S1,"x\n\n"\nb,S2\n', "line 5: 2 cells arrived; expected 3"),
+    "a PTS row below a cell of two lines": (
+        '共通棚割情報,V1.0\n"m\n"\n棚台番号,棚段番号,棚位置,商品コード,フェース数\n1,1,1,,1\n'.encode(),
+        "line 5: 商品コード is empty",
+    ),
     "a polygon of six": (b"id,sku,polygon\na,S1,1 2 3 4 5 6\n", "line 2: polygon '1 2 3 4 5 6' arrived; expected eight numbers"),
     "no text": (b"\x81\xff\xfe\x00", "line 1: bytes that aren't UTF-8; save the table as UTF-8"),
     "PTS of another version": ("共通棚割情報,V9.0\n".encode(), "PTS version 'V9.0' arrived"),
