@@ -36,12 +36,12 @@ class Graph:
             expansion_add=EXPANSION_ADD,
             expansion_search=EXPANSION_SEARCH,
         )
-        self._viewed: Any = None
+        self._viewed: tuple[memoryview, Path] | None = None
 
     def with_added(self, first_slot: int, coarse: NDArray[Any]) -> Graph:
         """This graph with more vectors in the next slots (a copy where this one is mapped from a file)."""
         graph = (
-            self if self._viewed is None else Graph._read(self._viewed, self._index.ndim, self._dtype, writable=True)
+            self if self._viewed is None else self._read(*self._viewed, self._index.ndim, self._dtype, writable=True)
         )
         keys = np.arange(first_slot, first_slot + len(coarse), dtype=np.uint64)
         if len(keys):
@@ -76,21 +76,26 @@ class Graph:
         """The graph that stands at `offset` of a file, mapped unless it is to be added to."""
         with path.open("rb") as file:
             whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        graph = cls._read(memoryview(whole)[offset:], dimension, dtype, writable)
-        if len(graph._index) != slots or graph._index.ndim != dimension:
-            raise BundleDamaged(f"{path} is damaged: its graph has {len(graph._index)} slots, expected {slots}")
+        graph = cls._read(memoryview(whole)[offset:], path, dimension, dtype, writable)
+        found = len(graph._index), int(graph._index.ndim)
+        if found != (slots, dimension):
+            raise BundleDamaged(
+                f"{path} is damaged: its graph has {found[0]} slots of {found[1]} numbers, expected {slots} of {dimension}; "
+                "copy or build the bundle again"
+            )
         return graph
 
     @classmethod
-    def _read(cls, data: memoryview, dimension: int, dtype: Dtype, writable: bool) -> Graph:
+    def _read(cls, data: memoryview, path: Path, dimension: int, dtype: Dtype, writable: bool) -> Graph:
+        """From the bytes of a file, which `path` names in messages."""
         graph = cls(dimension, dtype)
         try:
             if writable:
                 graph._index.load_index_from_buffer(data)
             else:
                 graph._index.view_index_from_buffer(data)
-                graph._viewed = data
+                graph._viewed = data, path
         except RuntimeError as error:
-            raise BundleDamaged(f"the graph is damaged: {error}; copy or build the bundle again") from error
+            raise BundleDamaged(f"{path} is damaged: {error}; copy or build the bundle again") from error
         graph._index.expansion_search = EXPANSION_SEARCH
         return graph

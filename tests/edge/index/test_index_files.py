@@ -78,3 +78,16 @@ def test_a_file_that_is_not_as_saved_is_refused(kind: str, dtype: Any, tmp_path:
     path.unlink()
     with pytest.raises(FileNotFoundError):
         VectorIndex.load(path)
+
+
+@pytest.mark.parametrize(("count", "dimension"), [(200, 20), (300, 10)])
+def test_a_graph_that_is_another_files_is_damage_by_name(count: int, dimension: int, tmp_path: Path) -> None:
+    path, other = tmp_path / "saved.vec", tmp_path / "other.vec"
+    random = np.random.default_rng(14)
+    VectorIndex.build(gaussian(random, 300, 20), kind="hnsw").save(path)
+    VectorIndex.build(gaussian(random, count, dimension), kind="hnsw").save(other)
+    path.write_bytes(path.read_bytes()[: 64 + 4 * 300] + other.read_bytes()[64 + 4 * count :])
+    with pytest.raises(BundleDamaged) as caught:
+        VectorIndex.load(path)
+    assert str(caught.value).startswith(f"{path} is damaged: ")
+    assert str(caught.value).endswith("copy or build the bundle again")
