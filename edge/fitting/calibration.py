@@ -113,7 +113,7 @@ def leave_one_out(index: VectorIndex, limit: int = MAX_SAMPLES) -> tuple[Samples
     known: list[tuple[float, float, int, bool]] = []
     unknown: list[tuple[float, float, int, bool]] = []
     for own_id, same, hits in zip(own_ids.tolist(), copies, ranked, strict=True):
-        own = own_id >> 12
+        own = own_id >> PHOTO_BITS
         if photos_of[own] > len(same) and hits:
             # As many as the product has: one fewer would give every known query away.
             known.append((*_lead(hits), photos_of[hits[0][0]], hits[0][0] == own))

@@ -169,7 +169,7 @@ class _NumpyBlock:
         self._rows = values / np.linalg.norm(values, axis=1, keepdims=True)
 
     def cosines(self, queries: NDArray[Any]) -> Scores:
-        """See _NumKongBlock."""
+        """(Q, D) → (Q, rows)."""
         values = queries.astype(np.float32)
         values /= np.linalg.norm(values, axis=1, keepdims=True)
         cosines: Scores = values @ self._rows.T
