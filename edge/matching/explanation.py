@@ -23,7 +23,7 @@ from ..detection.crops import Photo
 from ..errors import CatalogError, ImageError
 from ..imaging.decode import decode, read_photo
 from ..imaging.image import DEFAULT_LIMITS, Decoded, ImageSource, Limits, Pixels, upright
-from ..imaging.resize import fit
+from ..imaging.resize import fit, placed
 from ..scoring.fusion import Allowed
 from .look_again import AS_IT_CAME, variants_of
 from .passes import allowed_each, pixels_for
@@ -177,8 +177,10 @@ def seen_by(card: EncoderCard, size: tuple[int, int]) -> tuple[float, float, flo
     if card.resize in ("squash", "squash-crop"):
         half = card.crop_fraction / 2 if card.resize == "squash-crop" else 0.5
         return 0.5 - half, 0.5 - half, 0.5 + half, 0.5 + half
-    ratios = (size[0] / card.width, size[1] / card.height)
-    scale = max(ratios) if card.resize == "pad" else min(ratios) * card.crop_fraction
+    if card.resize == "pad":
+        left, top, wide, high = placed(size, card)
+        return -left / wide, -top / high, (card.width - left) / wide, (card.height - top) / high
+    scale = min(size[0] / card.width, size[1] / card.height) * card.crop_fraction
     across, down = card.width * scale / size[0] / 2, card.height * scale / size[1] / 2
     return 0.5 - across, 0.5 - down, 0.5 + across, 0.5 + down
 

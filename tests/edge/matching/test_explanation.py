@@ -151,6 +151,8 @@ def test_the_part_that_the_encoder_sees() -> None:
     card = plain_card(32, 32, resize="squash-crop", crop_fraction=0.5)
     assert seen_by(card, (640, 480)) == pytest.approx((0.25, 0.25, 0.75, 0.75))
     assert seen_by(plain_card(32, 32, resize="pad"), (640, 480)) == pytest.approx((0, -1 / 6, 1, 7 / 6))
+    # So nearly square that it is stretched to the whole input: there is no border.
+    assert seen_by(plain_card(224, 224, resize="pad"), (640, 625)) == (0, 0, 1, 1)
 
 
 def test_names_of_any_length_and_letters_fit(tmp_path: Path, tiny_tflite: Path) -> None:
