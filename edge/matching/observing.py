@@ -112,8 +112,8 @@ class Observer:
         return None
 
     def _found(self, snapshot: Snapshot, photo: Photo, seen: Frame) -> Frame | None:
-        """What the most product-like part of a frame says, which is followed from now on; None where there is none, or where it is
-        less sure than the whole frame (`seen`), which stands for some frames then."""
+        """What the most product-like part of a frame says, which is followed from now on; None where there is none, or where it
+        shows nothing or is less sure than the whole frame (`seen`), which stands for some frames then."""
         from ..detection.prominence import most_product_like
         from ..imaging.image import Decoded
         from .following import Follower
@@ -125,7 +125,10 @@ class Observer:
         self._unsure = -_PATIENCE
         if not chosen:
             return None
-        part = self._look(snapshot, _cut(photo, chosen[0].box))
+        try:
+            part = self._look(snapshot, _cut(photo, chosen[0].box))
+        except VectorError:  # a lamp, a blank sheet: the whole frame says what it says
+            return None
         if _surest(snapshot, part) <= _surest(snapshot, seen):
             return None
         self._follower = self._follower or Follower()

@@ -11,7 +11,7 @@ from PIL import Image
 
 from shelfmatch.edge import Matcher, build_bundle
 from shelfmatch.edge.imaging.image import DEFAULT_LIMITS, Pixels
-from shelfmatch.edge.matching.finder import Finder
+from shelfmatch.edge.matching.finder import Finder, Mode
 from shelfmatch.edge.matching.following import Follower, alike
 from shelfmatch.edge.matching.observing import _DOUBTS, Observer
 from shelfmatch.edge.matching.snapshot import Snapshot
@@ -177,6 +177,20 @@ def test_a_part_that_is_never_sure_is_not_followed_for_ever(tile_bundle: Path, m
         assert not stops
         observer.observe(messy(5))
         assert len(stops) == 1
+
+
+@pytest.mark.parametrize("mode", ["auto", "always"])
+def test_a_found_part_that_shows_nothing_leaves_the_frame_what_it_says(tile_bundle: Path, mode: Mode) -> None:
+    """A blank sheet, or a lamp, has a product's bounds, too."""
+    photo = messy(5)
+    high, wide = photo.shape[:2]
+    photo[high // 4 : high - high // 4, wide // 4 : wide - wide // 4] = 200
+    with Matcher.open(tile_bundle, detector=MIDDLE) as matcher:
+        alone, found = matcher.track(locate="off"), matcher.track(locate=mode)
+        for _ in range(NOTHING_FRAMES):
+            expected, decision = alone.add(photo), found.add(photo)
+    assert (decision.frames, decision.unreadable, decision.problem) == (NOTHING_FRAMES, 0, "")
+    assert decision.candidates == expected.candidates
 
 
 def test_a_camera_that_looks_all_day_remembers_the_last_frames(tile_bundle: Path) -> None:
