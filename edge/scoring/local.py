@@ -178,7 +178,9 @@ class Cells:
         cosines: list[float] = []
         owners: list[int] = []
         for place, product in enumerate(products):
-            first, last = np.searchsorted(self.ids, [product << PHOTO_BITS, (product + 1) << PHOTO_BITS])
+            # In the ids' own type: of another one numpy makes a copy of them all first, 0.6 ms for a million.
+            ends = np.array([product << PHOTO_BITS, (product + 1) << PHOTO_BITS], np.uint32)
+            first, last = np.searchsorted(self.ids, ends)
             # Not a matrix product: with more than 36 references OpenBLAS would start threads.
             own = self.embeddings[first:last].astype(np.float32)
             found = np.einsum("rd,d->r", own, embedding) * self.scales[first:last]
