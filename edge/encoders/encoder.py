@@ -33,12 +33,16 @@ _BATCH = 16
 
 _SPREAD_STEP = 4
 """Every fourth pixel each way tells a flat photo as well as all do."""
+_NEARLY_FLAT = 4.0
+"""Grey levels of green's spread, below which the other channels are asked, too: red on black or on blue has none in green. Half of
+theirs counts, since a sensor's noise is larger in them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
     """One photo's embedding, (D,) float32 of unit norm, and what its stages took in milliseconds. `spread`: by how many grey
-    levels what the network saw of the photo differs from one flat colour (standard deviation of the green channel).
+    levels what the network saw of the photo differs from one flat colour (standard deviation of the green channel; where that is
+    nearly flat, of red or blue if half of theirs is more).
     `tap`: the map that local matching reads, as the file stores it; None where the encoder has no local head."""
 
     vector: Vector
@@ -127,8 +131,7 @@ class Encoder:
         after_decode = time.perf_counter()
         pixels = fit(decoded, self.card, self.resizer)
         value = self._feed.tensor(pixels)
-        seen = inside(pixels, decoded.upright_size, self.card)
-        spread = float(seen[::_SPREAD_STEP, ::_SPREAD_STEP, 1].std())
+        spread = _spread_of(inside(pixels, decoded.upright_size, self.card))
         after_fit = time.perf_counter()
         vector, tap = self._run(value, check=True)
         end = time.perf_counter()
@@ -255,3 +258,10 @@ def _check_tap(session: Session, card: EncoderCard, local: LocalHead) -> None:
 def renamed(card: EncoderCard, file: str) -> EncoderCard:
     """The same card for a copy of the file under another name."""
     return replace(card, file=file)
+
+
+def _spread_of(seen: Pixels) -> float:
+    """See `Embedding.spread`; of most photos one channel of three says it."""
+    some = seen[::_SPREAD_STEP, ::_SPREAD_STEP]
+    green = float(some[:, :, 1].std())
+    return green if green >= _NEARLY_FLAT else max(green, float(some[:, :, ::2].std(axis=(0, 1)).max()) / 2)

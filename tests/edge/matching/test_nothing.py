@@ -172,6 +172,18 @@ def test_a_product_in_the_dark_is_something(shop: Path) -> None:
         assert matcher.match(dark).candidates
 
 
+@pytest.mark.parametrize(
+    "colours", [((0, 0, 0), (210, 0, 0)), ((0, 0, 190), (220, 0, 0)), ((40, 80, 200), (40, 80, 90))], ids=str
+)
+def test_colours_that_are_alike_in_green_are_something(shop: Path, colours: tuple[Any, Any]) -> None:
+    """Red print on black was taken for a wall."""
+    photo = Image.new("RGB", (300, 300), colours[0])
+    photo.paste(colours[1], (80, 40, 220, 260))
+    with Matcher.open(shop) as matcher:
+        assert matcher.encoder.embed_timed(photo).spread > FLAT
+        assert matcher.match(photo).candidates
+
+
 def test_frames_of_nothing_are_no_evidence(shop: Path) -> None:
     with Matcher.open(shop) as matcher:
         tracker = matcher.track()
