@@ -69,7 +69,8 @@ class CloserLook:
         box = self._box(part, low, high)
         if box is None:
             return None
-        found = named(self._snapshot, _cut(part, box), Limits(), 1, None, None)
+        # Two candidates, as `match` asks for: how sure the first is also follows from its lead over the second.
+        found = named(self._snapshot, _cut(part, box), Limits(), 2, None, None)
         if found is None or not found[1]:
             return Name("", is_sure=False)
         return Name(found[1][0].sku, is_sure=found[1][0].confidence >= SURE)
