@@ -28,18 +28,23 @@ def check_question(*, top_k: object = 1, where: object = None, labels: object = 
         raise CatalogError(
             f"where is {_shown(where)}; expected attributes with their values, like {{'category': 'tea'}}"
         )
-    if labels != ():
+    if type(labels) is not tuple or labels:
         _check_labels(labels)
 
 
 def _check_labels(labels: object) -> None:
-    names = (labels,) if isinstance(labels, str) else labels  # one name is as good as a list of it
+    names = (labels,) if isinstance(labels, str) else labels
     expected = "expected names of attributes, like ['category']"
     if isinstance(names, (bytes, Mapping)) or not isinstance(names, Collection):
         raise CatalogError(f"labels is {_shown(labels)}; {expected}")
     for name in names:
         if not isinstance(name, str):
             raise CatalogError(f"labels has {_shown(name)}; {expected}")
+
+
+def label_names(labels: Collection[str]) -> tuple[str, ...]:
+    """The labels that were asked for: one name is as good as a list of it, and a column of a table as good as a list."""
+    return (labels,) if isinstance(labels, str) else tuple(labels)
 
 
 def count(name: str, value: Any, least: int = 1, error: type[ShelfmatchError] = CatalogError) -> int:

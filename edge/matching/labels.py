@@ -127,8 +127,7 @@ def labels_of(
 ) -> dict[str, Label | None]:
     """Attribute → its label for an embedding (D,), None where nobody who may vote has it; `allowed`: which references may
     vote, all for None. Raises CatalogError for an attribute that no product has."""
-    wanted = (attributes,) if isinstance(attributes, str) else attributes
-    fitted = {attribute: _fitted(index, catalog, attribute) for attribute in dict.fromkeys(wanted)}
+    fitted = {attribute: _fitted(index, catalog, attribute) for attribute in dict.fromkeys(attributes)}
     return {
         attribute: vote.label(_nearest(index, vector, voters, allowed), values)
         for attribute, (values, voters, vote) in fitted.items()

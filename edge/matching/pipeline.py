@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from ..arguments import label_names
 from ..catalog.attributes import Where
 from ..encoders.encoder import Vector
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, source_name
@@ -39,7 +40,7 @@ def match(
 
     The other branches, or local matching, run where the first search is not sure. Raises ImageError, CatalogError, DetectorError.
     """
-    first, watch = snapshot.branches[0], _Stopwatch()
+    first, watch, labels = snapshot.branches[0], _Stopwatch(), label_names(labels)
     embedding = first.encoder.embed_timed(image, limits)
     watch.skip()
     allowed = snapshot.allowed(where)

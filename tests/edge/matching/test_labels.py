@@ -194,6 +194,17 @@ def test_nobody_to_vote_is_null_and_unknown(tmp_path: Path, tiny_tflite: Path, t
     assert capfd.readouterr().out.splitlines()[1] == "  brand: unknown"
 
 
+@pytest.mark.parametrize("asked", ["kind", ("kind",), np.array(["kind"])], ids=["a name", "a tuple", "an array"])
+def test_one_name_is_a_list_of_it_also_for_a_photo_of_nothing(
+    tmp_path: Path, tiny_encoder: Encoder, asked: Any
+) -> None:
+    nothing = np.full((96, 96, 3), 128, np.uint8)
+    with Matcher.open(shop(tmp_path / "s.bundle", tiny_encoder), locate="off") as matcher:
+        assert matcher.match(nothing, labels=asked).labels == {"kind": None}
+        (label,) = matcher.match(np.asarray(tile_photo(3, 9)), labels=asked).labels.items()
+        assert label[0] == "kind" and label[1] is not None
+
+
 def test_a_changed_bundle_is_fitted_anew(tmp_path: Path, tiny_encoder: Encoder) -> None:
     with Matcher.open(shop(tmp_path / "s.bundle", tiny_encoder)) as matcher:
         first = _fitted(matcher.index, matcher.catalog, "kind")
