@@ -60,11 +60,15 @@ def count(name: str, value: Any, least: int = 1, error: type[ShelfmatchError] = 
 
 def share(name: str, value: Any, error: type[ShelfmatchError] = CatalogError) -> float:
     """A number between 0 and 1, both excluded. Raises `error`."""
+    expected = "expected a number between 0 and 1, like 0.05"
     if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
-        raise error(f"{name} is {_shown(value)}; expected a number between 0 and 1, like 0.05")
-    number = float(value)
+        raise error(f"{name} is {_shown(value)}; {expected}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):  # several numbers in an array
+        raise error(f"{name} is {_shown(value)}; {expected}") from None
     if not 0 < number < 1:
-        raise error(f"{name} is {value}; expected a number between 0 and 1, like 0.05")
+        raise error(f"{name} is {value}; {expected}")
     return number
 
 

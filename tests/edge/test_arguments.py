@@ -87,6 +87,12 @@ def test_numbers_of_numpy_are_numbers(tile_bundle: Path) -> None:
         assert len(matcher.match(PHOTO, top_k=np.int32(3)).candidates) == 3
 
 
+def test_a_rate_of_numpy_is_a_rate(tile_folder: Path, tiny_tflite: Path, tmp_path: Path) -> None:
+    rate = np.float32(0.25)
+    build_bundle(tile_folder, tmp_path / "b", encoder=tiny_tflite, adapt="off", false_accept=rate)  # type: ignore[arg-type]
+    assert Bundle.open(tmp_path / "b").manifest.decision.target_false_accept_rate == 0.25
+
+
 def test_of_opening_building_and_changing(tile_bundle: Path, tile_folder: Path, tmp_path: Path) -> None:
     attempts: dict[str, Callable[[], Any]] = {
         "5 (int) arrived; expected the path of a bundle": lambda: Matcher.open(5),  # type: ignore[arg-type]
@@ -106,6 +112,7 @@ def test_of_opening_building_and_changing(tile_bundle: Path, tile_folder: Path, 
             tile_folder, tmp_path / "b", encoder="a" * 300
         ),
         "false_accept is '0.05' (str)": lambda: build_bundle(tile_folder, tmp_path / "b", false_accept="0.05"),  # type: ignore[arg-type]
+        "false_accept is array([0.1, 0.2]) (ndarray)": lambda: tune_bundle(tile_bundle, np.array([0.1, 0.2])),  # type: ignore[arg-type]
         "false_accept is 5;": lambda: build_bundle(tile_folder, tmp_path / "b", false_accept=5),
         "max_references is '3'": lambda: build_bundle(tile_folder, tmp_path / "b", max_references="3"),  # type: ignore[arg-type]
         "workers is -1": lambda: add_to_bundle(tile_bundle, tile_folder, workers=-1),
