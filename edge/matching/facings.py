@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import arguments
 from ..catalog.attributes import Where
 from ..detection.detection import Box
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits
@@ -128,9 +129,12 @@ def count_facings(
     """Count a shelf's facings: with a `matcher` by product, without one only where products are.
 
     `detector`: a name, file, card or `Detector` (default: the matcher's, or the package's own); `gaps`: look for empty places, too,
-    where the detector knows them; `limits`: without a matcher, which has its own. Raises ImageError, DetectorError, CatalogError.
+    where the detector knows them; `limits`: without a matcher, which has its own. Raises ImageError, DetectorError, CatalogError;
+    BundleError for what is no open matcher.
     """
+    arguments.limits(limits)
     if matcher is not None:
+        arguments.matcher(matcher)
         return counted(matcher.match_scene(image, where=where, gaps=gaps, detector=detector))
     finder = Finder.of("auto", detector, os.cpu_count() or 1)
     kinds: Any = ("product", "gap") if gaps else ("product",)

@@ -17,6 +17,7 @@ from shelfmatch.edge import (
     add_to_bundle,
     build_bundle,
     calibrate_bundle,
+    count_facings,
     evaluate,
     read_source,
     refit_bundle,
@@ -66,6 +67,9 @@ ASKED: dict[str, Callable[[Any], Any]] = {
     "by is None (NoneType)": lambda m: evaluate(m, [], by=None),
     "'s.bundle' (str) arrived; expected an open matcher": lambda m: evaluate("s.bundle", []),  # type: ignore[arg-type]
     "None (NoneType) arrived; expected an open matcher": lambda m: evaluate(None, []),  # type: ignore[arg-type]
+    "'c.bundle' (str) arrived; expected an open matcher": lambda m: count_facings(PHOTO, matcher="c.bundle"),  # type: ignore[arg-type]
+    "limits is 6 (int); expected Limits": lambda m: count_facings(PHOTO, limits=6),  # type: ignore[arg-type]
+    "limits is None (NoneType); expected": lambda m: count_facings(PHOTO, matcher=m, limits=None),  # type: ignore[arg-type]
     "path is None (NoneType); expected a path": lambda m: m.explain(PHOTO, grid=(1, 1)).save(None),
     "path is 'a\\x00.png' (str), with a character that": lambda m: m.explain(PHOTO, grid=(1, 1)).save("a\0.png"),
     "nodir/x.png can't be written: No such file or directory": lambda m: m.explain(PHOTO, grid=(1, 1)).save(
