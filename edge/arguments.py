@@ -186,8 +186,12 @@ def grid(value: Any) -> None:
 
 def columns(value: object) -> None:
     """Raise CatalogError for what is no mapping of our names of columns to a CSV's."""
+    expected = "expected our names with the CSV's, like {'sku': 'artikel'}"
     if value is not None and not isinstance(value, Mapping):
-        raise CatalogError(f"columns is {_shown(value)}; expected our names with the CSV's, like {{'sku': 'artikel'}}")
+        raise CatalogError(f"columns is {_shown(value)}; {expected}")
+    for name in [] if value is None else [*value.keys(), *value.values()]:
+        if not isinstance(name, str):
+            raise CatalogError(f"columns has {_shown(name)}; {expected}")
 
 
 def _shown(value: object) -> str:

@@ -140,6 +140,10 @@ BUILDING: dict[str, Callable[[Path, Path], Any]] = {
     "4 (int) arrived": lambda bundle, photos: tune_bundle(4, 0.1),
     "5 (int) arrived": lambda bundle, photos: Bundle.open(5),
     "table is 3 (int); expected a path, like 'prices.csv'": lambda bundle, photos: update_bundle(bundle, 3),
+    "columns has None (NoneType); expected our names": lambda bundle, photos: read_source(
+        photos, columns={"sku": None}
+    ),
+    "columns has 3 (int)": lambda bundle, photos: read_source(photos, columns={3: "artikel"}),
     "columns is 'a=b' (str)": lambda bundle, photos: update_bundle(bundle, photos, columns="a=b"),
     "photos is '1' (str); expected a list": lambda bundle, photos: remove_photos_from_bundle(bundle, "sku-000", "1"),
     "photos has 1.5 (float)": lambda bundle, photos: remove_photos_from_bundle(bundle, "sku-000", [1.5]),
