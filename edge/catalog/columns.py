@@ -51,7 +51,13 @@ def matched(
     CatalogError where the spreadsheet has no such column. What is required and can't be found stays missing."""
     found: dict[str, int] = {}
     for ours, theirs in columns.items():
-        found[ours] = _named(header, theirs, ours)
+        column = _named(header, theirs, ours)
+        other = next((name for name, taken in found.items() if taken == column), None)
+        if other is not None:  # one of the two would be lost without a word
+            raise CatalogError(
+                f"--columns takes {header[column]!r} for {other} and for {ours}; expected a column for each, copy it in the table"
+            )
+        found[ours] = column
     guessed: list[str] = []
     for ours in ("image", "sku", "name"):
         if ours in found:

@@ -115,6 +115,14 @@ def test_columns_are_named(tmp_path: Path) -> None:
             columns_of(wrong)
 
 
+def test_one_column_is_not_taken_for_two(tmp_path: Path) -> None:
+    text = "foto,EAN,Preis\na.jpg,4006381333931,2\n"
+    with pytest.raises(CatalogError, match="takes 'EAN' for sku and for gtin; expected a column for each"):
+        read(tmp_path, text, columns=columns_of("sku=EAN,gtin=ean"))
+    with pytest.raises(CatalogError, match="takes 'Preis' for price and for name; expected"):
+        read(tmp_path, text, columns={"price": "Preis", "name": "Preis"})
+
+
 def test_a_gtin_can_be_the_sku(tmp_path: Path) -> None:
     source = read(tmp_path, "image,EAN\na.png,4006381333931\n")
     assert source.skus() == ["4006381333931"] and "'EAN' is taken for it" in source.findings[0].message
