@@ -148,11 +148,14 @@ def remove_from_bundle(bundle: str | os.PathLike[str], skus: Sequence[str], *, w
         current = writer.opened()
         branches = load_branches(current)
         with contextlib.closing(copied_catalog(writer, current)) as editor:
-            unknown = [sku for sku in skus if editor.product_id(sku) is None]
-            if unknown:
-                raise CatalogError(f"{bundle} has no product {unknown[0]!r}; shelfmatch info --products lists them")
-            ledger = Ledger(editor, list(dict.fromkeys(skus)))
-            gone = [i for sku in dict.fromkeys(skus) for i in _forget(editor, sku)]
+            products: dict[int, None] = {}  # a SKU that comes in two spellings is one product
+            for sku in skus:
+                product_id = editor.product_id(sku)
+                if product_id is None:
+                    raise CatalogError(f"{bundle} has no product {sku!r}; shelfmatch info --products lists them")
+                products[product_id] = None
+            ledger = Ledger(editor, [editor.sku(product_id) for product_id in products])
+            gone = [one for product_id in products for one in editor.remove_product(product_id)]
             _remove_each(branches, gone)
             changes = ledger.changes()
             committed, _ = commit_change(writer, editor, branches)
@@ -179,6 +182,7 @@ def remove_photos_from_bundle(
             product_id = editor.product_id(sku)
             if product_id is None:
                 raise CatalogError(f"{bundle} has no product {sku!r}; shelfmatch info --products lists them")
+            sku = editor.sku(product_id)
             gone = numbered(editor.references(product_id), sku, photos)
             ledger = Ledger(editor, [sku])
             editor.remove_references(gone)
@@ -314,8 +318,3 @@ def _bundled_encoders(bundle: Bundle, branches: Sequence[BranchDraft], workers: 
 def _remove_each(branches: Sequence[BranchDraft], reference_ids: Sequence[int]) -> None:
     for branch in branches:
         remove(branch, np.array(reference_ids, np.uint32))
-
-
-def _forget(editor: CatalogEditor, sku: str) -> list[int]:
-    product_id = editor.product_id(sku)
-    return [] if product_id is None else editor.remove_product(product_id)

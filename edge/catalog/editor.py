@@ -123,10 +123,9 @@ class CatalogEditor:
         for reference_id in range(first, first + MAX_PHOTOS):
             if reference_id not in taken:
                 return reference_id
-        (sku,) = self._connection.execute("SELECT sku FROM product WHERE id = ?", (product_id,)).fetchone()
         raise CatalogError(
-            f"one photo more than {MAX_PHOTOS:,} arrived for product {sku!r}; a product holds at most {MAX_PHOTOS:,} photos, "
-            "leave some out"
+            f"one photo more than {MAX_PHOTOS:,} arrived for product {self.sku(product_id)!r}; a product holds at most "
+            f"{MAX_PHOTOS:,} photos, leave some out"
         )
 
     def references(self, product_id: int) -> list[Reference]:
@@ -161,6 +160,11 @@ class CatalogEditor:
             if row is not None:
                 return int(row[0])
         return None
+
+    def sku(self, product_id: int) -> str:
+        """A product's SKU as the catalogue spells it."""
+        (sku,) = self._connection.execute("SELECT sku FROM product WHERE id = ?", (product_id,)).fetchone()
+        return str(sku)
 
     def remove_references(self, reference_ids: Collection[int]) -> None:
         """Forget photos."""

@@ -28,6 +28,7 @@ from shelfmatch.edge import (
     add_to_bundle,
     build_bundle,
     remove_from_bundle,
+    remove_photos_from_bundle,
 )
 from shelfmatch.edge.build import build as building
 from shelfmatch.edge.build.build import write_bundle
@@ -324,6 +325,14 @@ def test_removing_what_is_not_there_changes_nothing(tile_bundle: Path) -> None:
     with pytest.raises(CatalogError, match="no product 'sku-099'"):
         remove_from_bundle(tile_bundle, ["sku-001", "sku-099"])
     assert contents(tile_bundle) == before
+
+
+def test_a_product_in_two_spellings_is_removed_once(tile_bundle: Path) -> None:
+    report = remove_photos_from_bundle(tile_bundle, " sku-002", [1])
+    assert [(one.sku, one.photos_removed) for one in report.changes] == [("sku-002", 1)]
+    report = remove_from_bundle(tile_bundle, ["sku-001 ", "sku-001", "sku-003"])
+    assert [(one.sku, one.photos_removed) for one in report.changes] == [("sku-001", 3), ("sku-003", 3)]
+    assert (report.removed, report.products) == (6, 10)
 
 
 @pytest.mark.parametrize("kind", ["exact", "hnsw"])
