@@ -50,7 +50,7 @@ def label_names(labels: Collection[str]) -> tuple[str, ...]:
 def count(name: str, value: Any, least: int = 1, error: type[ShelfmatchError] = CatalogError) -> int:
     """A whole number of at least so much. Raises `error`."""
     try:
-        number = operator.index(value)
+        number = int(operator.index(value))  # True is one, and numpy takes no bool for a length
     except TypeError:
         raise error(f"{name} is {_shown(value)}; expected a whole number, like {max(least, 5)}") from None
     if number < least:
@@ -176,12 +176,12 @@ def queries(values: Iterable[object]) -> None:
             )
 
 
-def grid(value: Any) -> None:
-    """Raise ImageError for what is no (rows, columns) of a heat map."""
+def grid(value: Any) -> tuple[int, int]:
+    """(rows, columns) of a heat map. Raises ImageError."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise ImageError(f"grid is {_shown(value)}; expected (rows, columns), like (8, 8)")
-    for number in value:
-        count("grid", number, error=ImageError)
+    rows, columns = (count("grid", number, error=ImageError) for number in value)
+    return rows, columns
 
 
 def columns(value: object) -> None:

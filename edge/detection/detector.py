@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import arguments
 from ..encoders.feed import PixelFeed, checked_input, same_quantization
 from ..encoders.runtimes import choose_runtime, open_session
 from ..encoders.session import Session, SessionPool
@@ -44,6 +45,8 @@ class Detector:
         runtime: str = "auto",
         resizer: str = "auto",
     ) -> None:
+        arguments.count("threads", threads, error=DetectorError)
+        arguments.count("sessions", sessions, error=DetectorError)
         digest = hashlib.sha256(model).hexdigest()
         if digest != card.sha256:
             raise DetectorError(
@@ -96,9 +99,11 @@ class Detector:
 
         `kinds`: of which kinds; `floor`: scores from which on (default: the card's); `tiles` "auto" also looks at parts of a photo
         of many small things, "off" looks once, at the whole. Raises ImageError for another array, DetectorError for what is no
-        kind or floor.
+        kind, floor or way to look.
         """
         _check(pixels, kinds, floor)
+        if tiles not in ("auto", "off"):  # a misspelled "auto" would look once, and miss half of a shelf
+            raise DetectorError(f"tiles is {tiles!r}; expected auto or off")
         if tiles == "auto":
             from .tiles import detect_in_tiles
 
@@ -186,7 +191,7 @@ def _check(pixels: Pixels, kinds: Collection[Kind], floor: float | None) -> None
     ):
         shape = f"of shape {pixels.shape} and dtype {pixels.dtype}" if isinstance(pixels, np.ndarray) else ""
         raise ImageError(f"{type(pixels).__name__} {shape} arrived; expected (H, W, 3) uint8 RGB")
-    if isinstance(kinds, str) or not set(kinds) <= set(_KINDS):
+    if isinstance(kinds, str) or not isinstance(kinds, Collection) or not all(kind in _KINDS for kind in kinds):
         raise DetectorError(f"kinds is {kinds!r}; expected some of {', '.join(_KINDS)}, like ('product',)")
     if floor is not None and not (isinstance(floor, (int, float)) and 0 <= floor <= 1):
         raise DetectorError(f"floor is {floor!r}; expected a score from 0 to 1, like 0.3")

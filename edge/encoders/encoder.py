@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import arguments
 from ..errors import EncoderError, VectorError
 from ..imaging.decode import decode
 from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, Pixels
@@ -78,6 +79,8 @@ class Encoder:
         resizer: str = "auto",
         local: LocalHead | None = None,
     ) -> None:
+        arguments.count("threads", threads, error=EncoderError)
+        arguments.count("sessions", sessions, error=EncoderError)
         digest = hashlib.sha256(model).hexdigest()
         if digest != card.sha256:
             raise EncoderError(

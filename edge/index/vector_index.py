@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import arguments
 from ..errors import BundleDamaged, VectorError
 from ..files import HashedReader, replacing
 from ._codes import NUMPY_DTYPES, Codes, Dtype, RowFile, encode, largest_angle, row_bytes
@@ -176,8 +177,7 @@ class VectorIndex:
         Equal scores come in the order of their ids. "exact" finds exactly the best of the vectors as stored.
         Raises VectorError for k < 1, wrong shapes, NaN, infinite or zero queries.
         """
-        if k < 1:
-            raise VectorError(f"k is {k}; expected at least 1")
+        k = arguments.count("k", k, error=VectorError)
         unit = unit_query(queries, self.dimension)
         if self._graph is not None and allowed is None and len(self._slots) > _SMALL_GRAPH:
             return self._search_graph(unit, min(k, len(self)))

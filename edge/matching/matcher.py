@@ -259,7 +259,7 @@ class Matcher:
         from .explanation import explain
 
         arguments.check_question(top_k=top_k, where=where, labels=labels)
-        arguments.grid(grid)
+        grid = arguments.grid(grid)
         if photos is not None:
             arguments.path_of("photos", photos, "photos")
         return explain(

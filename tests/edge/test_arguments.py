@@ -11,9 +11,12 @@ import pytest
 
 from shelfmatch.edge import (
     Bundle,
+    Detector,
+    Encoder,
     Matcher,
     Query,
     ShelfmatchError,
+    VectorIndex,
     add_to_bundle,
     build_bundle,
     calibrate_bundle,
@@ -84,6 +87,32 @@ def test_of_a_matcher(tile_bundle: Path, message: str) -> None:
         with pytest.raises(ShelfmatchError) as raised:
             ASKED[message](matcher)
         assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+LOADED: dict[str, Callable[[], Any]] = {
+    "threads is '2' (str); expected a whole number": lambda: Encoder.load("shelfmatch-cnn", threads="2"),
+    "sessions is None (NoneType); expected": lambda: Encoder.load("shelfmatch-cnn", sessions=None),
+    "threads is '3' (str); expected": lambda: Detector.open(threads="3"),
+    "sessions is 1.5 (float); expected": lambda: Detector.open(sessions=1.5),
+    "kinds is None; expected some of product, gap": lambda: Detector.open().detect(PHOTO, kinds=None),  # type: ignore[arg-type]
+    "kinds is [[]]; expected": lambda: Detector.open().detect(PHOTO, kinds=[[]]),  # type: ignore[list-item]
+    "tiles is 'atuo'; expected auto or off": lambda: Detector.open().detect(PHOTO, tiles="atuo"),  # type: ignore[arg-type]
+    "k is '3' (str); expected a whole number": lambda: VectorIndex(8).search(np.ones(8, np.float32), "3"),  # type: ignore[arg-type]
+    "k is 1.5 (float)": lambda: VectorIndex(8).search(np.ones(8, np.float32), 1.5),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("message", LOADED)
+def test_of_encoders_detectors_and_vectors(message: str) -> None:
+    with pytest.raises(ShelfmatchError) as raised:
+        LOADED[message]()
+    assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_true_is_one(tile_bundle: Path) -> None:
+    with Matcher.open(tile_bundle) as matcher:
+        assert matcher.index.search(np.ones(matcher.index.dimension, np.float32), True)[0].shape == (1, 1)
+        assert matcher.explain(PHOTO, grid=(2, True)).result.candidates
 
 
 def test_numbers_of_numpy_are_numbers(tile_bundle: Path) -> None:
