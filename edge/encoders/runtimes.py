@@ -53,7 +53,7 @@ def choose_runtime(file_format: Format, wanted: str = "auto") -> Runtime:
     Raises RuntimeUnavailable that names what to install, EncoderError if the runtime doesn't take such files.
     """
     if wanted != "auto":
-        if wanted not in RUNTIMES:
+        if not isinstance(wanted, str) or wanted not in RUNTIMES:
             raise RuntimeUnavailable(f"unknown runtime {wanted!r}; expected auto, {', '.join(RUNTIMES)}")
         runtime = RUNTIMES[wanted]
         if runtime.format != file_format:

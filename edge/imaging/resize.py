@@ -69,7 +69,7 @@ def resizer_in_use(wanted: str = "auto") -> Resizer:
         return "opencv" if installed else "pillow"
     if wanted == "opencv" and not installed:
         raise ImageError("resizer 'opencv' was asked for but OpenCV is not installed; pip install 'shelfmatch[fast]'")
-    if wanted in _RESIZERS:
+    if isinstance(wanted, str) and wanted in _RESIZERS:
         return _RESIZERS[wanted]
     raise ImageError(f"unknown resizer {wanted!r}; expected auto, pillow or opencv")
 

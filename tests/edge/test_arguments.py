@@ -133,6 +133,8 @@ def test_of_opening_building_and_changing(tile_bundle: Path, tile_folder: Path, 
         "threads is 1099511627776; expected at most 1,024": lambda: Matcher.open(tile_bundle, threads=2**40).match(
             PHOTO
         ),
+        "unknown runtime ['onnx']; expected auto, litert": lambda: Matcher.open(tile_bundle, runtime=["onnx"]),  # type: ignore[arg-type]
+        "unknown resizer ['pillow']; expected auto, p": lambda: Matcher.open(tile_bundle, resizer=["pillow"]),  # type: ignore[arg-type]
         "sessions is -1": lambda: Matcher.open(tile_bundle, sessions=-1),
         "limits is 5 (int); expected Limits": lambda: Matcher.open(tile_bundle, limits=5),  # type: ignore[arg-type]
         "limits.pixels is None": lambda: Matcher.open(tile_bundle, limits=Limits(pixels=None)),  # type: ignore[arg-type]
