@@ -108,7 +108,7 @@ def _run_on_grey(
 ) -> dict[str, NDArray[np.float32]]:
     """What the file gives for a grey picture, as real numbers."""
     shape = (1, *size, 3) if layout == "NHWC" else (1, 3, *size)
-    grey: NDArray[Any] = np.full(shape, 0.5 if tensor.dtype == "float32" else 0, np.float32)
+    grey: NDArray[Any] = np.full(shape, _grey(tensor), np.float32)
     with as_detector_error(path.name):
         raw = session.run_for(grey.astype(tensor.dtype), [info.name for info in session.outputs])
     real: dict[str, NDArray[np.float32]] = {}
@@ -118,6 +118,14 @@ def _run_on_grey(
             number = (number - info.quantization.zero_point) * np.float32(info.quantization.scale)
         real[info.name] = number
     return real
+
+
+def _grey(tensor: TensorInfo) -> float:
+    """The middle of what an input takes."""
+    if tensor.dtype == "float32":
+        return 0.5
+    least, most = np.iinfo(tensor.dtype).min, np.iinfo(tensor.dtype).max
+    return (least + most + 1) // 2
 
 
 def _cell_count(size: tuple[int, int], strides: Sequence[int]) -> int:

@@ -59,6 +59,10 @@ class EventLog:
         self._copies = Copies(folder)
         self._last = self._copies.last
         self._consumers: set[str] = set()
+        try:
+            self._copies.sweep_pictures(self._keep_s)
+        except (Damaged, sqlite3.Error, OSError) as error:
+            logger.warning("%s: pictures that belong to no entry weren't deleted: %s", folder, error)
         self._pruned = self._tried = time.monotonic()
         self._grown = 0
 

@@ -110,11 +110,11 @@ class ShelfCount:
             found[number] = counts[row] = counts.get(row, 0) + 1
         return found
 
-    def picture(self, image: ImageSource) -> Image.Image:
-        """The photo with boxes and names, RGB. Raises ImageError."""
+    def picture(self, image: ImageSource, limits: Limits = DEFAULT_LIMITS) -> Image.Image:
+        """The photo with boxes and names, RGB; `limits`: those that it was counted with. Raises ImageError."""
         from .scene_picture import draw_scene
 
-        return draw_scene(self.scene, image)
+        return draw_scene(self.scene, image, limits)
 
 
 def count_facings(

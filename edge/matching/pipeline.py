@@ -47,7 +47,8 @@ def match(
     vector = first.gallery.adapted(embedding.vector)
     blank, count = shows_nothing(embedding), max(2, top_k)
     found = NOTHING if blank else first.gallery.evidence(vector, count, allowed)
-    voted = dict.fromkeys(labels) if blank else snapshot.labels(vector, labels, allowed)
+    voted = snapshot.labels(vector, labels, allowed)  # of nothing, too: it tells an attribute that no product has
+    voted = dict.fromkeys(voted) if blank else voted
     watch.lap("search")
     candidates = before = snapshot.candidates(found, snapshot.first)
     watch.lap("decide")

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from ..imaging import typefaces
 from ..imaging.decode import decode
-from ..imaging.image import ImageSource, upright
+from ..imaging.image import DEFAULT_LIMITS, ImageSource, Limits, upright
 from .explanation_card import PAPER, Colour
 
 if TYPE_CHECKING:
@@ -23,9 +23,10 @@ _UNKNOWN, _GAP, _DARK = (152, 162, 179), (217, 45, 32), (16, 24, 40)
 _DASH = 14
 
 
-def draw_scene(scene: Scene, image: ImageSource) -> Image.Image:
-    """The photo with the scene's boxes and names on it, RGB, its longer side at most 2,400 pixels. Raises ImageError."""
-    picture = upright(decode(image)).convert("RGB")
+def draw_scene(scene: Scene, image: ImageSource, limits: Limits = DEFAULT_LIMITS) -> Image.Image:
+    """The photo with the scene's boxes and names on it, RGB, its longer side at most 2,400 pixels; `limits`: those that it was
+    looked at with. Raises ImageError."""
+    picture = upright(decode(image, limits=limits)).convert("RGB")
     ratio = min(1.0, _LONGEST / max(picture.size))
     if ratio < 1:
         picture = picture.resize(

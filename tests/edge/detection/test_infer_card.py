@@ -11,8 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from shelfmatch.edge import Detector, DetectorError
+from shelfmatch.edge.detection import infer_card
 from shelfmatch.edge.detection.heads import ssd_anchors
 from shelfmatch.edge.detection.infer_card import inspect_detector
+from shelfmatch.edge.encoders.session import TensorInfo
 from tests.support.detectors import constant_onnx, constant_tflite
 
 PHOTO = np.full((128, 128, 3), 90, np.uint8)
@@ -160,6 +162,22 @@ def test_what_each_family_is_fed_with(tmp_path: Path) -> None:
     path.write_bytes(constant_tflite(ssd_nms()))
     card = Detector.open(path).card
     assert card.input_dtype == "uint8" and card.mean == (127.5,) * 3
+
+
+def test_the_picture_that_tells_units_is_grey_whatever_the_input_takes() -> None:
+    """Files with an input of bytes were shown black."""
+    asked: list[NDArray[Any]] = []
+
+    class Noting:
+        outputs = ()
+
+        def run_for(self, value: NDArray[Any], names: list[str]) -> list[NDArray[Any]]:
+            asked.append(value)
+            return []
+
+    for dtype in ("float32", "uint8", "int8"):
+        infer_card._run_on_grey(Path("x"), Noting(), TensorInfo("in", (1, 4, 4, 3), dtype), "NHWC", (4, 4))  # type: ignore[arg-type]
+    assert [(one.dtype.name, float(one.mean())) for one in asked] == [("float32", 0.5), ("uint8", 128.0), ("int8", 0.0)]
 
 
 def test_a_card_beside_the_file_says_which_classes_are_products(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,20 @@ def test_entries_are_written_where_a_position_cant_be(tmp_path: Path, monkeypatc
         assert not log._copies.unsaved
     with EventLog.open(tmp_path) as log:
         assert [entry.event.id for entry in log.consumer("bus").pending()] == ["e2", "e3", "e4"]
+
+
+def test_pictures_that_no_entry_names_go_when_entries_of_their_age_would(tmp_path: Path) -> None:
+    """Killed between a picture and its entry, a log kept it for ever, whatever `keep_days` said."""
+    filled(tmp_path)
+    pictures = tmp_path / "pictures"
+    for name, days in (("1-7000.jpg", 8), ("1-7001.jpg", 6)):
+        (pictures / name).write_bytes(b"\xff\xd8 of no entry")
+        os.utime(pictures / name, (time.time() - days * 86_400,) * 2)
+    old = sorted(pictures.iterdir())[0]
+    os.utime(old, (0, 0))
+    with EventLog.open(tmp_path, keep_days=7):
+        left = sorted(path.name for path in pictures.iterdir())
+    assert "1-7000.jpg" not in left and "1-7001.jpg" in left and len(left) == 4
 
 
 def test_wrong_folders_and_bounds(tmp_path: Path) -> None:

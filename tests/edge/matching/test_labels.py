@@ -205,6 +205,16 @@ def test_one_name_is_a_list_of_it_also_for_a_photo_of_nothing(
         assert label[0] == "kind" and label[1] is not None
 
 
+def test_an_attribute_that_no_product_has_is_told_for_a_photo_of_nothing_too(
+    tmp_path: Path, tiny_encoder: Encoder
+) -> None:
+    """It was "unknown" there, and an error for any other photo."""
+    with Matcher.open(shop(tmp_path / "s.bundle", tiny_encoder), locate="off") as matcher:
+        for photo in (np.full((96, 96, 3), 128, np.uint8), np.asarray(tile_photo(3, 9))):
+            with pytest.raises(CatalogError, match="nope"):
+                matcher.match(photo, labels=["nope"])
+
+
 def test_a_changed_bundle_is_fitted_anew(tmp_path: Path, tiny_encoder: Encoder) -> None:
     with Matcher.open(shop(tmp_path / "s.bundle", tiny_encoder)) as matcher:
         first = _fitted(matcher.index, matcher.catalog, "kind")

@@ -30,7 +30,7 @@ from shelfmatch.edge.detection.crops import Photo
 from shelfmatch.edge.detection.detection import Box
 from shelfmatch.edge.detection.prominence import is_filled, most_product_like
 from shelfmatch.edge.detection.tiles import Tile, detect_in_tiles, tiles_of
-from shelfmatch.edge.imaging.image import DEFAULT_LIMITS, Decoded
+from shelfmatch.edge.imaging.image import DEFAULT_LIMITS, Decoded, Limits
 from shelfmatch.edge.matching import locate
 from shelfmatch.edge.matching.facings import counted, write_counts
 from shelfmatch.edge.matching.finder import Mode
@@ -336,6 +336,8 @@ def test_a_shelf_is_counted_by_product_row_and_gap(tile_bundle: Path, tmp_path: 
     assert len(rows) == 6 and rows[0]["sku"] == "sku-003" and rows[5]["kind"] == "gap"
     assert [row["place"] for row in rows] == ["1", "2", "3", "1", "2", ""]
     assert count.picture(photo).size == (512, 512)
+    with pytest.raises(ImageError, match="pixels"):
+        count.picture(photo, Limits(pixels=1000))
 
 
 def test_a_count_with_another_detector_is_the_matchers_otherwise(tile_bundle: Path) -> None:
