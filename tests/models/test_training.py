@@ -208,8 +208,10 @@ def test_a_pair_sees_as_both_do() -> None:
 
     with torch.no_grad():
         both = sum(cosines(net(x)) for net in pair.nets.values()) / 2
-        assert (cosines(pair(x)) - both).abs().mean() < 0.01  # bfloat16 on one side
-        assert (cosines(pair.nets["shelfmatch-cnn"](x)) - both).abs().mean() > 0.03
+        off = float((cosines(pair(x)) - both).abs().mean())
+        assert off < 0.01  # bfloat16 on one side
+        # Either encoder alone is further off, however much alike training has made the two.
+        assert all(off < float((cosines(net(x)) - both).abs().mean()) / 3 for net in pair.nets.values())
         for name in pair.nets:
             net = networks.NETWORKS[name]()
             pair.begin(net, name, (x + 1) * 127.5)
