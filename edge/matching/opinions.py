@@ -16,7 +16,7 @@ NOTHING = Evidence.of_search([])
 FLAT = 2.0
 """Grey levels: what differs less from one flat colour shows nothing (a white wall, a covered lens, a black frame), in every
 shop and with every encoder. Sensor noise that the resize leaves is under 2. Of 1,199 crops of phone photos, a third of them
-taken in near darkness, one is below (1.5) and the next at 2.8; crops of a fridge are over 20 (`benchmarks/nothing.py`)."""
+taken in near darkness, the flattest is at 2.7; crops of a fridge are over 20 (`benchmarks/nothing.py`)."""
 
 
 def shows_nothing(embedding: Embedding) -> bool:
