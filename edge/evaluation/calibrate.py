@@ -77,8 +77,8 @@ def calibrate_bundle(
     `photos`: a folder of photos, or their paths, unlabelled: twenty of its products say a good deal. Or labelled, as for
     `evaluate`: a
     CSV with the header image,sku (an empty sku: not in the catalogue), or a folder of folders named by SKU, or "unknown"; then
-    confidences are fitted, too. What can't be shown to help on photos that had no part in it changes nothing, and the report says
-    so.
+    confidences are fitted, too. Copies of one photo count once. What can't be shown to help on photos that had no part in it
+    changes nothing, and the report says so.
     `wait_s`: seconds to wait for another writer. Raises BundleError for a bundle with two encoders or built before decisions
     could be tuned, CatalogError for one without products, labels that it doesn't have, photos beside labelled ones or fewer than
     FEWEST that can be used, BundleLocked.
@@ -94,10 +94,14 @@ def calibrate_bundle(
                 raise CatalogError(f"{bundle} has no products to calibrate with; add some first: shelfmatch add")
             _check(bundle, manifest.branches, snapshot.decision)
             listed = _listed(photos, matcher)
-            seen, left_out = _embedded(listed, matcher, workers, progress)
+            every, left_out = _embedded(listed, matcher, workers, progress)
+            seen = _distinct(every)
             if len(seen) < FEWEST:
+                copies = f"; {len(every) - len(seen)} more are copies of them" if len(seen) < len(every) else ""
                 first = f"; the first left out: {': '.join(left_out[0])}" if left_out else ""
-                raise CatalogError(f"{len(seen)} photos that can be used arrived; expected at least {FEWEST}{first}")
+                raise CatalogError(
+                    f"{len(seen)} photos that can be used arrived; expected at least {FEWEST}{copies}{first}"
+                )
             found = calibrate(snapshot, seen)
         generation = manifest.generation
         if found.changed:
@@ -187,6 +191,14 @@ def _embedded(
         else:
             left_out.append((label, found))
     return seen, left_out
+
+
+def _distinct(seen: Sequence[Seen]) -> list[Seen]:
+    """Each photo once: of a copy nothing more is learned, and one that is held out would be tried on itself."""
+    first: dict[tuple[bytes, int | None], Seen] = {}
+    for photo in seen:
+        first.setdefault((photo.embedding.vector.tobytes(), photo.product), photo)
+    return list(first.values())
 
 
 def _committed(writer: BundleWriter, found: Calibrated) -> int:

@@ -98,6 +98,19 @@ def test_what_cannot_be_shown_changes_nothing(shop: Path, bundle: Path) -> None:
     assert "no more than chance, the threshold stays" in report.reasons[1]
 
 
+def test_copies_of_one_photo_say_no_more_than_it_does(shop: Path, bundle: Path, tmp_path: Path) -> None:
+    """Twenty copies of one photo moved the threshold without any doubt, and were held out from a mean of themselves."""
+    files, photos = contents(bundle), sorted((shop / "photos").iterdir())
+    with pytest.raises(
+        CatalogError, match=r"1 photos that can be used arrived; expected at least 8; 19 more are copies"
+    ):
+        calibrate_bundle(bundle, photos[:1] * 20)
+    assert contents(bundle) == files
+    again = Path(shutil.copytree(bundle, tmp_path / "again.bundle"))
+    once, often = calibrate_bundle(bundle, photos[:10]), calibrate_bundle(again, photos[:10] * 5)
+    assert (often.photos, often.reasons, often.after) == (once.photos, once.reasons, once.after)
+
+
 def test_labels_are_held_against_the_answers(shop: Path, bundle: Path) -> None:
     report = calibrate_bundle(bundle, shop / "labels.csv")
     assert report.labelled == len(SHOP) and "confidences" in report.reasons[1]
