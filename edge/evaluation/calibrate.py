@@ -80,8 +80,8 @@ def calibrate_bundle(
     confidences are fitted, too. Copies of one photo count once. What can't be shown to help on photos that had no part in it
     changes nothing, and the report says so.
     `wait_s`: seconds to wait for another writer. Raises BundleError for a bundle with two encoders or built before decisions
-    could be tuned, CatalogError for one without products, labels that it doesn't have, photos beside labelled ones or fewer than
-    FEWEST that can be used, BundleLocked.
+    could be tuned, CatalogError for one with fewer than two products, labels that it doesn't have, photos beside labelled ones or
+    fewer than FEWEST that can be used, BundleLocked.
     """
     arguments.count("workers", workers, 0)
     if not isinstance(photos, (str, os.PathLike)):
@@ -92,6 +92,12 @@ def calibrate_bundle(
             manifest = snapshot.bundle.manifest
             if not manifest.products:
                 raise CatalogError(f"{bundle} has no products to calibrate with; add some first: shelfmatch add")
+            if manifest.products == 1:
+                # Held against nothing, each photo would be an unknown query that nothing is like.
+                raise CatalogError(
+                    f"{bundle} has one product; expected two or more, a photo is held against all but its own; add some first: "
+                    "shelfmatch add"
+                )
             _check(bundle, manifest.branches, snapshot.decision)
             listed = _listed(photos, matcher)
             every, left_out = _embedded(listed, matcher, workers, progress)

@@ -295,6 +295,15 @@ def test_an_emptied_shop_has_nothing_to_calibrate_with(shop: Path, bundle: Path)
     assert contents(bundle) == files
 
 
+def test_a_shop_of_one_product_is_not_calibrated(shop: Path, bundle: Path) -> None:
+    """Photos were held against nothing: the threshold fell to 0.0005, and everything was that product."""
+    remove_from_bundle(bundle, [product.sku for product in SHOP[1:SOLD]])
+    files = contents(bundle)
+    with pytest.raises(CatalogError, match=r"has one product; expected two or more"):
+        calibrate_bundle(bundle, shop / "photos")
+    assert contents(bundle) == files
+
+
 def test_photos_that_are_not_there_are_told_so(shop: Path, bundle: Path, capsys: Any) -> None:
     """They were no CSV that could be read."""
     for command, words in (
