@@ -84,4 +84,6 @@ def _on_one_another(boxes: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArr
     middles = (boxes[:, 1] + boxes[:, 3]) / 2
     above, below = np.nonzero(over & (middles[:, None] < middles[None, :]))
     between = (boxes[below, 1] - boxes[above, 3]) / np.minimum(heights[above], heights[below])
-    return above, below, between
+    # What overlaps by more isn't on but beside or within the other: a box around half of the shelf stands on no board of it.
+    stacked = between >= -BESIDE
+    return above[stacked], below[stacked], between[stacked]

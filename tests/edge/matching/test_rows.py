@@ -70,3 +70,15 @@ def test_a_thousand_boxes_and_those_without_a_size_are_each_in_one_row() -> None
     sizes = np.random.default_rng(1).uniform(0, 200, (1000, 2)) * (np.arange(1000) % 10 > 0)[:, None]
     rows = rows_of([tuple(box) for box in np.concatenate([corners, corners + sizes], axis=1).tolist()])
     assert sorted(place for row in rows for place in row) == list(range(1000))
+
+
+def test_a_box_around_several_boards_joins_none_of_them() -> None:
+    """A mistaken box over half of the shelf overlapped goods of all boards, which counted as standing on one another."""
+    boards = [
+        box for bottom in (100.0, 200.0, 300.0, 400.0) for x in range(6) for box in stack(x * 45.0 + 5, bottom, 1)
+    ]
+    for around in ((0.0, 40.0, 280.0, 410.0), (120.0, 40.0, 200.0, 410.0)):
+        rows = rows_of([*boards, around])
+        assert [sorted(place for place in row if place < 24) for row in rows if min(row) < 24] == [
+            list(range(first, first + 6)) for first in (0, 6, 12, 18)
+        ]
