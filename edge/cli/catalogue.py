@@ -16,6 +16,7 @@ from .options import (
     RESIZER_CHOICES,
     RUNTIME_CHOICES,
     Command,
+    Once,
     add_bundle,
     add_cut,
     add_wait,
@@ -78,6 +79,7 @@ def _add_build_options(build: argparse.ArgumentParser) -> None:
     add_source_options(build)
     build.add_argument(
         "--encoder",
+        action=Once,
         metavar="NAME|FILE|CARD[,…]",
         help="default: the embedded one; see shelfmatch encoders; of two, the second runs where the first isn't sure",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import Any
 
 from ..arguments import TURNS
 
@@ -16,6 +17,18 @@ RESIZER_CHOICES = ("auto", "pillow", "opencv")
 
 LONGEST_S = 366 * 86_400
 """Clocks of other libraries overflow at a few hundred years."""
+
+
+class Once(argparse.Action):
+    """An option whose second value would silently take the first one's place."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        before = getattr(namespace, self.dest)
+        if before is not None:
+            raise argparse.ArgumentError(self, f"{values!r} arrived beside {before!r}, expected one: {before},{values}")
+        setattr(namespace, self.dest, values)
 
 
 def whole(text: str) -> int:

@@ -16,6 +16,10 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "a command that isn't there": (["sell"], "invalid choice: 'sell'"),
     "an option that isn't there": ([*BUILD, "--fast"], "unrecognized arguments: --fast"),
     "build without -o": (["build", "photos"], "-o/--output-bundle"),
+    "two encoders by two options": (
+        [*BUILD, "--encoder", "shelfmatch-vit"],
+        "'shelfmatch-vit' arrived beside 'tiny.tflite', expected one: tiny.tflite,shelfmatch-vit",
+    ),
     "source missing": (source("gone"), "gone does not exist; expected a folder of folders named by SKU, or a CSV"),
     "source empty": (source("nothing"), "nothing holds no photos; expected nothing/SKU/photo.jpg, or a CSV"),
     "source of texts": (source("texts"), "texts holds no photos"),
