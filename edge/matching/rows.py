@@ -77,7 +77,8 @@ def _joined(numbers: NDArray[np.intp], boxes: NDArray[np.float64]) -> NDArray[np
 
 
 def _on_one_another(boxes: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
-    """Places of things over others, of those others, and how much is between them, of the lower one's height."""
+    """Places of things over others, half of the narrower one's width or more, of those others, and how much is between them, of the
+    lower one's height."""
     sides, heights = boxes[:, 2] - boxes[:, 0], np.maximum(boxes[:, 3] - boxes[:, 1], 1e-6)
     shared = np.minimum(boxes[:, None, 2], boxes[None, :, 2]) - np.maximum(boxes[:, None, 0], boxes[None, :, 0])
     over = shared >= 0.5 * np.minimum(sides[:, None], sides[None, :])
