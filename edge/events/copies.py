@@ -230,11 +230,13 @@ class Copies:
     def sweep_pictures(self, keep_s: float) -> None:
         """Delete pictures that no entry names, once they are as old as entries get: a kill between a picture and its entry leaves
         one, and so does an entry that never found room."""
-        named = {entry.picture for entry in self._all() if entry.picture}
         since = time.time() - keep_s
-        for path in (self.folder / PICTURES).glob("*"):
-            if path.name not in named and path.is_file() and path.lstat().st_mtime < since:
-                path.unlink()
+        old = [path for path in (self.folder / PICTURES).glob("*") if path.is_file() and path.lstat().st_mtime < since]
+        if old:  # as a rule none is: pictures go with their entries
+            named = {entry.picture for entry in self._all() if entry.picture}
+            for path in old:
+                if path.name not in named:
+                    path.unlink()
 
     def _rewrite_journal(self) -> None:
         self._journal.close()
