@@ -85,10 +85,9 @@ class BuildSettings:
             raise CatalogError(f"local is {self.local!r}; expected auto, on or off")
         arguments.count("max_references", self.max_references, 0)
         arguments.count("workers", self.workers, 0)
+        # As a float: numpy's float32 can't be written to a manifest, which would come out after all the work.
         rate = arguments.share("false_accept", self.false_accept, BundleError)
-        object.__setattr__(
-            self, "false_accept", rate
-        )  # numpy's float32 can't be written to a manifest, after all the work
+        object.__setattr__(self, "false_accept", rate)
 
 
 def build_bundle(
