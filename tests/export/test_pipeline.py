@@ -248,12 +248,16 @@ def test_a_gate_of_zero_lets_nothing_through_that_loses(shop: Path, tmp_path: Pa
         export_model(Fragile(), tmp_path / "out", lenient)
 
 
+LAST_WEEKS = '{"gate": {}, "attempts": []}'
+"""A report of an export before, the least that it is told by."""
+
+
 def test_a_refusal_leaves_what_was_there(shop: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "report.json").write_text("of last week")
+    (tmp_path / "out" / "report.json").write_text(LAST_WEEKS)
     with pytest.raises(GateNotMet):
         export_model(Fragile(), tmp_path / "out", fragile_settings(shop, recipes=("int8-static",)))
-    assert names(tmp_path) == {"out"} and (tmp_path / "out" / "report.json").read_text() == "of last week"
+    assert names(tmp_path) == {"out"} and (tmp_path / "out" / "report.json").read_text() == LAST_WEEKS
     assert names(tmp_path / "out") == {"report.json"}
 
 
