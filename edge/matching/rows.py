@@ -78,13 +78,14 @@ def _joined(numbers: NDArray[np.intp], boxes: NDArray[np.float64]) -> NDArray[np
 
 def _on_one_another(boxes: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
     """Places of things over others, half of the narrower one's width or more, of those others, and how much is between them, of the
-    lower one's height."""
+    lower one's height. Only of those with no third thing between: in a stack of four most pairs don't touch."""
     sides, heights = boxes[:, 2] - boxes[:, 0], np.maximum(boxes[:, 3] - boxes[:, 1], 1e-6)
     shared = np.minimum(boxes[:, None, 2], boxes[None, :, 2]) - np.maximum(boxes[:, None, 0], boxes[None, :, 0])
     over = shared >= 0.5 * np.minimum(sides[:, None], sides[None, :])
     middles = (boxes[:, 1] + boxes[:, 3]) / 2
-    above, below = np.nonzero(over & (middles[:, None] < middles[None, :]))
-    between = (boxes[below, 1] - boxes[above, 3]) / np.minimum(heights[above], heights[below])
+    between = (boxes[None, :, 1] - boxes[:, None, 3]) / np.minimum(heights[:, None], heights[None, :])
     # What overlaps by more isn't on but beside or within the other: a box around half of the shelf stands on no board of it.
-    stacked = between >= -BESIDE
-    return above[stacked], below[stacked], between[stacked]
+    stacked = over & (middles[:, None] < middles[None, :]) & (between >= -BESIDE)
+    steps = stacked.astype(np.float32)
+    above, below = np.nonzero(stacked & (steps @ steps == 0))
+    return above, below, between[above, below]

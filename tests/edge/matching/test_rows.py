@@ -32,6 +32,15 @@ def test_the_layers_of_a_stack_are_one_row() -> None:
     assert rows_of([*upper, *lower]) == [list(range(18)), list(range(18, 30))]
 
 
+def test_high_stacks_are_one_row() -> None:
+    """Pairs that are two layers and more apart outweighed those that touch: four layers were two rows, seven were three."""
+    for layers in range(1, 13):
+        upper = [box for x in range(3) for box in stack(x * 45.0, 800, layers)]
+        lower = [box for x in range(3) for box in stack(x * 45.0, 820 + layers * HIGH, layers)]
+        count = 3 * layers
+        assert rows_of([*upper, *lower]) == [list(range(count)), list(range(count, 2 * count))], layers
+
+
 def test_two_boards_are_two_rows_though_goods_reach_up_to_the_rail() -> None:
     """A rail of a tenth of the goods' height is all that is between."""
     boards = [box for bottom in (100.0, 155.0, 210.0) for x in range(6) for box in stack(x * 45.0, bottom, 1)]
