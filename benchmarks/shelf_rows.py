@@ -100,11 +100,17 @@ def main() -> int:
     parser.add_argument("--faces", type=Path, metavar="DIR", default=Path(known) if known else None)
     parser.add_argument("--detector", default="shelfmatch-detect", help="a name, a file or a card")
     parser.add_argument("--shelves", type=int, default=60, metavar="N", help="rendered shelves (default: 60)")
+    parser.add_argument(
+        "--touching", type=float, default=joined.TOUCHING, metavar="SHARE", help="instead of edge/matching/rows.py's"
+    )
     options = parser.parse_args()
     if options.faces is None:
         parser.error("--faces is missing; expected what models/detection/faces.py made")
+    joined.TOUCHING = options.touching  # type: ignore[misc]
     detector = Detector.open(options.detector)
-    report = reporting.Report.start("shelf_rows", detector=detector.card.name, shelves=options.shelves)
+    report = reporting.Report.start(
+        "shelf_rows", detector=detector.card.name, shelves=options.shelves, touching=options.touching
+    )
     made = shelves(options.faces, options.shelves, detector)
     ways: dict[str, Rows] = {"one row a layer": layers, "rows": joined.rows_of}
     for whose in ("true boxes", "found"):

@@ -8,9 +8,12 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from ..edge.files import sync_file, sync_folder
 from .errors import ExportError
+
+_LAST: Final = {"report.json": 1, "report.html": 2}
 
 
 @contextlib.contextmanager
@@ -50,12 +53,12 @@ def _foreign_report(target: Path) -> Path | None:
 
 
 def publish(work: Path, target: Path) -> None:
-    """Give the finished files their names: synced first, the report last."""
+    """Give the finished files their names: synced first, the report last, and its page after what tells it from a person's own."""
     target.mkdir(exist_ok=True)
     folders = [path.name for path in work.iterdir() if (target / path.name).is_dir()]
     if folders:
         raise ExportError(f"{target / folders[0]} is a folder; expected to write a file of that name, move it away")
-    for path in sorted(work.iterdir(), key=lambda path: (path.name.startswith("report."), path.name)):
+    for path in sorted(work.iterdir(), key=lambda path: (_LAST.get(path.name, 0), path.name)):
         sync_file(path)
         path.replace(target / path.name)
     sync_folder(target)

@@ -122,7 +122,7 @@ def _run_on_grey(
 
 def _grey(tensor: TensorInfo) -> float:
     """The middle of what an input takes."""
-    if tensor.dtype == "float32":
+    if np.issubdtype(np.dtype(tensor.dtype), np.floating):
         return 0.5
     least, most = np.iinfo(tensor.dtype).min, np.iinfo(tensor.dtype).max
     return (least + most + 1) // 2

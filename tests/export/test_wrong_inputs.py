@@ -22,6 +22,7 @@ from shelfmatch.edge import ShelfmatchError
 from shelfmatch.edge.cli.app import main
 from shelfmatch.edge.encoders.golden import embedded_cards
 from shelfmatch.export import ExportSettings, MissingPackage, Overrides, SourceOptions, export_model
+from shelfmatch.export.staging import publish, staging
 from shelfmatch.export.tools import quiet
 from tests.conftest import tile_photo, write_tiles
 from tests.support import tiny_models
@@ -262,6 +263,29 @@ def test_a_persons_own_report_is_not_written_over(
     assert [path.name for path in out.iterdir()] == [name] and (out / name).read_text() == '{"quarter": 3}'
     (out / name).unlink()
     assert main(arguments) == 0 and main(arguments) == 0
+
+
+def test_what_a_killed_export_leaves_is_no_persons_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after its report.html and before its report.json, it stood in the way of the next one."""
+    (tmp_path / "out").mkdir()
+    with staging(tmp_path / "out") as work:
+        (work / "report.json").write_text('{"gate": {}, "attempts": []}')
+        (work / "report.html").write_text("the page")
+        named: list[str] = []
+        real = Path.replace
+
+        def killed(self: Path, target: Path) -> Path:
+            if named:
+                raise KeyboardInterrupt
+            named.append(self.name)
+            return real(self, target)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Path, "replace", killed)
+            publish(work, tmp_path / "out")
+    assert named == ["report.json"]
+    with staging(tmp_path / "out"):
+        pass
 
 
 def test_a_full_disk(prepared: Path, tmp_path: Path) -> None:

@@ -175,9 +175,11 @@ def test_the_picture_that_tells_units_is_grey_whatever_the_input_takes() -> None
             asked.append(value)
             return []
 
-    for dtype in ("float32", "uint8", "int8"):
+    for dtype in ("float32", "float16", "uint8", "int8"):
         infer_card._run_on_grey(Path("x"), Noting(), TensorInfo("in", (1, 4, 4, 3), dtype), "NHWC", (4, 4))  # type: ignore[arg-type]
-    assert [(one.dtype.name, float(one.mean())) for one in asked] == [("float32", 0.5), ("uint8", 128.0), ("int8", 0.0)]
+    assert [(one.dtype.name, float(one.mean())) for one in asked] == [
+        ("float32", 0.5), ("float16", 0.5), ("uint8", 128.0), ("int8", 0.0)
+    ]  # fmt: skip
 
 
 def test_a_card_beside_the_file_says_which_classes_are_products(tmp_path: Path) -> None:
