@@ -16,7 +16,7 @@ PARTS: Final = {
     "nothing": "photos of nothing",
     "cost": "local matching's share of a bundle",
     "local": "small shops as they are built, against the same without local matching and adapter",
-    "calibrate": "twenty unlabelled photos of the shop's camera; the other queries with against without",
+    "calibrate": "twenty photos of the shop's camera; the other queries with against without",
     "barcodes": "packages with a readable bar code, and others",
 }
 """In the order of the table."""

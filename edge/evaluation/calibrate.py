@@ -75,13 +75,12 @@ def calibrate_bundle(
     must be for the rate of false accepts that the bundle was built for.
 
     `photos`: a folder of photos, or their paths, unlabelled: twenty of its products say a good deal. Or labelled, as for
-    `evaluate`: a
-    CSV with the header image,sku (an empty sku: not in the catalogue), or a folder of folders named by SKU, or "unknown"; then
-    confidences are fitted, too. Copies of one photo count once. What can't be shown to help on photos that had no part in it
-    changes nothing, and the report says so.
-    `wait_s`: seconds to wait for another writer. Raises BundleError for a bundle with two encoders or built before decisions
-    could be tuned, CatalogError for one with fewer than two products, labels that it doesn't have, photos beside labelled ones or
-    fewer than FEWEST that can be used, BundleLocked.
+    `evaluate`: a CSV with the header image,sku (an empty sku: not in the catalogue), or a folder of folders named by SKU, or
+    "unknown"; then confidences are fitted, too. Copies of one photo count once. What can't be told from chance changes nothing,
+    and the report says so. `wait_s`: seconds to wait for another writer.
+
+    Raises BundleError for a bundle with two encoders or built before decisions could be tuned, CatalogError for one with fewer
+    than two products, labels that it doesn't have, photos beside labelled ones or fewer than FEWEST that can be used, BundleLocked.
     """
     arguments.count("workers", workers, 0)
     if not isinstance(photos, (str, os.PathLike)):

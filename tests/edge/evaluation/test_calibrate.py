@@ -29,7 +29,15 @@ from shelfmatch.edge.build.change import load_branches
 from shelfmatch.edge.bundle.writer import BundleWriter
 from shelfmatch.edge.cli.app import main
 from shelfmatch.edge.evaluation.calibrate import _committed
-from shelfmatch.edge.evaluation.camera import Calibrated, Rescaled, _confidence_offset
+from shelfmatch.edge.evaluation.camera import (
+    Calibrated,
+    Rescaled,
+    Seen,
+    _answer,
+    _confidence_offset,
+    _exceeded_by,
+    _unknown,
+)
 from shelfmatch.edge.metrics import logits
 from shelfmatch.edge.scoring.camera_shift import CameraShift, with_confidence, with_threshold
 from shelfmatch.edge.scoring.decision import Decision
@@ -83,7 +91,10 @@ def test_photos_of_the_camera_move_what_is_expected_of_unknown_queries(shop: Pat
     assert report.rescaled == (after.final_decision.threshold != before.final_decision.threshold)
     assert after.final_decision == report.after and Bundle.open(bundle).verify() == []
     assert after.final_decision.intercept == before.final_decision.intercept  # no labels: probabilities stay
-    assert "unknown queries of this camera are" in report.reasons[1] and "±" in report.reasons[0] + report.reasons[1]
+    assert (
+        "this camera's unknown queries are surer than" in report.reasons[1]
+        and "±" in report.reasons[0] + report.reasons[1]
+    )
     # Dark photos are less alike to everything: the threshold was too high for them.
     assert report.after.threshold < report.before.threshold and accepted(bundle, shop)[0] >= right
 
@@ -95,7 +106,7 @@ def test_what_cannot_be_shown_changes_nothing(shop: Path, bundle: Path) -> None:
     files = contents(bundle)
     report = calibrate_bundle(bundle, shop / "photos")
     assert not report.changed and report.before == report.after and contents(bundle) == files
-    assert "no more than chance, the threshold stays" in report.reasons[1]
+    assert "no more than chance, it stays" in report.reasons[1]
 
 
 def test_copies_of_one_photo_say_no_more_than_it_does(shop: Path, bundle: Path, tmp_path: Path) -> None:
@@ -119,6 +130,31 @@ def test_labels_are_held_against_the_answers(shop: Path, bundle: Path) -> None:
         (folders / product.sku).mkdir(parents=True)
         shutil.copy(shop / "photos" / f"{number:02d}.png", folders / product.sku)
     assert calibrate_bundle(bundle, folders).labelled == SOLD
+
+
+def test_the_threshold_is_what_the_asked_share_exceeds() -> None:
+    """Not what the median lets expect: with a higher median and a shorter tail it is lower, not higher."""
+    random, even = np.random.default_rng(1), np.ones(400)
+    needed, error = _exceeded_by(0.05, random.normal(-2.0, 1.0, 400), even)
+    assert abs(needed - (-2 + 1.645)) < 3 * error < 0.35
+    assert _exceeded_by(0.05, random.normal(-1.5, 0.3, 400), even)[0] < needed - 0.2
+    often = [_exceeded_by(0.05, random.normal(-2.0, 1.0, 100), even[:100]) for _ in range(500)]
+    told = np.std([one for one, _ in often]) / np.mean([doubt for _, doubt in often])
+    assert 0.85 < told < 1.15, "the standard error is what repeated samples are off by"
+    assert _exceeded_by(0.05, np.full(9, -1.0), np.ones(9)) == (-1.0, 0.0)
+
+
+def test_an_unlabelled_photo_may_be_of_the_first_product_or_not(shop: Path) -> None:
+    """Sure of the first one, the second is a stranger; unsure, the first is a stranger itself: both count, by the confidence."""
+    with Matcher.open(shop / "shop.bundle") as matcher:
+        snapshot = matcher.snapshot
+        embedding = snapshot.encoder.embed_timed(shop / "photos" / "03.png")
+        first, found = _answer(snapshot, embedding, None)
+        second = _answer(snapshot, embedding, found)[0]
+        photos = [Seen(embedding), Seen(embedding, found), Seen(embedding, None)]
+        odds, weights = _unknown(snapshot, photos, [(first, found)] * 3)
+    assert np.allclose(odds, logits(np.array([second, first, second, first])))
+    assert np.allclose(weights, [first, 1 - first, 1, 1]) and second < first
 
 
 def test_confidences_move_where_they_are_wrong_and_only_there() -> None:
