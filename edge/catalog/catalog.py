@@ -137,19 +137,45 @@ class Catalog:
         return None
 
     def by_gtin(self) -> dict[str, tuple[int, ...]]:
-        """Article number → ids of the products that have it, in `gtin.canonical`'s spelling; read once, don't change it."""
-        if self._by_gtin is None:
-            from . import gtin  # only what reads bar codes needs it
-            from .columns import plain
+        """Article number → ids of the products that have it, in `gtin.canonical`'s spelling; read once, don't change it.
 
-            found: dict[str, tuple[int, ...]] = {}
-            keys = [key for (key,) in self._query("SELECT DISTINCT key FROM attribute") if plain(key) in gtin.COLUMNS]
-            for key in keys:
-                for value, product in self._query("SELECT value, product FROM attribute WHERE key = ?", (key,)):
-                    for number in gtin.canonical(value):
-                        found[number] = tuple(dict.fromkeys((*found.get(number, ()), product)))
+        Numbers of a column called gtin, ean, barcode …; and the SKUs, where each of them is an article number with its check digit
+        and no product has another number than its SKU.
+        """
+        if self._by_gtin is None:
+            found = self._own_numbers()
+            for number, products in self._skus_as_numbers(found).items():
+                found[number] = tuple(dict.fromkeys((*found.get(number, ()), *products)))
             self._by_gtin = found
         return self._by_gtin
+
+    def _own_numbers(self) -> dict[str, tuple[int, ...]]:
+        from . import gtin  # only what reads bar codes needs it
+        from .columns import plain
+
+        found: dict[str, tuple[int, ...]] = {}
+        keys = [key for (key,) in self._query("SELECT DISTINCT key FROM attribute") if plain(key) in gtin.COLUMNS]
+        for key in keys:
+            for value, product in self._query("SELECT value, product FROM attribute WHERE key = ?", (key,)):
+                for number in gtin.canonical(value):
+                    found[number] = tuple(dict.fromkeys((*found.get(number, ()), product)))
+        return found
+
+    def _skus_as_numbers(self, own: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        """Many shops' SKUs are their EANs. One SKU that is no such number, or one product with a number that isn't its SKU, says
+        that this shop's aren't: one text in ten has a right check digit by chance. A number that is the SKU once more (a product
+        taught at the kiosk has both) says nothing against it."""
+        from . import gtin
+
+        found: dict[str, tuple[int, ...]] = {}
+        for product, sku in self._query("SELECT id, sku FROM product ORDER BY id"):
+            numbers = gtin.canonical(sku) if gtin.is_gtin(sku) and sku.strip("0") else ()
+            if not numbers:
+                return {}
+            for number in numbers:
+                found[number] = (*found.get(number, ()), product)
+        same = all(set(products) <= set(found.get(number, ())) for number, products in own.items())
+        return found if same else {}
 
     def references(self, product_id: int) -> list[Reference]:
         """A product's photos by number."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..catalog.gtin import check
+from ..catalog.gtin import canonical, check
 from ..catalog.product import Product
 from ..errors import CatalogError
 from ..imaging.image import DEFAULT_LIMITS, Limits
@@ -219,4 +219,7 @@ def product_with_code(served: Served, text: str) -> Product | None:
             continue
         if len(found):
             return catalog.product(int(found[0]))
+    for number in canonical(text):  # a SKU of 12 digits that a scanner gives as 13
+        for product in catalog.by_gtin().get(number, ()):
+            return catalog.product(product)
     return None

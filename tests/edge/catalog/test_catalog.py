@@ -7,6 +7,8 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from shelfmatch.edge.catalog.catalog import Catalog, _Connection
 from shelfmatch.edge.catalog.editor import CatalogEditor
 from shelfmatch.edge.catalog.ids import MAX_PHOTOS, MAX_PRODUCTS, PHOTO_BITS, product_of
 from shelfmatch.edge.index._vectors import MAX_ID
+from shelfmatch.edge.kiosk.answers import product_with_code
 
 
 @pytest.fixture
@@ -243,3 +246,50 @@ def test_outlives_its_name(path: Path) -> None:
     path.unlink()
     assert catalog.product(0).sku == "tea" and len(catalog.references(2)) == 2
     catalog.close()
+
+
+def _numbers(path: Path, products: list[tuple[str, dict[str, str]]]) -> dict[str, list[str]]:
+    """Article number → SKUs of a catalogue of these products."""
+    editor = CatalogEditor(path)
+    for sku, attributes in products:
+        editor.put_product(sku, attributes)
+    editor.finish()
+    catalog = Catalog(path)
+    try:
+        return {number: [catalog.product(one).sku for one in ids] for number, ids in catalog.by_gtin().items()}
+    finally:
+        catalog.close()
+
+
+def test_skus_that_are_all_article_numbers_are_the_article_numbers(tmp_path: Path) -> None:
+    found = _numbers(tmp_path / "a", [("4006381333931", {}), ("036000291452", {"gtin": ""}), ("96385074", {})])
+    assert found == {
+        "04006381333931": ["4006381333931"],
+        "00036000291452": ["036000291452"],
+        "00000096385074": ["96385074"],
+    }
+    # A product taught at the kiosk by its bar code has the number twice.
+    taught = _numbers(tmp_path / "b", [("4006381333931", {}), ("0036000291452", {"gtin": "0036000291452"})])
+    assert taught == {"04006381333931": ["4006381333931"], "00036000291452": ["0036000291452"]}
+
+
+@pytest.mark.parametrize("other", ["apples", "4006381333932", "400638133393", "00000000"])
+def test_one_sku_that_is_no_article_number_says_that_none_is(other: str, tmp_path: Path) -> None:
+    assert _numbers(tmp_path / "a", [("4006381333931", {}), (other, {})]) == {}
+
+
+def test_a_number_that_is_not_the_sku_says_that_skus_are_none(tmp_path: Path) -> None:
+    found = _numbers(tmp_path / "a", [("4006381333931", {}), ("96385074", {"EAN": "0036000291452"})])
+    assert found == {"00036000291452": ["96385074"]}
+
+
+def test_the_kiosk_finds_a_sku_however_a_scanner_writes_it(tmp_path: Path) -> None:
+    editor = CatalogEditor(tmp_path / "a")
+    editor.put_product("036000291452", {})
+    editor.finish()
+    served: Any = SimpleNamespace(snapshot=SimpleNamespace(catalog=Catalog(tmp_path / "a")))
+    for text in ("036000291452", "0036000291452", "(01)00036000291452"):
+        found = product_with_code(served, text)
+        assert found is not None and found.sku == "036000291452", text
+    assert product_with_code(served, "4006381333931") is None
+    served.snapshot.catalog.close()

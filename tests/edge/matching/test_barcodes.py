@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shelfmatch.edge import Matcher, build_bundle
+from shelfmatch.edge import Matcher, add_to_bundle, build_bundle, remove_from_bundle
 from shelfmatch.edge.catalog.gtin import check_digit
 from shelfmatch.edge.detection.detection import Detection
 from shelfmatch.edge.imaging import barcodes
@@ -171,3 +171,24 @@ def test_without_the_reader_looks_decide(matcher: Matcher, monkeypatch: pytest.M
         assert matcher.match(photo(code("4006381333931"))).decided_by == "image"
     finally:
         barcodes.reader.cache_clear()
+
+
+def test_skus_that_are_article_numbers_name_products(tmp_path: Path) -> None:
+    """A shop of folders called by their EANs has no column for them. One product without says that SKUs are something else."""
+    for number, name in enumerate(("4006381333931", "036000291452", "96385074")):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for view in range(3):
+            tile_photo(number, view).save(tmp_path / "photos" / name / f"{view}.png")
+    bundle = tmp_path / "shop.bundle"
+    build_bundle(tmp_path / "photos", bundle, adapt="on")
+    with Matcher.open(bundle) as matcher:
+        result = matcher.match(photo(code("036000291452", "UPCA"), tile=43))
+        assert (result.sku, result.decided_by) == ("036000291452", "barcode")
+    (tmp_path / "more" / "apples").mkdir(parents=True)
+    tile_photo(7, 0).save(tmp_path / "more" / "apples" / "0.png")
+    add_to_bundle(bundle, tmp_path / "more")
+    with Matcher.open(bundle) as matcher:
+        assert not matcher.snapshot.reads_barcodes
+    remove_from_bundle(bundle, ["apples"])
+    with Matcher.open(bundle) as matcher:
+        assert matcher.snapshot.reads_barcodes
