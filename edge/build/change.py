@@ -108,8 +108,7 @@ def add_to_bundle(
             if changes or refit:
                 committed, why = commit_change(writer, editor, branches, refit=refit, progress=progress)
             else:  # all of it was there already
-                writer.drop_work()
-                committed, why = current, ""
+                committed, why = _unchanged(writer), ""
     removed = sum(gone.values())
     taken = time.perf_counter() - start
     logger.info("%s: %d references added, %d removed in %.1f s", bundle, entries.references, removed, taken)
@@ -158,7 +157,7 @@ def remove_from_bundle(bundle: str | os.PathLike[str], skus: Sequence[str], *, w
             gone = [one for product_id in products for one in editor.remove_product(product_id)]
             _remove_each(branches, gone)
             changes = ledger.changes()
-            committed, _ = commit_change(writer, editor, branches)
+            committed = commit_change(writer, editor, branches)[0] if products else _unchanged(writer)
     taken = time.perf_counter() - start
     logger.info("%s: %d references removed in %.1f s", bundle, len(gone), taken)
     return report_of(committed, Entries(), removed=len(gone), seconds=taken, changes=changes)
@@ -286,6 +285,12 @@ def commit_change(
     cards = tuple(record.encoder for record in manifest.branches)
     draft = Draft(cards, branches, manifest.resizer, decision, cascade, fit)
     return commit.commit(writer, editor, draft), why
+
+
+def _unchanged(writer: BundleWriter) -> Bundle:
+    """The bundle as it is, without a generation of its own: each one is loaded anew by all who have the bundle open."""
+    writer.drop_work()
+    return writer.opened()
 
 
 def _prior_of(bundle: Bundle) -> Prior:

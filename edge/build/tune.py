@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,8 +45,15 @@ def tune_bundle(bundle: str | os.PathLike[str], false_accept: float, *, wait_s: 
         branches = tuple(_tuned_branch(branch, rate) for branch in manifest.branches)
         decision = tuned(manifest.decision, rate)
         writer.drop_work()
+        if decision == manifest.decision and _decisions(branches) == _decisions(manifest.branches):
+            # Tuned to that rate already: a generation is loaded anew by all who have the bundle open.
+            return TuneReport(before, before, manifest.generation)
         committed = writer.recommit(branches=branches, decision=decision)
     return TuneReport(before, committed.manifest.final_decision, committed.manifest.generation)
+
+
+def _decisions(branches: Sequence[BranchRecord]) -> list[Decision | None]:
+    return [None if branch.local is None else branch.local.decision for branch in branches]
 
 
 def _tuned_branch(branch: BranchRecord, rate: float) -> BranchRecord:

@@ -18,6 +18,7 @@ from shelfmatch.edge import (
     build_bundle,
     remove_from_bundle,
     remove_photos_from_bundle,
+    tune_bundle,
 )
 from shelfmatch.edge.cli.app import main
 from tests.conftest import tile_photo, write_tiles
@@ -172,3 +173,13 @@ def test_replace_counts_what_went(tile_bundle: Path, tmp_path: Path) -> None:
     assert change.sentence() == "sku-000: 2 photos added, 3 photos removed"
     gone = remove_from_bundle(tile_bundle, ["sku-003"]).changes[0]
     assert gone.sentence() == "sku-003: gone, 3 photos removed"
+
+
+def test_a_change_of_nothing_is_no_generation(tile_bundle: Path) -> None:
+    tune_bundle(tile_bundle, 0.1)
+    files = {path.name: path.read_bytes() for path in tile_bundle.iterdir() if path.is_file()}
+    report = remove_from_bundle(tile_bundle, [])
+    assert (report.removed, report.changes, report.products) == (0, (), 12)
+    tuned = tune_bundle(tile_bundle, 0.1)
+    assert tuned.before == tuned.after and tuned.generation == Bundle.open(tile_bundle).manifest.generation
+    assert {path.name: path.read_bytes() for path in tile_bundle.iterdir() if path.is_file()} == files
