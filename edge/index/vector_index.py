@@ -8,6 +8,7 @@ anything itself, its slots are marked as gone here and filtered, and it is rebui
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -347,12 +348,15 @@ class VectorIndex:
 
         Written beside and renamed, so that an index can be saved over the file that it still reads from.
         """
-        header = Header(self.dimension, len(self._slots), self.dtype, self.kind, self._angle)
+        slots = self._slots.astype("<u4").tobytes()
+        graph = b"" if self._graph is None else self._graph.to_bytes()
+        checksum = zlib.crc32(graph, zlib.crc32(slots)) if graph else 0
+        header = Header(self.dimension, len(self._slots), self.dtype, self.kind, self._angle, checksum)
         with replacing(Path(path)) as file:
             file.write(header.to_bytes())
-            file.write(self._slots.astype("<u4").tobytes())
+            file.write(slots)
             if self._graph is not None:
-                file.write(self._graph.to_bytes())
+                file.write(graph)
             else:
                 codes = self._live_codes()
                 for start in range(0, len(codes), _BLOCK_ROWS):
@@ -362,7 +366,8 @@ class VectorIndex:
     def load(cls, path: str | os.PathLike[str], *, sha256: str | None = None, writable: bool = False) -> VectorIndex:
         """Read a saved index, packing it for the scan as it streams by; what ranks stays in the file where it is large.
 
-        With `sha256` the whole file is hashed in the same pass. `writable` loads a graph so that it can be added to.
+        With `sha256` the whole file is hashed in the same pass; without, a graph is held against the checksum in its file.
+        `writable` loads a graph so that it can be added to.
         Raises BundleDamaged if the file is not what was saved, BundleVersion if a later version saved it.
         """
         path = Path(path)
@@ -381,6 +386,8 @@ class VectorIndex:
                 f"{path} is damaged: its sha256 differs from the manifest's; copy or build the bundle again"
             )
         if index.kind == "hnsw":
+            if sha256 is None:
+                header.check(path)
             index._graph = Graph.load(path, HEADER_BYTES + 4 * rows, index.dimension, index.dtype, rows, writable)
         return index
 

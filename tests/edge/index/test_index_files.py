@@ -66,9 +66,8 @@ def test_a_file_that_is_not_as_saved_is_refused(kind: str, dtype: Any, tmp_path:
         path.write_bytes(good[:length])
         with pytest.raises(BundleDamaged):
             VectorIndex.load(path, sha256=digest)
-        if kind == "exact":
-            with pytest.raises(BundleDamaged):
-                VectorIndex.load(path)
+        with pytest.raises(BundleDamaged):
+            VectorIndex.load(path)
     path.write_bytes(good + b"\0")
     with pytest.raises(BundleDamaged):
         VectorIndex.load(path, sha256=digest)
@@ -91,3 +90,21 @@ def test_a_graph_that_is_another_files_is_damage_by_name(count: int, dimension: 
         VectorIndex.load(path)
     assert str(caught.value).startswith(f"{path} is damaged: ")
     assert str(caught.value).endswith("copy or build the bundle again")
+
+
+@pytest.mark.parametrize("writable", [False, True])
+def test_a_damaged_graph_is_refused_without_a_hash_too(writable: bool, tmp_path: Path) -> None:
+    """Some of these ended the interpreter: usearch follows links wherever they point."""
+    path = tmp_path / "saved.vec"
+    index = VectorIndex.build(gaussian(np.random.default_rng(15), 300, 20), kind="hnsw")
+    index.save(path)
+    good = path.read_bytes()
+    random = np.random.default_rng(16)
+    for place in random.integers(64, len(good), 200).tolist():
+        damaged = bytearray(good)
+        damaged[place] ^= int(random.integers(1, 256))
+        path.write_bytes(damaged)
+        with pytest.raises(BundleDamaged, match=r"its checksum is .*; copy or build the bundle again"):
+            VectorIndex.load(path, writable=writable)
+    path.write_bytes(good[:32] + bytes(4) + good[36:])  # saved before files had one
+    assert snapshot(VectorIndex.load(path, writable=writable)) == snapshot(index)
