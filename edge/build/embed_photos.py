@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from ..encoders.encoder import Encoder, Vector
 from ..errors import CatalogError, ImageError, VectorError
 from ..forking import at_rest
 from ..imaging.decode import decode, read_photo
-from ..imaging.fingerprint import Look, look_of
+from ..imaging.fingerprint import FINGERPRINT_BYTES, Fault, Look, look_of
 from ..imaging.image import DEFAULT_LIMITS, Limits, source_name
 from ..imaging.resize import fit
 from ..imaging.views import packshot_mask, views_of
@@ -31,23 +32,28 @@ from .cut_photos import PhotoCutter
 
 _COMMIT_EVERY_S = 2.0
 _SUM_BYTES = 4
+LOOK_BYTES = 1 + FINGERPRINT_BYTES
+_FAULTS: Final[tuple[Fault | None, ...]] = (None, "dark", "blank")
+_NO_LOOK = 255
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
     """Embeddings of one picture: the photo's own (D,), and (V, D) of synthetic views of it. `is_packshot`: a product cut out on
-    a plain background. `cells`: (1 + V, bytes) of the photo and its views, where the encoder has a local head."""
+    a plain background. `cells`: (1 + V, bytes) of the photo and its views, where the encoder has a local head.
+    `look`: what the photo looks like."""
 
     vector: Vector
     views: Vector
     is_packshot: bool
     cells: NDArray[np.uint8] | None = None
+    look: Look | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedPhoto:
-    """A source photo with its embeddings, or with the reason why it has none; `look`: what it looks like, where it was decoded;
-    `is_cut`: whether only its product's part was embedded."""
+    """A source photo with its embeddings, or with the reason why it has none; `look`: None where it has
+    none; `is_cut`: whether only its product's part was embedded."""
 
     photo: SourcePhoto
     sha256: bytes = b""
@@ -96,15 +102,16 @@ class EmbeddingCache:
             return None
         data = row[2][:-_SUM_BYTES] if isinstance(row[2], bytes) else b""
         is_whole = row[2] == sealed(self._key, photo_sha256, row[0], row[1], data)
-        if not is_whole or len(data) != (4 * self._dimension + self._cell_bytes) * (1 + row[0]):
+        if not is_whole or len(data) != (4 * self._dimension + self._cell_bytes) * (1 + row[0]) + LOOK_BYTES:
             self._is_full = self._is_damaged = True
             return None
         numbers = self._dimension * (1 + row[0])
         rows = np.frombuffer(data, "<f4", numbers).astype(np.float32).reshape(-1, self._dimension)
         cells = None
         if self._cell_bytes:
-            cells = np.frombuffer(data, np.uint8, offset=4 * numbers).reshape(-1, self._cell_bytes)[: 1 + views]
-        return Embedded(rows[0], rows[1 : 1 + views], bool(row[1]), cells)
+            cells = np.frombuffer(data, np.uint8, offset=4 * numbers, count=len(data) - LOOK_BYTES - 4 * numbers)
+            cells = cells.reshape(-1, self._cell_bytes)[: 1 + views]
+        return Embedded(rows[0], rows[1 : 1 + views], bool(row[1]), cells, _look_in(data[-LOOK_BYTES:]))
 
     def put(self, photo_sha256: bytes, embedded: Embedded) -> None:
         """Keep embeddings."""
@@ -113,7 +120,7 @@ class EmbeddingCache:
         rows = np.concatenate([embedded.vector[np.newaxis], embedded.views]).astype("<f4")
         cells = b"" if embedded.cells is None else embedded.cells.tobytes()
         views, is_packshot = len(embedded.views), int(embedded.is_packshot)
-        data = sealed(self._key, photo_sha256, views, is_packshot, rows.tobytes() + cells)
+        data = sealed(self._key, photo_sha256, views, is_packshot, rows.tobytes() + cells + _bytes_of(embedded.look))
         with self._lock, at_rest, self._until_full():
             self._connection.execute(
                 "INSERT OR REPLACE INTO embedded VALUES (?, ?, ?, ?, ?)",
@@ -150,7 +157,8 @@ class EmbeddingCache:
 def _key_of(encoder: Encoder) -> bytes:
     made_by = json.dumps([encoder.card.to_dict(), encoder.resizer], sort_keys=True)
     local = encoder.local
-    return hashlib.sha256(made_by.encode() + (b"" if local is None else local.digest)).digest()[:16]
+    # What an earlier version has left there lacks the looks; it isn't asked for.
+    return hashlib.sha256(b"with looks" + made_by.encode() + (b"" if local is None else local.digest)).digest()[:16]
 
 
 def sealed(key: bytes, photo_sha256: bytes, views: int, is_packshot: int, data: bytes) -> bytes:
@@ -158,6 +166,19 @@ def sealed(key: bytes, photo_sha256: bytes, views: int, is_packshot: int, data: 
     so many, and a page that a card didn't write holds another row."""
     whose = key + photo_sha256 + f"{views} {is_packshot}".encode()
     return data + zlib.crc32(data, zlib.crc32(whose)).to_bytes(_SUM_BYTES, "little")
+
+
+def _bytes_of(look: Look | None) -> bytes:
+    """A look as a row keeps it: a build that goes on reports the dark and blank photos that it had embedded before."""
+    return (
+        bytes([_NO_LOOK]) + bytes(FINGERPRINT_BYTES)
+        if look is None
+        else bytes([_FAULTS.index(look.fault)]) + look.fingerprint
+    )
+
+
+def _look_in(data: bytes) -> Look | None:
+    return None if data[0] == _NO_LOOK else Look(data[1:], _FAULTS[data[0]])
 
 
 def _remove(path: Path) -> None:
@@ -205,12 +226,12 @@ def embed_photos(
                 data, is_cut = part.data, True
                 key = hashlib.sha256(digest + cutter.key + repr(part.box).encode()).digest()
             kept = cache.get(key, wanted)
-            embedded, look = (kept, None) if kept is not None else embed_photo(data, encoder, wanted)
+            embedded = embed_photo(data, encoder, wanted)[0] if kept is None else kept
         except (ImageError, VectorError) as error:
             # The message names the bytes or the path; the report names the photo.
             message = str(error).replace(source_name(data), photo.label)
             return EmbeddedPhoto(photo, problem=message.replace(str(photo.path), photo.label)), None
-        return EmbeddedPhoto(photo, digest, embedded, look=look, is_cut=is_cut), key if kept is None else None
+        return EmbeddedPhoto(photo, digest, embedded, look=embedded.look, is_cut=is_cut), key if kept is None else None
 
     for done, key in in_order(one, enumerate(photos), workers, ahead=8 * workers):
         if done.embedded is not None and key is not None:
@@ -234,4 +255,5 @@ def embed_photo(data: bytes, encoder: Encoder, views: int, limits: Limits = DEFA
         taps.append(tap)
     head = encoder.local
     cells = None if head is None else np.stack([described(head.cells(one)) for one in taps if one is not None])
-    return Embedded(vector, rows, mask is not None, cells), look_of(pixels)
+    look = look_of(pixels)
+    return Embedded(vector, rows, mask is not None, cells, look), look

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from shelfmatch.edge import CatalogError, Encoder
 from shelfmatch.edge.build.embed_photos import Embedded, EmbeddedPhoto, EmbeddingCache, embed_photos
@@ -144,3 +145,20 @@ def test_no_embedding_comes_out_of_a_page_that_was_lost(tiny_encoder: Encoder, t
         cache.close()
         assert not path.exists()
     assert lost >= len(whole) // 4096 - 1
+
+
+def test_what_a_photo_looks_like_is_kept_with_its_embedding(
+    tile_folder: Path, tiny_encoder: Encoder, tmp_path: Path
+) -> None:
+    """A build that goes on after a kill reports dark and blank photos that were embedded before it, too."""
+    grey, dark = tmp_path / "grey.png", tmp_path / "dark.png"
+    Image.new("RGB", (64, 64), (128, 130, 126)).save(grey)
+    tile_photo(3, 0).point(lambda value: value // 12).save(dark)
+    photos = (
+        *read_source(tile_folder).photos[:3],
+        SourcePhoto(str(grey), "grey.png", "grey"),
+        SourcePhoto(str(dark), "dark.png", "dark"),
+    )
+    first, again = (embedded(photos, tiny_encoder, tmp_path / "cache.sqlite", 2) for _ in range(2))
+    assert [one.look and one.look.fault for one in first] == [None, None, None, "blank", "dark"]
+    assert [one.look for one in again] == [one.look for one in first]
