@@ -32,7 +32,8 @@ class Generations:
         self._path = path  # while it is opened: messages name what was asked for
         self._settings = settings
         self._follow = follow
-        self._reload_lock = threading.Lock()
+        self._reload_lock = threading.RLock()  # a signal's handler may close, in the thread that is loading
+        self._is_closed = False
         self._refused: Refusal | None = None
         self._wait_s, self._retry_from = 1.0, 0.0
         self._snapshot: Snapshot | None = self._load(None)
@@ -41,7 +42,7 @@ class Generations:
 
     def after_fork(self) -> None:
         """In a forked child: the thread that was loading a generation isn't there."""
-        self._reload_lock = threading.Lock()
+        self._reload_lock = threading.RLock()
 
     @property
     def path(self) -> Path:
@@ -51,6 +52,7 @@ class Generations:
     def close(self) -> None:
         """Let go of the bundle."""
         with self._reload_lock:  # a snapshot that is being loaded would open it again
+            self._is_closed = True
             self._snapshot = None  # the last answer that uses it closes its files
 
     @property
@@ -118,9 +120,13 @@ class Generations:
 
     def _take_over(self, previous: Snapshot) -> None:
         """Put the bundle's current generation in the place of the one in use."""
-        self._snapshot = self._load(previous)
+        loaded = self._load(previous)
+        self._snapshot = loaded
+        if self._is_closed:  # by a signal's handler in this thread, meanwhile
+            self._snapshot = None
+            return
         self._refused = None
-        logger.info("%s: took over generation %d", self._path, self._snapshot.bundle.manifest.generation)
+        logger.info("%s: took over generation %d", self._path, loaded.bundle.manifest.generation)
 
     def _refuse(self, error: ShelfmatchError, stamp: Stamp | None, current: Snapshot) -> None:
         """Remember why a generation can't be used, and say so once for each that comes."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from datetime import UTC, datetime
@@ -272,6 +274,31 @@ def test_a_closed_matcher_says_so(tile_bundle: Path) -> None:
     matcher.close()
     with pytest.raises(BundleError, match="closed"):
         matcher.match(tile_photo(0, 0))
+
+
+def test_a_signal_may_close_while_a_generation_is_taken_over(tile_bundle: Path) -> None:
+    """Its handler runs in the thread that is loading, which would wait for itself."""
+    code = """
+import signal, sys
+from shelfmatch.edge import BundleError, Matcher, remove_from_bundle
+from shelfmatch.edge.matching.generations import Generations
+matcher, load = Matcher.open(sys.argv[1]), Generations._load
+signal.signal(signal.SIGTERM, lambda *_: matcher.close())
+def interrupted(*given):
+    signal.raise_signal(signal.SIGTERM)
+    return load(*given)
+Generations._load = interrupted
+remove_from_bundle(sys.argv[1], ["sku-000"])
+for _ in range(2):
+    try:
+        matcher.match(sys.argv[2])
+    except BundleError as error:
+        print(error)
+"""
+    tile_photo(1, 9).save(tile_bundle.parent / "query.png")
+    command = [sys.executable, "-c", code, str(tile_bundle), str(tile_bundle.parent / "query.png")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout.count("this matcher is closed; open it again") == 2, done.stderr
 
 
 def test_a_shop_of_one_product(tmp_path: Path, tiny_tflite: Path) -> None:
