@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping
 from . import gtin
 from .columns import plain
 from .listing import Finding, few
+from .numbers import number_in
 
-_ONE_EACH = ("name", "price", "preis", "prix", "category", "brand")
+_PRICES = ("price", "preis", "prix")
+_ONE_EACH = ("name", *_PRICES, "category", "brand")
 """A product has one of each: where rows differ, it is said of each product. Other columns may say something of a photo."""
 
 
@@ -25,6 +27,7 @@ class Attributes:
         self._said: dict[tuple[str, str], dict[str, int]] = {}
         self._wrong: list[tuple[int, str, gtin.CheckedGtin]] = []
         self._rewritten: list[tuple[str, str, str]] = []
+        self._unread: dict[tuple[str, str, str], int] = {}
         self._owner: dict[str, str] = {}
         self._shared: dict[str, dict[str, int]] = {}
 
@@ -32,6 +35,8 @@ class Attributes:
         """What a row says of a SKU. The first row of each is kept, not copied."""
         for key in [key for key in row if _is_gtin(key) and row[key]]:
             row[key] = self._checked(sku, row[key], line)
+        for key in [key for key in row if _is_price(key) and row[key] and number_in(row[key]) is None]:
+            self._unread.setdefault((key, sku, row[key]), line)
         if not self._clear_empty:
             for key in [key for key, value in row.items() if not value]:
                 del row[key]
@@ -48,17 +53,17 @@ class Attributes:
         return self._attributes
 
     def findings(self) -> list[Finding]:
-        """Contradictions, then article numbers."""
-        return [*self._contradictions(), *self._shared_numbers(), *self._numbers()]
+        """Contradictions, then prices, then article numbers."""
+        return [*self._contradictions(), *self._prices(), *self._shared_numbers(), *self._numbers()]
 
     def findings_of_rows(self) -> list[Finding]:
         """The same without article numbers of several products: `shared_gtins` has those of all products, not of the rows alone."""
-        return [*self._contradictions(), *self._numbers()]
+        return [*self._contradictions(), *self._prices(), *self._numbers()]
 
     @staticmethod
     def _alike(key: str, value: str) -> str:
         """A value as it is compared: 2,50 is the price 2.50 €."""
-        if plain(key) in ("price", "preis", "prix"):
+        if _is_price(key):
             number = re.sub(r"[^\d.,]", "", value).replace(",", ".")
             return number.rstrip("0").rstrip(".") if "." in number else number
         return value.casefold()
@@ -92,6 +97,21 @@ class Attributes:
             sentence = f"rows of {len(skus):,} products differ in {key} ({few(skus)}); the first of each counts"
             findings.append(Finding("contradiction", sentence, tuple(skus)))
         return findings
+
+    def _prices(self) -> list[Finding]:
+        """Prices are kept as they are written, for people to read; one that is no number passes no filter like price<3."""
+        by_key: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for (key, sku, value), line in self._unread.items():
+            by_key[key].append((sku, f"{value[:40]!r} of {sku} (line {line})"))
+        return [
+            Finding(
+                "price",
+                f"{key} {few(said for _, said in rows)} can't be read as a number; expected one like 2.50 or 2,50 €, filters like "
+                f"{key}<3 leave such products out",
+                tuple(dict.fromkeys(sku for sku, _ in rows)),
+            )
+            for key, rows in by_key.items()
+        ]
 
     def _shared_numbers(self) -> list[Finding]:
         return [_shared(number, tuple(owners)) for number, owners in self._shared.items()]
@@ -140,3 +160,9 @@ def _shared(number: str, owners: tuple[str, ...]) -> Finding:
 def _is_gtin(key: str) -> bool:
     """Whether an attribute of this name is an article number."""
     return plain(key) in gtin.COLUMNS
+
+
+@functools.lru_cache(1024)
+def _is_price(key: str) -> bool:
+    """Whether an attribute of this name is a price."""
+    return plain(key) in _PRICES

@@ -43,7 +43,17 @@ SYSTEM_FOLDERS = frozenset(
 """Folders that systems and network storage make, in small letters: thumbnails, and what was deleted."""
 
 FindingKind: TypeAlias = Literal[
-    "guessed", "cleaned", "contradiction", "gtin", "folders", "same picture", "placeholder", "dark", "blank", "resize"
+    "guessed",
+    "cleaned",
+    "contradiction",
+    "price",
+    "gtin",
+    "folders",
+    "same picture",
+    "placeholder",
+    "dark",
+    "blank",
+    "resize",
 ]
 
 

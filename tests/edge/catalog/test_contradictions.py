@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from shelfmatch.edge import update_bundle
 from shelfmatch.edge.catalog.listing import CatalogSource
 from shelfmatch.edge.catalog.source import read_source
 
@@ -45,3 +46,19 @@ def test_gtins_are_normalized_and_reported(tmp_path: Path) -> None:
     assert "4006381333932 of B (line 3, 4006381333931 would be right): a digit is wrong" in messages[1]
     assert "4.00638E+12 of C (line 4): shortened by a spreadsheet" in messages[2]
     assert messages[3].startswith("GTINs of 2 products are written the usual way")
+
+
+def test_a_price_that_is_no_number_is_told(tmp_path: Path) -> None:
+    source = read(tmp_path, "image;sku;price\na;A;abc\na2;A;abc\nb;B;2,50 €\nc;C;\nd;D;on request\ne;E;CHF 1'299.-\n")
+    (finding,) = [one for one in source.findings if one.kind == "price"]
+    assert finding.skus == ("A", "D")
+    assert finding.message == (
+        "price 'abc' of A (line 2), 'on request' of D (line 6) can't be read as a number; expected one like 2.50 or 2,50 €, "
+        "filters like price<3 leave such products out"
+    )
+
+
+def test_an_update_tells_a_price_that_is_no_number(tile_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "prices.csv").write_text("sku,price\nsku-001,abc\nsku-002,2.50\n")
+    report = update_bundle(tile_bundle, tmp_path / "prices.csv")
+    assert [(one.kind, one.skus) for one in report.findings] == [("price", ("sku-001",))]
