@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import arguments
 from ..bundle.manifest import BranchRecord, role_of
 from ..bundle.writer import BundleWriter
+from ..catalog.listing import few
 from ..catalog.photo_folder import photos_in
 from ..errors import BundleError, CatalogError, ImageError, VectorError
 from ..matching.matcher import Matcher
@@ -100,9 +101,11 @@ def calibrate_bundle(
             _check(bundle, manifest.branches, snapshot.decision)
             listed = _listed(photos, matcher)
             every, left_out = _embedded(listed, matcher, workers, progress)
-            seen = _distinct(every)
+            seen, contradicted = _distinct(every, matcher.catalog)
+            left_out += contradicted
             if len(seen) < FEWEST:
-                copies = f"; {len(every) - len(seen)} more are copies of them" if len(seen) < len(every) else ""
+                more = len(every) - len(contradicted) - len(seen)
+                copies = f"; {more} more are copies of them" if more else ""
                 first = f"; the first left out: {': '.join(left_out[0])}" if left_out else ""
                 raise CatalogError(
                     f"{len(seen)} photos that can be used arrived; expected at least {FEWEST}{copies}{first}"
@@ -175,8 +178,8 @@ def _refuse_mixed(folder: Path, photos: Sequence[Path], catalog: Catalog) -> Non
 
 def _embedded(
     listed: Sequence[tuple[Path, str, int | None]], matcher: Matcher, workers: int, progress: Progress | None
-) -> tuple[list[Seen], list[tuple[str, str]]]:
-    """The photos that say something, and why others don't."""
+) -> tuple[list[tuple[str, Seen]], list[tuple[str, str]]]:
+    """(label, photo) of those that say something, and why others don't."""
 
     def one(photo: tuple[Path, str, int | None]) -> Seen | str:
         try:
@@ -188,22 +191,32 @@ def _embedded(
     stream: Any = in_order(one, listed, workers=workers or os.cpu_count() or 1, ahead=16)
     if progress is not None:
         stream = progress(stream, len(listed))
-    seen: list[Seen] = []
+    seen: list[tuple[str, Seen]] = []
     left_out = []
     for (_, label, _), found in zip(listed, stream, strict=True):
         if isinstance(found, Seen):
-            seen.append(found)
+            seen.append((label, found))
         else:
             left_out.append((label, found))
     return seen, left_out
 
 
-def _distinct(seen: Sequence[Seen]) -> list[Seen]:
-    """Each photo once: of a copy nothing more is learned, and one that is held out would be tried on itself."""
-    first: dict[tuple[bytes, int | None], Seen] = {}
-    for photo in seen:
-        first.setdefault((photo.embedding.vector.tobytes(), photo.product), photo)
-    return list(first.values())
+def _distinct(every: Sequence[tuple[str, Seen]], catalog: Catalog) -> tuple[list[Seen], list[tuple[str, str]]]:
+    """Each photo once: of a copy nothing more is learned, and one that is held out would be tried on itself. And (label, reason)
+    of those that come with several labels: one of them is wrong, and nobody knows which."""
+    copies: dict[bytes, list[tuple[str, Seen]]] = {}
+    for label, photo in every:
+        copies.setdefault(photo.embedding.vector.tobytes(), []).append((label, photo))
+    seen, left_out = [], []
+    for same in copies.values():
+        products = dict.fromkeys(photo.product for _, photo in same)
+        if len(products) == 1:
+            seen.append(same[0][1])
+            continue
+        named = few(UNKNOWN_FOLDER if product is None else catalog.product(product).sku for product in products)
+        reason = f"the same photo is given as {named}; expected one label, correct it and calibrate again"
+        left_out += [(label, reason) for label, _ in same]
+    return seen, left_out
 
 
 def _committed(writer: BundleWriter, found: Calibrated) -> int:

@@ -157,6 +157,19 @@ def test_an_unlabelled_photo_may_be_of_the_first_product_or_not(shop: Path) -> N
     assert np.allclose(weights, [first, 1 - first, 1, 1]) and second < first
 
 
+def test_a_photo_that_is_given_as_two_products_says_nothing_of_either(shop: Path, bundle: Path, tmp_path: Path) -> None:
+    folders = tmp_path / "labelled"
+    for number, product in enumerate(SHOP[:12]):
+        (folders / product.sku).mkdir(parents=True)
+        shutil.copy(shop / "photos" / f"{number:02d}.png", folders / product.sku)
+    shutil.copy(shop / "photos" / "00.png", folders / SHOP[1].sku)
+    report = calibrate_bundle(bundle, folders)
+    assert (report.photos, report.labelled) == (11, 11)
+    assert sorted(label for label, _ in report.left_out) == sorted(f"{one.sku}/00.png" for one in SHOP[:2])
+    assert all(f"{one.sku}" in reason for one in SHOP[:2] for _, reason in report.left_out)
+    assert "expected one label, correct it" in report.left_out[0][1]
+
+
 def test_confidences_move_where_they_are_wrong_and_only_there() -> None:
     random = np.random.default_rng(0)
     true = random.uniform(0.3, 0.99, 300)
