@@ -6,6 +6,7 @@ import * as api from "./api.js";
 const SIDE = 640, SMALL = 24;
 const STILL = 3.0; // mean difference in grey levels of two frames at 24x18
 const GONE = 9.0; // of a frame and the scene without a product
+const AGAIN_MS = 2000; // before a camera or a stream that ended is tried again
 
 function randomName() {
   return Array.from(crypto.getRandomValues(new Uint8Array(12)), (one) => one.toString(16).padStart(2, "0")).join("");
@@ -51,7 +52,17 @@ export class Eyes {
     this.isDevice = true;
     this.video.hidden = true;
     this.image.hidden = false;
+    this.image.onerror = () => setTimeout(() => this.showStream(), AGAIN_MS);
+    this.follow();
+  }
+
+  showStream() { // an image whose stream ended never goes on by itself
+    this.image.removeAttribute("src");
     this.image.src = "/v1/stream";
+  }
+
+  follow() {
+    this.showStream();
     const events = new EventSource("/v1/stream/answers");
     events.addEventListener("answer", (event) => {
       if (this.isPaused) return;
@@ -60,7 +71,15 @@ export class Eyes {
       this.say.answer(answer, this.isEmpty());
     });
     events.addEventListener("problem", (event) => this.say.problem("no_camera_more", "", JSON.parse(event.data)));
-    events.onerror = () => this.say.offline();
+    events.onerror = () => { // after a refusal the browser itself would not try again
+      events.close();
+      this.say.offline();
+      setTimeout(() => this.follow(), AGAIN_MS);
+    };
+  }
+
+  isUnplugged() {
+    return this.video.srcObject.getTracks().every((one) => one.readyState === "ended");
   }
 
   source() {
@@ -113,6 +132,11 @@ export class Eyes {
   }
 
   async loop() {
+    if (this.isUnplugged()) { // its last picture stays on the screen, and would be answered for ever
+      this.forget();
+      this.say.problem("no_camera_more", "");
+      return setTimeout(() => this.start(), AGAIN_MS);
+    }
     let pause = 60;
     try {
       const moved = this.look();

@@ -106,18 +106,22 @@ function nothing() { // before the camera; an answer stays to be read
   if (state !== "idle") idle();
 }
 
+function tell(next, key, draw) { // in the place of an answer, which comes anew when it is over, the same one, too
+  shownSku = shownAdvice = "";
+  chosen = false;
+  show(next, key);
+  redraw = draw;
+  draw();
+}
+
 function problem(key, reason, text = "") {
   if (chosen || state === "problem") return;
-  show("problem", "unknown");
-  redraw = () => view.message(answer, "camera-off", t("no_camera"), t(key), text || (reason ? t(reason) : ""));
-  redraw();
+  tell("problem", "unknown", () => view.message(answer, "camera-off", t("no_camera"), t(key), text || (reason ? t(reason) : "")));
 }
 
 function offline() {
   if (state === "offline") return;
-  show("offline", "busy");
-  redraw = () => view.message(answer, "offline", t("offline"), t("offline_more"));
-  redraw();
+  tell("offline", "busy", () => view.message(answer, "offline", t("offline"), t("offline_more")));
 }
 
 async function useLanguage(language) {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -110,3 +112,14 @@ def kiosk(started: Started, tile_shop: Path) -> KioskProcess:
 def tile(product: int, photo: int = 50, side: int = 96) -> bytes:
     """A photo of a product that no catalogue has seen, as JPEG."""
     return jpeg(tile_photo(product, photo, side))
+
+
+@contextlib.contextmanager
+def streamed(kiosk: KioskProcess, path: str) -> Iterator[http.client.HTTPResponse]:
+    """The answer to one request, its body not read yet."""
+    connection = http.client.HTTPConnection("127.0.0.1", kiosk.port, timeout=60)
+    try:
+        connection.request("GET", path)
+        yield connection.getresponse()
+    finally:
+        connection.close()

@@ -7,7 +7,6 @@ import http.client
 import io
 import threading
 import time
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,22 +18,10 @@ from PIL import Image
 from shelfmatch.edge.kiosk import device_camera
 from shelfmatch.edge.kiosk.device_camera import DeviceCamera
 from shelfmatch.edge.synthetic.products import make_shop
-from tests.support.kiosk import KioskProcess
 
-from .conftest import Started, film
+from .conftest import Started, film, streamed
 
 pytest.importorskip("cv2", reason="pip install 'shelfmatch[fast]'")
-
-
-@contextlib.contextmanager
-def streamed(kiosk: KioskProcess, path: str) -> Iterator[http.client.HTTPResponse]:
-    """The answer to one request, its body not read yet."""
-    connection = http.client.HTTPConnection("127.0.0.1", kiosk.port, timeout=60)
-    try:
-        connection.request("GET", path)
-        yield connection.getresponse()
-    finally:
-        connection.close()
 
 
 def test_many_viewers_at_once_find_no_more_room_than_one_after_the_other(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import shutil
@@ -15,7 +16,7 @@ from shelfmatch.edge.kiosk.service_api import PAGE
 from shelfmatch.edge.synthetic.products import make_shop, render_view
 from tests.support.kiosk import KioskProcess
 
-from .conftest import Started, film
+from .conftest import Started, film, streamed
 
 CHROMIUM = shutil.which("chromium")
 SIZES = {"portrait": (1080, 1920), "wide": (1280, 800), "pi": (800, 480)}
@@ -369,3 +370,57 @@ class TestInChromium:
         screen.context.close()
         browser.close()
         assert kiosk.stop() == 0
+
+    def test_the_devices_own_camera_is_there_again_after_a_restart(
+        self, playwright: Any, shop: Path, started: Started
+    ) -> None:
+        """The picture stayed broken and a refused page never asked again, until somebody loaded it anew."""
+        pytest.importorskip("cv2", reason="pip install opencv-python-headless")
+        known = json.loads((shop / "known.json").read_text())
+        kiosk = started(shop / "shop.bundle", "--camera", str(shop / "known.mjpeg"), "--set", "page.camera=device")
+        browser = launched(playwright, shop / "empty.mjpeg")
+        with contextlib.ExitStack() as others:
+            for _ in range(8):
+                others.enter_context(streamed(kiosk, "/v1/stream"))
+            screen = Screen(browser, kiosk)
+            screen.state("offline")
+        screen.page.wait_for_selector("#found", timeout=30_000)
+        kiosk.kill()
+        screen.state("offline")
+        kiosk.start()
+        screen.page.wait_for_selector("#found", timeout=30_000)
+        assert screen.text("#found .name") == known["name"]
+        seen = "document.getElementById('stream').naturalWidth > 300"
+        assert any(screen.page.evaluate(seen) or screen.page.wait_for_timeout(200) for _ in range(50))
+        screen.context.close()
+        browser.close()
+
+    def test_a_camera_that_is_unplugged_is_taken_again(
+        self, playwright: Any, shop: Path, staffed: KioskProcess
+    ) -> None:
+        """Its last picture stayed, and was answered until somebody loaded the page anew."""
+        known = json.loads((shop / "known.json").read_text())
+        browser = launched(playwright, shop / "known.mjpeg")
+        screen = Screen(browser, staffed)
+        screen.state("match")
+        screen.page.evaluate("document.getElementById('video').srcObject.getTracks().forEach((one) => one.stop())")
+        screen.page.get_by_role("heading", name="The camera can’t be used").wait_for()
+        screen.page.wait_for_selector("#found", timeout=30_000)
+        assert screen.text("#found .name") == known["name"]
+        screen.close()
+        browser.close()
+
+    def test_the_same_product_is_shown_again_after_an_interruption(
+        self, playwright: Any, shop: Path, started: Started
+    ) -> None:
+        """The screen went on with "No connection", under it "Found", for as long as the product was held there."""
+        kiosk = started(shop / "shop.bundle")
+        browser = launched(playwright, shop / "known.mjpeg")
+        screen = Screen(browser, kiosk)
+        screen.state("match")
+        kiosk.kill()
+        screen.state("offline")
+        kiosk.start()
+        screen.page.wait_for_selector("#found", timeout=30_000)
+        screen.context.close()
+        browser.close()
