@@ -151,7 +151,9 @@ export class Eyes {
         if (photo) {
           this.sent = performance.now();
           const session = this.session;
-          const answer = await api.match(photo, session, this.settings.has_bar_codes && this.count++ % 3 === 0);
+          // One that is in view goes on settling the answer.
+          const wantsCode = this.settings.has_bar_codes && (this.last?.bar_code || this.count++ % 3 === 0);
+          const answer = await api.match(photo, session, wantsCode);
           if (session === this.session && !this.isPaused) {
             this.last = answer;
             this.say.answer(answer, false);

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from shelfmatch.edge.kiosk.service_api import PAGE
 from shelfmatch.edge.synthetic.products import make_shop, render_view
-from tests.support.kiosk import KioskProcess
+from tests.support.kiosk import KioskProcess, jpeg
 
 from .conftest import Started, film, streamed
 
@@ -351,7 +353,6 @@ class TestInChromium:
         pytest.importorskip("cv2", reason="pip install opencv-python-headless")
         known = json.loads((shop / "known.json").read_text())
         import cv2
-        import numpy as np
 
         product = make_shop(10, seed=6)[0]
         video = shop / "known.avi"
@@ -423,4 +424,28 @@ class TestInChromium:
         kiosk.start()
         screen.page.wait_for_selector("#found", timeout=30_000)
         screen.context.close()
+        browser.close()
+
+    def test_a_bar_code_in_view_goes_on_settling_the_answer(
+        self, playwright: Any, shop: Path, started: Started, tmp_path: Path
+    ) -> None:
+        """Every third frame was searched for one: name and price changed to those of the lookalike and back every few seconds."""
+        zxing = pytest.importorskip("zxingcpp", reason="pip install 'shelfmatch[barcode]'")
+        seen, coded = make_shop(10, seed=6)[:2]
+        code = Image.fromarray(
+            zxing.write_barcode_to_image(zxing.create_barcode(coded.gtin, zxing.BarcodeFormat.EAN13), scale=2)
+        ).convert("RGB")
+        frames = []
+        for view in (200, 201):
+            picture = render_view(seen, view, (640, 480), 0.2).convert("RGB")
+            picture.paste(code, (20, 340))
+            frames.append(jpeg(picture) * 40)
+        (tmp_path / "coded.mjpeg").write_bytes(b"".join(frames))
+        browser = launched(playwright, tmp_path / "coded.mjpeg")
+        screen = Screen(browser, started(shop / "shop.bundle"))
+        screen.page.get_by_role("heading", name=coded.name).wait_for()
+        for _ in range(24):
+            screen.page.wait_for_timeout(500)
+            assert screen.text("#found .name") == coded.name
+        screen.close()
         browser.close()
