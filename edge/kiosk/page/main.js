@@ -13,7 +13,7 @@ const LEARN_EMPTY_MS = 20000; // an unknown scene in which nothing has moved for
 const WORTH_SHOWING = 0.01; // confidence of a runner-up
 const $ = (id) => document.getElementById(id);
 const stage = $("stage"), answer = $("answer");
-let settings = null, eyes = null, state = "", shownSku = "", shownAdvice = "", lastTouch = 0, lastProduct = 0, chosen = false, openSearch = null, redraw = null;
+let settings = null, eyes = null, state = "", shownSku = "", shownAdvice = "", lastTouch = 0, lastProduct = 0, chosen = false, openSearch = null, redraw = null, blind = null;
 
 function show(next, key) {
   state = next;
@@ -28,6 +28,7 @@ function speak(text) {
 function idle() {
   shownSku = shownAdvice = "";
   chosen = false;
+  if (blind) return problem(...blind);
   show("idle");
   view.welcome(answer);
   redraw = idle;
@@ -63,6 +64,7 @@ function certainty(found) {
 }
 
 function heard(found, isEmpty) {
+  blind = null;
   if (chosen) return; // what somebody chose stays until they go on, or go
   const coded = found.bar_code?.product;
   if (coded) {
@@ -102,6 +104,7 @@ function unknown(found) {
 }
 
 function nothing() { // before the camera; an answer stays to be read
+  blind = null;
   if (state === "match" && performance.now() - Math.max(lastProduct, lastTouch) < settings.idle_seconds * 1000) return show("match");
   if (state !== "idle") idle();
 }
@@ -115,6 +118,7 @@ function tell(next, key, draw) { // in the place of an answer, which comes anew 
 }
 
 function problem(key, reason, text = "") {
+  blind = [key, reason, text]; // until the camera shows something
   if (chosen || state === "problem") return;
   tell("problem", "unknown", () => view.message(answer, "camera-off", t("no_camera"), t(key), text || (reason ? t(reason) : "")));
 }

@@ -449,3 +449,21 @@ class TestInChromium:
             assert screen.text("#found .name") == coded.name
         screen.close()
         browser.close()
+
+    def test_a_page_without_a_camera_asks_nobody_to_hold_a_product_up(
+        self, playwright: Any, shop: Path, started: Started
+    ) -> None:
+        """It did so after the first product that somebody had found by its name."""
+        kiosk = started(shop / "shop.bundle", "--set", "page.camera=off")
+        browser = launched(playwright, shop / "empty.mjpeg")
+        screen = Screen(browser, kiosk)
+        screen.state("problem")
+        page = screen.page
+        page.keyboard.press("/")
+        page.keyboard.type("o")
+        page.click("#search-found button")
+        page.click("#found .button")  # next product
+        screen.state("problem")
+        assert screen.text("#answer h2") == "The camera can’t be used"
+        screen.close()
+        browser.close()
