@@ -31,6 +31,7 @@ function idle() {
   if (blind) return problem(...blind);
   show("idle");
   view.welcome(answer);
+  speak(""); // the same product is said again when it comes again
   redraw = idle;
 }
 
@@ -113,8 +114,11 @@ function tell(next, key, draw) { // in the place of an answer, which comes anew 
   shownSku = shownAdvice = "";
   chosen = false;
   show(next, key);
-  redraw = draw;
-  draw();
+  redraw = () => {
+    draw();
+    speak([...answer.querySelectorAll("h2, p")].map((one) => one.textContent.replace(/\.$/, "")).join(". ") + ".");
+  };
+  redraw();
 }
 
 function problem(key, reason, text = "") {

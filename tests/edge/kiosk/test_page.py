@@ -467,3 +467,27 @@ class TestInChromium:
         assert screen.text("#answer h2") == "The camera can’t be used"
         screen.close()
         browser.close()
+
+    def test_a_screen_reader_hears_what_is_in_the_place_of_an_answer(
+        self, playwright: Any, shop: Path, started: Started
+    ) -> None:
+        """Of a camera that can't be used and a lost connection nothing was said, nor of the same product a second time."""
+        kiosk = started(shop / "shop.bundle", "--set", "page.camera=off")
+        browser = launched(playwright, shop / "empty.mjpeg")
+        screen = Screen(browser, kiosk)
+        screen.state("problem")
+        said = "The camera can’t be used. Search by name instead, or call our staff."
+        assert screen.page.text_content("#live") == said
+        screen.close()
+        screen = Screen(browser, started(shop / "shop.bundle"))
+        page = screen.page
+        screen.state("idle")
+        page.keyboard.press("/")
+        page.keyboard.type("o")
+        page.click("#search-found button")
+        assert screen.text("#found .name") in str(page.text_content("#live"))
+        page.click("#found .button")
+        screen.state("idle")
+        assert page.text_content("#live") == ""
+        screen.close()
+        browser.close()
