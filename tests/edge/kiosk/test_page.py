@@ -491,3 +491,20 @@ class TestInChromium:
         assert page.text_content("#live") == ""
         screen.close()
         browser.close()
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_a_long_name_of_a_shop_takes_no_room_from_the_rest(
+        self, playwright: Any, shop: Path, started: Started, size: str
+    ) -> None:
+        """All of it was shown, and the buttons for the language and for staff, and half of the answer, lay beyond the screen."""
+        title = "Müller & Söhne Feinkost und Getränkehandel am Marktplatz"
+        kiosk = started(shop / "shop.bundle", "--set", f"page.title={title}", staff=True)
+        browser = launched(playwright, shop / "empty.mjpeg")
+        screen = Screen(browser, kiosk, size, locale="de-DE")
+        screen.page.wait_for_selector("#open-staff")
+        width, height = SIZES[size]
+        for selector in ("#title", "#open-search", "#language", "#open-staff", "#answer", "#camera"):
+            box = screen.page.query_selector(selector).bounding_box()
+            assert box["x"] >= 0 and box["x"] + box["width"] <= width and box["y"] + box["height"] <= height, selector
+        screen.close()
+        browser.close()
