@@ -21,6 +21,7 @@ from . import answers, documents
 from .kiosk import Kiosk
 from .pool import Busy
 from .problems import Problem, busy
+from .reading import body_of
 from .shop_api import answered
 
 PAGE: Final = Path(__file__).with_name("page")
@@ -33,6 +34,8 @@ _MOST_VIEWERS: Final = 8
 _OPENS_WITHIN_S: Final = 10.0
 """A camera that has said nothing for so long can't be used: network cameras take seconds to open, and that is no failure."""
 _BOUNDARY: Final = b"shelfmatch-frame"
+_SESSION: Final = "device camera"
+"""No client can name it: the API takes no session with a space."""
 
 
 class ServiceApi:
@@ -119,14 +122,16 @@ class ServiceApi:
     async def stream(self, request: Request) -> Response:
         """The device's camera as MJPEG."""
         media = f"multipart/x-mixed-replace; boundary={_BOUNDARY.decode()}"
-        return self._viewed(self._frames(), media)
+        return await self._viewed(request, self._frames(), media)
 
     async def stream_answers(self, request: Request) -> Response:
         """The answers to the device's camera, as server-sent events."""
-        return self._viewed(self._events(), "text/event-stream")
+        return await self._viewed(request, self._events(), "text/event-stream")
 
-    def _viewed(self, content: AsyncIterator[bytes], media: str) -> Response:
-        """A stream, which counts from now on: many that come at once would all find room if each counted from its first bytes."""
+    async def _viewed(self, request: Request, content: AsyncIterator[bytes], media: str) -> Response:
+        """A stream, which counts from now on: many that come at once would all find room if each counted from its first bytes. A
+        body is waited for first: one that is too large or too slow can't be answered any more in the middle of a stream."""
+        await body_of(request)
         if self._kiosk.camera is None:
             raise Problem("not-found", "this kiosk has no camera of its own; camera.source in its settings names one")
         if self._viewers >= _MOST_VIEWERS:
@@ -166,9 +171,7 @@ class ServiceApi:
             since = time.monotonic()
             served = kiosk.shop.served
             try:
-                with kiosk.sessions.taken(
-                    "device-camera", served.snapshot, kiosk.settings.answers.top_k, None
-                ) as session:
+                with kiosk.sessions.taken(_SESSION, served.snapshot, kiosk.settings.answers.top_k, None) as session:
                     found = await kiosk.pool.run(
                         answers.answer_frame,
                         served,

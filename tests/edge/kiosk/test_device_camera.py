@@ -19,7 +19,7 @@ from shelfmatch.edge.kiosk import device_camera
 from shelfmatch.edge.kiosk.device_camera import DeviceCamera
 from shelfmatch.edge.synthetic.products import make_shop
 
-from .conftest import Started, film, streamed
+from .conftest import Started, film, streamed, tile
 
 pytest.importorskip("cv2", reason="pip install 'shelfmatch[fast]'")
 
@@ -113,3 +113,29 @@ def test_a_camera_whose_driver_fails_is_tried_again(monkeypatch: pytest.MonkeyPa
         assert frame[:3] == b"\xff\xd8\xff" and camera.problem == ""
     finally:
         camera.close()
+
+
+def test_a_viewer_whose_body_never_comes_is_told_so(started: Started, tile_shop: Path, tmp_path: Path) -> None:
+    """The stream began, and ended in 90 lines of the log each time: whoever is on the network could fill the disk with them."""
+    camera = film(make_shop(1, seed=6)[0], tmp_path / "film.mjpeg")
+    kiosk = started(tile_shop / "shop.bundle", "--camera", str(camera), "--set", "server.body_seconds=0.5")
+    for path in ("/v1/stream", "/v1/stream/answers"):
+        connection = http.client.HTTPConnection("127.0.0.1", kiosk.port, timeout=60)
+        connection.putrequest("GET", path)
+        connection.putheader("content-length", "1000")
+        connection.endheaders()
+        assert connection.getresponse().status == 408
+        connection.close()
+    assert "Traceback" not in kiosk.log.read_text()
+
+
+def test_no_client_shows_the_devices_camera_what_it_wants(started: Started, tile_shop: Path, tmp_path: Path) -> None:
+    """Frames that others sent by the name of its session were weighed together with those of the camera."""
+    photo = tile(1)
+    (tmp_path / "film.mjpeg").write_bytes(photo * 40)
+    kiosk = started(tile_shop / "shop.bundle", "--camera", str(tmp_path / "film.mjpeg"))
+    with streamed(kiosk, "/v1/stream/answers") as answer:
+        while b'"frames":4' not in answer.readline():
+            pass
+        found = kiosk.match(photo, "?session=device-camera")
+    assert found.status == 200 and found.json["frames"] == 1
