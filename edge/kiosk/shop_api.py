@@ -93,9 +93,9 @@ class ShopApi:
     def _keep_unknown(self, found: documents.Match, photo: bytes) -> None:
         """Where the shop wants it, and after people were looked for: a crop of what isn't in the catalogue."""
         unknowns = self._kiosk.unknowns
-        if unknowns is None or found.decision == "match" or found.is_still or not unknowns.is_due():
+        if unknowns is None or found.decision == "match" or found.is_still:
             return
-        if found.frames > 1 and not found.sure:
+        if (found.frames > 1 and not found.sure) or not unknowns.is_due():
             return
         self._kiosk.lookups.submit(unknowns.keep, photo, self._kiosk.limits)
 

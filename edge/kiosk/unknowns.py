@@ -35,6 +35,7 @@ class Unknowns:
         self._days = days
         self._lock = threading.Lock()
         self._last = -_PAUSE_S
+        self._is_busy = False
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.tidy()
@@ -44,14 +45,19 @@ class Unknowns:
             ) from error
 
     def is_due(self) -> bool:
-        """Whether the next unknown product may be kept already."""
-        return time.monotonic() - self._last >= _PAUSE_S
+        """Whether the next unknown product may be kept already; where it may, whoever asks has to call `keep`, and nobody else may
+        until that is done: a slow board looks for people for longer than the pause. For one thread."""
+        if self._is_busy or time.monotonic() - self._last < _PAUSE_S:
+            return False
+        self._is_busy = True
+        return True
 
     def keep(self, photo: bytes, limits: Limits) -> str | None:
         """Keep what is left of a photo when people are blurred; its name, None where nothing was kept."""
-        self._last = time.monotonic()
-        kept = self.finder.without_people(photo, limits)
-        self._last = time.monotonic()
+        try:
+            kept = self.finder.without_people(photo, limits)
+        finally:
+            self._last, self._is_busy = time.monotonic(), False
         if kept is None:
             return None
         name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(4).hex()}.jpg"

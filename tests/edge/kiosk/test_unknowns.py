@@ -129,3 +129,26 @@ def test_trouble_with_crops_doesnt_end_the_watch_for_bundles(caplog: pytest.LogC
     assert [record.message for record in caplog.records].count(
         "old crops can't be deleted: [Errno 5] Input/output error: '/media/stick/unknown'"
     ) == 1
+
+
+def test_one_photo_is_searched_for_people_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a slow board the search takes longer than the pause: all that came meanwhile waited, and the look-ups behind them."""
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    unknowns = Unknowns(tmp_path, _Finder(), 10, 7.0)  # type: ignore[arg-type]
+    assert unknowns.is_due() and not unknowns.is_due()  # nobody has begun with the first one yet
+    clock[0] += 60
+    assert not unknowns.is_due()
+    assert unknowns.keep(b"jpeg", Limits()) is not None
+    assert not unknowns.is_due()
+    clock[0] += 4
+    assert unknowns.is_due()
+
+    def fails(photo: bytes, limits: Limits) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr(unknowns.finder, "without_people", fails)
+    with pytest.raises(MemoryError):
+        unknowns.keep(b"jpeg", Limits())
+    clock[0] += 4
+    assert unknowns.is_due()
