@@ -45,6 +45,7 @@ def test_dry_run_shows_all_and_writes_nothing(tmp_path: Path, capsys: pytest.Cap
     assert tomllib.loads(written["etc/shelfmatch/kiosk.toml"].read_text())["server"]["port"] == 9001
     policy = json.loads(written["etc/chromium/policies/managed/shelfmatch-kiosk.json"].read_text())
     assert policy["VideoCaptureAllowedUrls"] == ["http://127.0.0.1:9001/"] and policy["URLBlocklist"] == ["*"]
+    assert policy["PasswordManagerEnabled"] is False  # a staff code that it kept would sign every shopper in
     assert os.access(written["usr/local/bin/shelfmatch-kiosk-screen"], os.X_OK)
 
 
