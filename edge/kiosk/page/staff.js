@@ -112,14 +112,16 @@ const SCREENS = {
   },
 
   async manage() {
-    body.replaceChildren(line());
+    const waiting = line();
+    body.replaceChildren(waiting);
     try {
       const found = await staff.taught();
+      if (!waiting.isConnected) return; // staff went on meanwhile
       const list = el("ul", { class: "cards" }, ...found.products.map((one) => card(one, (chosen) => go("edit", chosen))));
       body.replaceChildren(line(), list);
       if (!found.products.length) said(t("nothing_taught"));
     } catch (error) {
-      said(t("problem", { text: error.message }), true);
+      if (waiting.isConnected) said(t("problem", { text: error.message }), true);
     }
   },
 
@@ -154,10 +156,12 @@ const SCREENS = {
   },
 
   async unknown() {
-    body.replaceChildren(line());
+    const waiting = line();
+    body.replaceChildren(waiting);
     await tried(async () => {
       const found = await staff.unknown();
       const crops = await Promise.all(found.crops.slice(0, 40).map((one) => staff.crop(one.picture)));
+      if (!waiting.isConnected) return crops.forEach((src) => URL.revokeObjectURL(src));
       const list = el("ul", { class: "cards" }, ...crops.map((src, at) => el("li", {}, el("div", { class: "card" }, el("div", { class: "picture" }, el("img", { src, alt: "", on: { load: shown } })),
         el("span", {}, new Date(found.crops[at].taken).toLocaleString(document.documentElement.lang))))));
       const all = el("button", { class: "button bad", type: "button", on: { click: () => tried(async () => { await staff.forgetUnknown(); go("unknown"); }) } }, icon("bin"), t("delete_all"));

@@ -508,3 +508,24 @@ class TestInChromium:
             assert box["x"] >= 0 and box["x"] + box["width"] <= width and box["y"] + box["height"] <= height, selector
         screen.close()
         browser.close()
+
+    def test_a_list_that_comes_late_takes_no_place(self, playwright: Any, shop: Path, staffed: KioskProcess) -> None:
+        """Staff who had gone back to the menu, or out, saw the products instead, or got an error."""
+        browser = launched(playwright, shop / "empty.mjpeg")
+        screen = Screen(browser, staffed)
+        page = screen.page
+        page.click("#open-staff")
+        page.fill("#staff-code", staffed.code)
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#staff-body .menu")
+        held = []
+        page.route("**/v1/products?taught=true*", lambda route: held.append(route))
+        page.click(".menu li:nth-child(2) button")
+        assert any(held or page.wait_for_timeout(50) for _ in range(100))
+        page.click("#staff-back")
+        page.wait_for_selector("#staff-body .menu")
+        held[0].continue_()
+        page.wait_for_timeout(1_000)
+        assert page.query_selector("#staff-body .menu")
+        screen.close()
+        browser.close()
