@@ -1,7 +1,7 @@
 // A keyboard on the screen, for screens without one.
 
 import { el, icon } from "./view.js";
-import { language } from "./words.js";
+import { language, t } from "./words.js";
 
 const ROWS = {
   en: ["1234567890", "qwertyuiop", "asdfghjkl-", "zxcvbnm.,"],
@@ -27,7 +27,7 @@ export function ready(box) {
     target = input;
     const rows = ROWS[language()] ?? ROWS.en;
     box.replaceChildren(...rows.map((row) => el("div", {}, ...[...row].map((one) => key(one, () => type(one))))),
-      el("div", {}, key("⌫", () => type(null), "Backspace"), key(" ", () => type(" "), "Space", "space"), key(icon("close"), hide, "Close")));
+      el("div", {}, key("⌫", () => type(null), t("key_delete")), key(" ", () => type(" "), t("key_space"), "space"), key(icon("close"), hide, t("close"))));
     (input.closest("dialog") ?? document.body).append(box); // a modal dialog takes touches from all that is outside of it
     box.hidden = false;
     input.focus();

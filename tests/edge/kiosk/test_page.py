@@ -529,3 +529,21 @@ class TestInChromium:
         assert page.query_selector("#staff-body .menu")
         screen.close()
         browser.close()
+
+    def test_the_keyboard_on_the_screen_is_named_in_the_pages_language(
+        self, playwright: Any, shop: Path, staffed: KioskProcess
+    ) -> None:
+        """A screen reader read "Backspace", "Space" and "Close" to whoever had chosen Chinese."""
+        browser = launched(playwright, shop / "empty.mjpeg")
+        for locale, names in (
+            ("de-DE", ["Zeichen löschen", "Leerzeichen", "Schließen"]),
+            ("zh-CN", ["删除", "空格", "关闭"]),
+        ):
+            screen = Screen(browser, staffed, locale=locale)
+            page = screen.page
+            page.click("#open-search")
+            page.click(".keys-on")
+            last = page.eval_on_selector_all("#keys div:last-child button", "(all) => all.map((one) => one.ariaLabel)")
+            assert last == names
+            screen.close()
+        browser.close()
