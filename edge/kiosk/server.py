@@ -34,6 +34,8 @@ _STOP_S: Final = 5
 _STUCK_S: Final = 60.0
 _TIDY_S: Final = 60.0
 """Old crops and sessions are forgotten so often at least."""
+_UNREAD_S: Final = 20.0
+"""A client that takes nothing of what it is sent for so long is gone: its connection and its place before the camera are free."""
 _SWITCH_S: Final = 0.001
 """A photo's thread lets the event loop have its turn after so long (5 ms is Python's own): refusing must be quick under load."""
 _TURNED_AWAY: Final = (
@@ -62,6 +64,7 @@ def protocol_class(kiosk: Kiosk) -> type[asyncio.Protocol]:
                 transport.close()
                 return
             open_now.add(self)
+            _let_go_of_who_reads_nothing(transport.get_extra_info("socket"))
             self._arm()
 
         def connection_lost(self, exc: Exception | None) -> None:
@@ -96,6 +99,12 @@ def protocol_class(kiosk: Kiosk) -> type[asyncio.Protocol]:
                 self.transport.close()
 
     return KioskProtocol
+
+
+def _let_go_of_who_reads_nothing(one: Any) -> None:
+    """Also where the other end has no power any more: by itself TCP tries for a quarter of an hour (tcp(7), TCP_USER_TIMEOUT)."""
+    if hasattr(socket, "TCP_USER_TIMEOUT") and one.family != socket.AF_UNIX:
+        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(_UNREAD_S * 1e3))
 
 
 def run(kiosk: Kiosk) -> None:

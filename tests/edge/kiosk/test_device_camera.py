@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import io
+import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -139,3 +140,24 @@ def test_no_client_shows_the_devices_camera_what_it_wants(started: Started, tile
             pass
         found = kiosk.match(photo, "?session=device-camera")
     assert found.status == 200 and found.json["frames"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux ends connections by themselves")
+def test_viewers_who_take_nothing_keep_nobody_out(started: Started, tile_shop: Path, tmp_path: Path) -> None:
+    """Eight screens that were switched off, or somebody's eight connections, kept every other screen away."""
+    camera = film(make_shop(1, seed=6)[0], tmp_path / "film.mjpeg")
+    kiosk = started(tile_shop / "shop.bundle", "--camera", str(camera), "--set", "camera.frames_per_second=60")
+    with contextlib.ExitStack() as opened:
+        for _ in range(8):
+            one = opened.enter_context(socket.socket())
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            one.connect(("127.0.0.1", kiosk.port))
+            one.sendall(b"GET /v1/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        end = time.monotonic() + 90
+        while True:
+            with streamed(kiosk, "/v1/stream") as answer:
+                if answer.status == 200:
+                    break
+            assert time.monotonic() < end
+            time.sleep(1)
