@@ -110,7 +110,7 @@ function nothing() { // before the camera; an answer stays to be read
   if (state !== "idle") idle();
 }
 
-function tell(next, key, draw) { // in the place of an answer, which comes anew when it is over, the same one, too
+function tell(next, draw, key) { // in the place of an answer, which comes anew when it is over, the same one, too
   shownSku = shownAdvice = "";
   chosen = false;
   show(next, key);
@@ -124,12 +124,12 @@ function tell(next, key, draw) { // in the place of an answer, which comes anew 
 function problem(key, reason, text = "") {
   blind = [key, reason, text]; // until the camera shows something
   if (chosen || state === "problem") return;
-  tell("problem", "unknown", () => view.message(answer, "camera-off", t("no_camera"), t(key), text || (reason ? t(reason) : "")));
+  tell("problem", () => view.message(answer, "camera-off", t("no_camera"), t(key), text || (reason ? t(reason) : "")));
 }
 
 function offline() {
   if (state === "offline") return;
-  tell("offline", "busy", () => view.message(answer, "offline", t("offline"), t("offline_more")));
+  tell("offline", () => view.message(answer, "offline", t("offline"), t("offline_more")), "busy");
 }
 
 async function useLanguage(language) {

@@ -406,6 +406,7 @@ class TestInChromium:
         screen.state("match")
         screen.page.evaluate("document.getElementById('video').srcObject.getTracks().forEach((one) => one.stop())")
         screen.page.get_by_role("heading", name="The camera can’t be used").wait_for()
+        assert screen.text("#status-text") == "No camera"
         screen.page.wait_for_selector("#found", timeout=30_000)
         assert screen.text("#found .name") == known["name"]
         screen.close()
