@@ -160,8 +160,8 @@ def _unknown(
 ) -> tuple[Floats64, Floats64]:
     """Log odds of unknown queries, and how much each counts, of photos and the best candidates' `answers`.
 
-    A labelled photo is held against all products but its own. Of another one that may be the one found first, by its confidence;
-    by the rest that one is a stranger already, and the best of them.
+    A labelled photo is held against all products but its own. Another one's own may be the product found first, by its
+    confidence; by the rest that is another product already, and the one most like it.
     """
     sure: list[float] = []
     weights: list[float] = []
