@@ -77,8 +77,8 @@ def calibrate_bundle(
 
     `photos`: a folder of photos, or their paths, unlabelled: twenty of its products say a good deal. Or labelled, as for
     `evaluate`: a CSV with the header image,sku (an empty sku: not in the catalogue), or a folder of folders named by SKU, or
-    "unknown"; then confidences are fitted, too. Copies of one photo count once. What can't be told from chance changes nothing,
-    and the report says so. `wait_s`: seconds to wait for another writer.
+    "unknown"; then confidences are fitted, too. A photo counts once, also where it comes again in a later call. What can't be
+    told from chance changes nothing, and the report says so. `wait_s`: seconds to wait for another writer.
 
     Raises BundleError for a bundle with two encoders or built before decisions could be tuned, CatalogError for one with fewer
     than two products, labels that it doesn't have, photos beside labelled ones or fewer than FEWEST that can be used, BundleLocked.
@@ -110,22 +110,44 @@ def calibrate_bundle(
                 raise CatalogError(
                     f"{len(seen)} photos that can be used arrived; expected at least {FEWEST}{copies}{first}"
                 )
-            found = calibrate(snapshot, seen)
+            fresh = _fresh(seen, manifest.branches[0])
+            if len(fresh) < FEWEST:
+                why = f"{len(seen) - len(fresh)} of {len(seen)} photos were counted before, and at least {FEWEST} others are needed"
+                return _unchanged(seen, why, snapshot.decision, manifest.generation, left_out)
+            found = calibrate(snapshot, fresh)
         generation = manifest.generation
         if found.changed:
             writer.drop_work()
             generation = _committed(writer, found)
+    again = len(seen) - len(fresh)
     return CalibrateReport(
-        len(seen),
-        sum(photo.product != -1 for photo in seen),
+        len(fresh),
+        sum(photo.product != -1 for photo in fresh),
         found.adapter is not None,
         found.rescaled.moved,
-        (f"centre: {found.centre}", f"decision: {found.rescaled.why}"),
+        (
+            f"centre: {found.centre}",
+            f"decision: {found.rescaled.why}",
+            *([f"{again} of {len(seen)} photos were counted before"] if again else []),
+        ),
         snapshot.decision,
         found.rescaled.decision,
         generation,
         left_out,
     )
+
+
+def _fresh(seen: Sequence[Seen], branch: BranchRecord) -> list[Seen]:
+    """The photos that no calibration has counted yet. Counted again and again, twenty photos would be believed like hundreds."""
+    before = frozenset() if branch.camera is None else branch.camera.counted_before()
+    return [photo for photo in seen if photo.fingerprint not in before]
+
+
+def _unchanged(
+    photos: Sequence[Seen], why: str, decision: Decision, generation: int, left_out: list[tuple[str, str]]
+) -> CalibrateReport:
+    labelled = sum(photo.product != -1 for photo in photos)
+    return CalibrateReport(len(photos), labelled, False, False, (why,), decision, decision, generation, left_out)
 
 
 def _check(bundle: str | os.PathLike[str], branches: Sequence[BranchRecord], decision: Decision) -> None:

@@ -23,7 +23,7 @@ from ..matching.local_pass import local_rank
 from ..matching.snapshot import Branch, Snapshot
 from ..metrics import logits
 from ..scoring.adapter import Adapter
-from ..scoring.camera_shift import CameraShift, Floats64, chances, with_confidence, with_threshold
+from ..scoring.camera_shift import CameraShift, Floats64, chances, fingerprint, with_confidence, with_threshold
 from ..scoring.decision import Decision
 from ..scoring.gallery import Gallery
 
@@ -48,6 +48,11 @@ class Seen:
 
     embedding: Embedding
     product: int | None = -1
+
+    @property
+    def fingerprint(self) -> bytes:
+        """By which it is known when it comes again."""
+        return fingerprint(self.embedding.vector, self.product)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ def calibrate(snapshot: Snapshot, photos: Sequence[Seen]) -> Calibrated:
     found = rescaled(moved, photos)
     before = snapshot.bundle.manifest.branches[0].camera or CameraShift(0, 0.0, 0.0)
     recentred_from = None if adapter is None else snapshot.gallery.adapter
-    shift = before.joined(len(photos), found.threshold, found.confidence, recentred_from)
+    shift = before.joined([one.fingerprint for one in photos], found.threshold, found.confidence, recentred_from)
     return Calibrated(adapter, centre, found, shift)
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,10 @@ from .decision import LEVELS, Confidences, Decision
 
 Floats64 = NDArray[np.float64]
 
+MOST_COUNTED: Final = 1_000
+"""Photos by which one that comes again is known: 11 KB of a manifest."""
+FINGERPRINT_BYTES: Final = 8
+
 _UNREAD = "the manifest's record of the camera is not one this version reads"
 _AGAIN = "build the bundle again"
 
@@ -33,20 +39,42 @@ class CameraShift:
 
     `threshold`: log odds by which unknown queries of this camera are surer than the catalogue let expect. `confidence`: log odds
     by which all answers are. `catalogue_mean`: where the adapter's queries were centred before they were on the camera's photos,
-    (D,) float32 numbers, little-endian, in base64; None: they still are.
+    (D,) float32 numbers, little-endian, in base64; None: they still are. `counted`: the `fingerprint`s of the last MOST_COUNTED
+    photos with their labels, in base64: one that comes again says nothing new.
     """
 
     photos: int
     threshold: float
     confidence: float
     catalogue_mean: str | None = None
+    counted: str = ""
 
-    def joined(self, photos: int, threshold: float, confidence: float, recentred: Adapter | None = None) -> CameraShift:
-        """With what one more calibration came to; `recentred`: the adapter as it was, where that has moved."""
+    def joined(
+        self,
+        photos: Sequence[bytes],
+        threshold: float,
+        confidence: float,
+        recentred: Adapter | None = None,
+    ) -> CameraShift:
+        """With what one more calibration came to, of photos with these fingerprints; `recentred`: the adapter as it was, where that
+        has moved."""
         mean = self.catalogue_mean
         if recentred is not None and mean is None:
             mean = base64.b64encode(recentred.mean.astype("<f4").tobytes()).decode()
-        return CameraShift(self.photos + photos, self.threshold + threshold, self.confidence + confidence, mean)
+        kept = b"".join([base64.b64decode(self.counted), *photos])[-MOST_COUNTED * FINGERPRINT_BYTES :]
+        return CameraShift(
+            self.photos + len(photos),
+            self.threshold + threshold,
+            self.confidence + confidence,
+            mean,
+            base64.b64encode(kept).decode(),
+        )
+
+    def counted_before(self) -> frozenset[bytes]:
+        """The fingerprints of the photos in it."""
+        kept = base64.b64decode(self.counted)
+        starts = range(0, len(kept), FINGERPRINT_BYTES)
+        return frozenset(kept[start : start + FINGERPRINT_BYTES] for start in starts)
 
     def catalogue_adapter(self, adapter: Adapter) -> Adapter:
         """The adapter as photos of the catalogue go through it."""
@@ -58,7 +86,7 @@ class CameraShift:
             return replace(self, catalogue_mean=None), adapter
         moved = replace(adapter, mean=adapter.mean + before.mean - self._mean(self.catalogue_mean)).as_stored()
         alone = replace(self, catalogue_mean=None)
-        return alone.joined(0, 0.0, 0.0, adapter), moved
+        return alone.joined((), 0.0, 0.0, adapter), moved
 
     def decided(self, decision: Decision) -> Decision:
         """A decision that was fitted to the catalogue, as this camera asks for it."""
@@ -90,6 +118,7 @@ class CameraShift:
         made = read_record(cls, record, _UNREAD, BundleError, _AGAIN)
         try:
             found = 0 if made.catalogue_mean is None else len(base64.b64decode(made.catalogue_mean, validate=True))
+            base64.b64decode(made.counted, validate=True)
         except (binascii.Error, ValueError, TypeError) as error:
             raise BundleError(f"{_UNREAD}: {error}; {_AGAIN}") from error
         if found not in (0, 4 * dimension) or not (math.isfinite(made.threshold) and math.isfinite(made.confidence)):
@@ -99,6 +128,11 @@ class CameraShift:
     @staticmethod
     def _mean(text: str) -> NDArray[np.float32]:
         return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float32)
+
+
+def fingerprint(vector: NDArray[np.float32], product: int | None) -> bytes:
+    """Of a photo's embedding (D,) and what it was said to show: the same photo with a label says more than without."""
+    return hashlib.blake2b(vector.tobytes() + repr(product).encode(), digest_size=FINGERPRINT_BYTES).digest()
 
 
 def with_threshold(decision: Decision, shift: float) -> Decision:

@@ -28,6 +28,7 @@ from shelfmatch.edge import (
 from shelfmatch.edge.build.change import load_branches
 from shelfmatch.edge.bundle.writer import BundleWriter
 from shelfmatch.edge.cli.app import main
+from shelfmatch.edge.evaluation import camera
 from shelfmatch.edge.evaluation.calibrate import _committed
 from shelfmatch.edge.evaluation.camera import (
     Calibrated,
@@ -39,7 +40,7 @@ from shelfmatch.edge.evaluation.camera import (
     _unknown,
 )
 from shelfmatch.edge.metrics import logits
-from shelfmatch.edge.scoring.camera_shift import CameraShift, with_confidence, with_threshold
+from shelfmatch.edge.scoring.camera_shift import CameraShift, fingerprint, with_confidence, with_threshold
 from shelfmatch.edge.scoring.decision import Decision
 from shelfmatch.edge.synthetic.products import make_shop, render_plain, render_view
 from tests.support.bundles import contents
@@ -99,14 +100,30 @@ def test_photos_of_the_camera_move_what_is_expected_of_unknown_queries(shop: Pat
     assert report.after.threshold < report.before.threshold and accepted(bundle, shop)[0] >= right
 
 
-def test_what_cannot_be_shown_changes_nothing(shop: Path, bundle: Path) -> None:
-    """Once it is calibrated, the same photos find nothing to change; byte for byte."""
-    while calibrate_bundle(bundle, shop / "photos").changed:
-        pass
+def test_what_cannot_be_told_from_chance_changes_nothing(
+    shop: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Byte for byte."""
+    monkeypatch.setattr(camera, "LIKELY", 100.0)
     files = contents(bundle)
     report = calibrate_bundle(bundle, shop / "photos")
     assert not report.changed and report.before == report.after and contents(bundle) == files
     assert "no more than chance, it stays" in report.reasons[1]
+
+
+def test_photos_that_come_again_say_nothing_new(shop: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given three times, twenty photos were believed like sixty, and moved the threshold nearly all of the way."""
+    monkeypatch.setattr(camera, "LIKELY", 0.0)
+    photos = sorted((shop / "photos").iterdir())
+    assert calibrate_bundle(bundle, photos[:20]).changed
+    files = contents(bundle)
+    report = calibrate_bundle(bundle, photos[:20])
+    assert not report.changed and report.photos == 20 and contents(bundle) == files
+    assert report.reasons == ("20 of 20 photos were counted before, and at least 8 others are needed",)
+    assert "20 of 27 photos" in calibrate_bundle(bundle, photos[:27]).reasons[0] and contents(bundle) == files
+    more = calibrate_bundle(bundle, photos)
+    assert more.photos == len(SHOP) - 20 and more.reasons[2] == f"20 of {len(SHOP)} photos were counted before"
+    assert calibrate_bundle(bundle, shop / "labels.csv").photos == len(SHOP)  # with labels they say more
 
 
 def test_copies_of_one_photo_say_no_more_than_it_does(shop: Path, bundle: Path, tmp_path: Path) -> None:
@@ -210,7 +227,7 @@ def seen_by_a_camera(bundle: Path, moved: float, threshold: float, confidence: f
         direction = np.random.default_rng(0).standard_normal(len(adapter.mean)).astype(np.float32)
         adapter = replace(adapter, mean=adapter.mean + moved * direction / np.linalg.norm(direction)).as_stored()
     decision = with_confidence(with_threshold(manifest.final_decision, threshold), confidence)
-    shift = CameraShift(0, 0.0, 0.0).joined(40, threshold, confidence, branch.adapter)
+    shift = CameraShift(0, 0.0, 0.0).joined([bytes(8)] * 40, threshold, confidence, branch.adapter)
     with BundleWriter(bundle, existing=True) as writer:
         writer.opened()
         _committed(writer, Calibrated(adapter, "", Rescaled(decision, threshold, confidence, ""), shift))
@@ -295,12 +312,24 @@ def test_a_record_that_says_nothing_true_is_refused(seen: Path) -> None:
             CameraShift.from_dict({**record, **change}, 256)
 
 
-def test_two_calibrations_add_up(shop: Path, bundle: Path) -> None:
-    first, second = (calibrate_bundle(bundle, shop / "photos") for _ in range(2))
-    camera = Bundle.open(bundle).manifest.branches[0].camera
-    assert camera is not None and camera.photos == len(SHOP) * (1 + second.changed)
+def test_two_calibrations_add_up(shop: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera, "LIKELY", 0.0)
+    photos = sorted((shop / "photos").iterdir())
+    first, second = calibrate_bundle(bundle, photos[:20]), calibrate_bundle(bundle, photos[20:])
+    shift = Bundle.open(bundle).manifest.branches[0].camera
+    assert first.changed and shift is not None
+    assert shift.photos == len(shift.counted_before()) == (len(SHOP) if second.changed else 20)
     moved = logits(np.array(second.after.threshold)) - logits(np.array(first.before.threshold))
-    assert camera.threshold == pytest.approx(float(moved), abs=1e-6)
+    assert shift.threshold == pytest.approx(float(moved), abs=1e-6)
+
+
+def test_the_last_thousand_photos_are_known_again() -> None:
+    prints = [fingerprint(np.full(4, number, np.float32), -1) for number in range(1_200)]
+    shift = CameraShift(0, 0.0, 0.0).joined(prints[:700], 0.1, 0.0).joined(prints[700:], 0.1, 0.0)
+    assert shift.photos == 1_200 and shift.counted_before() == frozenset(prints[200:])
+    assert CameraShift.from_dict(shift.to_dict(), 256) == shift
+    with pytest.raises(BundleError, match="build the bundle again"):
+        CameraShift.from_dict({**shift.to_dict(), "counted": "?"}, 256)
 
 
 def test_wrong_input_is_told_and_changes_nothing(shop: Path, bundle: Path, tmp_path: Path) -> None:
