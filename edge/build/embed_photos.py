@@ -31,7 +31,7 @@ from ..threads import in_order
 from .cut_photos import PhotoCutter
 
 _COMMIT_EVERY_S = 2.0
-_SUM_BYTES = 4
+SUM_BYTES = 4
 LOOK_BYTES = 1 + FINGERPRINT_BYTES
 _FAULTS: Final[tuple[Fault | None, ...]] = (None, "dark", "blank")
 _NO_LOOK = 255
@@ -100,7 +100,7 @@ class EmbeddingCache:
             ).fetchone()
         if row is None:
             return None
-        data = row[2][:-_SUM_BYTES] if isinstance(row[2], bytes) else b""
+        data = row[2][:-SUM_BYTES] if isinstance(row[2], bytes) else b""
         is_whole = row[2] == sealed(self._key, photo_sha256, row[0], row[1], data)
         if not is_whole or len(data) != (4 * self._dimension + self._cell_bytes) * (1 + row[0]) + LOOK_BYTES:
             self._is_full = self._is_damaged = True
@@ -165,7 +165,7 @@ def sealed(key: bytes, photo_sha256: bytes, views: int, is_packshot: int, data: 
     """A row's numbers with a sum of all of it behind them. SQLite has none: of a long row's later pages it sees only that there are
     so many, and a page that a card didn't write holds another row."""
     whose = key + photo_sha256 + f"{views} {is_packshot}".encode()
-    return data + zlib.crc32(data, zlib.crc32(whose)).to_bytes(_SUM_BYTES, "little")
+    return data + zlib.crc32(data, zlib.crc32(whose)).to_bytes(SUM_BYTES, "little")
 
 
 def _bytes_of(look: Look | None) -> bytes:
