@@ -261,7 +261,8 @@ def _report_lines(report: BuildReport, headline: str, bundle: str) -> list[str]:
         )
     if report.decision is not None:
         advise = bundle if headline.startswith("built") else None
-        plain = plain_lines(report.decision, report.products, report.total_references, advise)
+        alone = report.cascade is None
+        plain = plain_lines(report.decision, report.products, report.total_references, advise, can_calibrate=alone)
         lines += [f"  {line}" for line in plain]
     if report.outgrown is not None and report.outgrown.state == "yes":
         lines.append(f"  {report.outgrown.sentence()}")

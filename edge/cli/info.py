@@ -127,7 +127,8 @@ def _info_lines(bundle: str, manifest: Manifest) -> list[str]:
     photos = manifest.index.references
     size = size_text(sum(entry.size_bytes for entry in manifest.files.values()))
     head = f"{bundle}: {amount(manifest.products, 'product')}, {amount(photos, 'photo')}, {size}, generation {manifest.generation}"
-    said = plain_lines(manifest.final_decision, manifest.products, photos, bundle)
+    fresh = manifest.cascade is None and manifest.branches[0].camera is None
+    said = plain_lines(manifest.final_decision, manifest.products, photos, bundle, can_calibrate=fresh)
     growth = growth_of(manifest)
     if growth.state == "yes":
         said = [*said, growth.sentence()]

@@ -14,8 +14,11 @@ _LOW_ACCEPTS = 0.6
 """Of known photos, from where on a higher rate of false accepts is not worth a line."""
 
 
-def plain_lines(decision: Decision, products: int, photos: int, bundle: str | None = None) -> list[str]:
-    """Some lines, each with a word in front; `bundle`: its name, for lines about what to do next."""
+def plain_lines(
+    decision: Decision, products: int, photos: int, bundle: str | None = None, *, can_calibrate: bool = False
+) -> list[str]:
+    """Some lines, each with a word in front. `bundle`: its name, for lines about what to do next; `can_calibrate`: whether it has
+    one encoder, and no photos of a camera were counted yet."""
     from ..scoring.forecast import forecast  # numpy: not for every command's start
 
     needs = _percent(min(1.0, decision.threshold), up=True)
@@ -36,7 +39,8 @@ def plain_lines(decision: Decision, products: int, photos: int, bundle: str | No
         )
     else:
         lines.append("expect    can't be told from these photos: " + _why_not(decision, products, photos))
-    advice = [] if bundle is None else _advice(bundle, expected, products, photos, rate)
+    fits_camera = can_calibrate and decision.confidences is not None and products > 1
+    advice = [] if bundle is None else _advice(bundle, expected, products, photos, rate, fits_camera)
     lines += [f"{'next' if not number else '':8}  {line}" for number, line in enumerate(advice)]
     return lines
 
@@ -49,13 +53,20 @@ def _why_not(decision: Decision, products: int, photos: int) -> str:
     return "they are too few to measure"
 
 
-def _advice(bundle: str, expected: Forecast | None, products: int, photos: int, rate: float) -> list[str]:
+def _advice(
+    bundle: str, expected: Forecast | None, products: int, photos: int, rate: float, fits_camera: bool
+) -> list[str]:
     advice = []
     if photos < MANY_PHOTOS * products:
         advice.append(
             f"add photos: {MANY_PHOTOS} a product, from other sides and in the light of the place where it is used (now "
             f"{photos / max(1, products):.1f}): shelfmatch add {bundle} FOLDER"
         )
+        if fits_camera:
+            # What few pictures let expect of a camera is careful (benchmarks/right_answers.py --parts calibrate).
+            advice.append(
+                f"fit it to the camera: 20 photos or more that it took there, without labels: shelfmatch calibrate {bundle} FOLDER"
+            )
     advice.append(
         f"measure it: 50 photos or more from that place, in folders named by SKU: shelfmatch eval {bundle} FOLDER"
     )

@@ -70,7 +70,8 @@ def test_build_for_people(shop: Path, capfd: pytest.CaptureFixture[str]) -> None
     assert printed[1].startswith("  unreadable: sku-001/broken.jpg") and "is damaged or not a photo" in printed[1]
     assert printed[2].startswith("  answers   from ") and "about 5% get a name all the same" in printed[2]
     assert printed[3].startswith("  expect    ") and "measured on 36 of your own photos" in printed[3]
-    assert printed[4].startswith("  next      add photos: 5 a product") and "shelfmatch eval new.bundle" in printed[5]
+    assert printed[4].startswith("  next      add photos: 5 a product")
+    assert "shelfmatch calibrate new.bundle" in printed[5] and "shelfmatch eval new.bundle" in printed[6]
     assert not any(word in "".join(printed) for word in ("adapter", "threshold", "mean of their", "recall", "scored"))
     assert str(shop) not in "".join(printed)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from shelfmatch.edge.cli.plain_words import plain_lines
-from shelfmatch.edge.scoring.decision import Decision
+from shelfmatch.edge.scoring.decision import Confidences, Decision
 from shelfmatch.edge.scoring.forecast import forecast
 
 DECISION = Decision("held-out", 0.0, 1.0, 1.0, 0.0, 0.955, 0.05, known=103, correct_accept_rate=0.573)
@@ -43,6 +43,13 @@ def test_the_lines_advise_what_helps() -> None:
     three_products = "\n".join(plain_lines(replace(DECISION, method="synthetic-views"), 3, 12))
     assert "can't be told from these photos: too few products have several" in three_products, "four each, not one"
     assert "add photos: 5 a product" in one_picture and "shelfmatch eval s.bundle FOLDER" in one_picture
+    assert "calibrate" not in one_picture
+    kept = replace(DECISION, confidences=Confidences((0.1,), 100, (0.9,), 0.9))
+    with_camera = [plain_lines(kept, 12, photos, "s.bundle", can_calibrate=True) for photos in (30, 60)]
+    assert "shelfmatch calibrate s.bundle FOLDER" in with_camera[0][3] and len(with_camera[1]) == 3, (
+        "many photos tell enough"
+    )
+    assert len(plain_lines(kept, 12, 30, "s.bundle")) == 4, "calibrated already, or with two encoders"
     weak = "\n".join(plain_lines(replace(DECISION, correct_accept_rate=0.2, known=4000), 400, 4000, "s.bundle"))
     assert "shelfmatch tune s.bundle --false-accept 0.1" in weak and "add photos" not in weak
     assert "answers   from 96% sure on" in weak, "rounded up: 95.5 % is not enough to say 95"
