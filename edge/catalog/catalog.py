@@ -183,6 +183,12 @@ class Catalog:
         rows = self._query("SELECT * FROM reference WHERE id >= ? AND id < ? ORDER BY id", (first, first + MAX_PHOTOS))
         return [Reference(*row) for row in rows]
 
+    def photo_digests(self) -> frozenset[bytes]:
+        """The sha256 of all photos whose file is known."""
+        return frozenset(
+            digest for (digest,) in self._query("SELECT photo_sha256 FROM reference WHERE photo_sha256 != x''")
+        )
+
     def attribute_keys(self) -> list[str]:
         """What `where` takes: sku, name, and every attribute that some product has; sorted."""
         with self._reading() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -202,11 +203,16 @@ def _embedded(
     listed: Sequence[tuple[Path, str, int | None]], matcher: Matcher, workers: int, progress: Progress | None
 ) -> tuple[list[tuple[str, Seen]], list[tuple[str, str]]]:
     """(label, photo) of those that say something, and why others don't."""
+    own = matcher.catalog.photo_digests()
 
     def one(photo: tuple[Path, str, int | None]) -> Seen | str:
         try:
             embedding = matcher.encoder.embed_timed(photo[0])
-        except (ImageError, VectorError) as error:
+            with photo[0].open("rb") as file:
+                if hashlib.file_digest(file, "sha256").digest() in own:
+                    # It finds itself: as sure as can be, and of a camera it says nothing.
+                    return "is one of the catalogue's own photos; expected photos that the camera took"
+        except (ImageError, VectorError, OSError) as error:
             return str(error)
         return "shows nothing" if shows_nothing(embedding) else Seen(embedding, photo[2])
 

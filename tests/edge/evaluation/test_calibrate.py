@@ -126,6 +126,17 @@ def test_photos_that_come_again_say_nothing_new(shop: Path, bundle: Path, monkey
     assert calibrate_bundle(bundle, shop / "labels.csv").photos == len(SHOP)  # with labels they say more
 
 
+def test_pictures_of_the_catalogue_are_no_photos_of_the_camera(shop: Path, bundle: Path) -> None:
+    """Each found itself, and confidences moved by five log odds for it."""
+    files = contents(bundle)
+    with pytest.raises(CatalogError, match=r"0 photos that can be used arrived.*is one of the catalogue's own photos"):
+        calibrate_bundle(bundle, shop / "shop.csv")
+    assert contents(bundle) == files
+    photos = [*sorted((shop / "photos").iterdir()), shop / "0.png"]
+    report = calibrate_bundle(bundle, photos)
+    assert report.photos == len(SHOP) and [Path(label).name for label, _ in report.left_out] == ["0.png"]
+
+
 def test_copies_of_one_photo_say_no_more_than_it_does(shop: Path, bundle: Path, tmp_path: Path) -> None:
     """Twenty copies of one photo moved the threshold without any doubt, and were held out from a mean of themselves."""
     files, photos = contents(bundle), sorted((shop / "photos").iterdir())
